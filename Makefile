@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# make            libraries and commands, under build/
+# make install    DESTDIR= PREFIX=/usr
+# make deps       Debian packages that building and testing need
+# make check      every test          make demo       the story, in the lab
+# make lab-shell  a shell in dom0     make bench      native benchmarks
+
+VERSION := 0.1.0
+PREFIX ?= /usr
+DESTDIR ?=
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+BINDIR ?= $(PREFIX)/bin
+SYSCONFDIR ?= /etc
+DATADIR ?= $(PREFIX)/share
+PYTHON ?= /usr/bin/python3
+PYTEST ?= $(PYTHON) -m pytest
+
+B := build
+
+CC := gcc
+OPT ?= -O2 -g
+HARDENING ?= -D_FORTIFY_SOURCE=2 -fstack-protector-strong \
+             -fstack-clash-protection -fcf-protection
+CPPFLAGS += -D_GNU_SOURCE -DXL_ALIGNED_VERSION='"$(VERSION)"' -Istream-v3
+CFLAGS += $(OPT) $(if $(filter -O0,$(OPT)),,$(HARDENING)) -std=gnu11 -fPIC \
+          -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes \
+          -Wshadow=local -fvisibility=hidden
+LDFLAGS += -Wl,-z,relro,-z,now,-z,defs -Wl,--as-needed
+
+.PHONY: all install deps check clean
+all:
+
+# One fragment a folder; each adds to ALL, INSTALL and CHECK.
+ALL :=
+INSTALL :=
+CHECK :=
+include stream-v3/module.mk
+-include libxl-aligned/module.mk
+-include xl-cmds/module.mk
+-include docs/module.mk
+include tests/module.mk
+
+all: $(ALL)
+install: $(INSTALL)
+check: $(CHECK)
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+deps:
+	tests/install-deps
+
+clean:
+	rm -rf $(B)/*

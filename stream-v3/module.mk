@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+STREAM_SRC := $(wildcard stream-v3/*.c)
+STREAM_OBJ := $(STREAM_SRC:%.c=$(B)/%.o)
+STREAM_LIBS := -luring -lxxhash -pthread
+STREAM_A := $(B)/libstream-v3.a
+STREAM_SO := $(B)/libstream-v3.so.0
+
+ALL += $(STREAM_A) $(STREAM_SO) $(B)/stream-v3.pc
+INSTALL += install-stream-v3
+
+$(STREAM_A): $(STREAM_OBJ)
+	rm -f $@
+	$(AR) rcs $@ $^
+
+$(STREAM_SO): $(STREAM_OBJ)
+	$(CC) -shared -Wl,-soname,$(@F) $(LDFLAGS) -o $@ $^ $(STREAM_LIBS)
+
+$(B)/stream-v3.pc: stream-v3/stream-v3.pc.in Makefile
+	@mkdir -p $(@D)
+	sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(LIBDIR),' \
+	    -e 's,@INCLUDEDIR@,$(INCLUDEDIR),' -e 's,@VERSION@,$(VERSION),' \
+	    $< > $@
+
+.PHONY: install-stream-v3
+install-stream-v3: $(STREAM_A) $(STREAM_SO) $(B)/stream-v3.pc
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
+	install -m 644 $(STREAM_A) $(STREAM_SO) $(DESTDIR)$(LIBDIR)/
+	ln -sf $(notdir $(STREAM_SO)) $(DESTDIR)$(LIBDIR)/libstream-v3.so
+	install -m 644 stream-v3/stream-v3.h stream-v3/stream-v3-format.h \
+	    $(DESTDIR)$(INCLUDEDIR)/
+	install -m 644 $(B)/stream-v3.pc $(DESTDIR)$(LIBDIR)/pkgconfig/
