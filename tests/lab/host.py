@@ -1,0 +1,463 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A Xen host in QEMU, without hardware virtualisation."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+
+from . import images
+from .guest import Guests
+
+CPU = ("max,-smap,-rdtscp,-xsave,-xsaveopt,-avx,-avx2,-fma,-f16c,-pku,"
+       "-la57")
+GIB = 1 << 30
+
+
+class LabError(Exception):
+    """The lab itself does not work: no verdict on the code under test."""
+
+
+class CommandFailed(Exception):
+    """A command in dom0 ended with a status other than 0."""
+
+    def __init__(self, command: str, result: "Result"):
+        self.command, self.result = command, result
+        super().__init__(
+            f"{command}: status {result.status}\n"
+            f"--- stdout\n{result.stdout}\n--- stderr\n{result.stderr}")
+
+
+class CommandTimeout(Exception):
+    """A command in dom0 did not end in time; it has been killed."""
+
+
+@dataclass(frozen=True)
+class Result:
+    status: int
+    stdout: str
+    stderr: str
+
+
+@dataclass
+class Disk:
+    """A raw disk image of this machine, shown to dom0 without a cache.
+
+    `path` may exist (a disk another host used) and is created otherwise.
+    """
+    path: str
+    size: int = 6 * GIB
+    fs: str | None = "ext4"
+    mount: str | None = None
+
+    def prepare(self) -> None:
+        if os.path.exists(self.path):
+            return
+        fresh = self.path + ".new"
+        with open(fresh, "wb") as file:
+            file.truncate(self.size)
+        if self.fs:
+            mkfs = {"ext4": ["-q", "-F", "-E", "lazy_itable_init=1"],
+                    "xfs": ["-q", "-f"], "btrfs": ["-q", "-f"],
+                    "minix": ["-3"]}
+            if self.fs not in mkfs:
+                raise LabError(f"no way to make a {self.fs} here")
+            program = shutil.which(
+                f"mkfs.{self.fs}",
+                path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+            if not program:
+                raise LabError(f"mkfs.{self.fs} is missing: run `make deps`")
+            images.command(program, *mkfs[self.fs], fresh)
+        os.rename(fresh, self.path)
+
+
+class Job:
+    """A command that runs in dom0 while the caller does something else."""
+
+    def __init__(self, host: "XenHost", command: str, tty: bool,
+                 stdin: bytes | None):
+        self.host, self.command = host, command
+        self._pidfile = f"/run/lab/{uuid.uuid4().hex[:12]}"
+        script = (f"echo $$ >{self._pidfile}\n"
+                  "echo 0 >/proc/self/oom_score_adj\n"
+                  f"/bin/sh -c {shlex.quote(command)}\n"
+                  f"s=$?; rm -f {self._pidfile}; exit $s")
+        # Files, not pipes: nobody has to read while the job runs.
+        self._out = tempfile.TemporaryFile()
+        self._err = tempfile.TemporaryFile()
+        self._in = tempfile.TemporaryFile()
+        self._in.write(stdin or b"")
+        self._in.seek(0)
+        self.process = subprocess.Popen(
+            host.ssh_command(script, tty), stdin=self._in,
+            stdout=self._out, stderr=self._err)
+
+    def poll(self) -> int | None:
+        return self.process.poll()
+
+    def kill(self, sig: int = signal.SIGKILL) -> None:
+        """Send a signal to the command and all it started in dom0."""
+        self.host.control(f"p=$(cat {self._pidfile} 2>/dev/null) &&"
+                          f" kill -{int(sig)} -- -$p")
+
+    def output(self) -> Result:
+        """What the command has written so far."""
+        text = []
+        for file in (self._out, self._err):
+            length = os.fstat(file.fileno()).st_size
+            raw = os.pread(file.fileno(), length, 0)
+            text.append(raw.decode(errors="replace"))
+        status = self.process.poll()
+        return Result(-1 if status is None else status, *text)
+
+    def wait(self, timeout: float = 60, check: bool = True) -> Result:
+        """Wait for the end; on timeout the command is killed."""
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(LabError, subprocess.TimeoutExpired):
+                self.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
+            self.process.kill()
+            self.process.wait()
+            result = self.output()
+            raise CommandTimeout(
+                f"{self.command}: not done after {timeout} s\n"
+                f"--- stdout\n{result.stdout}\n--- stderr\n{result.stderr}"
+            ) from None
+        result = self.output()
+        if result.status == 255 and not self.host.connected():
+            raise LabError(f"lost {self.host.name} during: {self.command}\n"
+                           f"{result.stderr}\n{self.host.serial_tail()}")
+        if check and result.status:
+            raise CommandFailed(self.command, result)
+        return result
+
+
+class XenHost(Guests):
+    """One Xen host; use it as a context manager.
+
+    memory, dom0_mem  MiB of the machine and of dom0
+    data              size of the ext4 disk on /data in bytes; or a path of
+                      an earlier host's disk; None for no disk
+    disks             more disks
+    overlays          directory trees laid over dom0's root
+    parts             optional parts of the image: hvm, fs, fio, debug
+    directory         where disks and logs live; a fresh one by default
+    """
+
+    def __init__(self, name: str = "xen1", memory: int = 4096,
+                 dom0_mem: int = 1024, dom0_vcpus: int = 1,
+                 data: int | str | None = 6 * GIB,
+                 disks: tuple[Disk, ...] = (),
+                 overlays: tuple[str, ...] = (),
+                 parts: tuple[str, ...] = ("hvm",),
+                 directory: str | None = None,
+                 address: str | None = None,
+                 join: list[str] | None = None,
+                 xen_options: str = "", boot_timeout: float = 120):
+        super().__init__()
+        self.name, self.memory, self.dom0_mem = name, memory, dom0_mem
+        self.dom0_vcpus, self.overlays = dom0_vcpus, tuple(overlays)
+        self.parts, self.address, self.join = tuple(parts), address, join
+        self.xen_options, self.boot_timeout = xen_options, boot_timeout
+        self._own_directory = directory is None
+        if directory is None:
+            runs = os.path.join(images.cache_dir(), "run")
+            os.makedirs(runs, exist_ok=True)
+            directory = tempfile.mkdtemp(prefix=f"{name}-", dir=runs)
+        self.directory = os.path.abspath(directory)
+        self.share = os.path.join(self.directory, "share")
+        os.makedirs(os.path.join(self.share, "log"), exist_ok=True)
+        self.serial = os.path.join(self.directory, "serial.log")
+        self.disks = list(disks)
+        if data is not None:
+            disk = Disk(os.path.join(self.directory, "data.img"),
+                        mount="/data")
+            if isinstance(data, str):
+                disk.path = data
+            else:
+                disk.size = data
+            self.disks.insert(0, disk)
+        self._qemu: subprocess.Popen | None = None
+        self._master: subprocess.Popen | None = None
+        self._watcher: subprocess.Popen | None = None
+        self._sockets = tempfile.mkdtemp(prefix="xlab-")
+        self._connecting = threading.Lock()
+        self.boot_seconds = 0.0
+
+    # Life
+
+    def __enter__(self) -> "XenHost":
+        self.start()
+        return self
+
+    def __exit__(self, kind, value, trace) -> None:
+        self.close()
+
+    def start(self) -> "XenHost":
+        self.launch()
+        return self.wait_ready()
+
+    def launch(self) -> None:
+        """Start the machine and return at once."""
+        if not shutil.which("qemu-system-x86_64"):
+            raise LabError("qemu-system-x86_64 is missing: run `make deps`")
+        self.image = images.image(self.parts)
+        for disk in self.disks:
+            disk.prepare()
+        initrd = os.path.join(self.directory, "initrd")
+        extra = []
+        if self.overlays:
+            extra.append(os.path.join(self.directory, "overlay.cpio.gz"))
+            images.overlay_archive(list(self.overlays), self.image,
+                                   extra[0])
+        with open(initrd, "wb") as out:
+            for part in (*self.image.parts, *extra):
+                with open(part, "rb") as file:
+                    shutil.copyfileobj(file, out, 1 << 20)
+        self._started = time.monotonic()
+        with open(os.path.join(self.directory, "qemu.log"), "ab") as log:
+            self._qemu = subprocess.Popen(
+                self._qemu_command(initrd), stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True)
+        # Should this process die, nobody would be left to end the machine.
+        self._watcher = subprocess.Popen(
+            ["sh", "-c", f"cat; kill -9 {self._qemu.pid}"],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True)
+
+    def _qemu_command(self, initrd: str) -> list[str]:
+        mounts = []
+        for number, disk in enumerate(self.disks):
+            if disk.mount:
+                device = "vd" + chr(ord("a") + number)
+                mounts.append(f"{device}:{disk.fs}:{disk.mount}")
+        linux = [f"{self.image.kernel} console=hvc0 quiet",
+                 f"lab.name={self.name}"]
+        if mounts:
+            linux.append("lab.disks=" + ",,".join(mounts))
+        if self.address:
+            linux.append(f"lab.address={self.address}")
+        host_byte = int(uuid.uuid4().hex[:2], 16)
+        mac = f"52:54:00:78:{host_byte:02x}"
+        args = [
+            "qemu-system-x86_64", "-accel", "tcg,thread=multi",
+            "-cpu", CPU, "-smp", "2", "-m", str(self.memory),
+            "-display", "none", "-no-reboot",
+            "-serial", f"file:{self.serial}",
+            "-monitor", f"unix:{self._sockets}/monitor,server,nowait",
+            "-kernel", self.image.xen, "-append",
+            "console=com1 com1=115200,8n1 "
+            f"dom0_mem={self.dom0_mem}M,max:{self.dom0_mem}M "
+            f"dom0_max_vcpus={self.dom0_vcpus} noreboot "
+            f"{self.xen_options}".strip(),
+            "-initrd", " ".join(linux) + "," + initrd,
+            "-netdev", "user,id=u0,hostfwd=tcp:127.0.0.1:0-:22",
+            "-device", f"virtio-net-pci,netdev=u0,mac={mac}:01,romfile=",
+            "-fsdev", f"local,id=fs0,path={self.share},"
+            "security_model=none",
+            "-device", "virtio-9p-pci,fsdev=fs0,mount_tag=host",
+        ]
+        for number, disk in enumerate(self.disks):
+            args += ["-drive",
+                     f"file={disk.path},format=raw,if=none,id=d{number},"
+                     "cache=none,discard=unmap",
+                     "-device", f"virtio-blk-pci,drive=d{number}"]
+        if self.join:
+            args += ["-netdev", ",".join(["socket", "id=n0", *self.join]),
+                     "-device",
+                     f"virtio-net-pci,netdev=n0,mac={mac}:02,romfile="]
+        return args
+
+    def wait_ready(self) -> "XenHost":
+        deadline = self._started + self.boot_timeout
+        while "lab: ready" not in self.serial_text():
+            if self._qemu.poll() is not None:
+                self._boot_failed("QEMU ended")
+            if time.monotonic() > deadline:
+                self._boot_failed(f"not up after {self.boot_timeout} s")
+            time.sleep(0.05)
+        if "lab: FAILED" in self.serial_text():
+            self._boot_failed("something did not start")
+        self.port = self._forwarded_port()
+        self._connect(deadline)
+        self.boot_seconds = time.monotonic() - self._started
+        return self
+
+    def _boot_failed(self, why: str) -> None:
+        tail = self.serial_tail()
+        with open(os.path.join(self.directory, "qemu.log")) as file:
+            tail += file.read()[-2000:]
+        self.close(keep=True)
+        raise LabError(f"{self.name} did not boot: {why}; logs are in "
+                       f"{self.directory}\n{tail}")
+
+    def monitor(self, command: str) -> str:
+        """Say something to QEMU's monitor."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(20)
+            sock.connect(f"{self._sockets}/monitor")
+            text = b""
+            while not text.endswith(b"(qemu) "):
+                text += sock.recv(65536)
+            sock.sendall(command.encode() + b"\n")
+            text = b""
+            while not text.endswith(b"(qemu) "):
+                more = sock.recv(65536)
+                if not more:
+                    break
+                text += more
+            return text.decode(errors="replace")
+
+    def _forwarded_port(self) -> int:
+        text = self.monitor("info usernet")
+        match = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)", text)
+        if not match:
+            raise LabError(f"no forwarded port:\n{text}")
+        return int(match[1])
+
+    def kill(self) -> None:
+        """Cut the power: nothing is flushed, nothing said goodbye to."""
+        # The watcher goes first: a process id may be given out again.
+        for process in (self._watcher, self._qemu, self._master):
+            if process and process.poll() is None:
+                process.kill()
+                process.wait()
+        if self._watcher:
+            self._watcher.stdin.close()
+
+    def close(self, keep: bool = False) -> None:
+        """Stop the machine and, unless told otherwise, remove its files."""
+        self.kill()
+        shutil.rmtree(self._sockets, ignore_errors=True)
+        if self._own_directory and not keep:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def again(self, **changes) -> "XenHost":
+        """A new host, not started, with the same disks and settings."""
+        self.kill()
+        settings = dict(
+            name=self.name, memory=self.memory, dom0_mem=self.dom0_mem,
+            dom0_vcpus=self.dom0_vcpus, data=None, disks=tuple(self.disks),
+            overlays=self.overlays, parts=self.parts,
+            address=self.address, join=self.join,
+            xen_options=self.xen_options, boot_timeout=self.boot_timeout)
+        settings.update(changes)
+        return XenHost(**settings)
+
+    def alive(self) -> bool:
+        return self._qemu is not None and self._qemu.poll() is None
+
+    # Commands
+
+    def _ssh(self, *options: str) -> list[str]:
+        return ["ssh", "-F", "none", "-o", "LogLevel=ERROR",
+                "-o", f"ControlPath={self._sockets}/ssh",
+                "-o", "BatchMode=yes", *options]
+
+    def _connect(self, deadline: float) -> None:
+        with self._connecting:
+            if self.connected():
+                return
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self._sockets}/ssh")
+            self._master = subprocess.Popen(
+                self._ssh("-M", "-N", "-i", self.image.key,
+                          "-o", "IdentitiesOnly=yes",
+                          "-o", "StrictHostKeyChecking=no",
+                          "-o", "UserKnownHostsFile=/dev/null",
+                          "-o", "TCPKeepAlive=no",
+                          "-p", str(self.port), "root@127.0.0.1"),
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE, start_new_session=True)
+            while not os.path.exists(f"{self._sockets}/ssh"):
+                if self._master.poll() is not None:
+                    text = self._master.stderr.read().decode()
+                    raise LabError(f"no ssh to {self.name}: {text}\n"
+                                   f"{self.serial_tail()}")
+                if time.monotonic() > deadline:
+                    self._boot_failed("no ssh connection")
+                time.sleep(0.02)
+
+    def connected(self) -> bool:
+        return self._master is not None and self._master.poll() is None
+
+    def ssh_command(self, script: str, tty: bool = False) -> list[str]:
+        """The local command that runs a script in dom0."""
+        if not self.alive():
+            raise LabError(f"{self.name} is not running")
+        if not self.connected():
+            self._connect(time.monotonic() + 30)
+        return self._ssh("-tt" if tty else "-T", "root@127.0.0.1", script)
+
+    def popen(self, command: str, tty: bool = False,
+              stdin: bytes | None = None) -> Job:
+        """Start a shell command in dom0."""
+        return Job(self, command, tty, stdin)
+
+    def run(self, command: str, timeout: float = 60, check: bool = True,
+            tty: bool = False, stdin: bytes | None = None) -> Result:
+        """Run a shell command in dom0; threads may do so at once."""
+        return self.popen(command, tty, stdin).wait(timeout, check)
+
+    def control(self, script: str, timeout: float = 30) -> str:
+        """A plain script without a job's trappings; its output."""
+        done = subprocess.run(self.ssh_command(script), timeout=timeout,
+                              stdin=subprocess.DEVNULL,
+                              capture_output=True)
+        return done.stdout.decode(errors="replace")
+
+    # Files
+
+    def put(self, local: str, remote: str, timeout: float = 300) -> None:
+        """Copy a file into dom0; big ones leave its page cache alone."""
+        name = uuid.uuid4().hex
+        shared = os.path.join(self.share, name)
+        shutil.copyfile(local, shared)
+        os.chmod(shared, os.stat(local).st_mode & 0o7777)
+        try:
+            self.run(f"cp -p /host/{name} {shlex.quote(remote)}", timeout)
+        finally:
+            os.unlink(shared)
+
+    def get(self, remote: str, local: str, timeout: float = 300) -> None:
+        """Copy a file out of dom0."""
+        name = uuid.uuid4().hex
+        shared = os.path.join(self.share, name)
+        try:
+            self.run(f"cp {shlex.quote(remote)} /host/{name}", timeout)
+            shutil.move(shared, local)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(shared)
+
+    def read_text(self, remote: str) -> str:
+        return self.run(f"cat {shlex.quote(remote)}").stdout
+
+    def write_text(self, remote: str, text: str) -> None:
+        self.run(f"cat >{shlex.quote(remote)}", stdin=text.encode())
+
+    # Logs
+
+    def serial_text(self) -> str:
+        try:
+            with open(self.serial, "rb") as file:
+                return file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def serial_tail(self, lines: int = 40) -> str:
+        return "\n".join(self.serial_text().splitlines()[-lines:])
