@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A real Xen host in QEMU, for tests and for people."""
 
-from .guest import (Guest, GuestFailed, MemoryWrong, Verdict, pv, pvh)
+from .guest import (Guest, GuestFailed, MemoryWrong, Verdict, hvm, pv,
+                    pvh)
 from .host import (CommandFailed, CommandTimeout, Disk, Job, LabError,
                    Result, XenHost)
 from .images import ImageError
 
 __all__ = ["CommandFailed", "CommandTimeout", "Disk", "Guest",
            "GuestFailed", "ImageError", "Job", "LabError", "MemoryWrong",
-           "Result", "Verdict", "XenHost", "pv", "pvh"]
+           "Result", "Verdict", "XenHost", "hvm", "pv", "pvh"]

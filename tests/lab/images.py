@@ -27,6 +27,7 @@ LIBRARY_DIRS = (
     "usr/lib/xen-4.17/lib/x86_64-linux-gnu",
     "usr/lib/x86_64-linux-gnu/ceph", "usr/lib", "lib",
 )
+HVM_DISK_SIZE = 64 * 512  # the boot sector and what it reads
 CFLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
 
 
@@ -351,6 +352,27 @@ def compile_payload(name: str, out: str) -> None:
             os.path.join(HERE, "payload", name))
 
 
+def build_hvm_disk(work: str) -> bytes:
+    """The disk an HVM guest boots; guest.py fills in its parameters."""
+    source = os.path.join(HERE, "payload")
+    flags = ["-m32", "-ffreestanding", "-fno-pic", "-mgeneral-regs-only",
+             "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
+             "-fcf-protection=none", "-c"]
+    objects = []
+    for name in ("boot.S", "hvm.c"):
+        objects.append(f"{work}/{name}.o")
+        command("cc", *CFLAGS, *flags, f"{source}/{name}", "-o",
+                objects[-1])
+    command("ld", "-m", "elf_i386", "--no-warn-rwx-segments",
+            "--oformat", "binary", "-T", f"{source}/hvm.lds", "-o",
+            f"{work}/hvm.bin", *objects)
+    with open(f"{work}/hvm.bin", "rb") as file:
+        data = file.read()
+    if len(data) > HVM_DISK_SIZE:
+        raise ImageError("the HVM payload outgrew its disk: see boot.S")
+    return data.ljust(HVM_DISK_SIZE, b"\0")
+
+
 def recipe() -> str:
     """A digest of everything in this directory that shapes an image."""
     digest = hashlib.sha256()
@@ -369,6 +391,7 @@ class Image:
     xen: str
     kernel: str
     parts: tuple[str, ...]
+    hvm_disk: str
     key: str
     libraries: frozenset[str]
 
@@ -504,6 +527,8 @@ def build(name: str, key: str, debs: dict[str, str]) -> str:
     if name == "base":
         tree, version = kernel_of(debs)
         shutil.copy(f"{tree}/boot/vmlinuz-{version}", f"{work}/vmlinuz")
+        with open(f"{work}/hvm.img", "wb") as file:
+            file.write(build_hvm_disk(work))
         roots = Roots([unpacked(deb) for deb in debs.values()])
         xen = roots.find("boot/xen-4.17-amd64.gz")
         with gzip.open(xen) as src, open(f"{work}/xen", "wb") as dst:
@@ -531,7 +556,8 @@ def image(parts: tuple[str, ...] = ()) -> Image:
         return Image(
             xen=f"{dirs[0]}/xen", kernel=f"{dirs[0]}/vmlinuz",
             parts=tuple(f"{d}/{n}.cpio.gz" for d, n in zip(dirs, names)),
-            key=ssh_key(), libraries=frozenset(libraries))
+            hvm_disk=f"{dirs[0]}/hvm.img", key=ssh_key(),
+            libraries=frozenset(libraries))
 
 
 def overlay_archive(trees: list[str], image_: Image, out: str) -> None:
