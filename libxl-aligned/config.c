@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * /etc/xen/xl-aligned.conf in xl's own syntax, read by xl's own parser, and
+ * the environment, which overrides it.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <libxlutil.h>
+
+#include "internal.h"
+
+#define CONFIG_PATH "/etc/xen/xl-aligned.conf"
+
+/* ---- one table for both ---------------------------------------------- */
+
+static int set_format(libxl_aligned_options *opts, const char *value)
+{
+    enum v3_format format;
+
+    if (!strcmp(value, "auto")) {
+        opts->format = LIBXL_ALIGNED_FORMAT_AUTO;
+        return 0;
+    }
+    if (v3_format_parse(value, &format))
+        return -1;
+    opts->format = format;
+    return 0;
+}
+
+static int set_io(libxl_aligned_options *opts, const char *value)
+{
+    return v3_io_parse(value, &opts->io);
+}
+
+static int set_engine(libxl_aligned_options *opts, const char *value)
+{
+    return v3_engine_parse(value, &opts->engine);
+}
+
+static int set_restore_io(libxl_aligned_options *opts, const char *value)
+{
+    if (v3_io_parse(value, &opts->restore_io))
+        return -1;
+    return opts->restore_io == V3_IO_WINDOW ? -1 : 0;
+}
+
+static int set_reserve(libxl_aligned_options *opts, const char *value)
+{
+    static const char *const words[][2] = {
+        { "no", "yes" }, { "0", "1" }, { "false", "true" },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strcmp(value, words[i][0]) && strcmp(value, words[i][1]))
+            continue;
+        opts->reserve = !strcmp(value, words[i][1]);
+        return 0;
+    }
+    return -1;
+}
+
+static const struct setting {
+    const char *name;
+    const char *variable;
+    const char *values;
+    size_t environment;     /* offset of its member */
+    int (*set)(libxl_aligned_options *opts, const char *value);
+} settings[] = {
+    { "format", "XL_ALIGNED_FORMAT", "auto, v3, compat or v2",
+      offsetof(struct environment, format), set_format },
+    { "io", "XL_ALIGNED_IO", "auto, direct, window or buffered",
+      offsetof(struct environment, io), set_io },
+    { "engine", "XL_ALIGNED_ENGINE", "auto, uring or thread",
+      offsetof(struct environment, engine), set_engine },
+    { "restore_io", "XL_ALIGNED_RESTORE_IO", "auto, direct or buffered",
+      offsetof(struct environment, restore_io), set_restore_io },
+    { "reserve", "XL_ALIGNED_RESERVE", "yes or no",
+      offsetof(struct environment, reserve), set_reserve },
+};
+#define SETTINGS (sizeof(settings) / sizeof(settings[0]))
+
+static int set(const struct setting *setting, libxl_aligned_options *opts,
+               const char *where, const char *value, char *why, size_t size)
+{
+    if (!setting->set(opts, value))
+        return 0;
+    snprintf(why, size, "%s: \"%s\" is none of %s", where, value,
+             setting->values);
+    return -1;
+}
+
+/* ---- the file ---------------------------------------------------------- */
+
+struct parser {
+    XLU_Config *(*init)(FILE *, const char *);
+    int (*readfile)(XLU_Config *, const char *);
+    int (*get_string)(const XLU_Config *, const char *, const char **, int);
+    void (*destroy)(XLU_Config *);
+};
+
+/* The libxlutil of the same Xen; xl and libvirt have it loaded already. */
+static int find_parser(struct parser *parser, int minor)
+{
+    void *library = RTLD_DEFAULT;
+    char name[64];
+
+    if (!dlsym(library, "xlu_cfg_init")) {
+        snprintf(name, sizeof(name), "libxlutil.so.4.%d", minor);
+        library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+        if (!library)
+            return -1;
+    }
+    parser->init = dlsym(library, "xlu_cfg_init");
+    parser->readfile = dlsym(library, "xlu_cfg_readfile");
+    parser->get_string = dlsym(library, "xlu_cfg_get_string");
+    parser->destroy = dlsym(library, "xlu_cfg_destroy");
+    return parser->init && parser->readfile && parser->get_string &&
+           parser->destroy ? 0 : -1;
+}
+
+static int read_settings(const struct parser *parser, XLU_Config *config,
+                         const char *path, libxl_aligned_options *opts,
+                         char *why, size_t size)
+{
+    char where[PATH_MAX + 64];
+    const char *value;
+    size_t i;
+    int r;
+
+    r = parser->readfile(config, path);
+    if (r) {
+        snprintf(why, size, "%s: %s", path, strerror(r));
+        return -1;
+    }
+    for (i = 0; i < SETTINGS; i++) {
+        snprintf(where, sizeof(where), "%s: %s", path, settings[i].name);
+        r = parser->get_string(config, settings[i].name, &value, 1);
+        if (r == ESRCH)
+            continue;
+        if (r) {
+            snprintf(why, size, "%s: not a string: %s", where,
+                     settings[i].values);
+            return -1;
+        }
+        if (set(&settings[i], opts, where, value, why, size))
+            return -1;
+    }
+    return 0;
+}
+
+static int read_file(libxl_aligned_options *opts, const char *path,
+                     int minor, char *why, size_t size)
+{
+    struct parser parser;
+    XLU_Config *config = NULL;
+    FILE *messages = NULL;
+    char *text = NULL;
+    size_t length;
+    int r = -1;
+
+    if (find_parser(&parser, minor)) {
+        snprintf(why, size, "%s: cannot be read without libxlutil", path);
+        goto out;
+    }
+    /* The parser reports in several lines; one of them will do. */
+    messages = open_memstream(&text, &length);
+    config = messages ? parser.init(messages, path) : NULL;
+    if (!config) {
+        snprintf(why, size, "%s: %s", path, strerror(ENOMEM));
+        goto out;
+    }
+    r = read_settings(&parser, config, path, opts, why, size);
+    fflush(messages);
+    if (r && text && *text)
+        snprintf(why, size, "%.*s", (int)strcspn(text, "\n"), text);
+
+out:
+    if (config)
+        parser.destroy(config);
+    if (messages)
+        fclose(messages);
+    free(text);
+    return r;
+}
+
+/* ---- both ----------------------------------------------------------------- */
+
+static int read_environment(libxl_aligned_options *opts,
+                            const struct environment *env, char *why,
+                            size_t size)
+{
+    const char *value;
+    size_t i;
+
+    for (i = 0; i < SETTINGS; i++) {
+        value = *(char *const *)((const char *)env + settings[i].environment);
+        if (value && set(&settings[i], opts, settings[i].variable, value, why,
+                         size))
+            return -1;
+    }
+    /* Said for this one command, and so for whatever it writes to. */
+    opts->any_reader = env->format &&
+                       opts->format != LIBXL_ALIGNED_FORMAT_AUTO;
+    if (env->commit_name && env->commit_name[0] != '/') {
+        snprintf(why, size, "XL_ALIGNED_COMMIT_NAME: %s is not an absolute "
+                 "path", env->commit_name);
+        return -1;
+    }
+    return 0;
+}
+
+void options_default(libxl_aligned_options *opts)
+{
+    memset(opts, 0, sizeof(*opts));
+    opts->format = LIBXL_ALIGNED_FORMAT_AUTO;
+    opts->io = V3_IO_AUTO;
+    opts->restore_io = V3_IO_AUTO;
+    opts->engine = V3_ENGINE_AUTO;
+    opts->reserve = true;
+}
+
+int options_read(libxl_aligned_options *opts, const struct environment *env,
+                 int minor, char *why, size_t size)
+{
+    const char *path = env && env->config ? env->config : NULL;
+
+    options_default(opts);
+    if (path || !access(CONFIG_PATH, F_OK)) {
+        if (read_file(opts, path ? path : CONFIG_PATH, minor, why, size))
+            return -1;
+    }
+    return env ? read_environment(opts, env, why, size) : 0;
+}

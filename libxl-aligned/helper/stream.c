@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libxenguest's stream I/O.  It goes through these three functions alone; on
+ * the stream's fd they encode or decode, on every other they pass.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "stream.h"
+
+enum state {
+    PASSING,            /* not ours, or not ours any more */
+    WAITING,            /* for the first octet */
+    MOVING,
+    FAILED,
+};
+
+static struct stream {
+    enum state state;
+    struct stream_plan plan;
+    struct stat st;     /* of the fd when it was opened */
+    char name[256];
+    struct v3_error error;
+    struct v3_sink *sink;
+    struct v3_encoder *encoder;
+    struct v3_source *source;
+    struct v3_decoder *decoder;
+} stream;
+
+static struct {
+    int (*read)(int fd, void *data, size_t size);
+    int (*write)(int fd, const void *data, size_t size);
+    int (*writev)(int fd, const struct iovec *iov, int iovcnt);
+} real;
+
+/* ---- opening and closing --------------------------------------------------- */
+
+static bool is_file(void)
+{
+    return S_ISREG(stream.st.st_mode) || S_ISBLK(stream.st.st_mode);
+}
+
+static void stream_close(void)
+{
+    v3_encoder_free(stream.encoder);
+    v3_sink_free(stream.sink);
+    v3_decoder_free(stream.decoder);
+    v3_source_free(stream.source);
+    stream.encoder = NULL;
+    stream.sink = NULL;
+    stream.decoder = NULL;
+    stream.source = NULL;
+}
+
+static int open_save(void)
+{
+    const struct v3_encoder_options options = {
+        .format = stream.plan.format,
+        .head_padding = stream.plan.head_padding,
+    };
+
+    stream.sink = is_file() ?
+        v3_sink_open_file(stream.plan.fd, &stream.plan.io, &stream.error) :
+        v3_sink_open_stream(stream.plan.fd, &stream.error);
+    if (!stream.sink)
+        return -1;
+    stream.encoder = v3_encoder_new(stream.sink, &options, &stream.error);
+    return stream.encoder ? 0 : -1;
+}
+
+static int open_restore(void)
+{
+    struct v3_error error = { 0 };
+
+    if (is_file())
+        stream.source = v3_source_open_file(stream.plan.fd, &stream.plan.io,
+                                            &stream.error);
+    /* Plain reading decodes as well, only through the page cache. */
+    if (!stream.source) {
+        if (is_file())
+            stream_report("warning: %s: %s; reading through the page cache",
+                          stream.name, stream.error.text);
+        stream.error = error;
+        stream.source = v3_source_open_stream(stream.plan.fd, &stream.error);
+    }
+    if (!stream.source)
+        return -1;
+    stream.decoder = v3_decoder_new(stream.source, &stream.error);
+    return stream.decoder ? 0 : -1;
+}
+
+/* Nothing has moved yet: if this fails, stock's way is still open. */
+static void stream_open(void)
+{
+    int r = stream.plan.restore ? open_restore() : open_save();
+
+    if (!r) {
+        stream.state = MOVING;
+        return;
+    }
+    stream_report("warning: %s: %s; using the stock stream", stream.name,
+                  stream.error.text);
+    stream_close();
+    stream.state = PASSING;
+}
+
+void stream_activate(const struct stream_plan *plan)
+{
+    char link[64];
+    ssize_t r;
+
+    if (fstat(plan->fd, &stream.st))
+        return;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", plan->fd);
+    r = readlink(link, stream.name, sizeof(stream.name) - 1);
+    stream.name[r < 0 ? 0 : r] = '\0';
+    stream.plan = *plan;
+    stream.state = WAITING;
+}
+
+/*
+ * A helper that exits in the middle has given up: no write may still be on
+ * its way to a file that the toolstack is about to shorten or remove.
+ */
+static void __attribute__((destructor)) stream_exit(void)
+{
+    stream_close();
+}
+
+/* ---- each call --------------------------------------------------------------- */
+
+static int stream_fail(int errnum, const char *text)
+{
+    stream.state = FAILED;
+    stream_report("%s: %s", stream.name, text);
+    /* What is on its way must not arrive after the error. */
+    stream_close();
+    stream.error.errnum = errnum ? errnum : EIO;
+    errno = stream.error.errnum;
+    return -1;
+}
+
+/*
+ * To give up, the helper puts /dev/null in the place of the stream's fd and
+ * expects the next write to fail.  Ours go elsewhere, so look.
+ */
+static bool fd_replaced(void)
+{
+    struct stat st;
+
+    return fstat(stream.plan.fd, &st) || st.st_dev != stream.st.st_dev ||
+           st.st_ino != stream.st.st_ino;
+}
+
+static bool is_ours(int fd, bool restore)
+{
+    if (stream.state == PASSING || fd != stream.plan.fd ||
+        restore != stream.plan.restore)
+        return false;
+    if (stream.state == WAITING)
+        stream_open();
+    return stream.state != PASSING;
+}
+
+static int stream_write(const struct iovec *iov, int iovcnt)
+{
+    if (stream.state == FAILED) {
+        errno = stream.error.errnum;
+        return -1;
+    }
+    if (fd_replaced())
+        return stream_fail(EBADF, "save given up on request");
+    if (v3_encoder_pushv(stream.encoder, iov, iovcnt))
+        return stream_fail(stream.error.errnum, stream.error.text);
+    if (!v3_encoder_ended(stream.encoder))
+        return 0;
+
+    /* The helper reports success as soon as END is written. */
+    if (fd_replaced())
+        return stream_fail(EBADF, "save given up on request");
+    stream_close();
+    stream.state = PASSING;
+    return 0;
+}
+
+static int stream_read(void *data, size_t size)
+{
+    if (stream.state == FAILED) {
+        errno = stream.error.errnum;
+        return -1;
+    }
+    if (v3_decoder_read(stream.decoder, data, size))
+        return stream_fail(stream.error.errnum, stream.error.text);
+    if (v3_decoder_ended(stream.decoder)) {
+        stream_close();
+        stream.state = PASSING;
+    }
+    return 0;
+}
+
+/* ---- in front of libxenctrl ---------------------------------------------------- */
+
+static bool find(void **symbol, const char *name)
+{
+    if (!*symbol)
+        *symbol = dlsym(RTLD_NEXT, name);
+    if (!*symbol)
+        errno = ENOSYS;
+    return *symbol;
+}
+
+EXPORT int read_exact(int fd, void *data, size_t size)
+{
+    if (is_ours(fd, true))
+        return stream_read(data, size);
+    if (!find((void **)&real.read, "read_exact"))
+        return -1;
+    return real.read(fd, data, size);
+}
+
+EXPORT int write_exact(int fd, const void *data, size_t size)
+{
+    const struct iovec iov = { .iov_base = (void *)data, .iov_len = size };
+
+    if (is_ours(fd, false))
+        return stream_write(&iov, 1);
+    if (!find((void **)&real.write, "write_exact"))
+        return -1;
+    return real.write(fd, data, size);
+}
+
+EXPORT int writev_exact(int fd, const struct iovec *iov, int iovcnt)
+{
+    if (is_ours(fd, false))
+        return stream_write(iov, iovcnt);
+    if (!find((void **)&real.writev, "writev_exact"))
+        return -1;
+    return real.writev(fd, iov, iovcnt);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the files of the helper-side library share. */
+#ifndef LIBXL_ALIGNED_STREAM_H
+#define LIBXL_ALIGNED_STREAM_H
+
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include "stream-v3.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* What the toolstack said in XL_ALIGNED_STREAM. */
+struct stream_plan {
+    int fd;
+    bool restore;
+    enum v3_format format;
+    struct v3_io_options io;
+    uint32_t head_padding;
+};
+
+/* setup.c: -1 and one line in `why` if the text is not to be understood. */
+int stream_plan_parse(struct stream_plan *plan, const char *text,
+                      char *why, size_t size);
+
+/* report.c: one line on stderr; stdout is the helper's control channel. */
+void stream_report(const char *fmt, ...)
+    __attribute__((format(printf, 1, 2)));
+
+/* stream.c */
+void stream_activate(const struct stream_plan *plan);
+
+/* The functions of libxenctrl that this library stands in front of. */
+EXPORT int read_exact(int fd, void *data, size_t size);
+EXPORT int write_exact(int fd, const void *data, size_t size);
+EXPORT int writev_exact(int fd, const struct iovec *iov, int iovcnt);
+
+#endif /* LIBXL_ALIGNED_STREAM_H */

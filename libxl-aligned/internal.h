@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the files of the toolstack-side library share. */
+#ifndef LIBXL_ALIGNED_INTERNAL_H
+#define LIBXL_ALIGNED_INTERNAL_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "libxl-aligned.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* ---- preload.c: what the environment said when the library was loaded -- */
+
+struct environment {
+    char *format;           /* any of these NULL: not set */
+    char *io;
+    char *engine;
+    char *restore_io;
+    char *reserve;
+    char *commit_name;
+    char *config;
+};
+
+extern struct environment environment;
+/* Path of this library; "" if it cannot be told. */
+extern char own_path[PATH_MAX];
+
+/* ---- report.c ----------------------------------------------------------- */
+
+void report(xentoollog_logger *lg, xentoollog_level level,
+            const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* ---- real.c: libxl's own functions, in whatever version is there -------- */
+
+struct real {
+    int (*suspend)(libxl_ctx *, uint32_t, int, int,
+                   const libxl_asyncop_how *);
+    int (*create_restore)(libxl_ctx *, libxl_domain_config *, uint32_t *,
+                          int, int, const libxl_domain_restore_params *,
+                          const libxl_asyncop_how *,
+                          const libxl_asyncprogress_how *);
+    int (*domain_info)(libxl_ctx *, libxl_dominfo *, uint32_t);
+    void (*dominfo_init)(libxl_dominfo *);
+    void (*dominfo_dispose)(libxl_dominfo *);
+    int minor;              /* N of libxenlight.so.4.N; -1: not known */
+};
+
+/* Fills what it finds.  `why` (one line) is set if something is amiss. */
+void real_find(struct real *real, char *why, size_t size);
+
+/* ---- config.c ------------------------------------------------------------ */
+
+void options_default(libxl_aligned_options *opts);
+/*
+ * Configuration file, then (if `env` is not NULL) the environment.  -1 and
+ * one line in `why` if either is broken.
+ */
+int options_read(libxl_aligned_options *opts, const struct environment *env,
+                 int minor, char *why, size_t size);
+
+/* ---- runtime.c: whether this library can do its work in this process ---- */
+
+struct runtime {
+    struct real real;
+    libxl_aligned_options opts;     /* of the preloaded library */
+    char helper_library[PATH_MAX];
+    char why[512];                  /* "" if all is well */
+};
+
+/* Found out on first use, by the process that saves or restores. */
+const struct runtime *runtime_get(void);
+/* Whether it can; the first time that it cannot, says why. */
+bool runtime_usable(const struct runtime *runtime, xentoollog_logger *lg);
+
+/* ---- plan.c: what the helper of an fd is to be told ---------------------- */
+
+#define PLAN_TEXT_MAX 256
+
+struct plan_stream {
+    bool restore;
+    bool lasting;           /* outlives the call that made it (ao_how) */
+    enum v3_format format;
+    enum v3_io io;
+    enum v3_engine engine;
+    uint32_t head_padding;
+};
+
+/* -1: no room. */
+int plan_publish(int fd, const struct plan_stream *stream);
+void plan_withdraw(int fd);
+/*
+ * For a forked child: no lock, no memory.  `fd` may be a duplicate of the fd
+ * that the plan was made for.
+ */
+const char *plan_find(int fd, bool restore);
+
+/* ---- reserve.c ------------------------------------------------------------ */
+
+/*
+ * Allocates room for the memory of `domid` from `offset` on.  ERROR_FAIL if
+ * there is too little.  `fd` must be open for writing.
+ */
+int reserve_space(const struct real *real, libxl_ctx *ctx, uint32_t domid,
+                  int fd, const struct stat *st, uint64_t offset,
+                  xentoollog_logger *lg);
+
+/* ---- commit.c -------------------------------------------------------------- */
+
+/*
+ * Everything between the last octet and "the domain may go".  `fd` is open
+ * for reading and writing; `stock`: the stream is as libxl wrote it.
+ */
+int commit_file(int fd, uint64_t libxl_offset, uint64_t file_length,
+                bool stock, xentoollog_logger *lg);
+/* Gives the file behind `fd` its final name, on stable storage. */
+int commit_rename(int fd, const char *name, xentoollog_logger *lg);
+/* Removes the name of the file behind `fd`, if it still is its name. */
+void commit_discard(int fd);
+
+/* ---- interrupt.c ------------------------------------------------------------ */
+
+/*
+ * While a save runs in a program that does not catch SIGINT, SIGTERM and
+ * SIGHUP itself: they end the save, not the program, so that it resumes the
+ * domain.
+ */
+void interrupt_begin(void);
+/* The helper is gone: from here on a signal is only noted. */
+void interrupt_helper_done(void);
+bool interrupt_pending(void);
+void interrupt_end(void);
+/* In the child that becomes the helper. */
+void interrupt_child(void);
+
+/* ---- suspend.c, restore.c --------------------------------------------------- */
+
+int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
+                   const libxl_aligned_options *opts, bool preloaded,
+                   const libxl_asyncop_how *ao_how);
+int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
+                   uint32_t *domid, int restore_fd, int send_back_fd,
+                   const libxl_domain_restore_params *params,
+                   const libxl_aligned_options *opts,
+                   const libxl_asyncop_how *ao_how,
+                   const libxl_asyncprogress_how *aop_console_how);
+
+/* Another open file description of the same file; -1 with errno. */
+int reopen(int fd, int flags);
+
+#endif /* LIBXL_ALIGNED_INTERNAL_H */

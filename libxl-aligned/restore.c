@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libxl_domain_create_restore: refuse what cannot become a whole domain while
+ * there is none, and let the stream library read the rest in the helper.
+ */
+#include <errno.h>
+#include <endian.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+/* Whether libxl's stream, version 2, begins here: else it is not our affair. */
+static bool is_libxl_stream(int fd, uint64_t offset)
+{
+    uint64_t ident;
+
+    return pread(fd, &ident, sizeof(ident), offset) == sizeof(ident) &&
+           be64toh(ident) == V2_LIBXL_IDENT;
+}
+
+EXPORT int libxl_aligned_probe(int fd, uint64_t libxl_offset,
+                               struct v3_savefile *savefile,
+                               struct v3_error *error)
+{
+    if (v3_savefile_probe(fd, libxl_offset, savefile, error) ||
+        v3_savefile_check(fd, savefile, error))
+        return ERROR_FAIL;
+    return 0;
+}
+
+/* ERROR_FAIL: not to be restored.  *ours: to be read by the stream library. */
+static int choose(int fd, const libxl_aligned_options *opts, bool *ours)
+{
+    struct v3_savefile savefile;
+    struct v3_error error = { 0 };
+    struct stat st;
+    off_t offset;
+
+    *ours = false;
+    if (fstat(fd, &st))
+        return 0;
+    /* What comes through these is seen only by reading it. */
+    if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)) {
+        *ours = true;
+        return 0;
+    }
+    offset = lseek(fd, 0, SEEK_CUR);
+    if ((!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) || offset < 0 ||
+        !is_libxl_stream(fd, offset))
+        return 0;
+    if (libxl_aligned_probe(fd, offset, &savefile, &error)) {
+        report(opts->lg, XTL_ERROR, "not restored: %s", error.text);
+        return ERROR_FAIL;
+    }
+    *ours = true;
+    return 0;
+}
+
+int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
+                   uint32_t *domid, int restore_fd, int send_back_fd,
+                   const libxl_domain_restore_params *params,
+                   const libxl_aligned_options *opts,
+                   const libxl_asyncop_how *ao_how,
+                   const libxl_asyncprogress_how *aop_console_how)
+{
+    const struct runtime *runtime = runtime_get();
+    struct plan_stream stream = {
+        .restore = true,
+        .lasting = ao_how,
+        .format = V3_FORMAT_V2,     /* found out by reading */
+        .io = opts->restore_io,
+        .engine = opts->engine,
+    };
+    bool ours = false;
+    int rc;
+
+    plan_withdraw(restore_fd);
+    /* Remus, COLO and streams from before Xen 4.6 are left alone. */
+    if (restore_fd >= 0 && params && params->stream_version >= 2 &&
+        params->checkpointed_stream == LIBXL_CHECKPOINTED_STREAM_NONE &&
+        runtime_usable(runtime, opts->lg)) {
+        rc = choose(restore_fd, opts, &ours);
+        if (rc)
+            return rc;
+    }
+    if (ours && plan_publish(restore_fd, &stream))
+        report(opts->lg, XTL_WARN, "using stock restore: too many at once");
+
+    rc = runtime->real.create_restore(ctx, d_config, domid, restore_fd,
+                                      send_back_fd, params, ao_how,
+                                      aop_console_how);
+    /* With ao_how the helper may start after this call has returned. */
+    if (!ao_how || rc)
+        plan_withdraw(restore_fd);
+    return rc;
+}
+
+EXPORT int libxl_domain_create_restore(
+    libxl_ctx *ctx, libxl_domain_config *d_config, uint32_t *domid,
+    int restore_fd, int send_back_fd,
+    const libxl_domain_restore_params *params,
+    const libxl_asyncop_how *ao_how,
+    const libxl_asyncprogress_how *aop_console_how)
+{
+    const struct runtime *runtime = runtime_get();
+
+    if (!runtime->real.create_restore)
+        return ERROR_NI;
+    return restore_domain(ctx, d_config, domid, restore_fd, send_back_fd,
+                          params, &runtime->opts, ao_how, aop_console_how);
+}
+
+EXPORT int libxl_aligned_domain_create_restore(
+    libxl_ctx *ctx, libxl_domain_config *d_config, uint32_t *domid,
+    int restore_fd, int send_back_fd,
+    const libxl_domain_restore_params *params,
+    const libxl_aligned_options *opts, const libxl_asyncop_how *ao_how,
+    const libxl_asyncprogress_how *aop_console_how)
+{
+    const struct runtime *runtime = runtime_get();
+
+    if (!runtime->real.create_restore)
+        return ERROR_NI;
+    return restore_domain(ctx, d_config, domid, restore_fd, send_back_fd,
+                          params, opts ? opts : &runtime->opts, ao_how,
+                          aop_console_how);
+}

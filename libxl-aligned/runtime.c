@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Found out when a process first saves or restores, not when the library is
+ * loaded: `xl list` needs no configuration.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define HELPER_LIBRARY "libxl-aligned-stream.so"
+
+static struct runtime runtime;
+static pthread_once_t runtime_once = PTHREAD_ONCE_INIT;
+
+/* Installed beside this library in a folder of its own; in a build, beside. */
+static void find_helper_library(void)
+{
+    static const char *const places[] = {
+        "xl-aligned/" HELPER_LIBRARY, HELPER_LIBRARY,
+    };
+    const char *slash = strrchr(own_path, '/');
+    int folder = slash ? slash + 1 - own_path : 0, r;
+    char *path = runtime.helper_library;
+    size_t i;
+
+    for (i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        r = snprintf(path, sizeof(runtime.helper_library), "%.*s%s", folder,
+                     own_path, places[i]);
+        if (!folder || r >= (int)sizeof(runtime.helper_library) ||
+            access(path, R_OK))
+            continue;
+        if (strpbrk(path, " :"))
+            snprintf(runtime.why, sizeof(runtime.why),
+                     "%s cannot be preloaded: space or colon in its path",
+                     path);
+        return;
+    }
+    snprintf(runtime.why, sizeof(runtime.why), "%.*s%s is missing", folder,
+             own_path, places[0]);
+    path[0] = '\0';
+}
+
+static void runtime_find(void)
+{
+    char why[sizeof(runtime.why)] = "";
+
+    real_find(&runtime.real, runtime.why, sizeof(runtime.why));
+    /* Even on the stock path a file that was asked for gets its name. */
+    if (options_read(&runtime.opts, &environment, runtime.real.minor, why,
+                     sizeof(why)) && !runtime.why[0])
+        memcpy(runtime.why, why, sizeof(why));
+    runtime.opts.commit_name = environment.commit_name;
+    if (!runtime.why[0])
+        find_helper_library();
+}
+
+const struct runtime *runtime_get(void)
+{
+    pthread_once(&runtime_once, runtime_find);
+    return &runtime;
+}
+
+bool runtime_usable(const struct runtime *rt, xentoollog_logger *lg)
+{
+    static atomic_flag said = ATOMIC_FLAG_INIT;
+
+    if (!rt->why[0])
+        return true;
+    if (!atomic_flag_test_and_set(&said))
+        report(lg, XTL_WARN, "%s; using stock save and restore", rt->why);
+    return false;
+}

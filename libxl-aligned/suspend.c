@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libxl_domain_suspend: before it, choose the format and make room; after it,
+ * commit.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+/* One save, from the choice to the commit. */
+struct save {
+    int fd;
+    int file;               /* the same file, for reading and writing; -1:
+                             * a pipe or a socket, nothing to commit */
+    struct stat st;
+    uint64_t libxl_offset;
+    bool stock;             /* the stream library has no part in it */
+    bool interruptible;
+    char *commit_name;
+    xentoollog_logger *lg;
+    struct save *next;
+};
+
+/* Those whose end libxl_aligned_suspend_complete will announce. */
+static struct save *pending;
+static pthread_mutex_t pending_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void save_free(struct save *save)
+{
+    if (!save)
+        return;
+    if (save->file >= 0)
+        close(save->file);
+    free(save->commit_name);
+    free(save);
+}
+
+static struct save *save_new(int fd, const libxl_aligned_options *opts)
+{
+    struct save *save = calloc(1, sizeof(*save));
+
+    if (!save)
+        return NULL;
+    save->fd = fd;
+    save->file = -1;
+    save->stock = true;
+    save->lg = opts->lg;
+    if (opts->commit_name) {
+        save->commit_name = strdup(opts->commit_name);
+        if (!save->commit_name) {
+            save_free(save);
+            return NULL;
+        }
+    }
+    return save;
+}
+
+/* ---- before ---------------------------------------------------------------- */
+
+static enum v3_format file_format(const libxl_aligned_options *opts)
+{
+    return opts->format == LIBXL_ALIGNED_FORMAT_AUTO ? V3_FORMAT_V3 :
+           (enum v3_format)opts->format;
+}
+
+/* compat needs a stream start on 8 octets, spec 4. */
+static int align_head(struct save *save, struct plan_stream *stream)
+{
+    struct v3_error error = { 0 };
+    off_t offset = lseek(save->fd, 0, SEEK_CUR);
+
+    if (offset < 0 || lseek(save->file, offset, SEEK_SET) != offset)
+        goto failed;
+    if (v3_savefile_align_head(save->file, &stream->head_padding, &error)) {
+        report(save->lg, XTL_WARN, "saving as v2, not compat: %s",
+               error.text);
+        stream->format = V3_FORMAT_V2;
+        return 0;
+    }
+    offset += stream->head_padding;
+    if (lseek(save->fd, offset, SEEK_SET) == offset)
+        return 0;
+failed:
+    report(save->lg, XTL_ERROR, "not saved: lseek: %s", strerror(errno));
+    return ERROR_FAIL;
+}
+
+static int prepare_file(struct save *save, const struct real *real,
+                        libxl_ctx *ctx, uint32_t domid,
+                        const libxl_aligned_options *opts,
+                        struct plan_stream *stream)
+{
+    off_t offset;
+    int rc;
+
+    stream->format = file_format(opts);
+    if (stream->format == V3_FORMAT_COMPAT) {
+        rc = align_head(save, stream);
+        if (rc)
+            return rc;
+    }
+    offset = lseek(save->fd, 0, SEEK_CUR);
+    if (offset < 0) {
+        report(save->lg, XTL_ERROR, "not saved: lseek: %s", strerror(errno));
+        return ERROR_FAIL;
+    }
+    save->libxl_offset = offset;
+    /* With the head that xl wrote, and NULs. */
+    if (fstat(save->fd, &save->st)) {
+        report(save->lg, XTL_ERROR, "not saved: fstat: %s", strerror(errno));
+        return ERROR_FAIL;
+    }
+    if (!opts->reserve)
+        return 0;
+    return reserve_space(real, ctx, domid, save->file, &save->st, offset,
+                         save->lg);
+}
+
+/* A file or device of which every octet that is written can be read back. */
+static bool is_file(struct save *save)
+{
+    int flags = fcntl(save->fd, F_GETFL);
+
+    if (!S_ISREG(save->st.st_mode) && !S_ISBLK(save->st.st_mode))
+        return false;
+    /* Appending puts every write at the end: offsets mean nothing. */
+    if (flags < 0 || (flags & O_APPEND))
+        return false;
+    save->file = reopen(save->fd, O_RDWR);
+    if (save->file < 0)
+        report(save->lg, XTL_WARN, "using stock save: the file cannot be "
+               "opened for reading: %s", strerror(errno));
+    return save->file >= 0;
+}
+
+static bool is_stream(const struct save *save)
+{
+    return S_ISFIFO(save->st.st_mode) || S_ISSOCK(save->st.st_mode);
+}
+
+/* Chooses how to save; an error means that the domain is not to be touched. */
+static int save_begin(struct save *save, const struct runtime *runtime,
+                      libxl_ctx *ctx, uint32_t domid, bool usable,
+                      const libxl_aligned_options *opts, bool lasting)
+{
+    struct plan_stream stream = {
+        .lasting = lasting,
+        .format = file_format(opts),
+        .io = opts->io,
+        .engine = opts->engine,
+    };
+    int rc;
+
+    plan_withdraw(save->fd);
+    if (fstat(save->fd, &save->st))
+        return 0;
+    if (is_file(save)) {
+        if (!usable)
+            return 0;
+        rc = prepare_file(save, &runtime->real, ctx, domid, opts, &stream);
+        if (rc)
+            return rc;
+    } else if (!usable || !is_stream(save) || !opts->any_reader ||
+               stream.format == V3_FORMAT_V2) {
+        /* Whoever reads this may know v2 only. */
+        return 0;
+    }
+
+    if (plan_publish(save->fd, &stream))
+        report(save->lg, XTL_WARN, "using stock save: too many at once");
+    else
+        save->stock = false;
+    return 0;
+}
+
+/* ---- after ------------------------------------------------------------------ */
+
+static int save_commit(struct save *save)
+{
+    off_t length;
+    int rc;
+
+    /* Stock does not sync; with a name to give, the file must be whole. */
+    if (save->file < 0 || (save->stock && !save->commit_name))
+        return 0;
+    length = lseek(save->fd, 0, SEEK_CUR);
+    if (length < 0) {
+        report(save->lg, XTL_ERROR, "not saved: lseek: %s", strerror(errno));
+        return ERROR_FAIL;
+    }
+    rc = commit_file(save->file, save->libxl_offset, length, save->stock,
+                     save->lg);
+    if (rc)
+        return rc;
+    if (save->interruptible && interrupt_pending()) {
+        report(save->lg, XTL_ERROR, "not saved: interrupted");
+        return ERROR_FAIL;
+    }
+    if (save->commit_name && S_ISREG(save->st.st_mode))
+        rc = commit_rename(save->file, save->commit_name, save->lg);
+    return rc;
+}
+
+/* Nothing stays of a file with a temporary name, and no reserved space. */
+static void save_abandon(struct save *save)
+{
+    off_t length;
+
+    if (save->file < 0 || !S_ISREG(save->st.st_mode))
+        return;
+    if (save->commit_name)
+        commit_discard(save->file);
+    if (save->stock)
+        return;
+    length = lseek(save->fd, 0, SEEK_CUR);
+    if (length >= 0 && ftruncate(save->file, length))
+        report(save->lg, XTL_WARN, "reserved space stays allocated: "
+               "ftruncate: %s", strerror(errno));
+}
+
+static int save_end(struct save *save, int rc)
+{
+    plan_withdraw(save->fd);
+    if (!rc)
+        rc = save_commit(save);
+    if (rc)
+        save_abandon(save);
+    return rc;
+}
+
+/* ---- both -------------------------------------------------------------------- */
+
+static void pending_add(struct save *save)
+{
+    pthread_mutex_lock(&pending_lock);
+    save->next = pending;
+    pending = save;
+    pthread_mutex_unlock(&pending_lock);
+}
+
+static struct save *pending_take(int fd)
+{
+    struct save **link, *save;
+
+    pthread_mutex_lock(&pending_lock);
+    for (link = &pending; *link && (*link)->fd != fd; link = &(*link)->next)
+        ;
+    save = *link;
+    if (save)
+        *link = save->next;
+    pthread_mutex_unlock(&pending_lock);
+    return save;
+}
+
+int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
+                   const libxl_aligned_options *opts, bool preloaded,
+                   const libxl_asyncop_how *ao_how)
+{
+    const struct runtime *runtime = runtime_get();
+    struct save *save;
+    int rc;
+
+    save = save_new(fd, opts);
+    if (!save)
+        return ERROR_NOMEM;
+    rc = save_begin(save, runtime, ctx, domid,
+                    runtime_usable(runtime, opts->lg), opts, ao_how);
+    if (rc) {
+        save_abandon(save);
+        goto out;
+    }
+
+    /* The signals of a program that called for this itself are its own. */
+    save->interruptible = preloaded && !save->stock;
+    if (save->interruptible)
+        interrupt_begin();
+
+    rc = runtime->real.suspend(ctx, domid, fd, flags, ao_how);
+    if (ao_how && !rc) {
+        pending_add(save);
+        return 0;
+    }
+    if (save->interruptible)
+        interrupt_helper_done();
+    rc = save_end(save, rc);
+    if (save->interruptible)
+        interrupt_end();
+
+out:
+    save_free(save);
+    return rc;
+}
+
+EXPORT int libxl_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd,
+                                int flags, const libxl_asyncop_how *ao_how)
+{
+    const struct runtime *runtime = runtime_get();
+
+    if (!runtime->real.suspend)
+        return ERROR_NI;
+    /* Its end is not ours to see, so it cannot be committed. */
+    if (ao_how) {
+        plan_withdraw(fd);
+        return runtime->real.suspend(ctx, domid, fd, flags, ao_how);
+    }
+    return suspend_domain(ctx, domid, fd, flags, &runtime->opts, true, NULL);
+}
+
+EXPORT int libxl_aligned_domain_suspend(libxl_ctx *ctx, uint32_t domid,
+                                        int fd, int flags,
+                                        const libxl_aligned_options *opts,
+                                        const libxl_asyncop_how *ao_how)
+{
+    const struct runtime *runtime = runtime_get();
+
+    if (!runtime->real.suspend)
+        return ERROR_NI;
+    return suspend_domain(ctx, domid, fd, flags,
+                          opts ? opts : &runtime->opts, false, ao_how);
+}
+
+EXPORT int libxl_aligned_suspend_complete(int fd, int result)
+{
+    struct save *save = pending_take(fd);
+    int rc;
+
+    if (!save)
+        return result ? result : ERROR_INVAL;
+    rc = save_end(save, result);
+    save_free(save);
+    return rc;
+}
