@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Whole or not: spec 5 step 5, spec 6. */
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "checksum.h"
+#include "internal.h"
+
+struct range {
+    uint64_t begin, end;
+    uint64_t *checksum;
+};
+
+static int checksum_range(int fd, const struct range *range,
+                          struct v3_error *error)
+{
+    struct v3_checksum checksum;
+    uint64_t offset;
+    char *octets;
+    size_t part;
+    int rc = -1;
+
+    octets = malloc(65536);
+    if (v3_checksum_init(&checksum) || !octets) {
+        v3_fail(error, ENOMEM, "cannot allocate memory for a checksum");
+        goto out;
+    }
+    v3_checksum_reset(&checksum);
+    for (offset = range->begin; offset < range->end; offset += part) {
+        part = min_u64(65536, range->end - offset);
+        if (v3_pread_exact(fd, octets, part, offset)) {
+            v3_fail(error, errno, "cannot read back offset %" PRIu64 ": %s",
+                    offset, errno == ENODATA ? "the file is too short"
+                                             : strerror(errno));
+            goto out;
+        }
+        v3_checksum_add(&checksum, octets, part);
+    }
+    *range->checksum = v3_checksum_get(&checksum);
+    rc = 0;
+ out:
+    v3_checksum_free(&checksum);
+    free(octets);
+    return rc;
+}
+
+static int checksum_surroundings(int fd, const struct v3_savefile *savefile,
+                                 uint64_t file_length, uint64_t *head,
+                                 uint64_t *tail, struct v3_error *error)
+{
+    const struct range ranges[] = {
+        {0, savefile->stream_start, head},
+        {savefile->stream_start + savefile->header.stream_length,
+         file_length, tail},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
+        if (checksum_range(fd, &ranges[i], error))
+            return -1;
+    return 0;
+}
+
+PUBLIC int v3_savefile_check(int fd, const struct v3_savefile *savefile,
+                             struct v3_error *error)
+{
+    const struct v3_aligned_header *header = &savefile->header;
+    uint64_t head, tail;
+    char name[256];
+
+    memset(error, 0, sizeof(*error));
+    if (savefile->format != V3_FORMAT_V3 ||
+        header->state == V3_STATE_STREAMED)
+        return 0;
+    v3_fd_name(fd, name, sizeof(name));
+    if (header->state == V3_STATE_UNFINISHED)
+        return v3_fail(error, EBADMSG, "%s is not complete: the save that "
+                       "wrote it did not finish; it cannot be restored",
+                       name);
+    if (header->stream_start != savefile->stream_start)
+        return v3_fail(error, EBADMSG, "%s: the stream starts at offset %"
+                       PRIu64 ", its header says %" PRIu64 "; the head was "
+                       "changed", name, savefile->stream_start,
+                       header->stream_start);
+    if (savefile->file_size < header->file_length ||
+        (savefile->file_size > header->file_length && !savefile->is_device))
+        return v3_fail(error, EBADMSG, "%s has %" PRIu64 " octets instead "
+                       "of %" PRIu64 ": it was %s", name,
+                       savefile->file_size, header->file_length,
+                       savefile->file_size < header->file_length
+                       ? "cut off" : "added to");
+    if (checksum_surroundings(fd, savefile, header->file_length, &head,
+                              &tail, error))
+        return -1;
+    if (head != header->head_checksum)
+        return v3_fail(error, EBADMSG, "%s: the first %" PRIu64 " octets "
+                       "(toolstack header, configuration) do not match "
+                       "their checksum; the file is damaged", name,
+                       savefile->stream_start);
+    if (tail != header->tail_checksum)
+        return v3_fail(error, EBADMSG, "%s: the octets from offset %" PRIu64
+                       " on (device model records) do not match their "
+                       "checksum; the file is damaged", name,
+                       header->stream_start + header->stream_length);
+    return 0;
+}
+
+static int synced(int r, int fd, const char *what, struct v3_error *error)
+{
+    char name[256];
+
+    if (!r)
+        return 0;
+    r = errno;
+    v3_fd_name(fd, name, sizeof(name));
+    return v3_fail(error, r, "cannot %s %s: %s", what, name, strerror(r));
+}
+
+static int mark_complete(int fd, const struct v3_savefile *savefile,
+                         uint64_t file_length, struct v3_error *error)
+{
+    uint64_t offset = savefile->stream_start +
+                      sizeof(struct v2_image_header) +
+                      sizeof(struct v2_domain_header);
+    struct v3_header_record header = {
+        .record = {V3_RECORD_HEADER, sizeof(header.body)},
+        .body = savefile->header,
+    };
+
+    if (header.body.state != V3_STATE_UNFINISHED ||
+        !header.body.stream_length ||
+        savefile->stream_start + header.body.stream_length > file_length)
+        return v3_fail(error, EINVAL, "the stream was not written to its "
+                       "end; nothing to commit");
+    if (checksum_surroundings(fd, savefile, file_length,
+                              &header.body.head_checksum,
+                              &header.body.tail_checksum, error))
+        return -1;
+    header.body.state = V3_STATE_COMPLETE;
+    header.body.file_length = file_length;
+    v3_header_seal(&header);
+    return synced(v3_pwrite_exact(fd, &header, sizeof(header), offset), fd,
+                  "write the header of", error);
+}
+
+PUBLIC int v3_savefile_commit(int fd, const struct v3_savefile *savefile,
+                              uint64_t file_length, struct v3_error *error)
+{
+    memset(error, 0, sizeof(*error));
+    if (synced(fdatasync(fd), fd, "bring to stable storage", error))
+        return -1;
+    if (savefile->format == V3_FORMAT_V3 &&
+        mark_complete(fd, savefile, file_length, error))
+        return -1;
+    if (!savefile->is_device &&
+        synced(ftruncate(fd, file_length), fd, "truncate", error))
+        return -1;
+    return synced(fsync(fd), fd, "bring to stable storage", error);
+}

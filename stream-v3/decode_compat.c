@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Spec 3.4 from the reader's side. */
+#include <inttypes.h>
+
+#include "decoder.h"
+
+static int bad(struct v3_decoder *decoder, const char *what)
+{
+    return v3_decoder_fail(decoder, "%s; the stream is damaged", what);
+}
+
+static int read_padding(struct v3_decoder *decoder)
+{
+    bool first = decoder->phase == PHASE_FIRST_RECORD;
+    struct v3_padding padding;
+
+    if (decoder->record.length < sizeof(padding) ||
+        decoder->record.length > V3_PADDING_MAX ||
+        decoder->record.length % 8)
+        return bad(decoder, "PADDING record of a length that does not exist");
+    if (v3_source_read(decoder->source, &padding, sizeof(padding)))
+        return -1;
+    if (memcmp(padding.magic, V3_MAGIC, sizeof(padding.magic)) ||
+        padding.kind != (first ? V3_PADDING_START : V3_PADDING_BATCH) ||
+        decoder->checksum_pending)
+        return bad(decoder, "PADDING record that is malformed or out of "
+                   "place");
+    if (first ? padding.head_padding > 7 || padding.checksum ||
+                decoder->record.length != sizeof(padding)
+              : padding.head_padding != 0)
+        return bad(decoder, "PADDING record with reserved fields in use");
+    decoder->checksum_pending = !first;
+    decoder->expected = padding.checksum;
+    return v3_decoder_zeros(decoder,
+                            decoder->record.length - sizeof(padding));
+}
+
+static int read_page_data(struct v3_decoder *decoder)
+{
+    struct v2_page_data_header *page_data = &decoder->v2.page_data;
+
+    decoder->checksum_pending = false;
+    decoder->v2.record = decoder->record;
+    if (decoder->record.length < sizeof(*page_data))
+        return bad(decoder, "PAGE_DATA shorter than its header");
+    if (v3_source_read(decoder->source, page_data, sizeof(*page_data)))
+        return -1;
+    if (!page_data->count || page_data->count > V3_BATCH_MAX ||
+        decoder->record.length < sizeof(*page_data) + 8 * page_data->count)
+        return bad(decoder, "PAGE_DATA with a count that does not fit");
+    if (v3_source_read(decoder->source, decoder->v2.pfns,
+                       8ULL * page_data->count))
+        return -1;
+    memcpy(decoder->pfns, decoder->v2.pfns, 8ULL * page_data->count);
+    decoder->contents = v3_count_contents(decoder->pfns, page_data->count);
+    if (!v3_page_data_regular(&decoder->record, page_data, decoder->pfns) ||
+        !decoder->contents)
+        return bad(decoder, "PAGE_DATA behind PADDING with pfns or a length "
+                   "that do not fit");
+    v3_checksum_reset(&decoder->batch);
+    decoder->totals.batches++;
+    decoder->totals.pages_stored += decoder->contents;
+    v3_decoder_begin_batch(decoder);
+    return 0;
+}
+
+static int compat_record(struct v3_decoder *decoder)
+{
+    if (decoder->record.type == V3_RECORD_PADDING)
+        return read_padding(decoder);
+    if (decoder->checksum_pending) {
+        if (decoder->record.type == V2_RECORD_PAGE_DATA)
+            return read_page_data(decoder);
+        return bad(decoder, "PADDING that is not followed by PAGE_DATA");
+    }
+    if ((decoder->record.type & V3_RECORD_VENDOR_MASK) == V3_RECORD_VENDOR)
+        return v3_decoder_fail(decoder, "record type 0x%08" PRIx32 " does "
+                               "not belong in a compat stream",
+                               decoder->record.type);
+    return v3_decoder_pass_record(decoder);
+}
+
+static int compat_end(struct v3_decoder *decoder)
+{
+    if (decoder->checksum_pending)
+        return bad(decoder, "PADDING that is not followed by PAGE_DATA");
+    return 0;
+}
+
+const struct v3_decoder_format v3_decoder_compat = {
+    .format = V3_FORMAT_COMPAT,
+    .record = compat_record,
+    .end = compat_end,
+};

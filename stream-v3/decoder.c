@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Any format in, v2 octets out.  The stream is walked record by record; each
+ * becomes something to hand out: a structure that is in memory, a body that
+ * comes straight from the source, or the pages of a batch, which are handed
+ * out only when the checksum of all of them has matched.
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+
+#include "decoder.h"
+
+#define COPY_STEP 65536U
+
+int v3_decoder_fail(struct v3_decoder *decoder, const char *format, ...)
+{
+    char what[256];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(what, sizeof(what), format, arguments);
+    va_end(arguments);
+    return v3_fail_at(decoder->error, EBADMSG, decoder->record_offset,
+                      decoder->totals.records, "%s", what);
+}
+
+static void hand_out(struct v3_decoder *decoder, const void *piece,
+                     size_t length)
+{
+    decoder->piece = piece;
+    decoder->piece_left = length;
+}
+
+int v3_decoder_zeros(struct v3_decoder *decoder, uint64_t length)
+{
+    static const uint8_t zeros[4096];
+    uint8_t octets[4096];
+    size_t part;
+
+    for (; length; length -= part) {
+        part = min_u64(length, sizeof(octets));
+        if (v3_source_read(decoder->source, octets, part))
+            return -1;
+        if (memcmp(octets, zeros, part))
+            return v3_decoder_fail(decoder,
+                                   "%s has padding that is not zero; the "
+                                   "stream is damaged",
+                                   v3_record_name(decoder->record.type));
+    }
+    return 0;
+}
+
+int v3_decoder_pass_record(struct v3_decoder *decoder)
+{
+    if (decoder->format->context)
+        v3_checksum_add(&decoder->context, &decoder->record,
+                        sizeof(decoder->record));
+    hand_out(decoder, &decoder->record, sizeof(decoder->record));
+    decoder->body_padding = record_padding(decoder->record.length);
+    decoder->body_left = (uint64_t)decoder->record.length +
+                         decoder->body_padding;
+    return 0;
+}
+
+void v3_decoder_begin_batch(struct v3_decoder *decoder)
+{
+    hand_out(decoder, &decoder->v2,
+             sizeof(decoder->v2.record) + sizeof(decoder->v2.page_data) +
+             8ULL * decoder->v2.page_data.count);
+    decoder->pages_pending = true;
+}
+
+/* ---- the walk ------------------------------------------------------------ */
+
+static int begin_image(struct v3_decoder *decoder)
+{
+    struct v2_image_header *image = (void *)decoder->pfns;
+
+    if (v3_source_read(decoder->source, image, sizeof(*image)))
+        return -1;
+    if (image->marker != V2_IMAGE_MARKER ||
+        be32toh(image->id) != V2_IMAGE_ID)
+        return v3_decoder_fail(decoder, "no image header of a save stream "
+                               "of Xen; this is another kind of file");
+    if (be16toh(image->options) & V2_IMAGE_BIG_ENDIAN)
+        return v3_decoder_fail(decoder, "big-endian streams are not "
+                               "supported");
+    v3_checksum_add(&decoder->context, image, sizeof(*image));
+    hand_out(decoder, image, sizeof(*image));
+    decoder->phase = PHASE_DOMAIN;
+    return 0;
+}
+
+static int begin_domain(struct v3_decoder *decoder)
+{
+    struct v2_domain_header *domain = (void *)decoder->pfns;
+
+    if (v3_source_read(decoder->source, domain, sizeof(*domain)))
+        return -1;
+    v3_checksum_add(&decoder->context, domain, sizeof(*domain));
+    hand_out(decoder, domain, sizeof(*domain));
+    decoder->phase = PHASE_FIRST_RECORD;
+    return 0;
+}
+
+static int read_record_header(struct v3_decoder *decoder)
+{
+    decoder->record_offset = v3_source_offset(decoder->source);
+    if (v3_source_read(decoder->source, &decoder->record,
+                       sizeof(decoder->record)))
+        return -1;
+    if (decoder->record.length > V2_RECORD_MAX)
+        return v3_decoder_fail(decoder, "%s record of %" PRIu32 " octets, "
+                               "more than 128 MiB; the stream is damaged",
+                               v3_record_name(decoder->record.type),
+                               decoder->record.length);
+    return 0;
+}
+
+/* The first record tells the format. */
+static void find_format(struct v3_decoder *decoder)
+{
+    decoder->format = &v3_decoder_v2;
+    if (decoder->record.type == V3_RECORD_HEADER)
+        decoder->format = &v3_decoder_v3;
+    else if (decoder->record.type == V3_RECORD_PADDING)
+        decoder->format = &v3_decoder_compat;
+}
+
+static int begin_end(struct v3_decoder *decoder)
+{
+    if (decoder->record.length)
+        return v3_decoder_fail(decoder, "END record with a body; the stream "
+                               "is damaged");
+    if (decoder->format->end && decoder->format->end(decoder))
+        return -1;
+    hand_out(decoder, &decoder->record, sizeof(decoder->record));
+    decoder->phase = PHASE_ENDED;
+    return v3_source_finish(decoder->source);
+}
+
+static int begin_record(struct v3_decoder *decoder)
+{
+    int r;
+
+    if (read_record_header(decoder))
+        return -1;
+    if (decoder->phase == PHASE_FIRST_RECORD)
+        find_format(decoder);
+    if (decoder->record.type == V2_RECORD_END)
+        r = begin_end(decoder);
+    else if (decoder->format->record)
+        r = decoder->format->record(decoder);
+    else
+        r = v3_decoder_pass_record(decoder);
+    if (r)
+        return -1;
+    if (decoder->record.type == V2_RECORD_PAGE_DATA &&
+        decoder->format->format == V3_FORMAT_V2)
+        decoder->totals.batches++;
+    decoder->totals.records++;
+    if (decoder->phase == PHASE_FIRST_RECORD)
+        decoder->phase = PHASE_RECORD;
+    return 0;
+}
+
+static int (*const begin[])(struct v3_decoder *) = {
+    [PHASE_IMAGE] = begin_image,
+    [PHASE_DOMAIN] = begin_domain,
+    [PHASE_FIRST_RECORD] = begin_record,
+    [PHASE_RECORD] = begin_record,
+};
+
+/* ---- pages ---------------------------------------------------------------- */
+
+/* Stored octets, into the checksum while they are in the CPU's cache. */
+static int read_stored(struct v3_decoder *decoder, uint8_t *to, size_t length)
+{
+    size_t part;
+
+    for (; length; to += part, length -= part) {
+        part = min_u64(length, COPY_STEP);
+        if (v3_source_read(decoder->source, to, part))
+            return -1;
+        v3_checksum_add(&decoder->batch, to, part);
+    }
+    return 0;
+}
+
+static int check_batch(struct v3_decoder *decoder)
+{
+    uint32_t count = decoder->v2.page_data.count;
+
+    if (decoder->format->format == V3_FORMAT_V3) {
+        struct v3_aligned_page_data aligned = decoder->aligned;
+
+        aligned.checksum = 0;
+        v3_checksum_add(&decoder->batch, &decoder->record,
+                        sizeof(decoder->record));
+        v3_checksum_add(&decoder->batch, &aligned, sizeof(aligned));
+        v3_checksum_add(&decoder->batch, decoder->pfns, 8ULL * count);
+    } else {
+        v3_checksum_add(&decoder->batch, &decoder->v2,
+                        sizeof(decoder->v2.record) +
+                        sizeof(decoder->v2.page_data) + 8ULL * count);
+    }
+    if (v3_checksum_get(&decoder->batch) != decoder->expected)
+        return v3_decoder_fail(decoder,
+                               "batch of %" PRIu32 " pfns, 0x%" PRIx64
+                               " to 0x%" PRIx64 ", does not match its "
+                               "checksum; the stream is damaged",
+                               count,
+                               (uint64_t)(decoder->v2.pfns[0] &
+                                          V2_PFN_MASK),
+                               (uint64_t)(decoder->v2.pfns[count - 1] &
+                                          V2_PFN_MASK));
+    return 0;
+}
+
+/* All pages of the batch, in the order of its pfns. */
+static int read_pages(struct v3_decoder *decoder, uint8_t *to)
+{
+    uint32_t count = decoder->v2.page_data.count, run = 0;
+    uint64_t zero = decoder->format->format == V3_FORMAT_V3 ? V3_PFN_ZERO : 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (!v3_pfn_has_contents(decoder->pfns[i]))
+            continue;
+        if (!(decoder->pfns[i] & zero)) {
+            run++;
+            continue;
+        }
+        if (read_stored(decoder, to, (size_t)run * V2_PAGE_SIZE))
+            return -1;
+        to += (size_t)run * V2_PAGE_SIZE;
+        memset(to, 0, V2_PAGE_SIZE);
+        to += V2_PAGE_SIZE;
+        run = 0;
+    }
+    if (read_stored(decoder, to, (size_t)run * V2_PAGE_SIZE))
+        return -1;
+    if (v3_decoder_zeros(decoder, record_padding(decoder->record.length)))
+        return -1;
+    return check_batch(decoder);
+}
+
+static int stage_pages(struct v3_decoder *decoder)
+{
+    size_t length = (size_t)decoder->contents * V2_PAGE_SIZE;
+
+    if (!decoder->staging) {
+        decoder->staging = malloc((size_t)V3_BATCH_MAX * V2_PAGE_SIZE);
+        if (!decoder->staging)
+            return v3_fail(decoder->error, ENOMEM,
+                           "cannot allocate memory for a batch");
+    }
+    decoder->pages_pending = false;
+    if (read_pages(decoder, decoder->staging))
+        return -1;
+    hand_out(decoder, decoder->staging, length);
+    return 0;
+}
+
+/* ---- handing out ------------------------------------------------------------ */
+
+static ssize_t give_body(struct v3_decoder *decoder, uint8_t *to,
+                         size_t length)
+{
+    static const uint8_t zeros[8];
+    uint32_t padding = decoder->body_padding, ours;
+
+    length = min_u64(length, decoder->body_left);
+    if (v3_source_read(decoder->source, to, length))
+        return -1;
+    decoder->body_left -= length;
+    if (decoder->format->context) {
+        v3_checksum_add(&decoder->context, to, length);
+        if (decoder->body_left < padding) {
+            ours = min_u64(length, padding - decoder->body_left);
+            if (memcmp(to + length - ours, zeros, ours))
+                return v3_decoder_fail(decoder, "%s has padding that is not "
+                                       "zero; the stream is damaged",
+                                       v3_record_name(decoder->record.type));
+        }
+    }
+    return length;
+}
+
+/* Some octets of what is next; 0 only at the end of the stream. */
+static ssize_t give(struct v3_decoder *decoder, uint8_t *to, size_t length)
+{
+    size_t pages;
+
+    for (;;) {
+        if (decoder->error->text[0])
+            return -1;
+        if (decoder->piece_left) {
+            length = min_u64(length, decoder->piece_left);
+            memcpy(to, decoder->piece, length);
+            decoder->piece += length;
+            decoder->piece_left -= length;
+            return length;
+        }
+        if (decoder->body_left)
+            return give_body(decoder, to, length);
+        pages = (size_t)decoder->contents * V2_PAGE_SIZE;
+        if (decoder->pages_pending && length >= pages) {
+            decoder->pages_pending = false;
+            if (read_pages(decoder, to))
+                return -1;
+            if (pages)
+                return pages;
+        } else if (decoder->pages_pending) {
+            if (stage_pages(decoder))
+                return -1;
+        } else if (decoder->phase == PHASE_ENDED) {
+            return 0;
+        } else if (begin[decoder->phase](decoder)) {
+            return -1;
+        }
+    }
+}
+
+PUBLIC ssize_t v3_decoder_read_some(struct v3_decoder *decoder, void *data,
+                                    size_t length)
+{
+    return length ? give(decoder, data, length) : 0;
+}
+
+PUBLIC int v3_decoder_read(struct v3_decoder *decoder, void *data,
+                           size_t length)
+{
+    ssize_t given;
+
+    for (; length; length -= given) {
+        given = give(decoder, data, length);
+        if (given < 0)
+            return -1;
+        if (!given)
+            return v3_fail_at(decoder->error, ENODATA,
+                              v3_source_offset(decoder->source),
+                              decoder->totals.records,
+                              "read past the END record");
+        data = (uint8_t *)data + given;
+    }
+    return 0;
+}
+
+/* ---- life ------------------------------------------------------------------- */
+
+PUBLIC struct v3_decoder *v3_decoder_new(struct v3_source *source,
+                                         struct v3_error *error)
+{
+    struct v3_decoder *decoder;
+
+    memset(error, 0, sizeof(*error));
+    decoder = calloc(1, sizeof(*decoder));
+    if (!decoder || v3_checksum_init(&decoder->context) ||
+        v3_checksum_init(&decoder->batch)) {
+        v3_fail(error, ENOMEM, "cannot allocate a decoder");
+        v3_decoder_free(decoder);
+        return NULL;
+    }
+    v3_checksum_reset(&decoder->context);
+    decoder->source = source;
+    decoder->error = source->error = error;
+    decoder->format = &v3_decoder_v2;
+    decoder->start = v3_source_offset(source);
+    decoder->record_offset = decoder->start;
+    return decoder;
+}
+
+PUBLIC bool v3_decoder_ended(const struct v3_decoder *decoder)
+{
+    return decoder->phase == PHASE_ENDED && !decoder->piece_left;
+}
+
+PUBLIC enum v3_format v3_decoder_format(const struct v3_decoder *decoder)
+{
+    return decoder->format->format;
+}
+
+PUBLIC void v3_decoder_totals(const struct v3_decoder *decoder,
+                              struct v3_totals *totals)
+{
+    *totals = decoder->totals;
+    totals->bytes = v3_source_offset(decoder->source) - decoder->start;
+}
+
+PUBLIC void v3_decoder_free(struct v3_decoder *decoder)
+{
+    if (!decoder)
+        return;
+    v3_checksum_free(&decoder->context);
+    v3_checksum_free(&decoder->batch);
+    free(decoder->staging);
+    free(decoder);
+}

@@ -1,0 +1,512 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Regular files and block devices.  Octets are collected in buffers, each of
+ * which stands for one aligned range of the file, and go out in one of the
+ * manners of the table at the end.  Blocks that are only partly ours (the
+ * first, shared with the head, and the last, shared with the tail) go through
+ * the caller's own fd, so that no block is ever owned by both the page cache
+ * and direct I/O.
+ */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine.h"
+
+#define DEFAULT_BUFFER_SIZE (1U << 20)
+#define DEFAULT_BUFFERS     16U
+#define WINDOW_SIZE         (8U << 20)
+
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x80
+#endif
+
+struct buffer {
+    uint64_t number;            /* while busy */
+    uint32_t begin, end;        /* octets of it to write */
+    uint32_t done;              /* direct octets written so far */
+    bool busy;
+};
+
+struct file_sink;
+
+struct manner {
+    enum v3_io io;
+    /* Buffer number `number` is full, or the last. */
+    int (*put)(struct file_sink *file, uint64_t number);
+};
+
+static const struct manner direct, window, buffered;
+
+struct file_sink {
+    struct v3_sink sink;
+    const struct manner *manner;
+    int fd;                     /* the caller's */
+    int direct_fd;
+    char name[256];
+    bool may_fall_back;
+    bool fell_back_checked;
+    bool dontcache;             /* window: pwritev2 takes the flag */
+    uint64_t dropped;           /* window: octets before this are gone */
+    uint64_t base;              /* file offset of buffer number 0 */
+    uint64_t first_unput;       /* buffer numbers */
+    struct v3_buffers buffers;
+    struct buffer *buffer;      /* number n lives in n % count */
+    struct v3_io_engine *engine;
+};
+
+static uint64_t file_number(const struct file_sink *file, uint64_t offset)
+{
+    return (offset - file->base) / file->buffers.size;
+}
+
+static uint64_t buffer_offset(const struct file_sink *file, uint64_t number)
+{
+    return file->base + number * file->buffers.size;
+}
+
+static struct buffer *buffer_of(struct file_sink *file, uint64_t number)
+{
+    return &file->buffer[number % file->buffers.count];
+}
+
+static uint8_t *memory_of(struct file_sink *file, uint64_t number)
+{
+    return file->buffers.base +
+           number % file->buffers.count * file->buffers.size;
+}
+
+static int write_failed(struct file_sink *file, int errnum, uint64_t offset)
+{
+    return v3_fail(file->sink.error, errnum,
+                   "cannot write to %s at offset %llu: %s", file->name,
+                   (unsigned long long)offset, strerror(errnum));
+}
+
+static int write_cached(struct file_sink *file, uint64_t number,
+                        uint32_t begin, uint32_t end)
+{
+    uint64_t offset = buffer_offset(file, number) + begin;
+    struct iovec iov = {memory_of(file, number) + begin, end - begin};
+    ssize_t r;
+
+    while (file->dontcache && iov.iov_len) {
+        r = pwritev2(file->fd, &iov, 1, offset, RWF_DONTCACHE);
+        if (r > 0) {
+            iov.iov_base = (char *)iov.iov_base + r;
+            iov.iov_len -= r;
+            offset += r;
+        } else if (r < 0 && errno != EINTR) {
+            file->dontcache = false;
+        }
+    }
+    if (v3_pwrite_exact(file->fd, iov.iov_base, iov.iov_len, offset))
+        return write_failed(file, errno, offset);
+    return 0;
+}
+
+/* ---- direct ----------------------------------------------------------------- */
+
+/* The part of a buffer that whole blocks make up. */
+static void direct_part(const struct file_sink *file, const struct buffer *b,
+                        uint32_t *begin, uint32_t *end)
+{
+    *begin = round_up(b->begin, file->sink.alignment);
+    *end = round_down(b->end, file->sink.alignment);
+    if (*begin > *end)
+        *begin = *end;
+}
+
+static int direct_submit(struct file_sink *file, uint64_t number)
+{
+    struct buffer *b = buffer_of(file, number);
+    struct v3_transfer transfer = {.write = true};
+    uint32_t begin, end;
+    int r;
+
+    direct_part(file, b, &begin, &end);
+    begin += b->done;
+    transfer.buffer = number % file->buffers.count;
+    transfer.data = memory_of(file, number) + begin;
+    transfer.length = end - begin;
+    transfer.offset = buffer_offset(file, number) + begin;
+    r = file->engine->ops->submit(file->engine, &transfer);
+    if (r)
+        return write_failed(file, r, transfer.offset);
+    b->number = number;
+    b->busy = true;
+    return 0;
+}
+
+static int direct_put(struct file_sink *file, uint64_t number)
+{
+    struct buffer *b = buffer_of(file, number);
+    uint32_t begin, end;
+
+    direct_part(file, b, &begin, &end);
+    b->done = 0;
+    if (begin == end)
+        return write_cached(file, number, b->begin, b->end);
+    if (b->begin < begin && write_cached(file, number, b->begin, begin))
+        return -1;
+    if (end < b->end && write_cached(file, number, end, b->end))
+        return -1;
+    return direct_submit(file, number);
+}
+
+/*
+ * Some filesystems accept O_DIRECT and go through the page cache all the
+ * same (ext4 with journalled data): look once, and treat them as what they
+ * are.
+ */
+static void look_for_silent_caching(struct file_sink *file, uint64_t offset,
+                                    uint32_t length)
+{
+    if (file->fell_back_checked || !file->may_fall_back)
+        return;
+    file->fell_back_checked = true;
+    if (v3_resident(file->direct_fd, offset, length) > 0)
+        file->manner = &window;
+}
+
+static int direct_completed(struct file_sink *file, uint32_t index,
+                            int result)
+{
+    struct buffer *b = &file->buffer[index];
+    uint64_t number = b->number, offset;
+    uint32_t begin, end;
+
+    direct_part(file, b, &begin, &end);
+    offset = buffer_offset(file, number) + begin + b->done;
+    if (result == -EINVAL && file->may_fall_back) {
+        file->manner = &window;
+        b->busy = false;
+        return write_cached(file, number, begin + b->done, end);
+    }
+    if (!result)
+        result = -ENOSPC;
+    if (result == -EAGAIN || result == -EINTR)
+        result = 0;
+    if (result < 0)
+        return write_failed(file, -result, offset);
+    if (result)
+        look_for_silent_caching(file, offset, result);
+    b->done += result;
+    if (begin + b->done < end) {
+        /* Only whole blocks can be resumed directly. */
+        b->done = round_down(b->done, file->sink.alignment);
+        return direct_submit(file, number);
+    }
+    b->busy = false;
+    return 0;
+}
+
+static int direct_reap(struct file_sink *file)
+{
+    uint32_t index;
+    int result;
+
+    if (!file->engine->ops->reap(file->engine, true, &index, &result)) {
+        file->engine->busy = 0;
+        return v3_fail(file->sink.error, EIO,
+                       "lost an asynchronous write to %s", file->name);
+    }
+    return direct_completed(file, index, result);
+}
+
+/* ---- window and buffered ------------------------------------------------- */
+
+static int buffered_put(struct file_sink *file, uint64_t number)
+{
+    struct buffer *b = buffer_of(file, number);
+
+    return write_cached(file, number, b->begin, b->end);
+}
+
+/* Writes back and forgets what lies before `offset`. */
+static void drop_before(struct file_sink *file, uint64_t offset)
+{
+    if (offset <= file->dropped)
+        return;
+    sync_file_range(file->fd, file->dropped, offset - file->dropped,
+                    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                    SYNC_FILE_RANGE_WAIT_AFTER);
+    posix_fadvise(file->fd, file->dropped, offset - file->dropped,
+                  POSIX_FADV_DONTNEED);
+    file->dropped = offset;
+}
+
+static int window_put(struct file_sink *file, uint64_t number)
+{
+    struct buffer *b = buffer_of(file, number);
+    uint64_t offset = buffer_offset(file, number);
+
+    if (buffered_put(file, number))
+        return -1;
+    sync_file_range(file->fd, offset + b->begin, b->end - b->begin,
+                    SYNC_FILE_RANGE_WRITE);
+    if (offset >= WINDOW_SIZE)
+        drop_before(file, offset - WINDOW_SIZE);
+    return 0;
+}
+
+static const struct manner direct = {V3_IO_DIRECT, direct_put};
+static const struct manner window = {V3_IO_WINDOW, window_put};
+static const struct manner buffered = {V3_IO_BUFFERED, buffered_put};
+
+/* ---- the sink's operations ------------------------------------------------ */
+
+/* Every full buffer that is not held goes on its way. */
+static int put_full(struct file_sink *file)
+{
+    uint64_t end = file_number(file, min_u64(file->sink.offset,
+                                             file->sink.hold));
+
+    while (file->first_unput < end) {
+        buffer_of(file, file->first_unput)->end = file->buffers.size;
+        if (file->manner->put(file, file->first_unput))
+            return -1;
+        file->first_unput++;
+    }
+    return 0;
+}
+
+static void *file_room(struct v3_sink *sink, size_t want, size_t *got)
+{
+    struct file_sink *file = (struct file_sink *)sink;
+    uint64_t number = file_number(file, sink->offset);
+    size_t used = sink->offset - buffer_offset(file, number);
+    struct buffer *b = buffer_of(file, number);
+
+    if (sink->error->text[0])
+        return NULL;
+    if (!used && put_full(file))
+        return NULL;
+    while (b->busy)
+        if (direct_reap(file))
+            return NULL;
+    if (!used) {
+        b->begin = 0;
+        if (number - file->first_unput >= file->buffers.count) {
+            v3_fail(sink->error, EOVERFLOW, "batch larger than the buffers");
+            return NULL;
+        }
+    }
+    *got = min_u64(want, file->buffers.size - used);
+    return memory_of(file, number) + used;
+}
+
+static void file_advance(struct v3_sink *sink, size_t length)
+{
+    sink->offset += length;
+}
+
+static int file_release(struct v3_sink *sink)
+{
+    return put_full((struct file_sink *)sink);
+}
+
+static void file_patch(struct v3_sink *sink, uint64_t offset,
+                       const void *data, size_t length)
+{
+    struct file_sink *file = (struct file_sink *)sink;
+    size_t within, part;
+    uint64_t number;
+
+    for (; length; offset += part, length -= part) {
+        number = file_number(file, offset);
+        within = offset - buffer_offset(file, number);
+        part = min_u64(length, file->buffers.size - within);
+        memcpy(memory_of(file, number) + within, data, part);
+        data = (const char *)data + part;
+    }
+}
+
+static int file_drain(struct file_sink *file)
+{
+    int r = 0;
+
+    while (file->engine && file->engine->busy)
+        if (direct_reap(file))
+            r = -1;
+    return r;
+}
+
+static int file_finish(struct v3_sink *sink)
+{
+    struct file_sink *file = (struct file_sink *)sink;
+    uint64_t number = file_number(file, sink->offset);
+
+    if (put_full(file))
+        return -1;
+    buffer_of(file, number)->end = sink->offset - buffer_offset(file, number);
+    if (sink->offset > buffer_offset(file, number) &&
+        file->manner->put(file, number))
+        return -1;
+    if (file_drain(file))
+        return -1;
+    if (file->manner == &window)
+        drop_before(file, round_down(sink->offset, V2_PAGE_SIZE));
+    if (lseek(file->fd, sink->offset, SEEK_SET) < 0)
+        return v3_fail(sink->error, errno, "cannot seek in %s: %s",
+                       file->name, strerror(errno));
+    return 0;
+}
+
+static int file_rewrite(struct v3_sink *sink, uint64_t offset,
+                        const void *data, size_t length)
+{
+    struct file_sink *file = (struct file_sink *)sink;
+
+    if (v3_pwrite_exact(file->fd, data, length, offset))
+        return write_failed(file, errno, offset);
+    return 0;
+}
+
+static void file_state(const struct v3_sink *sink, struct v3_io_state *state)
+{
+    const struct file_sink *file = (const struct file_sink *)sink;
+
+    state->io = file->manner->io;
+    state->engine = file->engine ? file->engine->kind : V3_ENGINE_AUTO;
+    state->huge_pages = file->buffers.huge_pages;
+}
+
+static void file_free(struct v3_sink *sink)
+{
+    struct file_sink *file = (struct file_sink *)sink;
+
+    file_drain(file);
+    if (file->engine)
+        file->engine->ops->free(file->engine);
+    if (file->direct_fd >= 0)
+        close(file->direct_fd);
+    v3_buffers_free(&file->buffers);
+    free(file->buffer);
+    free(file);
+}
+
+static const struct v3_sink_ops file_ops = {
+    .room = file_room,
+    .advance = file_advance,
+    .release = file_release,
+    .patch = file_patch,
+    .finish = file_finish,
+    .rewrite = file_rewrite,
+    .state = file_state,
+    .free = file_free,
+};
+
+/* ---- opening ------------------------------------------------------------- */
+
+static int open_direct(struct file_sink *file,
+                       const struct v3_io_options *options)
+{
+    uint32_t alignment = v3_direct_alignment(file->fd);
+
+    if (!alignment) {
+        errno = EINVAL;
+        return -1;
+    }
+    file->direct_fd = v3_reopen(file->fd, O_RDWR | O_DIRECT);
+    if (file->direct_fd < 0 && errno == EACCES)
+        file->direct_fd = v3_reopen(file->fd, O_WRONLY | O_DIRECT);
+    if (file->direct_fd < 0)
+        return -1;
+    file->sink.alignment = alignment;
+    file->engine = v3_io_engine_open(options->engine, file->direct_fd,
+                                     &file->buffers, file->sink.error);
+    return file->engine ? 0 : -1;
+}
+
+static int choose_manner(struct file_sink *file,
+                         const struct v3_io_options *options)
+{
+    file->manner = &buffered;
+    if (options->io == V3_IO_BUFFERED)
+        return 0;
+    file->manner = &window;
+    file->dontcache = true;
+    if (options->io == V3_IO_WINDOW)
+        return 0;
+    file->may_fall_back = options->io == V3_IO_AUTO;
+    if (!open_direct(file, options)) {
+        file->manner = &direct;
+        file->dontcache = false;
+        return 0;
+    }
+    if (file->sink.error->text[0])
+        return -1;
+    if (file->may_fall_back)
+        return 0;
+    return v3_fail(file->sink.error, errno, "%s does not take direct I/O: %s",
+                   file->name, strerror(errno));
+}
+
+static int reserve(struct file_sink *file, uint64_t length)
+{
+    /* Where space cannot be reserved, it will be found as it comes. */
+    if (length && fallocate(file->fd, 0, file->sink.offset, length) &&
+        errno == ENOSPC)
+        return v3_fail(file->sink.error, ENOSPC,
+                       "%s: no room for %llu octets", file->name,
+                       (unsigned long long)length);
+    return 0;
+}
+
+static int file_open(struct file_sink *file,
+                     const struct v3_io_options *options)
+{
+    size_t size = options->buffer_size ? options->buffer_size
+                                       : DEFAULT_BUFFER_SIZE;
+    uint32_t count = options->buffers ? options->buffers : DEFAULT_BUFFERS;
+    uint32_t least = V3_HOLD_MAX / size + 4;
+    off_t start;
+
+    if (size % V3_ALIGNMENT_MAX)
+        return v3_fail(file->sink.error, EINVAL,
+                       "buffer size %zu is not a multiple of %u", size,
+                       V3_ALIGNMENT_MAX);
+    start = lseek(file->fd, 0, SEEK_CUR);
+    if (start < 0)
+        return v3_fail(file->sink.error, errno, "%s cannot seek: %s",
+                       file->name, strerror(errno));
+    file->sink.offset = start;
+    count = count < least ? least : count;
+    if (v3_buffers_alloc(&file->buffers, count, size, file->sink.error))
+        return -1;
+    file->buffer = calloc(count, sizeof(*file->buffer));
+    if (!file->buffer)
+        return v3_fail(file->sink.error, ENOMEM, "cannot allocate a sink");
+    if (choose_manner(file, options))
+        return -1;
+    file->base = round_down(start, file->sink.alignment);
+    file->buffer[0].begin = start - file->base;
+    file->dropped = file->base;
+    return reserve(file, options->reserve);
+}
+
+PUBLIC struct v3_sink *v3_sink_open_file(int fd,
+                                         const struct v3_io_options *options,
+                                         struct v3_error *error)
+{
+    static const struct v3_io_options defaults;
+    struct file_sink *file;
+
+    memset(error, 0, sizeof(*error));
+    file = calloc(1, sizeof(*file));
+    if (!file) {
+        v3_fail(error, ENOMEM, "cannot allocate a sink");
+        return NULL;
+    }
+    v3_sink_init(&file->sink, &file_ops, error);
+    file->sink.rewritable = true;
+    file->fd = fd;
+    file->direct_fd = -1;
+    v3_fd_name(fd, file->name, sizeof(file->name));
+    if (file_open(file, options ? options : &defaults)) {
+        file_free(&file->sink);
+        return NULL;
+    }
+    return &file->sink;
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Regular files and block devices, read directly and ahead.  Buffer number n
+ * stands for the n-th aligned range of the file; reads are started as soon as
+ * a buffer is free and never reach beyond the end of the file.
+ */
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "engine.h"
+
+#define DEFAULT_BUFFER_SIZE (1U << 20)
+#define DEFAULT_BUFFERS     8U
+
+struct buffer {
+    uint64_t number;
+    uint32_t want;              /* octets of it that the file has */
+    uint32_t done;              /* octets read so far */
+    bool busy;
+};
+
+struct file_source {
+    struct v3_source source;
+    int fd;                     /* the caller's */
+    int direct_fd;
+    char name[256];
+    uint32_t alignment;
+    uint64_t base;              /* file offset of buffer number 0 */
+    uint64_t end;               /* of the file */
+    uint64_t first, next;       /* buffer numbers that are held or busy */
+    struct v3_buffers buffers;
+    struct buffer *buffer;      /* number n lives in n % count */
+    struct v3_io_engine *engine;
+};
+
+static uint64_t buffer_offset(const struct file_source *file, uint64_t number)
+{
+    return file->base + number * file->buffers.size;
+}
+
+static uint8_t *memory_of(const struct file_source *file, uint64_t number)
+{
+    return file->buffers.base +
+           number % file->buffers.count * file->buffers.size;
+}
+
+static int read_failed(struct file_source *file, int errnum, uint64_t offset)
+{
+    return v3_fail(file->source.error, errnum,
+                   "cannot read from %s at offset %llu: %s", file->name,
+                   (unsigned long long)offset, strerror(errnum));
+}
+
+static int submit(struct file_source *file, struct buffer *b)
+{
+    struct v3_transfer transfer = {.write = false};
+    int r;
+
+    transfer.buffer = b - file->buffer;
+    transfer.data = memory_of(file, b->number) + b->done;
+    transfer.length = round_up(b->want, file->alignment) - b->done;
+    transfer.offset = buffer_offset(file, b->number) + b->done;
+    r = file->engine->ops->submit(file->engine, &transfer);
+    if (r)
+        return read_failed(file, r, transfer.offset);
+    b->busy = true;
+    return 0;
+}
+
+static int read_ahead(struct file_source *file)
+{
+    struct buffer *b;
+    uint64_t offset;
+
+    for (; file->next < file->first + file->buffers.count; file->next++) {
+        offset = buffer_offset(file, file->next);
+        b = &file->buffer[file->next % file->buffers.count];
+        if (offset >= file->end || b->busy)
+            break;
+        b->number = file->next;
+        b->want = min_u64(file->buffers.size, file->end - offset);
+        b->done = 0;
+        if (submit(file, b))
+            return -1;
+    }
+    return 0;
+}
+
+static int reap(struct file_source *file)
+{
+    uint32_t index;
+    struct buffer *b;
+    int result;
+
+    if (!file->engine->ops->reap(file->engine, true, &index, &result)) {
+        file->engine->busy = 0;
+        return v3_fail(file->source.error, EIO,
+                       "lost an asynchronous read from %s", file->name);
+    }
+    b = &file->buffer[index];
+    b->busy = false;
+    if (result == -EAGAIN || result == -EINTR)
+        return submit(file, b);
+    if (result < 0)
+        return read_failed(file, -result,
+                           buffer_offset(file, b->number) + b->done);
+    b->done += result;
+    if (!result || b->done >= b->want)
+        return 0;
+    /* Only whole blocks can be resumed directly. */
+    b->done = round_down(b->done, file->alignment);
+    return submit(file, b);
+}
+
+static int drain(struct file_source *file)
+{
+    int r = 0;
+
+    while (file->engine && file->engine->busy)
+        if (reap(file))
+            r = -1;
+    return r;
+}
+
+/* Makes `offset` the place to read from. */
+static int move_to(struct file_source *file, uint64_t offset)
+{
+    uint64_t number = (offset - file->base) / file->buffers.size;
+
+    file->source.offset = offset;
+    if (number >= file->next) {
+        if (drain(file))
+            return -1;
+        file->next = number;
+    }
+    file->first = number;
+    return read_ahead(file);
+}
+
+/* Waits for buffer number `first`, which lies before the end of the file. */
+static struct buffer *current(struct file_source *file)
+{
+    struct buffer *b = &file->buffer[file->first % file->buffers.count];
+
+    /* The buffer may still be busy with a number that was skipped. */
+    do {
+        if (read_ahead(file) || (b->busy && reap(file)))
+            return NULL;
+    } while (b->busy || b->number != file->first ||
+             file->next <= file->first);
+    return b;
+}
+
+static int file_read(struct v3_source *source, void *data, size_t length)
+{
+    struct file_source *file = (struct file_source *)source;
+    struct buffer *b;
+    size_t within, part;
+
+    while (length) {
+        if (source->offset >= file->end)
+            return v3_source_ended(source);
+        b = current(file);
+        if (!b)
+            return -1;
+        within = source->offset - buffer_offset(file, file->first);
+        if (within >= b->done)
+            return v3_source_ended(source);
+        part = min_u64(length, min_u64(b->done, b->want) - within);
+        memcpy(data, memory_of(file, file->first) + within, part);
+        data = (char *)data + part;
+        length -= part;
+        source->offset += part;
+        if (within + part == file->buffers.size)
+            file->first++;
+    }
+    return 0;
+}
+
+static int file_skip(struct v3_source *source, uint64_t length)
+{
+    struct file_source *file = (struct file_source *)source;
+
+    if (source->offset > file->end || length > file->end - source->offset)
+        return v3_source_ended(source);
+    return move_to(file, source->offset + length);
+}
+
+static int file_finish(struct v3_source *source)
+{
+    struct file_source *file = (struct file_source *)source;
+
+    if (lseek(file->fd, source->offset, SEEK_SET) < 0)
+        return v3_fail(source->error, errno, "cannot seek in %s: %s",
+                       file->name, strerror(errno));
+    return 0;
+}
+
+static void file_state(const struct v3_source *source,
+                       struct v3_io_state *state)
+{
+    const struct file_source *file = (const struct file_source *)source;
+
+    state->io = V3_IO_DIRECT;
+    state->engine = file->engine->kind;
+    state->alignment = file->alignment;
+    state->huge_pages = file->buffers.huge_pages;
+}
+
+static void file_free(struct v3_source *source)
+{
+    struct file_source *file = (struct file_source *)source;
+
+    drain(file);
+    if (file->engine)
+        file->engine->ops->free(file->engine);
+    if (file->direct_fd >= 0)
+        close(file->direct_fd);
+    v3_buffers_free(&file->buffers);
+    free(file->buffer);
+    free(file);
+}
+
+static const struct v3_source_ops file_ops = {
+    .read = file_read,
+    .skip = file_skip,
+    .finish = file_finish,
+    .state = file_state,
+    .free = file_free,
+};
+
+/*
+ * A filesystem may refuse O_DIRECT when opened, refuse it when read, or take
+ * it and fill the page cache all the same; one block read tells.
+ */
+static bool direct_works(struct file_source *file)
+{
+    int64_t before;
+    bool works;
+    void *block;
+
+    file->alignment = v3_direct_alignment(file->fd);
+    if (!file->alignment)
+        return false;
+    file->direct_fd = v3_reopen(file->fd, O_RDONLY | O_DIRECT);
+    if (file->direct_fd < 0 ||
+        posix_memalign(&block, file->alignment, file->alignment))
+        return false;
+    file->base = round_down(file->source.offset, file->alignment);
+    before = v3_resident(file->fd, file->base, V2_PAGE_SIZE);
+    works = pread(file->direct_fd, block, file->alignment, file->base) > 0 &&
+            (before || !v3_resident(file->fd, file->base, V2_PAGE_SIZE));
+    free(block);
+    return works;
+}
+
+static int file_open(struct file_source *file,
+                     const struct v3_io_options *options)
+{
+    size_t size = options->buffer_size ? options->buffer_size
+                                       : DEFAULT_BUFFER_SIZE;
+    uint32_t count = options->buffers ? options->buffers : DEFAULT_BUFFERS;
+
+    if (size % V3_ALIGNMENT_MAX)
+        return v3_fail(file->source.error, EINVAL,
+                       "buffer size %zu is not a multiple of %u", size,
+                       V3_ALIGNMENT_MAX);
+    if (v3_buffers_alloc(&file->buffers, count, size, file->source.error))
+        return -1;
+    file->buffer = calloc(count, sizeof(*file->buffer));
+    if (!file->buffer)
+        return v3_fail(file->source.error, ENOMEM,
+                       "cannot allocate a source");
+    file->engine = v3_io_engine_open(options->engine, file->direct_fd,
+                                     &file->buffers, file->source.error);
+    return file->engine ? 0 : -1;
+}
+
+/* A file of which half is in memory already is read from there. */
+static bool mostly_resident(const struct file_source *file)
+{
+    int64_t resident = v3_resident(file->fd, file->source.offset,
+                                   file->end - file->source.offset);
+
+    return resident > 0 &&
+           (uint64_t)resident * 2 >= file->end - file->source.offset;
+}
+
+static struct v3_source *open_as(struct file_source *file,
+                                 const struct v3_io_options *options)
+{
+    struct v3_error *error = file->source.error;
+    int fd = file->fd;
+    bool drop = options->io == V3_IO_WINDOW;
+
+    if (options->io == V3_IO_AUTO && mostly_resident(file))
+        goto cached;
+    if (options->io == V3_IO_AUTO || options->io == V3_IO_DIRECT) {
+        if (direct_works(file)) {
+            if (!file_open(file, options))
+                return &file->source;
+            file_free(&file->source);
+            return NULL;
+        }
+        if (options->io == V3_IO_DIRECT) {
+            v3_fail(error, EINVAL, "%s does not take direct I/O",
+                    file->name);
+            file_free(&file->source);
+            return NULL;
+        }
+        drop = true;
+    }
+ cached:
+    file_free(&file->source);
+    return v3_source_open_cached(fd, drop, error);
+}
+
+PUBLIC struct v3_source *
+v3_source_open_file(int fd, const struct v3_io_options *options,
+                    struct v3_error *error)
+{
+    static const struct v3_io_options defaults;
+    struct file_source *file;
+    bool is_device;
+    off_t start;
+
+    memset(error, 0, sizeof(*error));
+    file = calloc(1, sizeof(*file));
+    if (!file) {
+        v3_fail(error, ENOMEM, "cannot allocate a source");
+        return NULL;
+    }
+    file->source.ops = &file_ops;
+    file->source.error = error;
+    file->fd = fd;
+    file->direct_fd = -1;
+    v3_fd_name(fd, file->name, sizeof(file->name));
+    start = lseek(fd, 0, SEEK_CUR);
+    if (start < 0 || v3_file_size(fd, &file->end, &is_device)) {
+        v3_fail(error, errno, "%s is neither a file nor a block device: %s",
+                file->name, strerror(errno));
+        free(file);
+        return NULL;
+    }
+    file->source.offset = start;
+    return open_as(file, options ? options : &defaults);
+}
