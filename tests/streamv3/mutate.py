@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Damaged and hostile streams.
+
+Flipped bits alone never get past a checksum.  `Sealed` therefore takes a v3
+or compat stream apart, lets fields be changed, and puts it together again
+with every checksum right, so that the checks behind them are reached.
+"""
+import random
+import struct
+
+from . import layout as L
+from .records import STREAM_HEADERS, record, walk
+from .xxh3 import Hash, xxh3
+
+
+def flip(data: bytes, bit: int) -> bytes:
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+class Sealed:
+    """A stream as a list of [type, body]; `seal` makes it whole again."""
+
+    def __init__(self, stream: bytes) -> None:
+        self.headers = stream[:STREAM_HEADERS]
+        self.records = [[r.type, bytearray(r.body)] for r in walk(stream)]
+
+    def find(self, type_: int) -> list:
+        return [i for i, r in enumerate(self.records) if r[0] == type_]
+
+    def seal(self, totals: bool = True) -> bytes:
+        """With `totals`, counts are made to fit what is there, too."""
+        check, out = Hash(), bytearray(self.headers)
+        check.update(self.headers)
+        counted = [0, 0, 0]
+        index_offset = 0
+        for number, (type_, body) in enumerate(self.records):
+            at = len(out)
+            if type_ == L.ALIGNED_PAGE_DATA and len(body) >= 24:
+                self.seal_batch(body)
+                for i, n in enumerate(self.batch_counts(body)):
+                    counted[i] += n
+                check.update(body[16:24])
+            elif type_ == L.ALIGNED_INDEX and len(body) >= 16:
+                index_offset = at
+                body[8:16] = bytes(8)
+                body[8:16] = L.U64.pack(xxh3(record(type_, bytes(body))))
+                check.update(body[8:16])
+            elif type_ == L.ALIGNED_CHECK and len(body) == 40:
+                if totals:
+                    body[:32] = struct.pack("<QQQQ", *counted, number)
+                check.update(L.RECORD_HEADER.pack(type_, 40) + body[:32])
+                body[32:] = L.U64.pack(check.digest())
+            elif type_ == L.PADDING and len(body) >= 24:
+                self.seal_padding(number, body)
+            elif type_ != L.ALIGNED_HEADER:
+                check.update(record(type_, bytes(body)))
+            out += record(type_, bytes(body))
+        for number, (type_, body) in enumerate(self.records):
+            if type_ == L.ALIGNED_HEADER and len(body) == 120:
+                self.seal_header(body, len(out), index_offset,
+                                 counted if totals else None)
+                if number == 0:
+                    out[STREAM_HEADERS + 8:STREAM_HEADERS + 128] = body
+        return bytes(out)
+
+    @staticmethod
+    def batch_counts(body: bytearray) -> tuple:
+        count, pages = struct.unpack_from("<II", body)
+        count = min(count, (len(body) - 24) // 8)
+        pfns = struct.unpack_from(f"<{count}Q", body, 24)
+        return 1, pages, sum(bool(pfn & L.PFN_ZERO) for pfn in pfns)
+
+    @staticmethod
+    def seal_batch(body: bytearray) -> None:
+        count, _, pad, _ = struct.unpack_from("<IIII", body)
+        array = bytes(body[24:24 + 8 * count])
+        pages = bytes(body[24 + 8 * count + pad:])
+        header = L.RECORD_HEADER.pack(L.ALIGNED_PAGE_DATA, len(body))
+        body[16:24] = L.U64.pack(
+            xxh3(pages + header + body[:16] + bytes(8) + array))
+
+    def seal_padding(self, number: int, body: bytearray) -> None:
+        kind, = struct.unpack_from("<I", body, 8)
+        if kind != L.PADDING_BATCH or number + 1 == len(self.records):
+            return
+        type_, batch = self.records[number + 1]
+        if len(batch) < 8:
+            return
+        count, = struct.unpack_from("<I", batch)
+        pages = min(8 + 8 * count, len(batch))
+        body[16:24] = L.U64.pack(xxh3(
+            batch[pages:] + L.RECORD_HEADER.pack(type_, len(batch))
+            + batch[:pages]))
+
+    @staticmethod
+    def seal_header(body: bytearray, length: int, index_offset: int,
+                    counted) -> None:
+        header = L.AlignedHeader.unpack(bytes(body))
+        if header.state == L.COMPLETE and counted is not None:
+            header.stream_length = length
+            header.index_offset = index_offset
+            header.batches, header.pages_stored, header.pages_zero = counted
+        header.header_checksum = 0
+        header.header_checksum = xxh3(record(L.ALIGNED_HEADER,
+                                             header.pack()))
+        body[:] = header.pack()
+
+
+FIELD_VALUES = (0, 1, 2, 3, 4, 7, 8, 16, 24, 1023, 1024, 1025, 4095, 4096,
+                4097, 65535, 65536, 65537, 0x7fffffff, 0x80000000,
+                0xffffffff)
+TYPES = (0x0, 0x1, 0x9, 0xd, 0x12, 0x13, 0x80000000, 0x414c0000,
+         0x414c0001, 0x414c0002, 0xc14c0003, 0xc14c0004, 0x414c0005,
+         0x414c0006, 0xc14c0001, 0xc14c0002, 0xc14cffff, 0x414cffff,
+         0xc14b0000, 0x414d0000, 0x14c0002)
+
+
+class Mutator:
+    """Hostile variants of a stream, reproducible from a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def position(self, stream: bytes) -> int:
+        """An octet of it, the structure preferred to the contents."""
+        r = self.random.choice(list(walk(stream)))
+        if self.random.random() < 0.1:
+            return self.random.randrange(len(stream))
+        return min(r.offset + self.random.randrange(160), len(stream) - 1)
+
+    def raw(self, stream: bytes) -> tuple:
+        """(what was done, stream), checksums left as they were."""
+        kind = self.random.randrange(5)
+        at = self.position(stream)
+        if kind == 0:
+            bit = 8 * at + self.random.randrange(8)
+            return f"bit {bit} flipped", flip(stream, bit)
+        if kind == 1:
+            octets = self.random.randbytes(self.random.randint(1, 8))
+            changed = stream[:at] + octets + stream[at + len(octets):]
+            return f"{octets.hex()} at {at}", changed[:len(stream)]
+        if kind == 2:
+            return f"cut at {at}", stream[:at]
+        if kind == 3:
+            at &= ~3
+            value = self.random.choice(FIELD_VALUES)
+            return (f"u32 at {at} = {value}",
+                    stream[:at] + struct.pack("<I", value) + stream[at + 4:])
+        length = self.random.randint(1, 64)
+        return (f"{length} octets at {at} removed",
+                stream[:at] + stream[at + length:])
+
+    def sealed(self, stream: bytes) -> tuple:
+        """(what was done, stream), checksums made right again."""
+        s = Sealed(stream)
+        done = [self.change(s) for _ in range(self.random.randint(1, 2))]
+        totals = self.random.random() < 0.8
+        return (f"{'; '.join(done)}; sealed, totals={totals}",
+                s.seal(totals))
+
+    def change(self, s: Sealed) -> str:
+        kind = self.random.randrange(8)
+        n = self.random.randrange(len(s.records))
+        type_, body = s.records[n]
+        if kind == 0:
+            s.records[n][0] = self.random.choice(TYPES)
+            return f"record {n} made type 0x{s.records[n][0]:x}"
+        if kind == 1:
+            del s.records[n]
+            if not s.records:
+                s.records.append([L.END, bytearray()])
+            return f"record {n} removed"
+        if kind == 2:
+            m = self.random.randint(0, len(s.records))
+            s.records.insert(m, [type_, bytearray(body)])
+            return f"record {n} also before {m}"
+        if kind == 3:
+            m = self.random.randrange(len(s.records))
+            s.records[n], s.records[m] = s.records[m], s.records[n]
+            return f"records {n} and {m} exchanged"
+        if kind == 4:
+            m = self.random.randint(0, len(s.records))
+            new = self.random.choice(TYPES)
+            s.records.insert(m, [new, bytearray(
+                self.random.randbytes(self.random.choice(
+                    (0, 8, 24, 32, 40, 120))))])
+            return f"type 0x{new:x} before {m}"
+        if kind == 5 and body:
+            self.resize(body)
+            return f"record {n} resized to {len(body)}"
+        if len(body) >= 4:
+            at = min(self.random.choice((4, 8)) * self.random.randrange(16),
+                     len(body) - 4)
+            if self.random.random() < 0.5:
+                value = self.random.choice(FIELD_VALUES)
+                body[at:at + 4] = struct.pack("<I", value)
+                return f"record {n}, u32 at {at} = {value}"
+            bit = self.random.randrange(32)
+            body[at + bit // 8] ^= 1 << bit % 8
+            return f"record {n}, bit {bit} of u32 at {at}"
+        return "nothing"
+
+    def resize(self, body: bytearray) -> None:
+        by = self.random.choice((1, 7, 8, 16, 40, 4096))
+        if self.random.random() < 0.5:
+            body += bytes(by)
+        else:
+            del body[-by:]
+
+    def any(self, stream: bytes) -> tuple:
+        return self.random.choice((self.raw, self.sealed))(stream)
