@@ -18,6 +18,9 @@ PYTHON ?= /usr/bin/python3
 PYTEST ?= $(PYTHON) -m pytest
 
 B := build
+# V=1 shows whole commands.
+Q := $(if $(V),,@)
+SAY := @$(if $(V),:,echo " ")
 
 CC := gcc
 OPT ?= -O2 -g
@@ -48,7 +51,8 @@ check: $(CHECK)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(SAY) CC $@
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)
 

@@ -9,15 +9,17 @@ ALL += $(STREAM_A) $(STREAM_SO) $(B)/stream-v3.pc
 INSTALL += install-stream-v3
 
 $(STREAM_A): $(STREAM_OBJ)
-	rm -f $@
-	$(AR) rcs $@ $^
+	$(SAY) AR $@
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
 
 $(STREAM_SO): $(STREAM_OBJ)
-	$(CC) -shared -Wl,-soname,$(@F) $(LDFLAGS) -o $@ $^ $(STREAM_LIBS)
+	$(SAY) LD $@
+	$(Q)$(CC) -shared -Wl,-soname,$(@F) $(LDFLAGS) -o $@ $^ $(STREAM_LIBS)
 
 $(B)/stream-v3.pc: stream-v3/stream-v3.pc.in Makefile
 	@mkdir -p $(@D)
-	sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(LIBDIR),' \
+	$(Q)sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(LIBDIR),' \
 	    -e 's,@INCLUDEDIR@,$(INCLUDEDIR),' -e 's,@VERSION@,$(VERSION),' \
 	    $< > $@
 

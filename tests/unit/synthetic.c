@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
+#include <endian.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "synthetic.h"
+
+static void put(struct octets *octets, const void *data, size_t length)
+{
+    octets->data = realloc(octets->data, octets->length + length);
+    assert(octets->data);
+    if (data)
+        memcpy(octets->data + octets->length, data, length);
+    else
+        memset(octets->data + octets->length, 0, length);
+    octets->length += length;
+}
+
+static void put_record(struct octets *octets, uint32_t type, uint32_t length)
+{
+    struct v2_record_header record = {type, length};
+
+    put(octets, &record, sizeof(record));
+    for (uint32_t i = 0; i < length; i++)
+        put(octets, &(uint8_t){type * 31 + i}, 1);
+    put(octets, NULL, -length & 7);
+}
+
+static uint64_t pfn_type(enum synthetic_pages pages, unsigned i)
+{
+    static const uint8_t types[] = {0, 1, 0xf, 2, 0xd, 9, 0xe, 4};
+
+    return pages == PAGES_MIXED_TYPES ? types[i % sizeof(types)] : 0;
+}
+
+static bool page_zero(enum synthetic_pages pages, unsigned i)
+{
+    return pages == PAGES_ZERO || (pages != PAGES_FULL && i % 2);
+}
+
+static void put_batch(struct octets *octets, enum synthetic_pages pages,
+                      uint64_t first, unsigned count, unsigned *seed)
+{
+    struct v2_record_header record = {V2_RECORD_PAGE_DATA, 8 + 8 * count};
+    struct v2_page_data_header page_data = {count, 0};
+    uint32_t words[V2_PAGE_SIZE / 4];
+
+    for (unsigned i = 0; i < count; i++)
+        if (pfn_type(pages, i) < V2_PFN_TYPE_BROKEN)
+            record.length += V2_PAGE_SIZE;
+    put(octets, &record, sizeof(record));
+    put(octets, &page_data, sizeof(page_data));
+    for (unsigned i = 0; i < count; i++)
+        put(octets, &(uint64_t){(first + i) | pfn_type(pages, i)
+                                << V2_PFN_TYPE_SHIFT}, 8);
+    for (unsigned i = 0; i < count; i++) {
+        if (pfn_type(pages, i) >= V2_PFN_TYPE_BROKEN)
+            continue;
+        for (unsigned k = 0; k < V2_PAGE_SIZE / 4; k++)
+            words[k] = *seed = *seed * 1664525 + 1013904223;
+        put(octets, page_zero(pages, i) ? NULL : words, V2_PAGE_SIZE);
+    }
+}
+
+struct octets synthetic_stream(enum synthetic_pages pages, unsigned batches,
+                               unsigned count, unsigned seed)
+{
+    struct v2_image_header image = {
+        .marker = V2_IMAGE_MARKER,
+        .id = htobe32(V2_IMAGE_ID),
+        .version = htobe32(3),
+    };
+    struct v2_domain_header domain = {V2_GUEST_HVM, 12, 0, 4, 17};
+    struct octets octets = {NULL, 0};
+
+    put(&octets, &image, sizeof(image));
+    put(&octets, &domain, sizeof(domain));
+    put_record(&octets, 0x11, 173);
+    put_record(&octets, 0x10, 0);
+    for (unsigned i = 0; i < batches; i++)
+        put_batch(&octets, pages, (uint64_t)i * count, count, &seed);
+    put_record(&octets, 0x09, 8059);
+    put_record(&octets, V2_RECORD_END, 0);
+    return octets;
+}
+
+struct octets synthetic_head(unsigned config)
+{
+    struct v2_xl_header xl = {
+        .byteorder = V2_XL_BYTEORDER,
+        .mandatory_flags = 3,
+        .optional_data_len = 4 + config,
+    };
+    struct {
+        struct v2_libxl_header libxl;
+        struct v2_record_header context;
+    } libxl = {
+        {htobe64(V2_LIBXL_IDENT), htobe32(V2_LIBXL_VERSION), 0},
+        {V2_LIBXL_CONTEXT, 0},
+    };
+    struct octets octets = {NULL, 0};
+
+    memcpy(xl.magic, V2_XL_MAGIC, sizeof(xl.magic));
+    put(&octets, &xl, sizeof(xl));
+    put(&octets, &(uint32_t){config}, 4);
+    for (unsigned i = 0; i + 1 < config; i++)
+        put(&octets, "{", 1);
+    put(&octets, NULL, config ? 1 : 0);
+    put(&octets, &libxl, sizeof(libxl));
+    return octets;
+}
+
+int scratch_file(void)
+{
+    int fd = open("build/tests", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+
+    assert(fd >= 0);
+    return fd;
+}
+
+struct octets slurp(int fd)
+{
+    struct octets octets;
+    struct stat facts;
+
+    assert(!fstat(fd, &facts));
+    octets.length = facts.st_size;
+    octets.data = malloc(octets.length + 1);
+    assert(octets.data);
+    assert(pread(fd, octets.data, octets.length, 0) ==
+           (ssize_t)octets.length);
+    return octets;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* v2 streams and scratch files for the unit tests. */
+#ifndef SYNTHETIC_H
+#define SYNTHETIC_H
+
+#include "stream-v3.h"
+
+enum synthetic_pages {
+    PAGES_FULL,
+    PAGES_ZERO,
+    PAGES_ALTERNATING,
+    PAGES_MIXED_TYPES,
+};
+
+struct octets {
+    uint8_t *data;
+    size_t length;
+};
+
+/* A whole v2 stream of `batches` batches; free() the data. */
+struct octets synthetic_stream(enum synthetic_pages pages, unsigned batches,
+                               unsigned count, unsigned seed);
+/* An unlinked file in the build directory: O_DIRECT works where it does. */
+int scratch_file(void);
+/* xl header with a configuration of `config` octets, libxl header. */
+struct octets synthetic_head(unsigned config);
+/* Contents of the file from offset 0. */
+struct octets slurp(int fd);
+
+#endif /* SYNTHETIC_H */
