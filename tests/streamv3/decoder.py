@@ -84,9 +84,8 @@ class Decoder:
         return padding
 
     def body(self, type_: int, length: int) -> bytes:
-        body = self.source.read(length, L.name(type_)) if length else b""
-        self.zeros(-length % 8, f"padding of {L.name(type_)}")
-        return body
+        return self.source.read(length, L.name(type_)) if length else b""
+
 
     def next_record(self, type_: int, length: int) -> None:
         self.observer.record(type_, self.at, length)
@@ -96,11 +95,9 @@ class Decoder:
 
     def __iter__(self) -> Iterator[bytes]:
         headers = self.source.read(24, "the image header")
-        marker, id_, version, options, _, _ = L.IMAGE_HEADER.unpack(headers)
+        marker, id_, _, options, _, _ = L.IMAGE_HEADER.unpack(headers)
         if marker != L.IMAGE_MARKER or id_ != L.IMAGE_ID:
             raise self.refuse("not the image header of a stream")
-        if version not in (2, 3):
-            raise self.refuse(f"image header version {version}")
         if options & 1:
             raise self.refuse("big-endian stream")
         headers += self.source.read(16, "the domain header")
@@ -139,6 +136,8 @@ class Decoder:
             raise self.refuse("END with a body")
         offset = self.source.offset
         body = self.body(type_, length)
+        # Handed on as it is: whatever a stock reader takes, and the identity.
+        padding = self.body(type_, -length % 8)
         if type_ == L.PAGE_DATA and self.format != "v3":
             shape = page_data(body)
             if shape:
@@ -146,8 +145,7 @@ class Decoder:
                     type_, self.at, offset + shape.pages_offset,
                     shape.pfns, shape.contents, 0))
         self.next_record(type_, length)
-        return (L.RECORD_HEADER.pack(type_, length) + body
-                + bytes(-length % 8))
+        return L.RECORD_HEADER.pack(type_, length) + body + padding
 
     # -- compat ---------------------------------------------------------
 
@@ -246,6 +244,10 @@ class Decoder:
                 raise self.refuse("totals in a STREAMED header")
         elif h.state != L.COMPLETE:
             raise self.refuse(f"state {h.state}")
+        elif (h.stream_start + h.stream_length > h.file_length
+              or h.index_offset >= h.stream_length):
+            raise self.refuse("lengths in ALIGNED_HEADER contradict each "
+                              "other")
         elif self.file_length is not None:
             if self.file_length < h.file_length:
                 raise self.refuse(f"the file has {self.file_length} octets, "
@@ -340,7 +342,7 @@ class Decoder:
     def v3_index(self, length: int) -> None:
         if length < 16 or (length - 16) % L.INDEX_ENTRY.size:
             raise self.refuse(f"ALIGNED_INDEX of length {length}")
-        body = self.body(L.ALIGNED_INDEX, length)
+        body = self.body(L.ALIGNED_INDEX, length)   # a multiple of 8
         entries, reserved, checksum = L.INDEX_HEADER.unpack_from(body)
         if length != 16 + L.INDEX_ENTRY.size * entries:
             raise self.refuse(f"ALIGNED_INDEX of length {length} with "

@@ -40,9 +40,6 @@ def checked_input(v2: bytes) -> list:
         if L.is_ours(r.type):
             raise StreamError(f"{L.name(r.type)} in a v2 stream", r.offset,
                               number)
-        if any(r.padding):
-            raise StreamError(f"non-zero padding of {L.name(r.type)}",
-                              r.offset, number)
     end = records[-1]
     if end.body:
         raise StreamError("END with a body", end.offset, len(records) - 1)

@@ -136,6 +136,12 @@ class Generator:
                                     0xc14d0003, 0xffffffff))
         return record(type_, self.octets(0, 300))
 
+    def dirty_padding(self) -> bytes:
+        """Stock readers do not look at the padding of a record."""
+        body = self.octets(1, 7)
+        return (L.RECORD_HEADER.pack(0x80000101, len(body)) + body
+                + self.octets(8 - len(body), 8 - len(body)))
+
     def context(self) -> bytes:
         """Mostly small; now and then more than a few buffers hold."""
         if self.random.random() < 0.1:
@@ -179,7 +185,7 @@ class Generator:
                  domain_header(self.random.choice((1, 2)))]
         for _ in range(self.random.randrange(8)):
             parts.append(self.random.choice((
-                self.optional, self.odd_batch, self.tsc,
+                self.optional, self.odd_batch, self.dirty_padding, self.tsc,
                 lambda: record(self.random.randint(2, 0x12), self.context()),
                 lambda: self.batch(self.pfns(9, self.count())),
             ))())

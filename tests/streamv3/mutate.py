@@ -99,6 +99,8 @@ class Sealed:
                     counted) -> None:
         header = L.AlignedHeader.unpack(bytes(body))
         if header.state == L.COMPLETE and counted is not None:
+            header.file_length += length - header.stream_length
+            header.file_length &= (1 << 64) - 1
             header.stream_length = length
             header.index_offset = index_offset
             header.batches, header.pages_stored, header.pages_zero = counted

@@ -314,13 +314,17 @@ def pv_minimal() -> bytes:
         record(0x4, struct.pack("<II", 0, 0) + b"vcpu!"))
 
 
-def cases() -> list:
-    hvm = stream(
+def hvm_two_batches() -> bytes:
+    return stream(
         2, record(0x10),
         page_data([0x0, 0x1, XTAB | 0x2, 0x3],
                   [page(0xb0), page(0), page(0xb3)]),
         page_data([0x4, 0x5], [page(0), page(0)]),
         record(0x9, b"hvm context" * 3))
+
+
+def cases() -> list:
+    hvm = hvm_two_batches()
     odd_length = page_data([0x9], [page(0xd1)])[8:] + b"more"
     return [
         Case("pv-minimal", "A PV stream of one batch of three pages, one of "
