@@ -115,12 +115,20 @@ static int synced(int r, int fd, const char *what, struct v3_error *error)
     return v3_fail(error, r, "cannot %s %s: %s", what, name, strerror(r));
 }
 
-static int mark_complete(int fd, const struct v3_savefile *savefile,
-                         uint64_t file_length, struct v3_error *error)
+static int write_header(int fd, const struct v3_savefile *savefile,
+                        struct v3_header_record *header)
 {
     uint64_t offset = savefile->stream_start +
                       sizeof(struct v2_image_header) +
                       sizeof(struct v2_domain_header);
+
+    v3_header_seal(header);
+    return v3_pwrite_exact(fd, header, sizeof(*header), offset);
+}
+
+static int mark_complete(int fd, const struct v3_savefile *savefile,
+                         uint64_t file_length, struct v3_error *error)
+{
     struct v3_header_record header = {
         .record = {V3_RECORD_HEADER, sizeof(header.body)},
         .body = savefile->header,
@@ -137,22 +145,25 @@ static int mark_complete(int fd, const struct v3_savefile *savefile,
         return -1;
     header.body.state = V3_STATE_COMPLETE;
     header.body.file_length = file_length;
-    v3_header_seal(&header);
-    return synced(v3_pwrite_exact(fd, &header, sizeof(header), offset), fd,
-                  "write the header of", error);
+    if (!synced(write_header(fd, savefile, &header), fd,
+                "write the header of", error) &&
+        !synced(fsync(fd), fd, "bring to stable storage", error))
+        return 0;
+    /* The domain will run on: its file must not look whole. */
+    header.body = savefile->header;
+    write_header(fd, savefile, &header);
+    return -1;
 }
 
 PUBLIC int v3_savefile_commit(int fd, const struct v3_savefile *savefile,
                               uint64_t file_length, struct v3_error *error)
 {
     memset(error, 0, sizeof(*error));
-    if (synced(fdatasync(fd), fd, "bring to stable storage", error))
-        return -1;
-    if (savefile->format == V3_FORMAT_V3 &&
-        mark_complete(fd, savefile, file_length, error))
-        return -1;
     if (!savefile->is_device &&
         synced(ftruncate(fd, file_length), fd, "truncate", error))
         return -1;
+    if (savefile->format == V3_FORMAT_V3)
+        return synced(fdatasync(fd), fd, "bring to stable storage", error)
+               ? -1 : mark_complete(fd, savefile, file_length, error);
     return synced(fsync(fd), fd, "bring to stable storage", error);
 }

@@ -149,10 +149,8 @@ static int begin_record(struct v3_decoder *decoder)
         find_format(decoder);
     if (decoder->record.type == V2_RECORD_END)
         r = begin_end(decoder);
-    else if (decoder->format->record)
-        r = decoder->format->record(decoder);
     else
-        r = v3_decoder_pass_record(decoder);
+        r = decoder->format->record(decoder);
     if (r)
         return -1;
     if (decoder->record.type == V2_RECORD_PAGE_DATA &&

@@ -93,26 +93,29 @@ static int probe_first_record(int fd, const char *name,
                       sizeof(struct v2_image_header) +
                       sizeof(struct v2_domain_header);
     struct v3_header_record header;
-    struct {
-        struct v2_record_header record;
-        struct v3_padding body;
-    } padding;
+    struct v3_padding padding;
 
     savefile->format = V3_FORMAT_V2;
     if (read_at(fd, name, &header.record, sizeof(header.record), offset,
                 error))
         return -1;
-    if (header.record.type == V3_RECORD_HEADER) {
+    if (header.record.length < sizeof(padding) &&
+        header.record.type != V3_RECORD_HEADER)
+        return 0;
+    if (read_at(fd, name, &padding, sizeof(padding),
+                offset + sizeof(header.record), error))
+        return -1;
+    /* The magic too, so that one damaged octet does not make it a v2. */
+    if (header.record.type == V3_RECORD_PADDING) {
+        savefile->format = V3_FORMAT_COMPAT;
+        savefile->head_padding = padding.head_padding;
+    } else if (header.record.type == V3_RECORD_HEADER ||
+               !memcmp(padding.magic, V3_MAGIC, sizeof(padding.magic))) {
         savefile->format = V3_FORMAT_V3;
         if (read_at(fd, name, &header, sizeof(header), offset, error) ||
             v3_header_validate(&header, offset, error))
             return -1;
         savefile->header = header.body;
-    } else if (header.record.type == V3_RECORD_PADDING) {
-        savefile->format = V3_FORMAT_COMPAT;
-        if (read_at(fd, name, &padding, sizeof(padding), offset, error))
-            return -1;
-        savefile->head_padding = padding.body.head_padding;
     }
     return 0;
 }

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Fault injection: the n-th call of one function fails, for every n that a
+ * save or a restore of a small stream reaches.  Whatever fails, the result is
+ * an error with a text and a file that is refused, or a file that is right;
+ * no descriptor is left behind (memory is the sanitizers' business).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include <liburing.h>
+
+#include "synthetic.h"
+
+/* ---- the fault ------------------------------------------------------------- */
+
+enum fault {
+    FAULT_NONE,
+    FAULT_PWRITE,
+    FAULT_PWRITEV2,
+    FAULT_PREAD,
+    FAULT_READ,
+    FAULT_FSYNC,
+    FAULT_FDATASYNC,
+    FAULT_FTRUNCATE,
+    FAULT_LSEEK,
+    FAULT_OPEN,
+    FAULT_MMAP,
+    FAULT_MALLOC,
+    FAULT_CALLOC,
+    FAULT_REALLOC,
+    FAULT_POSIX_MEMALIGN,
+    FAULT_URING_INIT,
+    FAULT_URING_SUBMIT,
+    FAULT_SHORT_PWRITE,
+    FAULT_SHORT_PREAD,
+    FAULTS,
+};
+
+static struct {
+    enum fault fault;
+    int countdown;
+    bool armed, hit;
+    int errnum;
+} injected;
+
+static bool strikes(enum fault fault)
+{
+    if (!injected.armed || injected.fault != fault)
+        return false;
+    /* Threads of the engine call in as well. */
+    if (__atomic_sub_fetch(&injected.countdown, 1, __ATOMIC_SEQ_CST))
+        return false;
+    injected.hit = true;
+    errno = injected.errnum;
+    return true;
+}
+
+#define WRAP(fault, type, failure, name, parameters, arguments)           \
+    type __real_##name parameters;                                        \
+    type __wrap_##name parameters;                                        \
+    type __wrap_##name parameters                                         \
+    {                                                                     \
+        if (strikes(fault))                                               \
+            return failure;                                               \
+        return __real_##name arguments;                                   \
+    }
+
+WRAP(FAULT_READ, ssize_t, -1, read, (int fd, void *data, size_t length),
+     (fd, data, length))
+WRAP(FAULT_PWRITEV2, ssize_t, -1, pwritev2,
+     (int fd, const struct iovec *iov, int count, off_t at, int flags),
+     (fd, iov, count, at, flags))
+WRAP(FAULT_FSYNC, int, -1, fsync, (int fd), (fd))
+WRAP(FAULT_FDATASYNC, int, -1, fdatasync, (int fd), (fd))
+WRAP(FAULT_FTRUNCATE, int, -1, ftruncate, (int fd, off_t length),
+     (fd, length))
+WRAP(FAULT_LSEEK, off_t, -1, lseek, (int fd, off_t at, int whence),
+     (fd, at, whence))
+WRAP(FAULT_MMAP, void *, MAP_FAILED, mmap,
+     (void *at, size_t length, int protection, int flags, int fd, off_t off),
+     (at, length, protection, flags, fd, off))
+WRAP(FAULT_MALLOC, void *, NULL, malloc, (size_t size), (size))
+WRAP(FAULT_CALLOC, void *, NULL, calloc, (size_t count, size_t size),
+     (count, size))
+WRAP(FAULT_REALLOC, void *, NULL, realloc, (void *old, size_t size),
+     (old, size))
+WRAP(FAULT_POSIX_MEMALIGN, int, ENOMEM, posix_memalign,
+     (void **result, size_t alignment, size_t size),
+     (result, alignment, size))
+WRAP(FAULT_URING_INIT, int, -injected.errnum, io_uring_queue_init,
+     (unsigned entries, struct io_uring *ring, unsigned flags),
+     (entries, ring, flags))
+WRAP(FAULT_URING_SUBMIT, int, -injected.errnum, io_uring_submit,
+     (struct io_uring *ring), (ring))
+
+ssize_t __real_pwrite(int fd, const void *data, size_t length, off_t at);
+ssize_t __wrap_pwrite(int fd, const void *data, size_t length, off_t at);
+ssize_t __wrap_pwrite(int fd, const void *data, size_t length, off_t at)
+{
+    if (strikes(FAULT_PWRITE))
+        return -1;
+    if (length > 4096 && strikes(FAULT_SHORT_PWRITE))
+        length = length / 2 / 4096 * 4096;
+    return __real_pwrite(fd, data, length, at);
+}
+
+ssize_t __real_pread(int fd, void *data, size_t length, off_t at);
+ssize_t __wrap_pread(int fd, void *data, size_t length, off_t at);
+ssize_t __wrap_pread(int fd, void *data, size_t length, off_t at)
+{
+    if (strikes(FAULT_PREAD))
+        return -1;
+    if (length > 4096 && strikes(FAULT_SHORT_PREAD))
+        length = length / 2 / 4096 * 4096;
+    return __real_pread(fd, data, length, at);
+}
+
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...)
+{
+    if (strikes(FAULT_OPEN))
+        return -1;
+    return __real_open(path, flags, 0600);
+}
+
+/* ---- what is run ------------------------------------------------------------ */
+
+static struct octets v2;
+
+static int descriptors(void)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    int count = 0;
+
+    assert_non_null(directory);
+    while (readdir(directory))
+        count++;
+    closedir(directory);
+    return count;
+}
+
+/* Everything between the head and the commit; the error's text, or "". */
+static const char *save(int fd, const struct v3_io_options *io)
+{
+    static struct v3_error error, sink_error;
+    struct v3_encoder_options options = {.format = V3_FORMAT_V3};
+    struct v3_encoder *encoder = NULL;
+    struct v3_savefile savefile;
+    struct v3_sink *sink;
+
+    memset(&error, 0, sizeof(error));
+    sink = v3_sink_open_file(fd, io, &sink_error);
+    if (!sink)
+        return sink_error.text[0] ? sink_error.text : "(no text)";
+    encoder = v3_encoder_new(sink, &options, &error);
+    if (encoder && !v3_encoder_push(encoder, v2.data, v2.length) &&
+        !v3_savefile_probe(fd, UINT64_MAX, &savefile, &error))
+        v3_savefile_commit(fd, &savefile, v3_sink_offset(sink), &error);
+    if (!encoder && !error.text[0])
+        strcpy(error.text, "(no text)");
+    v3_encoder_free(encoder);
+    v3_sink_free(sink);
+    return error.text;
+}
+
+/* From the probe to END; "" means that the octets were right. */
+static const char *restore(int fd, const struct v3_io_options *io)
+{
+    static struct v3_error error, source_error;
+    struct v3_decoder *decoder = NULL;
+    struct v3_source *source;
+    struct v3_savefile savefile;
+    static uint8_t *out;
+    ssize_t r = -1;
+
+    if (!out)
+        out = mmap(NULL, 64 << 20, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (v3_savefile_probe(fd, UINT64_MAX, &savefile, &error) ||
+        v3_savefile_check(fd, &savefile, &error))
+        return error.text;
+    if (lseek(fd, savefile.stream_start, SEEK_SET) < 0)
+        return "lseek of the test";
+    source = v3_source_open_file(fd, io, &source_error);
+    if (!source)
+        return source_error.text[0] ? source_error.text : "(no text)";
+    decoder = v3_decoder_new(source, &error);
+    if (decoder)
+        r = v3_decoder_read(decoder, out, v2.length);
+    if (decoder && !r)
+        assert_memory_equal(out, v2.data, v2.length);
+    else if (!error.text[0])
+        strcpy(error.text, "(no text)");
+    v3_decoder_free(decoder);
+    v3_source_free(source);
+    return error.text;
+}
+
+static void arm(enum fault fault, int n, int errnum)
+{
+    injected.fault = fault;
+    injected.countdown = n;
+    injected.errnum = errnum;
+    injected.hit = false;
+    injected.armed = true;
+}
+
+static int new_file(void)
+{
+    struct octets head = synthetic_head(333);
+    int fd = scratch_file();
+
+    assert_int_equal(write(fd, head.data, head.length), head.length);
+    free(head.data);
+    return fd;
+}
+
+static const struct v3_io_options manners[] = {
+    {.io = V3_IO_AUTO, .engine = V3_ENGINE_AUTO, .buffer_size = 65536},
+    {.io = V3_IO_AUTO, .engine = V3_ENGINE_THREAD, .buffer_size = 65536},
+    {.io = V3_IO_WINDOW, .buffer_size = 65536},
+    {.io = V3_IO_BUFFERED, .buffer_size = 65536},
+};
+
+static int survivals, refusals;
+
+/* False once the fault is beyond what the save does. */
+static bool fail_save(enum fault fault, int n,
+                      const struct v3_io_options *io)
+{
+    int before = descriptors(), fd = new_file();
+    const char *text;
+
+    arm(fault, n, fault == FAULT_PWRITE ? ENOSPC : EIO);
+    text = save(fd, io);
+    injected.armed = false;
+    if (strstr(text, "(no text)"))
+        fail_msg("fault %d, call %d: an error without a text", fault, n);
+    if (text[0])
+        assert_true(restore(fd, &manners[3])[0]);
+    else
+        assert_string_equal(restore(fd, &manners[3]), "");
+    if (injected.hit)
+        text[0] ? refusals++ : survivals++;
+    close(fd);
+    assert_int_equal(descriptors(), before);
+    return injected.hit;
+}
+
+static bool fail_restore(enum fault fault, int n, int fd,
+                         const struct v3_io_options *io)
+{
+    int before = descriptors();
+    const char *text;
+
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    arm(fault, n, EIO);
+    text = restore(fd, io);
+    injected.armed = false;
+    if (strstr(text, "(no text)"))
+        fail_msg("fault %d, call %d: an error without a text", fault, n);
+    if (injected.hit)
+        text[0] ? refusals++ : survivals++;
+    else
+        assert_string_equal(text, "");
+    assert_int_equal(descriptors(), before);
+    return injected.hit;
+}
+
+static void every_call_of_a_save(void **state)
+{
+    (void)state;
+    survivals = refusals = 0;
+    for (size_t i = 0; i < sizeof(manners) / sizeof(manners[0]); i++)
+        for (int fault = FAULT_PWRITE; fault < FAULTS; fault++)
+            for (int n = 1; fail_save(fault, n, &manners[i]); n++)
+                ;
+    print_message("save: %d faults refused, %d survived\n", refusals,
+                  survivals);
+    assert_true(refusals > 100);
+}
+
+static void every_call_of_a_restore(void **state)
+{
+    int fd = new_file();
+
+    (void)state;
+    assert_string_equal(save(fd, &manners[0]), "");
+    survivals = refusals = 0;
+    for (size_t i = 0; i < sizeof(manners) / sizeof(manners[0]); i++)
+        for (int fault = FAULT_PWRITE; fault < FAULTS; fault++)
+            for (int n = 1; fail_restore(fault, n, fd, &manners[i]); n++)
+                ;
+    close(fd);
+    print_message("restore: %d faults refused, %d survived\n", refusals,
+                  survivals);
+    assert_true(refusals > 100);
+}
+
+static int make_stream(void **state)
+{
+    (void)state;
+    v2 = synthetic_stream(PAGES_ALTERNATING, 6, 128, 3);
+    return 0;
+}
+
+static int free_stream(void **state)
+{
+    (void)state;
+    free(v2.data);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_call_of_a_save),
+        cmocka_unit_test(every_call_of_a_restore),
+    };
+
+    return cmocka_run_group_tests(tests, make_stream, free_stream);
+}

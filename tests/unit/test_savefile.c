@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Probe, refusal, commit and the 8-octet trap. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "synthetic.h"
+
+static const char tail[] = "eight and more octets of tail";
+
+/* A save file with a tail, as the toolstack leaves it before the commit. */
+static int save(enum v3_format format, unsigned config)
+{
+    struct v3_encoder_options options = {.format = format};
+    struct octets head = synthetic_head(config);
+    struct octets v2 = synthetic_stream(PAGES_ALTERNATING, 3, 100, config);
+    struct v3_error sink_error, error;
+    struct v3_encoder *encoder;
+    struct v3_sink *sink;
+    int fd = scratch_file();
+
+    assert_int_equal(write(fd, head.data, head.length - 24),
+                     head.length - 24);
+    if (format == V3_FORMAT_COMPAT)
+        assert_int_equal(v3_savefile_align_head(fd, &options.head_padding,
+                                                &error), 0);
+    assert_int_equal(write(fd, head.data + head.length - 24, 24), 24);
+    sink = v3_sink_open_file(fd, NULL, &sink_error);
+    assert_non_null(sink);
+    encoder = v3_encoder_new(sink, &options, &error);
+    if (!encoder)
+        fail_msg("%s", error.text);
+    assert_int_equal(v3_encoder_push(encoder, v2.data, v2.length), 0);
+    v3_encoder_free(encoder);
+    v3_sink_free(sink);
+    assert_int_equal(write(fd, tail, sizeof(tail)), sizeof(tail));
+    free(head.data);
+    free(v2.data);
+    return fd;
+}
+
+static void commit(int fd)
+{
+    struct v3_savefile savefile;
+    struct v3_error error;
+
+    if (v3_savefile_probe(fd, UINT64_MAX, &savefile, &error) ||
+        v3_savefile_commit(fd, &savefile, lseek(fd, 0, SEEK_CUR), &error))
+        fail_msg("%s", error.text);
+}
+
+/* The text of the refusal, or "" if the file is taken. */
+static const char *refusal(int fd)
+{
+    static struct v3_error error;
+    struct v3_savefile savefile;
+
+    if (!v3_savefile_probe(fd, UINT64_MAX, &savefile, &error))
+        v3_savefile_check(fd, &savefile, &error);
+    return error.text;
+}
+
+static void assert_refused(int fd, const char *why)
+{
+    if (!strstr(refusal(fd), why))
+        fail_msg("expected \"%s\", got \"%s\"", why, refusal(fd));
+}
+
+static void probe_finds_every_format(void **state)
+{
+    struct v3_savefile savefile;
+    struct v3_error error;
+    int fd;
+
+    (void)state;
+    for (int format = V3_FORMAT_V2; format <= V3_FORMAT_V3; format++)
+        for (unsigned config = 1000; config < 1008; config++) {
+            fd = save(format, config);
+            commit(fd);
+            assert_int_equal(v3_savefile_probe(fd, UINT64_MAX, &savefile,
+                                               &error), 0);
+            assert_int_equal(savefile.format, format);
+            assert_true(savefile.xl_head);
+            assert_int_equal(savefile.config_offset, 52);
+            assert_int_equal(savefile.config_length, config - 1);
+            assert_int_equal(savefile.guest_type, V2_GUEST_HVM);
+            assert_int_equal(savefile.xen_minor, 17);
+            if (format == V3_FORMAT_COMPAT)
+                assert_int_equal(savefile.stream_start % 8, 0);
+            assert_int_equal(savefile.stream_start,
+                             76 + config + savefile.head_padding);
+            assert_string_equal(refusal(fd), "");
+            close(fd);
+        }
+}
+
+static void incomplete_is_refused(void **state)
+{
+    int fd = save(V3_FORMAT_V3, 500);
+
+    (void)state;
+    assert_refused(fd, "is not complete");
+    commit(fd);
+    assert_string_equal(refusal(fd), "");
+    close(fd);
+}
+
+static void reserved_space_is_given_back(void **state)
+{
+    int fd = save(V3_FORMAT_V3, 500);
+    off_t end = lseek(fd, 0, SEEK_CUR);
+    struct stat facts;
+
+    (void)state;
+    assert_int_equal(ftruncate(fd, end + (5 << 20)), 0);
+    commit(fd);
+    fstat(fd, &facts);
+    assert_int_equal(facts.st_size, end);
+    close(fd);
+}
+
+static void every_octet_outside_the_stream_counts(void **state)
+{
+    int fd = save(V3_FORMAT_V3, 300);
+    off_t end = lseek(fd, 0, SEEK_CUR);
+    uint8_t octet, flipped;
+
+    (void)state;
+    commit(fd);
+    for (off_t at = 0; at < end; at++) {
+        /* Octets of the stream behind its header are the decoder's. */
+        if (at == 376 + 168)
+            at = end - sizeof(tail);
+        assert_int_equal(pread(fd, &octet, 1, at), 1);
+        flipped = octet ^ (1 << at % 8);
+        assert_int_equal(pwrite(fd, &flipped, 1, at), 1);
+        /* The domain header is covered by the stream's own checksum. */
+        if (!refusal(fd)[0] && (at < 376 || at >= 376 + 40))
+            fail_msg("octet %ld changed unnoticed", at);
+        assert_int_equal(pwrite(fd, &octet, 1, at), 1);
+    }
+    assert_string_equal(refusal(fd), "");
+    close(fd);
+}
+
+static void every_truncation_is_refused(void **state)
+{
+    int fd = save(V3_FORMAT_V3, 300);
+
+    (void)state;
+    commit(fd);
+    for (off_t end = lseek(fd, 0, SEEK_END) - 1; end >= 0;
+         end -= 1 + end % 37) {
+        assert_int_equal(ftruncate(fd, end), 0);
+        assert_true(refusal(fd)[0]);
+    }
+    close(fd);
+}
+
+static void foreign_features_are_named(void **state)
+{
+    int fd = save(V3_FORMAT_V3, 300);
+    struct v3_savefile savefile;
+    struct v3_error error;
+
+    (void)state;
+    commit(fd);
+    assert_int_equal(v3_savefile_probe(fd, UINT64_MAX, &savefile, &error),
+                     0);
+    savefile.header.state = V3_STATE_UNFINISHED;
+    savefile.header.mandatory_features = V3_MANDATORY_ZSTD;
+    assert_int_equal(v3_savefile_commit(fd, &savefile,
+                                        lseek(fd, 0, SEEK_CUR), &error), 0);
+    assert_refused(fd, "ZSTD");
+    savefile.header.mandatory_features = 1ULL << 40;
+    assert_int_equal(v3_savefile_commit(fd, &savefile,
+                                        lseek(fd, 0, SEEK_CUR), &error), 0);
+    assert_refused(fd, "bit 40");
+    savefile.header.mandatory_features = 0;
+    savefile.header.min_reader_version = 4;
+    assert_int_equal(v3_savefile_commit(fd, &savefile,
+                                        lseek(fd, 0, SEEK_CUR), &error), 0);
+    assert_refused(fd, "needs a reader of version 4");
+    close(fd);
+}
+
+static void compat_needs_a_head_of_xl(void **state)
+{
+    struct v3_error error;
+    int fd = scratch_file();
+    uint32_t padding;
+
+    (void)state;
+    assert_int_equal(write(fd, "another toolstack", 17), 17);
+    assert_int_equal(v3_savefile_align_head(fd, &padding, &error), -1);
+    assert_int_equal(error.errnum, EINVAL);
+    lseek(fd, 16, SEEK_SET);
+    assert_int_equal(v3_savefile_align_head(fd, &padding, &error), 0);
+    assert_int_equal(padding, 0);
+    close(fd);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(probe_finds_every_format),
+        cmocka_unit_test(incomplete_is_refused),
+        cmocka_unit_test(reserved_space_is_given_back),
+        cmocka_unit_test(every_octet_outside_the_stream_counts),
+        cmocka_unit_test(every_truncation_is_refused),
+        cmocka_unit_test(foreign_features_are_named),
+        cmocka_unit_test(compat_needs_a_head_of_xl),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
