@@ -164,6 +164,10 @@ static int read_file(libxl_aligned_options *opts, const char *path,
     size_t length;
     int r = -1;
 
+    if (access(path, R_OK)) {
+        snprintf(why, size, "%s: %s", path, strerror(errno));
+        goto out;
+    }
     if (find_parser(&parser, minor)) {
         snprintf(why, size, "%s: cannot be read without libxlutil", path);
         goto out;

@@ -4,33 +4,57 @@
  * there is none, and let the stream library read the rest in the helper.
  */
 #include <errno.h>
-#include <endian.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "internal.h"
 
-/* Whether libxl's stream, version 2, begins here: else it is not our affair. */
-static bool is_libxl_stream(int fd, uint64_t offset)
+/* Errors of the stream itself do not know what file it is in. */
+static void add_name(int fd, struct v3_error *error)
 {
-    uint64_t ident;
+    char link[64], name[256], text[sizeof(error->text)];
+    ssize_t r;
 
-    return pread(fd, &ident, sizeof(ident), offset) == sizeof(ident) &&
-           be64toh(ident) == V2_LIBXL_IDENT;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    r = readlink(link, name, sizeof(name) - 1);
+    if (r < 0)
+        return;
+    name[r] = '\0';
+    if (strstr(error->text, name))
+        return;
+    snprintf(text, sizeof(text), "%s: %.*s", name,
+             (int)(sizeof(text) - sizeof(name)) - 3, error->text);
+    memcpy(error->text, text, sizeof(text));
 }
 
 EXPORT int libxl_aligned_probe(int fd, uint64_t libxl_offset,
                                struct v3_savefile *savefile,
                                struct v3_error *error)
 {
-    if (v3_savefile_probe(fd, libxl_offset, savefile, error) ||
-        v3_savefile_check(fd, savefile, error))
-        return ERROR_FAIL;
-    return 0;
+    if (!v3_savefile_probe(fd, libxl_offset, savefile, error) &&
+        !v3_savefile_check(fd, savefile, error))
+        return 0;
+    add_name(fd, error);
+    return ERROR_FAIL;
+}
+
+/*
+ * A file that cannot be read as what the caller takes it for is refused, since
+ * libxl would find out only with a domain half built.  What this library does
+ * not know, or from before Xen 4.6, is left to libxl.
+ */
+static bool is_unknown(const struct v3_savefile *savefile,
+                       const struct v3_error *error,
+                       const libxl_domain_restore_params *params)
+{
+    return savefile->format != V3_FORMAT_V3 &&
+           (params->stream_version < 2 || error->errnum == ENOTSUP);
 }
 
 /* ERROR_FAIL: not to be restored.  *ours: to be read by the stream library. */
-static int choose(int fd, const libxl_aligned_options *opts, bool *ours)
+static int choose(int fd, const libxl_domain_restore_params *params,
+                  const libxl_aligned_options *opts, bool *ours)
 {
     struct v3_savefile savefile;
     struct v3_error error = { 0 };
@@ -42,18 +66,19 @@ static int choose(int fd, const libxl_aligned_options *opts, bool *ours)
         return 0;
     /* What comes through these is seen only by reading it. */
     if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)) {
-        *ours = true;
+        *ours = params->stream_version >= 2;
         return 0;
     }
     offset = lseek(fd, 0, SEEK_CUR);
-    if ((!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) || offset < 0 ||
-        !is_libxl_stream(fd, offset))
+    if ((!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) || offset < 0)
         return 0;
     if (libxl_aligned_probe(fd, offset, &savefile, &error)) {
+        if (is_unknown(&savefile, &error, params))
+            return 0;
         report(opts->lg, XTL_ERROR, "not restored: %s", error.text);
         return ERROR_FAIL;
     }
-    *ours = true;
+    *ours = params->stream_version >= 2;
     return 0;
 }
 
@@ -76,11 +101,11 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
     int rc;
 
     plan_withdraw(restore_fd);
-    /* Remus, COLO and streams from before Xen 4.6 are left alone. */
-    if (restore_fd >= 0 && params && params->stream_version >= 2 &&
+    /* Remus and COLO are left alone. */
+    if (restore_fd >= 0 && params &&
         params->checkpointed_stream == LIBXL_CHECKPOINTED_STREAM_NONE &&
         runtime_usable(runtime, opts->lg)) {
-        rc = choose(restore_fd, opts, &ours);
+        rc = choose(restore_fd, params, opts, &ours);
         if (rc)
             return rc;
     }

@@ -3,6 +3,7 @@
  * Found out when a process first saves or restores, not when the library is
  * loaded: `xl list` needs no configuration.
  */
+#include <dlfcn.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -15,6 +16,23 @@
 
 static struct runtime runtime;
 static pthread_once_t runtime_once = PTHREAD_ONCE_INIT;
+
+/*
+ * The dynamic linker would end a helper whose preload lacks a library of its
+ * own: see here that it loads.  Its constructor acts in helpers only.
+ */
+static void try_helper_library(const char *path)
+{
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+
+    if (!library)
+        snprintf(runtime.why, sizeof(runtime.why), "%s", dlerror());
+    else if (strpbrk(path, " :"))
+        snprintf(runtime.why, sizeof(runtime.why),
+                 "%s cannot be preloaded: space or colon in its path", path);
+    if (library)
+        dlclose(library);
+}
 
 /* Installed beside this library in a folder of its own; in a build, beside. */
 static void find_helper_library(void)
@@ -30,14 +48,11 @@ static void find_helper_library(void)
     for (i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         r = snprintf(path, sizeof(runtime.helper_library), "%.*s%s", folder,
                      own_path, places[i]);
-        if (!folder || r >= (int)sizeof(runtime.helper_library) ||
-            access(path, R_OK))
-            continue;
-        if (strpbrk(path, " :"))
-            snprintf(runtime.why, sizeof(runtime.why),
-                     "%s cannot be preloaded: space or colon in its path",
-                     path);
-        return;
+        if (folder && r < (int)sizeof(runtime.helper_library) &&
+            !access(path, F_OK)) {
+            try_helper_library(path);
+            return;
+        }
     }
     snprintf(runtime.why, sizeof(runtime.why), "%.*s%s is missing", folder,
              own_path, places[0]);

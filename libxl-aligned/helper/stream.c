@@ -136,7 +136,11 @@ static void __attribute__((destructor)) stream_exit(void)
 static int stream_fail(int errnum, const char *text)
 {
     stream.state = FAILED;
-    stream_report("%s: %s", stream.name, text);
+    /* Errors of the file name it, those of the stream do not. */
+    if (strstr(text, stream.name))
+        stream_report("%s", text);
+    else
+        stream_report("%s: %s", stream.name, text);
     /* What is on its way must not arrive after the error. */
     stream_close();
     stream.error.errnum = errnum ? errnum : EIO;

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A toolstack, a libxenlight and a save helper of a few lines each, built
+into a folder of the test's, for what the plugin must do without Xen."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+BUILD = ROOT / "build"
+PLUGIN = BUILD / "libxl-aligned.so.0"
+STREAM_LIBRARY = BUILD / "libxl-aligned-stream.so"
+
+sys.path.insert(0, str(ROOT / "tests"))
+from streamv3 import savefile                           # noqa: E402
+from streamv3.generator import Generator                # noqa: E402
+
+CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra",
+          "-Werror", f"-I{ROOT / 'stream-v3'}", f"-I{ROOT / 'libxl-aligned'}"]
+
+
+def cc(*args) -> None:
+    subprocess.run(["gcc", *CFLAGS, *map(str, args)], check=True)
+
+
+def build_tools(folder: Path, soname: str = "libxenlight.so.4.17") -> None:
+    """`toolstack`, `toolstack-api` (linked with the plugin) and `helper`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    library = folder / soname
+    cc("-shared", "-fPIC", f"-Wl,-soname,{soname}",
+       f"-Wl,--version-script={HERE / 'libxenlight.map'}",
+       HERE / "libxenlight.c", "-o", library)
+    link = [library, f"-Wl,-rpath,{folder}", "-pthread"]
+    cc(HERE / "toolstack.c", "-o", folder / "toolstack", *link)
+    cc("-DAPI", HERE / "toolstack.c", "-o", folder / "toolstack-api",
+       "-Wl,--no-as-needed", PLUGIN, f"-Wl,-rpath,{BUILD}", *link)
+    cc(HERE / "save_helper.c", "-o", folder / "helper", "-lxenctrl")
+
+
+class Result:
+    def __init__(self, process: subprocess.CompletedProcess) -> None:
+        self.status = process.returncode
+        self.out = process.stdout.decode()
+        self.err = process.stderr.decode()
+        self.lines = [line for line in self.err.splitlines()
+                      if line.startswith("libxl-aligned: ")]
+
+    def __repr__(self) -> str:
+        return f"status {self.status}\n{self.out}\n{self.err}"
+
+
+class Bench:
+    """One test's folder, stream and environment."""
+
+    def __init__(self, tools: Path, folder: Path, stream: bytes = b"",
+                 tail: bytes = b"") -> None:
+        self.tools = tools
+        self.folder = folder
+        self.stream = stream or Generator(1).pv()
+        self.tail = tail
+        self.config = "{}"
+        (folder / "stream").write_bytes(self.stream)
+        (folder / "tail").write_bytes(tail)
+        (folder / "none.conf").write_text("")
+
+    def environment(self, preload: str = str(PLUGIN), **more) -> dict:
+        env = {
+            "PATH": os.environ["PATH"],
+            "FAKE_DIR": str(self.folder),
+            "FAKE_STREAM": str(self.folder / "stream"),
+            "FAKE_RESTORED": str(self.folder / "restored"),
+            "FAKE_CONFIG": self.config,
+            "LIBXL_SAVE_HELPER": str(self.tools / "helper"),
+            "XL_ALIGNED_CONFIG": str(self.folder / "none.conf"),
+        }
+        if preload:
+            env["LD_PRELOAD"] = preload
+        env.update(more)
+        return {key: value for key, value in env.items() if value}
+
+    def start(self, *args, tool: str = "toolstack", stdout=subprocess.PIPE,
+              before=None, **env) -> subprocess.Popen:
+        return subprocess.Popen([str(self.tools / tool), *map(str, args)],
+                                env=self.environment(**env), stdout=stdout,
+                                stderr=subprocess.PIPE, preexec_fn=before)
+
+    def run(self, *args, **options) -> Result:
+        process = self.start(*args, **options)
+        out, err = process.communicate(timeout=60)
+        return Result(subprocess.CompletedProcess(
+            args, process.returncode, out or b"", err))
+
+    def log(self) -> list:
+        return (self.folder / "log").read_text().splitlines()
+
+    def variables(self, name: str) -> dict:
+        lines = (self.folder / name).read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def helper(self) -> dict:
+        """The environment of the helper that ran last."""
+        notes = sorted(self.folder.glob("helper-env-*"),
+                       key=lambda path: path.stat().st_mtime_ns)
+        return self.variables(notes[-1].name)
+
+    def stock_file(self) -> bytes:
+        """What stock writes."""
+        return (savefile.xl_head(self.config.encode())
+                + savefile.libxl_head() + self.stream + self.tail + bytes(8))
+
+    def restored(self) -> bytes:
+        return (self.folder / "restored").read_bytes()

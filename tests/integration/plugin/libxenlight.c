@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Stands in for libxenlight where there is no Xen: of libxl it does what the
+ * plugin can see.  It writes libxl's own records, starts a save helper with
+ * the arguments of the real one, starts a script, and keeps a log.  FAKE_DIR
+ * is where the log and the script's environment go.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <endian.h>
+
+#include <libxl.h>
+
+#include "stream-v3-format.h"
+#include "fake.h"
+
+#define STREAM_HEAD { htobe64(V2_LIBXL_IDENT), htobe32(V2_LIBXL_VERSION), 0 }
+
+static void fake_log(const char *fmt, ...)
+{
+    char path[4096], line[512];
+    va_list al;
+    int fd, length;
+
+    va_start(al, fmt);
+    length = vsnprintf(line, sizeof(line), fmt, al);
+    va_end(al);
+    snprintf(path, sizeof(path), "%s/log", getenv("FAKE_DIR"));
+    fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0644);
+    if (fd < 0 || write(fd, line, length) != length)
+        abort();
+    close(fd);
+}
+
+static int child_status(pid_t pid)
+{
+    int status;
+
+    while (waitpid(pid, &status, 0) < 0) {
+        if (errno != EINTR)
+            return -1;
+    }
+    return status;
+}
+
+/* As a hotplug script is started: with the environment of the toolstack. */
+static void run_script(void)
+{
+    char *argv[] = { "sh", "-c", "env > \"$FAKE_DIR/script-env\"", NULL };
+    pid_t pid = fork();
+
+    if (!pid) {
+        execvp(argv[0], argv);
+        _exit(127);
+    }
+    child_status(pid);
+}
+
+static int run_helper(const char *mode, int fd, int arguments,
+                      int stream_type)
+{
+    char *argv[12] = { getenv("LIBXL_SAVE_HELPER"), (char *)mode };
+    char fd_text[16], type_text[16];
+    int i, status;
+    pid_t pid;
+
+    snprintf(type_text, sizeof(type_text), "%d", stream_type);
+    pid = fork();
+    if (!pid) {
+        if (fd <= 2)
+            fd = dup(fd);
+        fcntl(fd, F_SETFD, 0);
+        snprintf(fd_text, sizeof(fd_text), "%d", fd);
+        argv[2] = fd_text;
+        argv[3] = "-1";
+        for (i = 4; i < arguments - 1; i++)
+            argv[i] = "0";
+        argv[i++] = type_text;
+        argv[i] = NULL;
+        /* The control channel. */
+        dup2(open("/dev/null", O_RDONLY), 0);
+        dup2(open("/dev/null", O_WRONLY), 1);
+        execvp(argv[0], argv);
+        fprintf(stderr, "fake: %s: %s\n", argv[0], strerror(errno));
+        _exit(127);
+    }
+    status = child_status(pid);
+    fake_log("helper %s fd=%d type=%d status=%d\n", mode, fd, stream_type,
+             status);
+    return status ? ERROR_FAIL : 0;
+}
+
+static int save(int fd, int stream_type)
+{
+    const struct v2_libxl_header header = STREAM_HEAD;
+    const struct v2_record_header context = { V2_LIBXL_CONTEXT, 0 }, end = { 0 };
+    char tail[4096], path[4096];
+    ssize_t length = 0;
+    int file, rc;
+
+    if (write(fd, &header, sizeof(header)) != sizeof(header) ||
+        write(fd, &context, sizeof(context)) != sizeof(context))
+        return ERROR_FAIL;
+    rc = run_helper("--save-domain", fd, 8, stream_type);
+    if (rc)
+        return rc;
+
+    /* The emulator's records, of a file, and END. */
+    snprintf(path, sizeof(path), "%s/tail", getenv("FAKE_DIR"));
+    file = open(path, O_RDONLY);
+    if (file >= 0) {
+        length = read(file, tail, sizeof(tail));
+        close(file);
+    }
+    if (length < 0 || write(fd, tail, length) != length ||
+        write(fd, &end, sizeof(end)) != sizeof(end))
+        return ERROR_FAIL;
+    return 0;
+}
+
+static int restore(int fd, int stream_type)
+{
+    struct {
+        struct v2_libxl_header header;
+        struct v2_record_header context;
+    } head;
+    char path[4096], tail[4096];
+    ssize_t length;
+    FILE *out;
+    int rc;
+
+    if (read(fd, &head, sizeof(head)) != sizeof(head) ||
+        be64toh(head.header.ident) != V2_LIBXL_IDENT)
+        return ERROR_FAIL;
+    rc = run_helper("--restore-domain", fd, 11, stream_type);
+    if (rc)
+        return rc;
+    snprintf(path, sizeof(path), "%s/restored-tail", getenv("FAKE_DIR"));
+    out = fopen(path, "w");
+    while (out && (length = read(fd, tail, sizeof(tail))) > 0)
+        fwrite(tail, 1, length, out);
+    return out && !fclose(out) ? 0 : ERROR_FAIL;
+}
+
+/* ---- libxl ------------------------------------------------------------- */
+
+/* An operation with ao_how runs when the toolstack lets events happen. */
+static struct {
+    int (*run)(int fd, int stream_type);
+    int fd;
+    int stream_type;
+} deferred;
+
+static int start(int (*run)(int, int), int fd, int stream_type,
+                 const libxl_asyncop_how *ao_how)
+{
+    if (!ao_how)
+        return run(fd, stream_type);
+    deferred.run = run;
+    deferred.fd = fd;
+    deferred.stream_type = stream_type;
+    return 0;
+}
+
+int fake_run_events(void)
+{
+    return deferred.run(deferred.fd, deferred.stream_type);
+}
+
+int libxl_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
+                         const libxl_asyncop_how *ao_how)
+{
+    (void)ctx;
+    fake_log("suspend domid=%u flags=%d ao=%d\n", domid, flags, !!ao_how);
+    run_script();
+    return start(save, fd, 0, ao_how);
+}
+
+int libxl_domain_remus_start(libxl_ctx *ctx, libxl_domain_remus_info *info,
+                             uint32_t domid, int send_fd, int recv_fd,
+                             const libxl_asyncop_how *ao_how)
+{
+    (void)ctx;
+    (void)info;
+    (void)recv_fd;
+    fake_log("remus domid=%u\n", domid);
+    return start(save, send_fd, 1, ao_how);
+}
+
+int libxl_domain_create_restore(libxl_ctx *ctx,
+                                libxl_domain_config *d_config,
+                                uint32_t *domid, int restore_fd,
+                                int send_back_fd,
+                                const libxl_domain_restore_params *params,
+                                const libxl_asyncop_how *ao_how,
+                                const libxl_asyncprogress_how *aop)
+{
+    (void)ctx;
+    (void)d_config;
+    (void)send_back_fd;
+    (void)aop;
+    fake_log("create_restore ao=%d type=%d\n", !!ao_how,
+             params->checkpointed_stream);
+    *domid = 7;
+    return start(restore, restore_fd, params->checkpointed_stream, ao_how);
+}
+
+int libxl_domain_info(libxl_ctx *ctx, libxl_dominfo *info, uint32_t domid)
+{
+    const char *memory = getenv("FAKE_MEMKB");
+
+    (void)ctx;
+    (void)domid;
+    info->current_memkb = memory ? strtoull(memory, NULL, 0) : 1024;
+    return 0;
+}
+
+void libxl_dominfo_init(libxl_dominfo *info)
+{
+    memset(info, 0, sizeof(*info));
+}
+
+void libxl_dominfo_dispose(libxl_dominfo *info)
+{
+    (void)info;
+}
+
+/* What libxlutil, which is the real one, wants to find. */
+void libxl_defbool_set(libxl_defbool *defbool, bool value)
+{
+    defbool->val = value ? 1 : -1;
+}
+
+int libxl_rdm_reserve_policy_from_string(const char *text,
+                                         libxl_rdm_reserve_policy *policy)
+{
+    (void)text;
+    (void)policy;
+    return ERROR_FAIL;
+}

@@ -1,0 +1,542 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The plugin in a toolstack without Xen: what it takes over, what it leaves
+alone, and what it does when it cannot work."""
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from plugin.bench import (BUILD, PLUGIN, STREAM_LIBRARY, Bench,  # noqa: E402
+                          build_tools)
+from streamv3 import audit, savefile                    # noqa: E402
+from streamv3 import layout as L                        # noqa: E402
+from streamv3.encoder import header_record              # noqa: E402
+from streamv3.generator import Generator                # noqa: E402
+from streamv3.records import record                     # noqa: E402
+
+OURS = ("XL_ALIGNED_STREAM", "XL_ALIGNED_CONFIG", "XL_ALIGNED_FORMAT",
+        "XL_ALIGNED_COMMIT_NAME")
+TAIL = record(3, b"emulator state")
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("tools")
+    build_tools(folder)
+    return folder
+
+
+@pytest.fixture
+def bench(tools, tmp_path) -> Bench:
+    return Bench(tools, tmp_path, Generator(3).hvm(), TAIL)
+
+
+def check_v3(path: Path, bench: Bench) -> None:
+    """COMPLETE, aligned, and the v2 file that stock would have written."""
+    report, decoder, _ = audit.audit(str(path))
+    assert not report.faults
+    assert decoder.format == "v3"
+    assert decoder.header.state == 2
+    assert savefile.to_v2(path.read_bytes()) == bench.stock_file()
+
+
+# -- what it takes over ------------------------------------------------------
+
+
+def test_file_is_saved_as_v3_and_restored(bench, tmp_path):
+    file = tmp_path / "file"
+    result = bench.run("save", file)
+    assert result.status == 0 and result.out == "destroy\n", result
+    assert not result.lines
+    check_v3(file, bench)
+
+    result = bench.run("restore", file)
+    assert result.status == 0 and not result.lines, result
+    assert bench.restored() == bench.stream
+    assert (tmp_path / "restored-tail").read_bytes() == TAIL + bytes(8)
+
+
+@pytest.mark.parametrize("length", range(8))
+@pytest.mark.parametrize("format_", ("v3", "compat", "v2"))
+def test_every_head_length(bench, tmp_path, format_, length):
+    file = tmp_path / "file"
+    bench.config = "{" + " " * length + "}"
+    result = bench.run("save", file, XL_ALIGNED_FORMAT=format_)
+    assert result.status == 0 and not result.lines, result
+    report, decoder, _ = audit.audit(str(file))
+    assert decoder.format == format_ and not report.faults
+    assert savefile.to_v2(file.read_bytes()) == bench.stock_file()
+    if format_ == "v2":
+        assert file.read_bytes() == bench.stock_file()
+    # The plugin reads it, and unless it is v3 so does stock.
+    for preload in (str(PLUGIN), "")[:1 if format_ == "v3" else 2]:
+        result = bench.run("restore", file, preload=preload)
+        assert result.status == 0, result
+        if preload:
+            assert bench.restored() == bench.stream
+
+
+def test_stock_refuses_v3(bench, tmp_path):
+    file = tmp_path / "file"
+    assert bench.run("save", file).status == 0
+    result = bench.run("restore", file, preload="")
+    assert result.status == 1
+    assert "Mandatory record 0x414c0001 not handled" in result.err
+
+
+def test_stock_file_is_restored(bench, tmp_path):
+    file = tmp_path / "file"
+    assert bench.run("save", file, preload="").status == 0
+    assert file.read_bytes() == bench.stock_file()
+    result = bench.run("restore", file)
+    assert result.status == 0 and not result.lines, result
+    assert bench.helper()["LOADED"] == "yes"
+    assert bench.restored() == bench.stream
+
+
+@pytest.mark.parametrize("fd", (0, 1, 2))
+def test_standard_fds(bench, tmp_path, fd):
+    """libxl hands the helper a duplicate of these."""
+    file = tmp_path / "file"
+    result = bench.run("save-on", fd, file)
+    assert result.status == 0, result
+    check_v3(file, bench)
+
+
+def test_concurrent_saves(bench, tmp_path):
+    files = [tmp_path / f"file{n}" for n in range(12)]
+    result = bench.run("save-many", *files)
+    assert result.status == 0 and not result.lines, result
+    for file in files:
+        check_v3(file, bench)
+
+
+def test_restore_with_ao_how(bench, tmp_path):
+    """The helper starts only when the call has returned."""
+    file = tmp_path / "file"
+    assert bench.run("save", file).status == 0
+    result = bench.run("restore-ao", file)
+    assert result.status == 0, result
+    assert bench.restored() == bench.stream
+
+
+def test_commit_name(bench, tmp_path):
+    final, partial = tmp_path / "final", tmp_path / "final.partial"
+    final.write_text("an older one")
+    result = bench.run("save", partial, XL_ALIGNED_COMMIT_NAME=str(final))
+    assert result.status == 0 and not result.lines, result
+    assert not partial.exists()
+    check_v3(final, bench)
+
+
+# -- what it leaves alone ----------------------------------------------------
+
+
+def test_other_programs_know_nothing_of_it(bench, tmp_path):
+    """LD_PRELOAD keeps what others put there, in the order they did."""
+    other = "/nonexistent/other.so"
+    for preload, rest in ((str(PLUGIN), None),
+                          (f"{other}:{PLUGIN}", other),
+                          (f"{PLUGIN} {other}", other)):
+        for command, name in ((("save", tmp_path / "file"), "script-env"),
+                              (("noop",), "noop-env")):
+            result = bench.run(*command, preload=preload)
+            assert result.status == 0, result
+            script = bench.variables(name)
+            assert script.get("LD_PRELOAD") == rest
+            assert not any(key.startswith("XL_ALIGNED") for key in script)
+    # The helper too, once it runs.
+    helper = bench.helper()
+    assert helper["LOADED"] == "yes"
+    assert helper.get("LD_PRELOAD") == other
+    assert "XL_ALIGNED_STREAM" not in helper
+
+
+def check_stock_save(bench, result, file) -> None:
+    assert result.status == 0 and result.out == "destroy\n", result
+    assert file.read_bytes() == bench.stock_file()
+    assert "LOADED" not in bench.helper()
+
+
+def test_save_with_ao_how_is_stock(bench, tmp_path):
+    result = bench.run("save-ao", tmp_path / "file")
+    check_stock_save(bench, result, tmp_path / "file")
+    assert not result.lines
+    assert "suspend domid=1 flags=0 ao=1" in bench.log()
+
+
+def test_checkpointed_streams_are_stock(bench, tmp_path):
+    file = tmp_path / "file"
+    result = bench.run("remus", file)
+    check_stock_save(bench, result, file)
+    result = bench.run("restore-remus", file)
+    assert result.status == 0 and not result.lines, result
+    assert "LOADED" not in bench.helper()
+    assert bench.restored() == bench.stream
+
+
+def test_append_is_stock(bench, tmp_path):
+    """Where every write goes to the end, offsets mean nothing."""
+    result = bench.run("append", tmp_path / "file")
+    check_stock_save(bench, result, tmp_path / "file")
+
+
+@pytest.mark.parametrize("how", ("environment", "file"))
+def test_pipe(bench, tmp_path, how):
+    """v2, unless this one command asked for more."""
+    config = tmp_path / "own.conf"
+    config.write_text('format = "v3"\n')
+    env = ({"XL_ALIGNED_FORMAT": "v3"} if how == "environment"
+           else {"XL_ALIGNED_CONFIG": str(config)})
+    os.mkfifo(tmp_path / "pipe")
+    with open(tmp_path / "read", "wb") as read:
+        reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=read)
+    result = bench.run("save", tmp_path / "pipe", **env)
+    reader.wait(timeout=20)
+    data = (tmp_path / "read").read_bytes()
+    assert result.status == 0 and not result.lines, result
+    if how == "file":
+        assert data == bench.stock_file()
+        assert "LOADED" not in bench.helper()
+        return
+    assert savefile.to_v2(data) == bench.stock_file() != data
+
+    # A pipe can be restored from, whatever comes through it.
+    writer = subprocess.Popen(["tee", tmp_path / "pipe"],
+                              stdin=subprocess.PIPE,
+                              stdout=subprocess.DEVNULL)
+    process = bench.start("restore", tmp_path / "pipe")
+    writer.communicate(data, timeout=20)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert bench.restored() == bench.stream
+
+
+# -- when it cannot work -----------------------------------------------------
+
+
+def check_falls_back(bench, tmp_path, word, **env) -> None:
+    """One warning line, and what stock would have done."""
+    file = tmp_path / "file"
+    result = bench.run("save", file, **env)
+    check_stock_save(bench, result, file)
+    assert len(result.lines) == 1, result
+    assert result.lines[0].startswith("libxl-aligned: warning: ")
+    assert word in result.lines[0]
+    result = bench.run("restore", file, **env)
+    assert result.status == 0 and len(result.lines) == 1, result
+    assert bench.restored() == bench.stream
+
+
+@pytest.mark.parametrize("soname", ("libxenlight.so.4.13",
+                                    "libxenlight.so.5.0",
+                                    "libxenlight.so"))
+def test_unknown_version(tmp_path_factory, tmp_path, soname):
+    tools = tmp_path_factory.mktemp("other")
+    build_tools(tools, soname)
+    bench = Bench(tools, tmp_path)
+    check_falls_back(bench, tmp_path, soname, XL_ALIGNED_CONFIG="")
+
+
+def test_newer_version(tmp_path_factory, tmp_path):
+    tools = tmp_path_factory.mktemp("newer")
+    build_tools(tools, "libxenlight.so.4.22")
+    bench = Bench(tools, tmp_path)
+    result = bench.run("save", tmp_path / "file", XL_ALIGNED_CONFIG="")
+    assert result.status == 0 and not result.lines, result
+    check_v3(tmp_path / "file", bench)
+
+
+@pytest.mark.parametrize("text, word", (
+    ("format = \n", "own.conf"),
+    ('format = "v4"\n', 'format: "v4"'),
+    ('format = [ "v3", "v2" ]\n', "format: not a string"),
+    ('io = "sideways"\n', 'io: "sideways"'),
+    ('restore_io = "window"\n', "restore_io"),
+    ("reserve = 7\n", "reserve"),
+    (None, "No such file"),
+))
+def test_broken_config(bench, tmp_path, text, word):
+    config = tmp_path / "own.conf"
+    if text is not None:
+        config.write_text(text)
+    check_falls_back(bench, tmp_path, word, XL_ALIGNED_CONFIG=str(config))
+
+
+@pytest.mark.parametrize("name", ("FORMAT", "IO", "ENGINE", "RESTORE_IO",
+                                  "RESERVE"))
+def test_broken_environment(bench, tmp_path, name):
+    check_falls_back(bench, tmp_path, f'XL_ALIGNED_{name}: "never"',
+                     **{f"XL_ALIGNED_{name}": "never"})
+
+
+def test_commit_name_is_honoured_all_the_same(bench, tmp_path):
+    final, partial = tmp_path / "final", tmp_path / "final.partial"
+    result = bench.run("save", partial, XL_ALIGNED_IO="never",
+                       XL_ALIGNED_COMMIT_NAME=str(final))
+    assert result.status == 0 and len(result.lines) == 1, result
+    assert final.read_bytes() == bench.stock_file()
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize("damage", ("missing", "text", "dependency"))
+def test_helper_library_unusable(bench, tmp_path, damage):
+    folder = tmp_path / "install"
+    folder.mkdir()
+    plugin = shutil.copy(PLUGIN, folder)
+    library = folder / STREAM_LIBRARY.name
+    if damage == "text":
+        library.write_text("no library")
+    elif damage == "dependency":
+        data = STREAM_LIBRARY.read_bytes()
+        library.write_bytes(data.replace(b"liburing.so", b"libnosuch.so"[:11]))
+    check_falls_back(bench, tmp_path, "lib", preload=plugin)
+
+
+def test_installed_beside(bench, tmp_path):
+    folder = tmp_path / "install"
+    (folder / "xl-aligned").mkdir(parents=True)
+    plugin = shutil.copy(PLUGIN, folder)
+    shutil.copy(STREAM_LIBRARY, folder / "xl-aligned")
+    result = bench.run("save", tmp_path / "file", preload=plugin)
+    assert result.status == 0 and not result.lines, result
+    check_v3(tmp_path / "file", bench)
+
+
+def test_config_file(bench, tmp_path):
+    config = tmp_path / "own.conf"
+    config.write_text('format = "compat" # as every Xen reads it\n'
+                      'reserve = "no"\n')
+    result = bench.run("save", tmp_path / "file",
+                       XL_ALIGNED_CONFIG=str(config))
+    assert result.status == 0 and not result.lines, result
+    assert audit.audit(str(tmp_path / "file"))[1].format == "compat"
+    # The environment wins.
+    result = bench.run("save", tmp_path / "file", XL_ALIGNED_FORMAT="v3",
+                       XL_ALIGNED_CONFIG=str(config))
+    check_v3(tmp_path / "file", bench)
+
+
+def test_installed_example_is_sound(bench, tmp_path):
+    """As it is, and with every setting in it switched on."""
+    text = (BUILD.parent / "docs" / "xl-aligned.conf.example").read_text()
+    config = tmp_path / "own.conf"
+    on = [line[1:] if line.startswith("#") and " = " in line
+          and not line.startswith("# ") else line
+          for line in text.splitlines(True)]
+    assert sum(" = " in line and line[0] != "#" for line in on) == 5
+    for version in (text, "".join(on)):
+        config.write_text(version)
+        result = bench.run("save", tmp_path / "file",
+                           XL_ALIGNED_CONFIG=str(config))
+        assert result.status == 0 and not result.lines, result
+        check_v3(tmp_path / "file", bench)
+
+
+# -- refusals and failures ---------------------------------------------------
+
+
+def saved(bench, path: Path) -> bytearray:
+    assert bench.run("save", path).status == 0
+    (path.parent / "log").unlink()
+    return bytearray(path.read_bytes())
+
+
+def check_refused(bench, path: Path, *words) -> None:
+    """Before libxl has heard of it, so before there is a domain."""
+    result = bench.run("restore", path)
+    assert result.status == 1 and result.out == "failed\n", result
+    assert len(result.lines) == 1
+    assert result.lines[0].startswith("libxl-aligned: not restored: ")
+    for word in words:
+        assert word in result.lines[0]
+    assert not (path.parent / "log").exists()
+
+
+def test_unfinished_is_refused(bench, tmp_path):
+    file = tmp_path / "file"
+    data = saved(bench, file)
+    start = len(savefile.xl_head(b"{}")) + 24 + 40
+    # As a crash before the commit would have left it.
+    header = L.AlignedHeader.unpack(bytes(data[start + 8:start + 128]))
+    header.state = 0
+    header.file_length = header.head_checksum = header.tail_checksum = 0
+    data[start:start + 128] = header_record(header)
+    file.write_bytes(data)
+    check_refused(bench, file, str(file), "not complete")
+
+
+@pytest.mark.parametrize("cut", (1, 8, 24, 4096))
+def test_truncated_is_refused(bench, tmp_path, cut):
+    file = tmp_path / "file"
+    data = saved(bench, file)
+    file.write_bytes(data[:-cut])
+    check_refused(bench, file, str(file))
+
+
+@pytest.mark.parametrize("where", ("config", "libxl", "image", "header",
+                                   "tail"))
+def test_damage_outside_pages_is_refused(bench, tmp_path, where):
+    file = tmp_path / "file"
+    data = saved(bench, file)
+    libxl = len(savefile.xl_head(b"{}"))
+    at = {"config": 53, "libxl": libxl + 3, "image": libxl + 24 + 9,
+          "header": libxl + 24 + 40 + 8 + 60, "tail": len(data) - 12}[where]
+    data[at] ^= 4
+    file.write_bytes(data)
+    check_refused(bench, file, str(file))
+
+
+def test_damaged_page_ends_the_restore(bench, tmp_path):
+    """With file, offset and record; nothing of the batch is handed on."""
+    file = tmp_path / "file"
+    data = saved(bench, file)
+    at = (len(data) // 2) & ~4095
+    data[at] ^= 1
+    file.write_bytes(data)
+    result = bench.run("restore", file)
+    assert result.status == 1 and len(result.lines) == 1, result
+    line = result.lines[0]
+    assert line.count(str(file)) == 1 and "offset" in line
+    assert bench.stream.startswith(bench.restored())
+    assert len(bench.restored()) < len(bench.stream)
+
+
+def test_no_space_is_found_before_the_suspend(bench, tmp_path):
+    partial, final = tmp_path / "new.partial", tmp_path / "new"
+    final.write_text("an older one")
+    result = bench.run("save", partial, XL_ALIGNED_COMMIT_NAME=str(final),
+                       FAKE_MEMKB=str(1 << 40))
+    assert result.status == 1 and result.out == "resume\n", result
+    assert len(result.lines) == 1 and "MiB" in result.lines[0]
+    assert not partial.exists()
+    assert final.read_text() == "an older one"
+    assert not (tmp_path / "log").exists()
+
+
+def test_reserve_off(bench, tmp_path):
+    result = bench.run("save", tmp_path / "file", XL_ALIGNED_RESERVE="no",
+                       FAKE_MEMKB=str(1 << 40))
+    assert result.status == 0 and not result.lines, result
+    check_v3(tmp_path / "file", bench)
+
+
+def test_reserved_space_does_not_stay(bench, tmp_path):
+    file = tmp_path / "file"
+    result = bench.run("save", file, FAKE_MEMKB=str(64 << 10))
+    assert result.status == 0, result
+    check_v3(file, bench)
+    assert file.stat().st_blocks * 512 < 16 << 20
+
+    result = bench.run("save", file, FAKE_MEMKB=str(64 << 10),
+                       FAKE_STREAM="/nonexistent")
+    assert result.status == 1 and result.out == "resume\n", result
+    assert file.stat().st_blocks * 512 < 1 << 20
+    assert file.stat().st_size < 4096
+
+
+def limit_file_size(octets: int):
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (octets, octets))
+    return limit
+
+
+def test_error_while_writing(tools, tmp_path):
+    """EFBIG half way: one line with the file, the guest runs on, no file."""
+    bench = Bench(tools, tmp_path, Generator(5, pages=4000).pv())
+    partial = tmp_path / "new.partial"
+    limit = len(bench.stream) // 4 & ~4095
+    result = bench.run("save", partial, XL_ALIGNED_RESERVE="no",
+                       XL_ALIGNED_COMMIT_NAME=str(tmp_path / "new"),
+                       before=limit_file_size(limit))
+    assert result.status == 1 and result.out == "resume\n", result
+    assert len(result.lines) == 1, result
+    assert result.lines[0].count(str(partial)) == 1
+    assert "File too large" in result.err
+    assert not partial.exists() and not (tmp_path / "new").exists()
+
+
+def wait_for(path: Path, process) -> None:
+    for _ in range(500):
+        if path.exists():
+            return
+        assert process.poll() is None
+        time.sleep(0.02)
+    raise AssertionError(f"{path} did not appear")
+
+
+@pytest.mark.parametrize("group", (False, True))
+@pytest.mark.parametrize("signum", (signal.SIGINT, signal.SIGTERM,
+                                    signal.SIGHUP))
+def test_interrupted(bench, tmp_path, signum, group):
+    """A signal, to the toolstack or (Ctrl-C) to its whole group: the guest
+    runs on, and there is no file."""
+    partial = tmp_path / "new.partial"
+    process = bench.start("save", partial, FAKE_PAUSE="3",
+                          XL_ALIGNED_COMMIT_NAME=str(tmp_path / "new"),
+                          before=os.setsid)
+    wait_for(tmp_path / "paused", process)
+    if group:
+        os.killpg(process.pid, signum)
+    else:
+        process.send_signal(signum)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 1 and out == b"resume\n", err
+    assert not partial.exists() and not (tmp_path / "new").exists()
+    if not group:
+        assert b"given up on request" in err
+
+
+def test_helper_killed(bench, tmp_path):
+    partial = tmp_path / "new.partial"
+    process = bench.start("save", partial, FAKE_PAUSE="3",
+                          XL_ALIGNED_COMMIT_NAME=str(tmp_path / "new"))
+    wait_for(tmp_path / "paused", process)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 1 and out == b"resume\n", err
+    assert not partial.exists() and not (tmp_path / "new").exists()
+
+
+# -- the API -----------------------------------------------------------------
+
+
+def test_api_save_and_restore(bench, tmp_path):
+    partial, final = tmp_path / "new.partial", tmp_path / "new"
+    result = bench.run("api-save", partial, final, tool="toolstack-api",
+                       preload="")
+    assert result.status == 0 and not result.lines, result
+    assert not partial.exists()
+    check_v3(final, bench)
+    result = bench.run("api-restore", final, tool="toolstack-api", preload="")
+    assert result.status == 0, result
+    assert "probe: 0 2 \n" in result.out and "created" in result.out
+    assert bench.restored() == bench.stream
+
+
+def test_api_async(bench, tmp_path):
+    result = bench.run("api-async", tmp_path / "file", tool="toolstack-api",
+                       preload="")
+    assert result.status == 0 and not result.lines, result
+    check_v3(tmp_path / "file", bench)
+    # A failure that comes later is passed on.
+    result = bench.run("api-async", tmp_path / "file", tool="toolstack-api",
+                       preload="", FAKE_STREAM="/nonexistent")
+    assert result.status == 1 and result.out == "resume\n", result
+
+
+def test_api_probe_refuses(bench, tmp_path):
+    file = tmp_path / "file"
+    data = saved(bench, file)
+    file.write_bytes(data[:-1])
+    result = bench.run("api-restore", file, tool="toolstack-api", preload="")
+    assert result.status == 1 and "cut off" in result.out, result
