@@ -35,44 +35,71 @@ static int read_padding(struct v3_decoder *decoder)
                             decoder->record.length - sizeof(padding));
 }
 
-static int read_page_data(struct v3_decoder *decoder)
+/* Hands out a PAGE_DATA of which `here` octets of the body have been read. */
+static int pass_page_data(struct v3_decoder *decoder, size_t here)
 {
-    struct v2_page_data_header *page_data = &decoder->v2.page_data;
+    v3_decoder_pass_record(decoder);
+    decoder->piece = (const uint8_t *)&decoder->v2;
+    decoder->piece_left += here;
+    decoder->body_left -= here;
+    return 0;
+}
 
+static int begin_batch(struct v3_decoder *decoder)
+{
+    uint32_t count = decoder->v2.page_data.count;
+
+    memcpy(decoder->pfns, decoder->v2.pfns, 8ULL * count);
     decoder->checksum_pending = false;
-    decoder->v2.record = decoder->record;
-    if (decoder->record.length < sizeof(*page_data))
-        return bad(decoder, "PAGE_DATA shorter than its header");
-    if (v3_source_read(decoder->source, page_data, sizeof(*page_data)))
-        return -1;
-    if (!page_data->count || page_data->count > V3_BATCH_MAX ||
-        decoder->record.length < sizeof(*page_data) + 8 * page_data->count)
-        return bad(decoder, "PAGE_DATA with a count that does not fit");
-    if (v3_source_read(decoder->source, decoder->v2.pfns,
-                       8ULL * page_data->count))
-        return -1;
-    memcpy(decoder->pfns, decoder->v2.pfns, 8ULL * page_data->count);
-    decoder->contents = v3_count_contents(decoder->pfns, page_data->count);
-    if (!v3_page_data_regular(&decoder->record, page_data, decoder->pfns) ||
-        !decoder->contents)
-        return bad(decoder, "PAGE_DATA behind PADDING with pfns or a length "
-                   "that do not fit");
     v3_checksum_reset(&decoder->batch);
-    decoder->totals.batches++;
     decoder->totals.pages_stored += decoder->contents;
     v3_decoder_begin_batch(decoder);
     return 0;
+}
+
+static int read_page_data(struct v3_decoder *decoder)
+{
+    struct v2_page_data_header *page_data = &decoder->v2.page_data;
+    size_t here = 0;
+    bool regular = false;
+
+    decoder->contents = 0;
+    decoder->v2.record = decoder->record;
+    if (decoder->record.length >= sizeof(*page_data)) {
+        here = sizeof(*page_data);
+        if (v3_source_read(decoder->source, page_data, here))
+            return -1;
+        if (page_data->count && page_data->count <= V3_BATCH_MAX &&
+            decoder->record.length >= here + 8 * page_data->count) {
+            if (v3_source_read(decoder->source, decoder->v2.pfns,
+                               8ULL * page_data->count))
+                return -1;
+            here += 8ULL * page_data->count;
+            regular = v3_page_data_regular(&decoder->record, page_data,
+                                           decoder->v2.pfns);
+        }
+    }
+    if (regular)
+        decoder->contents = v3_count_contents(decoder->v2.pfns,
+                                              page_data->count);
+    decoder->totals.batches += regular;
+    if (decoder->checksum_pending && !decoder->contents)
+        return bad(decoder, "PADDING before a PAGE_DATA that has no pages "
+                   "or does not fit together");
+    if (decoder->contents && !decoder->checksum_pending)
+        return bad(decoder, "PAGE_DATA without its PADDING");
+    return decoder->contents ? begin_batch(decoder)
+                             : pass_page_data(decoder, here);
 }
 
 static int compat_record(struct v3_decoder *decoder)
 {
     if (decoder->record.type == V3_RECORD_PADDING)
         return read_padding(decoder);
-    if (decoder->checksum_pending) {
-        if (decoder->record.type == V2_RECORD_PAGE_DATA)
-            return read_page_data(decoder);
+    if (decoder->record.type == V2_RECORD_PAGE_DATA)
+        return read_page_data(decoder);
+    if (decoder->checksum_pending)
         return bad(decoder, "PADDING that is not followed by PAGE_DATA");
-    }
     if ((decoder->record.type & V3_RECORD_VENDOR_MASK) == V3_RECORD_VENDOR)
         return v3_decoder_fail(decoder, "record type 0x%08" PRIx32 " does "
                                "not belong in a compat stream",

@@ -21,7 +21,7 @@ int v3_decoder_fail(struct v3_decoder *decoder, const char *format, ...)
     vsnprintf(what, sizeof(what), format, arguments);
     va_end(arguments);
     return v3_fail_at(decoder->error, EBADMSG, decoder->record_offset,
-                      decoder->totals.records, "%s", what);
+                      decoder->record_number, "%s", what);
 }
 
 static void hand_out(struct v3_decoder *decoder, const void *piece,
@@ -56,9 +56,8 @@ int v3_decoder_pass_record(struct v3_decoder *decoder)
         v3_checksum_add(&decoder->context, &decoder->record,
                         sizeof(decoder->record));
     hand_out(decoder, &decoder->record, sizeof(decoder->record));
-    decoder->body_padding = record_padding(decoder->record.length);
     decoder->body_left = (uint64_t)decoder->record.length +
-                         decoder->body_padding;
+                         record_padding(decoder->record.length);
     return 0;
 }
 
@@ -106,6 +105,7 @@ static int begin_domain(struct v3_decoder *decoder)
 static int read_record_header(struct v3_decoder *decoder)
 {
     decoder->record_offset = v3_source_offset(decoder->source);
+    decoder->record_number = decoder->totals.records;
     if (v3_source_read(decoder->source, &decoder->record,
                        sizeof(decoder->record)))
         return -1;
@@ -264,28 +264,18 @@ static int stage_pages(struct v3_decoder *decoder)
 static ssize_t give_body(struct v3_decoder *decoder, uint8_t *to,
                          size_t length)
 {
-    static const uint8_t zeros[8];
-    uint32_t padding = decoder->body_padding, ours;
-
     length = min_u64(length, decoder->body_left);
     if (v3_source_read(decoder->source, to, length))
         return -1;
     decoder->body_left -= length;
-    if (decoder->format->context) {
+    if (decoder->format->context)
         v3_checksum_add(&decoder->context, to, length);
-        if (decoder->body_left < padding) {
-            ours = min_u64(length, padding - decoder->body_left);
-            if (memcmp(to + length - ours, zeros, ours))
-                return v3_decoder_fail(decoder, "%s has padding that is not "
-                                       "zero; the stream is damaged",
-                                       v3_record_name(decoder->record.type));
-        }
-    }
     return length;
 }
 
 /* Some octets of what is next; 0 only at the end of the stream. */
-static ssize_t give(struct v3_decoder *decoder, uint8_t *to, size_t length)
+static ssize_t find_octets(struct v3_decoder *decoder, uint8_t *to,
+                           size_t length)
 {
     size_t pages;
 
@@ -319,6 +309,15 @@ static ssize_t give(struct v3_decoder *decoder, uint8_t *to, size_t length)
     }
 }
 
+static ssize_t give(struct v3_decoder *decoder, void *to, size_t length)
+{
+    ssize_t given = find_octets(decoder, to, length);
+
+    if (given > 0)
+        decoder->totals.v2_bytes += given;
+    return given;
+}
+
 PUBLIC ssize_t v3_decoder_read_some(struct v3_decoder *decoder, void *data,
                                     size_t length)
 {
@@ -337,8 +336,7 @@ PUBLIC int v3_decoder_read(struct v3_decoder *decoder, void *data,
         if (!given)
             return v3_fail_at(decoder->error, ENODATA,
                               v3_source_offset(decoder->source),
-                              decoder->totals.records,
-                              "read past the END record");
+                              decoder->totals.records, "read past the END record");
         data = (uint8_t *)data + given;
     }
     return 0;

@@ -36,6 +36,7 @@ struct v3_decoder {
     enum phase phase;
     uint64_t start;             /* stream start */
     uint64_t record_offset;     /* file offset of the current record */
+    uint64_t record_number;     /* records before it */
     struct v2_record_header record;
     struct v3_totals totals;
     struct v3_checksum context, batch;
@@ -49,7 +50,6 @@ struct v3_decoder {
     const uint8_t *piece;       /* a structure, or a staged batch */
     size_t piece_left;
     uint64_t body_left;         /* octets straight from the source */
-    uint32_t body_padding;      /* the last of them, which must be zero */
     bool pages_pending;         /* the pages of the batch below */
 
     struct v3_aligned_page_data aligned;

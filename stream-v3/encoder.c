@@ -88,6 +88,9 @@ static int record_complete(struct v3_encoder *encoder)
             return fail(encoder, "END record with a body");
         return stage(encoder, STAGE_END, 0);
     }
+    if ((encoder->record.type & V3_RECORD_VENDOR_MASK) == V3_RECORD_VENDOR &&
+        encoder->format->batch)
+        return fail(encoder, "a record of stream v3 in it; decode it first");
     if (encoder->record.type != V2_RECORD_PAGE_DATA)
         return begin_body(encoder, padded(encoder->record.length));
     if (!encoder->format->batch)

@@ -80,8 +80,9 @@ struct v2_xl_header {
 #define V3_RECORD_PADDING       0xc14c0003U
 #define V3_RECORD_INDEX         0xc14c0004U
 #define V3_RECORD_CHECK         0x414c0005U
-#define V3_RECORD_VENDOR_MASK   0x3fff0000U
-#define V3_RECORD_VENDOR        0x014c0000U     /* both prefixes, masked */
+/* All of ours, optional or not: type & MASK == VENDOR. */
+#define V3_RECORD_VENDOR_MASK   0x7fff0000U
+#define V3_RECORD_VENDOR        0x414c0000U
 
 #define V3_MAGIC                "XENALIGN"
 #define V3_VERSION              3U
