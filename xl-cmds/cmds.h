@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the subcommands of xl-aligned share.  A subcommand is one struct
+ * command in one file; main.c holds the table of them.
+ */
+#ifndef XL_CMDS_H
+#define XL_CMDS_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Exit statuses; 130, 143 and xl's own are passed through as well. */
+#define STATUS_OK       0
+#define STATUS_FAILED   1
+#define STATUS_USAGE    2       /* also: cannot be told */
+#define STATUS_NO_XL    127
+
+struct command {
+    const char *name;
+    const char *arguments;      /* for the synopsis */
+    const char *summary;        /* one line, for the list of commands */
+    const char *details;        /* for --help: options, one a line */
+    const char *short_options;  /* getopt's; --help and -h come by itself */
+    const struct option *long_options;
+    int (*run)(const struct command *self, int argc, char **argv);
+};
+
+/* Long options without a letter take values from here on. */
+#define OPTION_LONG     256
+#define HELP_OPTION     { "help", no_argument, NULL, 'h' }, { 0 }
+
+extern const struct command command_save, command_restore, command_run,
+    command_info, command_verify, command_convert;
+
+/* main.c */
+
+/*
+ * The next option as getopt_long() gives it, -1 after the last.  OPTION_DONE:
+ * the command is over (help was printed, or a usage error) and returns
+ * *status.
+ */
+#define OPTION_DONE     (-2)
+int command_option(const struct command *self, int argc, char **argv,
+                   int *status);
+/* Prints one line; returns STATUS_USAGE. */
+int command_misuse(const struct command *self, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* One line on stderr, "xl-aligned: " before it. */
+void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same; `name` comes first unless the text names the file already. */
+void report_about(const char *name, const char *text);
+
+/* memory.c: these end the program where memory is out. */
+void *xrealloc(void *pointer, size_t length);
+char *xstrdup(const char *string);
+char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif /* XL_CMDS_H */

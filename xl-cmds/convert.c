@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "head.h"
+#include "savefile.h"
+#include "tail.h"
+#include "target.h"
+
+#define BUFFER  (1U << 20)
+/* Image header, domain header and 8 octets: the decoder knows the format. */
+#define FIRST   48
+
+struct conversion {
+    enum v3_format to;
+
+    const char *in_name;
+    struct savefile in;         /* in.fd; probed if in_is_file */
+    bool in_is_file;            /* or a block device: it can be looked at */
+    struct v3_error in_error;
+    struct v3_source *source;
+    struct v3_decoder *decoder;
+    struct head head;
+    unsigned char first[FIRST]; /* of the v2 stream */
+
+    const char *out_name;
+    struct target target;       /* not if the output is stdout */
+    int out;
+    bool out_is_file;           /* or a block device: it can be rewritten */
+    uint64_t libxl_offset;      /* in the output */
+    struct v3_error out_error;
+    struct v3_sink *sink;
+    struct v3_encoder *encoder;
+};
+
+static int in_failed(const struct conversion *c)
+{
+    report_about(c->in_name, c->in_error.text);
+    return -1;
+}
+
+static int out_failed(const struct conversion *c)
+{
+    report_about(c->out_name, c->out_error.text);
+    return -1;
+}
+
+static int out_failed_errno(const struct conversion *c, const char *doing)
+{
+    report("%s: %s: %s", c->out_name, doing, strerror(errno));
+    return -1;
+}
+
+static bool is_file_mode(mode_t mode)
+{
+    return S_ISREG(mode) || S_ISBLK(mode);
+}
+
+/* ---- input -------------------------------------------------------------- */
+
+static int open_input(struct conversion *c)
+{
+    bool is_stdin = strcmp(c->in_name, "-") == 0;
+    struct stat st;
+    int fd;
+
+    if (is_stdin)
+        c->in_name = "standard input";
+    fd = is_stdin ? fcntl(0, F_DUPFD_CLOEXEC, 3)
+                  : open(c->in_name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        report("%s: %s", c->in_name, strerror(errno));
+        return -1;
+    }
+    c->in.fd = fd;
+    /* A shell may have read the beginning of a file that is stdin. */
+    c->in_is_file = is_file_mode(st.st_mode) && lseek(fd, 0, SEEK_CUR) == 0;
+    if (!c->in_is_file)
+        return 0;
+    if (savefile_attach(&c->in, c->in_name, fd)) {
+        c->in_error = c->in.error;
+        return in_failed(c);
+    }
+    if (v3_savefile_check(fd, &c->in.probed, &c->in_error))
+        return in_failed(c);
+    return 0;
+}
+
+static int read_head(struct conversion *c)
+{
+    const struct v3_io_options options = { 0 };
+    uint32_t padding = 0;
+
+    c->source = c->in_is_file
+        ? v3_source_open_file(c->in.fd, &options, &c->in_error)
+        : v3_source_open_stream(c->in.fd, &c->in_error);
+    if (!c->source || head_read(&c->head, c->source, &c->in_error))
+        return in_failed(c);
+    c->decoder = v3_decoder_new(c->source, &c->in_error);
+    if (!c->decoder || v3_decoder_read(c->decoder, c->first, FIRST))
+        return in_failed(c);
+    if (v3_decoder_format(c->decoder) == V3_FORMAT_COMPAT)
+        padding = c->in_is_file ? c->in.probed.head_padding
+                                : head_guess_padding(&c->head);
+    if (head_strip_padding(&c->head, padding, &c->in_error))
+        return in_failed(c);
+    return 0;
+}
+
+/* ---- output ------------------------------------------------------------- */
+
+static int open_output(struct conversion *c)
+{
+    struct stat st;
+    int flags;
+
+    if (strcmp(c->out_name, "-") == 0) {
+        c->out_name = "standard output";
+        if (isatty(1)) {
+            report("standard output is a terminal; name a file");
+            return -1;
+        }
+        c->out = fcntl(1, F_DUPFD_CLOEXEC, 3);
+        return c->out < 0 ? out_failed_errno(c, "opening") : 0;
+    }
+    if (target_open(&c->target, c->out_name) != STATUS_OK)
+        return -1;
+    target_abandon_on_signal(&c->target);
+    if (fstat(c->in.fd, &st) == 0 && st.st_dev == c->target.st.st_dev &&
+        st.st_ino == c->target.st.st_ino) {
+        report("%s and %s are the same", c->in_name, c->out_name);
+        return -1;
+    }
+    c->out_is_file = is_file_mode(c->target.st.st_mode);
+    flags = c->out_is_file ? O_RDWR : O_WRONLY;
+    c->out = open(c->target.path, flags | O_CLOEXEC | O_NOCTTY);
+    return c->out < 0 ? out_failed_errno(c, "opening") : 0;
+}
+
+static int write_head(struct conversion *c)
+{
+    size_t before = c->head.length - LIBXL_HEAD_LENGTH;
+    uint32_t padding = 0;
+
+    if (write_all(c->out, c->head.data, before))
+        return out_failed_errno(c, "writing");
+    if (c->to == V3_FORMAT_COMPAT && c->out_is_file &&
+        v3_savefile_align_head(c->out, &padding, &c->out_error))
+        return out_failed(c);
+    if (write_all(c->out, c->head.data + before, LIBXL_HEAD_LENGTH))
+        return out_failed_errno(c, "writing");
+    c->libxl_offset = before + padding;
+
+    const struct v3_io_options io = { 0 };
+    const struct v3_encoder_options options = {
+        .format = c->to,
+        .head_padding = padding,
+    };
+
+    c->sink = c->out_is_file
+        ? v3_sink_open_file(c->out, &io, &c->out_error)
+        : v3_sink_open_stream(c->out, &c->out_error);
+    if (!c->sink)
+        return out_failed(c);
+    c->encoder = v3_encoder_new(c->sink, &options, &c->out_error);
+    return c->encoder ? 0 : out_failed(c);
+}
+
+/* ---- from one to the other ---------------------------------------------- */
+
+static int convert_stream(struct conversion *c)
+{
+    void *buffer = xrealloc(NULL, BUFFER);
+    int rc = -1;
+    ssize_t r;
+
+    memcpy(buffer, c->first, FIRST);
+    for (r = FIRST; r > 0;
+         r = v3_decoder_read_some(c->decoder, buffer, BUFFER))
+        if (v3_encoder_push(c->encoder, buffer, r)) {
+            out_failed(c);
+            goto out;
+        }
+    if (r < 0) {
+        in_failed(c);
+        goto out;
+    }
+    if (!v3_encoder_ended(c->encoder)) {
+        report("%s: the stream has no END record", c->in_name);
+        goto out;
+    }
+    rc = 0;
+
+out:
+    free(buffer);
+    return rc;
+}
+
+static int convert_tail(struct conversion *c)
+{
+    const struct v3_savefile *probed = &c->in.probed;
+    struct tail tail = { .in = c->in.fd, .out = c->out,
+                         .limit = UINT64_MAX };
+    off_t at;
+
+    if (c->in_is_file && probed->format == V3_FORMAT_V3 &&
+        probed->header.state == V3_STATE_COMPLETE) {
+        at = lseek(c->in.fd, 0, SEEK_CUR);
+        tail.limit = at < 0 || (uint64_t)at > probed->header.file_length
+            ? 0 : probed->header.file_length - at;
+    } else {
+        tail.stop_at_end = c->in_is_file && probed->is_device;
+    }
+    if (tail_copy(&tail, &c->in_error))
+        return in_failed(c);
+    if (!tail.ended) {
+        report("%s: cut off: libxl's END record is missing at the end",
+               c->in_name);
+        return -1;
+    }
+    return 0;
+}
+
+static int commit(struct conversion *c)
+{
+    struct v3_savefile written;
+    off_t length;
+
+    if (!c->out_is_file)
+        return 0;
+    length = lseek(c->out, 0, SEEK_CUR);
+    if (length < 0)
+        return out_failed_errno(c, "seeking");
+    if (v3_savefile_probe(c->out, c->libxl_offset, &written, &c->out_error) ||
+        v3_savefile_commit(c->out, &written, length, &c->out_error))
+        return out_failed(c);
+    return target_commit(&c->target) == STATUS_OK ? 0 : -1;
+}
+
+static int convert(struct conversion *c)
+{
+    int rc;
+
+    c->in.fd = c->out = c->target.fd = c->target.dirfd = -1;
+    rc = open_input(c);
+    if (rc)
+        goto out;
+    /* Before there is an output: a pipe's head says what it is. */
+    rc = read_head(c);
+    if (rc)
+        goto out;
+    rc = open_output(c);
+    if (rc)
+        goto out;
+    rc = write_head(c);
+    if (rc)
+        goto out;
+    rc = convert_stream(c);
+    if (rc)
+        goto out;
+    rc = convert_tail(c);
+    if (rc)
+        goto out;
+    rc = commit(c);
+
+out:
+    v3_encoder_free(c->encoder);
+    v3_sink_free(c->sink);
+    v3_decoder_free(c->decoder);
+    v3_source_free(c->source);
+    head_free(&c->head);
+    target_abandon_on_signal(NULL);
+    if (rc && c->target.fd >= 0)
+        target_abandon(&c->target);
+    target_close(&c->target);
+    if (c->out >= 0 && close(c->out) < 0 && !rc)
+        rc = out_failed_errno(c, "closing");
+    savefile_close(&c->in);
+    return rc;
+}
+
+/* ---- the command -------------------------------------------------------- */
+
+enum { OPTION_TO = OPTION_LONG };
+
+static int convert_run(const struct command *self, int argc, char **argv)
+{
+    struct conversion c = { 0 };
+    bool to_given = false;
+    int opt, status;
+
+    while ((opt = command_option(self, argc, argv, &status)) != -1) {
+        if (opt == OPTION_DONE)
+            return status;
+        if (v3_format_parse(optarg, &c.to))
+            return command_misuse(self, "--to=%s: the value must be one of "
+                                        "v2 compat v3", optarg);
+        to_given = true;
+    }
+    if (!to_given)
+        return command_misuse(self, "to which format? --to=v2, --to=compat "
+                                    "or --to=v3");
+    if (argc - optind != 2)
+        return command_misuse(self, "needs an input and an output");
+    c.in_name = argv[optind];
+    c.out_name = argv[optind + 1];
+    return convert(&c) ? STATUS_FAILED : STATUS_OK;
+}
+
+const struct command command_convert = {
+    .name = "convert",
+    .arguments = "--to=FORMAT IN OUT",
+    .summary = "Turn a save file into another format",
+    .details =
+        "  --to=FORMAT            v2 compat v3\n"
+        "\n"
+        "IN and OUT are files, devices or pipes; - is standard input or "
+        "output.\n"
+        "\n",
+    .short_options = "",
+    .long_options = (const struct option[]){
+        { "to", required_argument, NULL, OPTION_TO }, HELP_OPTION },
+    .run = convert_run,
+};

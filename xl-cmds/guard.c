@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * xl itself dies of SIGINT and leaves the guest suspended.  Its save helper,
+ * however, takes SIGTERM as a request to stop: it makes its next write fail,
+ * libxl reports the failed save, and xl resumes the guest.
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "guard.h"
+
+#define HELPER_MODE     "--save-domain"
+#define ANCESTORS_MAX   32
+/* The helper may not be running yet when the signal comes. */
+#define SEARCH_INTERVAL_NS  100000000
+
+/* ---- the helper --------------------------------------------------------- */
+
+static pid_t parent_of(pid_t pid)
+{
+    char path[32], line[512], *close_paren;
+    pid_t parent = 0;
+    size_t length;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
+    file = fopen(path, "re");
+    if (!file)
+        return 0;
+    length = fread(line, 1, sizeof(line) - 1, file);
+    fclose(file);
+    line[length] = 0;
+    /* "pid (name) state parent": the name may hold parentheses itself. */
+    close_paren = strrchr(line, ')');
+    if (close_paren)
+        parent = strtol(close_paren + strcspn(close_paren, " ") + 3, NULL, 10);
+    return parent;
+}
+
+static bool descends_from(pid_t pid, pid_t ancestor)
+{
+    int i;
+
+    for (i = 0; i < ANCESTORS_MAX && pid > 1; i++) {
+        pid = parent_of(pid);
+        if (pid == ancestor)
+            return true;
+    }
+    return false;
+}
+
+/* Whether one of the arguments is --save-domain. */
+static bool is_save_helper(pid_t pid)
+{
+    char path[32], line[4096], *at;
+    bool found = false;
+    ssize_t r;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/%ld/cmdline", (long)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    r = read(fd, line, sizeof(line) - 1);
+    close(fd);
+    if (r <= 0)
+        return false;
+    line[r] = 0;
+    for (at = line; at < line + r && !found; at += strlen(at) + 1)
+        found = strcmp(at, HELPER_MODE) == 0;
+    return found;
+}
+
+/* Asks one process, if it is the helper, and through a pidfd: nobody else. */
+static bool stop_if_helper(pid_t pid, pid_t xl)
+{
+    bool sent = false;
+    int pidfd;
+
+    if (!is_save_helper(pid))
+        return false;
+    pidfd = pidfd_open(pid, 0);
+    if (pidfd < 0)
+        return false;
+    if (is_save_helper(pid) && descends_from(pid, xl))
+        sent = pidfd_send_signal(pidfd, SIGTERM, NULL, 0) == 0;
+    close(pidfd);
+    return sent;
+}
+
+static bool stop_helper(pid_t xl)
+{
+    struct dirent *entry;
+    bool sent = false;
+    DIR *proc = opendir("/proc");
+
+    if (!proc)
+        return false;
+    while ((entry = readdir(proc)))
+        if (isdigit((unsigned char)entry->d_name[0]))
+            sent |= stop_if_helper(strtol(entry->d_name, NULL, 10), xl);
+    closedir(proc);
+    return sent;
+}
+
+/* ---- xl ----------------------------------------------------------------- */
+
+static void child(const char *program, char **argv, const sigset_t *mask,
+                  int error_fd)
+{
+    int errnum;
+
+    setpgid(0, 0);
+    /* In a background group now, which must not stop when it prints. */
+    signal(SIGTTOU, SIG_IGN);
+    sigprocmask(SIG_SETMASK, mask, NULL);
+    umask(077);
+    execvp(program, argv);
+    errnum = errno;
+    if (write(error_fd, &errnum, sizeof(errnum)) < 0)
+        _exit(STATUS_NO_XL);
+    _exit(STATUS_NO_XL);
+}
+
+/* Starts xl; 0 or an errno value if it cannot be run. */
+static int start(const char *program, char **argv, const sigset_t *mask,
+                 pid_t *pid)
+{
+    int error_pipe[2], errnum = 0;
+    ssize_t r;
+
+    if (pipe2(error_pipe, O_CLOEXEC) < 0)
+        return errno;
+    *pid = fork();
+    if (*pid == 0)
+        child(program, argv, mask, error_pipe[1]);
+    if (*pid < 0)
+        errnum = errno;
+    close(error_pipe[1]);
+    if (*pid > 0) {
+        r = read(error_pipe[0], &errnum, sizeof(errnum));
+        if (r == sizeof(errnum))
+            waitpid(*pid, NULL, 0);
+        else
+            errnum = 0;
+    }
+    close(error_pipe[0]);
+    return errnum;
+}
+
+static bool reap(pid_t pid, struct guard_result *result)
+{
+    int status;
+
+    if (waitpid(pid, &status, WNOHANG) != pid)
+        return false;
+    result->killed = WIFSIGNALED(status);
+    result->status = result->killed ? 128 + WTERMSIG(status)
+                                    : WEXITSTATUS(status);
+    return true;
+}
+
+static void attend(pid_t pid, const sigset_t *signals,
+                   struct guard_result *result)
+{
+    const struct timespec interval = { 0, SEARCH_INTERVAL_NS };
+    bool stopped = false;
+    int signum;
+
+    while (!reap(pid, result)) {
+        if (result->interrupt && !stopped)
+            stopped = stop_helper(pid);
+        signum = sigtimedwait(signals, NULL,
+                              result->interrupt && !stopped ? &interval
+                                                            : NULL);
+        if (signum < 0 || signum == SIGCHLD)
+            continue;
+        if (!result->interrupt)
+            report("%s: ending the save; xl resumes the domain",
+                   strsignal(signum));
+        else
+            report("still waiting for xl to resume the domain");
+        result->interrupt = signum;
+    }
+}
+
+int guard_run(const char *program, char **argv, struct guard_result *result)
+{
+    static const int signums[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM,
+                                   SIGCHLD };
+    sigset_t signals, old_mask;
+    pid_t pid = -1;
+    size_t i;
+    int r;
+
+    *result = (struct guard_result){ 0 };
+    /* An ignored SIGCHLD would take xl's exit status away. */
+    signal(SIGCHLD, SIG_DFL);
+    sigemptyset(&signals);
+    for (i = 0; i < sizeof(signums) / sizeof(signums[0]); i++)
+        sigaddset(&signals, signums[i]);
+    sigprocmask(SIG_BLOCK, &signals, &old_mask);
+
+    r = start(program, argv, &old_mask, &pid);
+    if (r) {
+        report("running %s: %s", program, strerror(r));
+        result->status = STATUS_NO_XL;
+        goto out;
+    }
+    attend(pid, &signals, result);
+
+out:
+    sigprocmask(SIG_SETMASK, &old_mask, NULL);
+    return r ? -1 : 0;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Runs a saving xl so that a signal ends the save and not the guest. */
+#ifndef XL_CMDS_GUARD_H
+#define XL_CMDS_GUARD_H
+
+#include "cmds.h"
+
+struct guard_result {
+    int status;     /* xl's exit status, 128 + signal if one killed it */
+    bool killed;    /* by a signal */
+    int interrupt;  /* the signal that this program was sent, or 0 */
+};
+
+/*
+ * Runs xl in a process group of its own, with umask 077.  On SIGINT, SIGTERM,
+ * SIGHUP or SIGQUIT the save helper is asked to give up, so that xl itself
+ * resumes the guest; xl is always waited for.  0, or -1 after a report.
+ */
+int guard_run(const char *program, char **argv, struct guard_result *result);
+
+#endif /* XL_CMDS_GUARD_H */

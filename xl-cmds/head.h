@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What lies before the stream, held in memory on its way. */
+#ifndef XL_CMDS_HEAD_H
+#define XL_CMDS_HEAD_H
+
+#include "stream-v3.h"
+
+struct head {
+    unsigned char *data;
+    size_t length;          /* up to the stream: the libxl header is in it */
+    bool is_xl;
+};
+
+/*
+ * Reads up to the stream and not an octet further; -1 and `error` if no libxl
+ * header comes.
+ */
+int head_read(struct head *head, struct v3_source *source,
+              struct v3_error *error);
+/*
+ * How many NULs follow the configuration in xl's optional data: the padding
+ * of compat, whose stream cannot be looked at in advance in a pipe.
+ */
+uint32_t head_guess_padding(const struct head *head);
+/*
+ * Takes the padding of compat away, so that the head is what xl wrote; -1 and
+ * `error` if there is no such padding.
+ */
+int head_strip_padding(struct head *head, uint32_t padding,
+                       struct v3_error *error);
+void head_free(struct head *head);
+
+#endif /* XL_CMDS_HEAD_H */

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "info.h"
+
+#define LABEL   "  %-11s "
+
+/* Text out of the file must not steer the terminal. */
+static void print_text(const char *text)
+{
+    const unsigned char *at;
+
+    for (at = (const unsigned char *)text; *at; at++)
+        putchar(*at < 0x20 || *at == 0x7f ? '?' : *at);
+}
+
+/* "4 KiB", "1.5 GiB". */
+static const char *size_text(uint64_t octets, char text[32])
+{
+    static const char *const units[] = { "octets", "KiB", "MiB", "GiB",
+                                         "TiB", "PiB", "EiB" };
+    double value = octets;
+    unsigned unit = 0;
+
+    while (value >= 1024 && unit < sizeof(units) / sizeof(units[0]) - 1) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(text, 32, value == (uint64_t)value ? "%.0f %s" : "%.1f %s",
+             value, units[unit]);
+    return text;
+}
+
+static void print_octets(const char *label, uint64_t octets)
+{
+    char text[32];
+
+    printf(LABEL "%" PRIu64 " octets", label, octets);
+    if (octets >= 1024)
+        printf(" (%s)", size_text(octets, text));
+}
+
+static void print_format(const struct info *info)
+{
+    const struct v3_savefile *probed = &info->file.probed;
+
+    printf(LABEL "%s", "format", v3_format_name(probed->format));
+    if (probed->format == V3_FORMAT_V3)
+        printf(", stream version %" PRIu32 " (readers from %" PRIu32 " on)",
+               probed->header.version, probed->header.min_reader_version);
+    putchar('\n');
+}
+
+static void print_state(const struct info *info)
+{
+    const struct v3_savefile *probed = &info->file.probed;
+
+    printf(LABEL, "state");
+    if (!info->checked)
+        printf("cannot be told: %s has no mark of completeness\n",
+               v3_format_name(probed->format));
+    else if (!info->whole)
+        printf("%s; not whole: %s\n", info_state_name(probed->header.state),
+               info->check_text);
+    else if (probed->header.state == V3_STATE_COMPLETE)
+        puts("complete; length, head and tail are right");
+    else
+        printf("%s; no checksums of head and tail\n",
+               info_state_name(probed->header.state));
+}
+
+static void print_domain(const struct info *info)
+{
+    const struct config *config = &info->config;
+    char text[32];
+
+    printf(LABEL, "domain");
+    if (!config->parsed) {
+        printf("%s, no configuration that can be read\n",
+               info_guest_type(info));
+        return;
+    }
+    print_text(config->name[0] ? config->name : "(no name)");
+    printf(", %s", info_guest_type(info));
+    if (config->memory_kib >= 0)
+        printf(", %s", size_text((uint64_t)config->memory_kib << 10, text));
+    if (config->vcpus >= 0)
+        printf(", %lld vCPU%s", config->vcpus, config->vcpus == 1 ? "" : "s");
+    putchar('\n');
+}
+
+static void print_layout(const struct info *info)
+{
+    const struct v3_savefile *probed = &info->file.probed;
+    const struct walk_result *walked = &info->walked;
+
+    if (probed->is_device) {
+        print_octets("device", probed->file_size);
+        putchar('\n');
+    } else {
+        print_octets("file", probed->file_size);
+        putchar('\n');
+    }
+    print_octets("head", probed->stream_start);
+    printf(", of %s", probed->xl_head ? "xl" : "another toolstack than xl");
+    if (probed->head_padding)
+        printf(", %" PRIu32 " of padding", probed->head_padding);
+    putchar('\n');
+    if (walked->stream_end) {
+        print_octets("stream", walked->stream_end - probed->stream_start);
+        putchar('\n');
+    }
+    if (walked->stream_end && info->length >= walked->stream_end) {
+        print_octets("tail", info->length - walked->stream_end);
+        puts(walked->tail_end ? "" : ", cut off before its END");
+    }
+}
+
+static void print_pages(const struct info *info)
+{
+    uint32_t alignment = info_alignment(info);
+    uint64_t bare = info->pfns - info->pages - info->zero_pages;
+    double percent;
+
+    printf(LABEL "%" PRIu64 " stored, %" PRIu64 " zero and elided, %" PRIu64
+           " without contents\n", "pages", info->pages, info->zero_pages,
+           bare);
+    if (info->pages) {
+        printf(LABEL "%" PRIu64 " of %" PRIu64 " stored pages on a multiple "
+               "of %u\n", "alignment", info->aligned_pages, info->pages,
+               V2_PAGE_SIZE);
+        if (alignment != V2_PAGE_SIZE)
+            printf(LABEL "%" PRIu64 " of %" PRIu64 " batches begin on a "
+                   "multiple of %" PRIu32 "\n", "", info->aligned_batches,
+                   info->page_batches, alignment);
+    }
+    if (info_overhead(info, &percent))
+        printf(LABEL "%.2f %% beside the stored pages\n", "overhead", percent);
+}
+
+static void print_type_name(const struct walk_record *record)
+{
+    const char *name = walk_record_name(record);
+    char number[32];
+
+    snprintf(number, sizeof(number), "type 0x%08" PRIx32, record->type);
+    printf("  %-26s", name ? name : number);
+}
+
+static void print_types(const struct info *info)
+{
+    const struct info_type *type;
+    enum walk_layer layer = WALK_LIBXC;
+
+    printf("\n  %-26s%10s%18s\n", "record", "count", "octets");
+    for (type = info->types; type < info->types + info->type_count; type++) {
+        if (type->first.layer != layer) {
+            layer = type->first.layer;
+            printf("  %-26s\n", "of libxl, in the tail:");
+        }
+        print_type_name(&type->first);
+        printf("%10" PRIu64 "%18" PRIu64 "\n", type->count, type->octets);
+    }
+    if (info->other_types)
+        printf("  %-26s%10" PRIu64 "\n", "more types", info->other_types);
+}
+
+static void print_records(const struct info *info)
+{
+    const struct walk_record *record;
+
+    printf("\n  %-26s%14s%11s%6s%6s%6s\n", "record", "offset", "octets",
+           "pfns", "pages", "zero");
+    for (record = info->kept; record < info->kept + info->kept_count;
+         record++) {
+        print_type_name(record);
+        printf("%14" PRIu64 "%11" PRIu64, record->offset,
+               walk_record_octets(record));
+        if (record->pfns)
+            printf("%6" PRIu32 "%6" PRIu32 "%6" PRIu32, record->pfns,
+                   record->pages, record->zero_pages);
+        putchar('\n');
+    }
+}
+
+void info_print(const struct info *info)
+{
+    const struct v3_savefile *probed = &info->file.probed;
+
+    print_text(info->name);
+    putchar('\n');
+    print_format(info);
+    print_state(info);
+    print_domain(info);
+    printf(LABEL "Xen %" PRIu16 ".%" PRIu16 ", libxc image version %" PRIu32
+           "\n", "written by", probed->xen_major, probed->xen_minor,
+           probed->image_version);
+    print_layout(info);
+    print_pages(info);
+    print_types(info);
+    if (info->keep_records)
+        print_records(info);
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "info.h"
+
+#define CONFIG_LENGTH_MAX   (16U << 20)
+
+/* ---- collecting --------------------------------------------------------- */
+
+static struct info_type *find_type(struct info *info,
+                                   const struct walk_record *record)
+{
+    struct info_type *type;
+
+    for (type = info->types; type < info->types + info->type_count; type++)
+        if (type->first.layer == record->layer &&
+            type->first.type == record->type)
+            return type;
+    if (info->type_count == INFO_TYPES_MAX)
+        return NULL;
+    info->type_count++;
+    type->first = *record;
+    return type;
+}
+
+static void keep(struct info *info, const struct walk_record *record)
+{
+    size_t n = info->kept_count;
+
+    /* Doubled whenever it is full. */
+    if (!(n & (n - 1)))
+        info->kept = xrealloc(info->kept, (n ? 2 * n : 1) * sizeof(*record));
+    info->kept[info->kept_count++] = *record;
+}
+
+static void count_batch(struct info *info, const struct walk_record *record)
+{
+    info->batches++;
+    info->pfns += record->pfns;
+    info->pages += record->pages;
+    info->zero_pages += record->zero_pages;
+    if (!record->pages)
+        return;
+    info->page_batches++;
+    /* The pages of a batch follow each other: one decides for all. */
+    if (record->page_offset % V2_PAGE_SIZE == 0)
+        info->aligned_pages += record->pages;
+    if (record->page_offset % info_alignment(info) == 0)
+        info->aligned_batches++;
+}
+
+static void on_record(const struct walk_record *record, void *context)
+{
+    struct info *info = context;
+    struct info_type *type = find_type(info, record);
+
+    if (type) {
+        type->count++;
+        type->octets += walk_record_octets(record);
+    } else {
+        info->other_types++;
+    }
+    if (info->keep_records)
+        keep(info, record);
+    if (record->layer == WALK_LIBXC) {
+        info->records++;
+        if (record->type == V2_RECORD_PAGE_DATA ||
+            record->type == V3_RECORD_PAGE_DATA)
+            count_batch(info, record);
+    }
+}
+
+static void read_config(struct info *info)
+{
+    const struct v3_savefile *probed = &info->file.probed;
+    uint64_t length = probed->config_length;
+    unsigned char *text;
+
+    config_parse(&info->config, (const unsigned char *)"", 0);
+    if (!probed->xl_head || !length || length > CONFIG_LENGTH_MAX)
+        return;
+    text = xrealloc(NULL, length);
+    if (pread(info->file.fd, text, length, probed->config_offset) ==
+        (ssize_t)length)
+        config_parse(&info->config, text, length);
+    free(text);
+}
+
+static void check(struct info *info)
+{
+    struct v3_error error = { 0 };
+
+    if (info->file.probed.format != V3_FORMAT_V3)
+        return;
+    info->checked = true;
+    info->whole = v3_savefile_check(info->file.fd, &info->file.probed,
+                                    &error) == 0;
+    snprintf(info->check_text, sizeof(info->check_text), "%s", error.text);
+}
+
+/* A device is longer than what it holds. */
+static uint64_t content_length(const struct info *info)
+{
+    const struct v3_savefile *probed = &info->file.probed;
+
+    if (!probed->is_device)
+        return probed->file_size;
+    if (probed->format == V3_FORMAT_V3 &&
+        probed->header.state == V3_STATE_COMPLETE)
+        return probed->header.file_length;
+    return info->walked.tail_end;
+}
+
+static int collect(struct info *info, const char *name)
+{
+    struct v3_error error = { 0 };
+    int rc;
+
+    info->name = name;
+    rc = savefile_open(&info->file, name);
+    if (rc) {
+        snprintf(info->error, sizeof(info->error), "%s",
+                 info->file.error.text);
+        return rc;
+    }
+    info->readable = true;
+    read_config(info);
+    check(info);
+    rc = walk_savefile(info->file.fd, &info->file.probed, on_record, info,
+                       &info->walked, &error);
+    if (rc)
+        snprintf(info->error, sizeof(info->error), "%s", error.text);
+    info->length = content_length(info);
+    savefile_close(&info->file);
+    return rc;
+}
+
+/* ---- what follows from it ----------------------------------------------- */
+
+bool info_overhead(const struct info *info, double *percent)
+{
+    double contents = (double)info->pages * V2_PAGE_SIZE;
+
+    if (!info->pages || !info->walked.stream_end)
+        return false;
+    *percent = 100 * ((double)(info->walked.stream_end -
+                               info->file.probed.stream_start) - contents) /
+               contents;
+    return true;
+}
+
+uint32_t info_alignment(const struct info *info)
+{
+    const struct v3_savefile *probed = &info->file.probed;
+
+    if (probed->format == V3_FORMAT_V3 && probed->header.alignment)
+        return probed->header.alignment;
+    return V2_PAGE_SIZE;
+}
+
+const char *info_state_name(uint32_t state)
+{
+    static const char *const names[] = {
+        [V3_STATE_UNFINISHED] = "unfinished",
+        [V3_STATE_STREAMED] = "streamed",
+        [V3_STATE_COMPLETE] = "complete",
+    };
+
+    return state < sizeof(names) / sizeof(names[0]) ? names[state] : "?";
+}
+
+const char *info_guest_type(const struct info *info)
+{
+    uint32_t type = info->file.probed.guest_type;
+
+    if (type == V2_GUEST_PV)
+        return "PV";
+    if (type != V2_GUEST_HVM)
+        return "?";
+    /* The stream does not tell PVH from HVM; the configuration does. */
+    return strcasecmp(info->config.type, "pvh") == 0 ? "PVH" : "HVM";
+}
+
+/* ---- the command -------------------------------------------------------- */
+
+enum { OPTION_JSON = OPTION_LONG, OPTION_RECORDS };
+
+static int info_run(const struct command *self, int argc, char **argv)
+{
+    bool json = false, records = false;
+    struct info *infos;
+    int opt, i, count, status;
+
+    while ((opt = command_option(self, argc, argv, &status)) != -1) {
+        if (opt == OPTION_DONE)
+            return status;
+        json |= opt == OPTION_JSON;
+        records |= opt == OPTION_RECORDS;
+    }
+    count = argc - optind;
+    if (count < 1)
+        return command_misuse(self, "which file?");
+
+    infos = calloc(count, sizeof(*infos));
+    if (!infos) {
+        report("out of memory");
+        return STATUS_FAILED;
+    }
+    status = STATUS_OK;
+    for (i = 0; i < count; i++) {
+        infos[i].keep_records = records;
+        if (collect(&infos[i], argv[optind + i]))
+            status = STATUS_FAILED;
+        if (json)
+            continue;
+        if (infos[i].readable) {
+            if (i)
+                putchar('\n');
+            info_print(&infos[i]);
+        }
+        if (infos[i].error[0])
+            report_about(infos[i].name, infos[i].error);
+    }
+    if (json && info_print_json(infos, count))
+        status = STATUS_FAILED;
+    for (i = 0; i < count; i++)
+        free(infos[i].kept);
+    free(infos);
+    if (fflush(stdout) || ferror(stdout)) {
+        report("writing to stdout: %s", strerror(errno));
+        status = STATUS_FAILED;
+    }
+    return status;
+}
+
+const struct command command_info = {
+    .name = "info",
+    .arguments = "[OPTION...] FILE...",
+    .summary = "Show what a save file holds",
+    .details =
+        "  --records              every record, and not only their sums\n"
+        "  --json                 for programs; an array, one element a "
+        "file\n",
+    .short_options = "",
+    .long_options = (const struct option[]){
+        { "json", no_argument, NULL, OPTION_JSON },
+        { "records", no_argument, NULL, OPTION_RECORDS },
+        HELP_OPTION },
+    .run = info_run,
+};

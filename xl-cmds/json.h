@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* JSON on stdout, written as it is made. */
+#ifndef XL_CMDS_JSON_H
+#define XL_CMDS_JSON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <yajl/yajl_gen.h>
+
+/* NULL if memory is out. */
+yajl_gen json_begin(void);
+/* Writes the last newline; -1 if stdout did not take it all. */
+int json_end(yajl_gen gen);
+
+/* Keys and values of a map that is open. */
+void json_key(yajl_gen gen, const char *key);
+void json_text(yajl_gen gen, const char *key, const char *value);
+void json_number(yajl_gen gen, const char *key, uint64_t value);
+void json_real(yajl_gen gen, const char *key, double value);
+void json_truth(yajl_gen gen, const char *key, bool value);
+void json_null(yajl_gen gen, const char *key);
+void json_open_map(yajl_gen gen, const char *key);
+void json_open_array(yajl_gen gen, const char *key);
+
+#endif /* XL_CMDS_JSON_H */

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * xl-aligned: xl's save and restore without the page cache of dom0, and
+ * tools for the files that come of it.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmds.h"
+
+static const struct command *const commands[] = {
+    &command_save, &command_restore, &command_run,
+    &command_info, &command_verify,  &command_convert,
+};
+
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+void report(const char *format, ...)
+{
+    va_list ap;
+
+    fputs("xl-aligned: ", stderr);
+    va_start(ap, format);
+    vfprintf(stderr, format, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+}
+
+void report_about(const char *name, const char *text)
+{
+    const char *slash = strrchr(name, '/');
+
+    if (strstr(text, slash ? slash + 1 : name))
+        report("%s", text);
+    else
+        report("%s: %s", name, text);
+}
+
+int command_misuse(const struct command *self, const char *format, ...)
+{
+    va_list ap;
+
+    fprintf(stderr, "xl-aligned %s: ", self->name);
+    va_start(ap, format);
+    vfprintf(stderr, format, ap);
+    va_end(ap);
+    fprintf(stderr, "; see xl-aligned %s --help\n", self->name);
+    return STATUS_USAGE;
+}
+
+static void command_help(const struct command *self)
+{
+    printf("Usage: xl-aligned %s %s\n\n%s.\n\n%s"
+           "  -h, --help             this text\n",
+           self->name, self->arguments, self->summary, self->details);
+}
+
+/* optopt is the letter of a short option; long ones have none, or a value
+ * above every letter. */
+static void describe_refused(const struct command *self, int opt,
+                             const char *argument)
+{
+    const char *why = opt == ':' ? "needs a value" : "is not an option here";
+
+    if (optopt > 0 && optopt < OPTION_LONG)
+        command_misuse(self, "-%c %s", optopt, why);
+    else
+        command_misuse(self, "%.*s %s", (int)strcspn(argument, "="), argument,
+                       why);
+}
+
+int command_option(const struct command *self, int argc, char **argv,
+                   int *status)
+{
+    char short_options[32];
+    int opt;
+
+    opterr = 0;
+    snprintf(short_options, sizeof(short_options), "%s%sh",
+             self->short_options[0] == '+' ? "+:" : ":",
+             self->short_options + (self->short_options[0] == '+'));
+    opt = getopt_long(argc, argv, short_options, self->long_options, NULL);
+    switch (opt) {
+    case 'h':
+        command_help(self);
+        *status = STATUS_OK;
+        return OPTION_DONE;
+    case '?':
+    case ':':
+        describe_refused(self, opt, argv[optind - 1]);
+        *status = STATUS_USAGE;
+        return OPTION_DONE;
+    default:
+        return opt;
+    }
+}
+
+static void help(FILE *to)
+{
+    size_t i;
+
+    fputs("Usage: xl-aligned COMMAND [ARGUMENT...]\n\n"
+          "Saves and restores Xen domains without dom0's page cache.\n\n",
+          to);
+    for (i = 0; i < COMMANDS; i++)
+        fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    fputs("  help       Explain a command\n\n"
+          "  --help     this text\n"
+          "  --version  the version of this program\n\n"
+          "xl-aligned COMMAND --help explains one command; "
+          "so does xl-aligned(8).\n", to);
+}
+
+static const struct command *find_command(const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < COMMANDS; i++)
+        if (strcmp(name, commands[i]->name) == 0)
+            return commands[i];
+    return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+    report("%s is not a command; see xl-aligned --help", name);
+    return STATUS_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    const struct command *command;
+    const char *name = argc > 1 ? argv[1] : NULL;
+
+    if (!name) {
+        help(stderr);
+        return STATUS_USAGE;
+    }
+    if (strcmp(name, "--version") == 0) {
+        puts("xl-aligned " XL_ALIGNED_VERSION);
+        return STATUS_OK;
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 ||
+        strcmp(name, "help") == 0) {
+        if (name[0] == '-' || argc < 3) {
+            help(stdout);
+            return STATUS_OK;
+        }
+        command = find_command(argv[2]);
+        if (!command)
+            return unknown_command(argv[2]);
+        command_help(command);
+        return STATUS_OK;
+    }
+    if (name[0] == '-') {
+        report("%s is not an option; see xl-aligned --help", name);
+        return STATUS_USAGE;
+    }
+    command = find_command(name);
+    if (!command)
+        return unknown_command(name);
+    return command->run(command, argc - 1, argv + 1);
+}

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+XL_CMDS_SRC := $(wildcard xl-cmds/*.c)
+XL_CMDS_OBJ := $(XL_CMDS_SRC:%.c=$(B)/%.o)
+XL_ALIGNED := $(B)/xl-aligned
+COMPLETIONDIR ?= $(DATADIR)/bash-completion/completions
+
+ALL += $(XL_ALIGNED)
+INSTALL += install-xl-cmds
+
+PLUGIN_PATH := $(LIBDIR)/libxl-aligned.so.0
+
+# `make` and a later `make install PREFIX=...` must not disagree.
+.PHONY: FORCE
+$(B)/xl-cmds/plugin-path: FORCE
+	@mkdir -p $(@D)
+	@echo '$(PLUGIN_PATH)' | cmp -s - $@ || echo '$(PLUGIN_PATH)' >$@
+
+$(B)/xl-cmds/plugin.o: CPPFLAGS += \
+    -DXL_ALIGNED_PLUGIN_PATH='"$(PLUGIN_PATH)"'
+$(B)/xl-cmds/plugin.o: $(B)/xl-cmds/plugin-path
+
+$(XL_ALIGNED): $(XL_CMDS_OBJ) $(STREAM_A)
+	$(CC) -pie $(LDFLAGS) -o $@ $^ $(STREAM_LIBS) -lyajl
+
+.PHONY: install-xl-cmds
+install-xl-cmds: $(XL_ALIGNED)
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(COMPLETIONDIR)
+	install -m 755 $(XL_ALIGNED) $(DESTDIR)$(BINDIR)/
+	install -m 644 xl-cmds/completion/xl-aligned \
+	    $(DESTDIR)$(COMPLETIONDIR)/

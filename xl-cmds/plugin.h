@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* How xl is run under the plugin: the environment that it reads. */
+#ifndef XL_CMDS_PLUGIN_H
+#define XL_CMDS_PLUGIN_H
+
+#include "cmds.h"
+
+/* NULL: as the environment or /etc/xen/xl-aligned.conf has it. */
+struct plugin_settings {
+    const char *format;
+    const char *io;
+    const char *engine;
+    const char *restore_io;
+    const char *commit_name;    /* NULL: the plugin renames nothing */
+};
+
+/* Long options that set them, and their letters. */
+enum {
+    OPTION_FORMAT = OPTION_LONG,
+    OPTION_IO,
+    OPTION_ENGINE,
+    OPTION_RESTORE_IO,
+};
+#define FORMAT_OPTION   { "format", required_argument, NULL, OPTION_FORMAT }
+#define IO_OPTION       { "io", required_argument, NULL, OPTION_IO }
+#define ENGINE_OPTION   { "engine", required_argument, NULL, OPTION_ENGINE }
+#define RESTORE_IO_OPTION(name) \
+    { name, required_argument, NULL, OPTION_RESTORE_IO }
+
+/*
+ * Takes one of these options: 1 if `opt` is one and its value holds, 0 if it
+ * is another option, -1 after a usage error.
+ */
+int plugin_option(const struct command *self, int opt, const char *value,
+                  struct plugin_settings *settings);
+
+/*
+ * Sets this process's environment for an xl that it starts or becomes.
+ * Warns and returns false if there is no plugin: xl then works as always.
+ */
+bool plugin_environment(const struct plugin_settings *settings);
+
+/* The path of xl's program, or NULL after a report.  Not to be freed. */
+const char *xl_program(void);
+/* Becomes a program; returns an exit status if that fails. */
+int become(const char *program, char **argv);
+
+/* An argument vector for xl in the making. */
+struct arguments {
+    char **argv;                /* ends with NULL */
+    int argc;
+};
+void arguments_add(struct arguments *arguments, const char *argument);
+/* What is left of argv, behind "--" if it might be taken for options. */
+void arguments_add_operands(struct arguments *arguments, char **argv);
+void arguments_free(struct arguments *arguments);
+
+#endif /* XL_CMDS_PLUGIN_H */

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "plugin.h"
+#include "savefile.h"
+
+/*
+ * Without the plugin, xl would find out about v3 only after it has created
+ * the domain.
+ */
+static bool needs_plugin(const char *name)
+{
+    struct savefile file;
+    bool needs = false;
+
+    if (savefile_open(&file, name) == 0) {
+        needs = file.probed.format == V3_FORMAT_V3;
+        savefile_close(&file);
+    }
+    return needs;
+}
+
+static int restore_run(const struct command *self, int argc, char **argv)
+{
+    struct plugin_settings settings = { 0 };
+    struct arguments xl = { 0 };
+    const char *program;
+    int opt, r, status;
+
+    arguments_add(&xl, "xl");
+    arguments_add(&xl, "restore");
+    while ((opt = command_option(self, argc, argv, &status)) != -1) {
+        char letter[] = { '-', (char)opt, 0 };
+
+        if (opt == OPTION_DONE)
+            goto out;
+        r = plugin_option(self, opt, optarg, &settings);
+        status = STATUS_USAGE;
+        if (r < 0)
+            goto out;
+        if (!r)
+            arguments_add(&xl, letter);
+    }
+    if (argc - optind < 1 || argc - optind > 2) {
+        status = command_misuse(self, "needs the file, and takes at most a "
+                                      "configuration before it");
+        goto out;
+    }
+    arguments_add_operands(&xl, argv + optind);
+
+    program = xl_program();
+    if (!program) {
+        status = STATUS_NO_XL;
+        goto out;
+    }
+    if (!plugin_environment(&settings) && needs_plugin(argv[argc - 1])) {
+        report("%s is a v3 file, which only the plugin can restore; install "
+               "it, or make a v2 file: xl-aligned convert --to=v2",
+               argv[argc - 1]);
+        status = STATUS_FAILED;
+        goto out;
+    }
+    status = become(program, xl.argv);
+
+out:
+    arguments_free(&xl);
+    return status;
+}
+
+const struct command command_restore = {
+    .name = "restore",
+    .arguments = "[OPTION...] [CONFIG] FILE",
+    .summary = "Restore a domain from a file of any format",
+    .details =
+        "  --io=HOW               how the file is read: auto direct buffered\n"
+        "\n"
+        "xl's own options:\n"
+        "  -p                     leave the domain paused\n"
+        "  -e                     do not wait for the domain to die\n"
+        "  -F                     wait in the foreground\n"
+        "  -c                     attach to the domain's console\n"
+        "  -d                     debug messages\n"
+        "  -V, --vncviewer        attach a VNC viewer\n"
+        "  -A, --vncviewer-autopass\n"
+        "                         attach a VNC viewer, password on its stdin\n"
+        "\n",
+    .short_options = "FcpdeVA",
+    .long_options = (const struct option[]){
+        RESTORE_IO_OPTION("io"),
+        { "vncviewer", no_argument, NULL, 'V' },
+        { "vncviewer-autopass", no_argument, NULL, 'A' },
+        HELP_OPTION },
+    .run = restore_run,
+};

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <string.h>
+#include <unistd.h>
+
+#include "guard.h"
+#include "plugin.h"
+#include "savefile.h"
+#include "target.h"
+
+/*
+ * xl has reported success: the domain may be gone, so that from here on the
+ * file is kept whatever happens.
+ */
+static int settle(struct target *target)
+{
+    struct savefile file;
+    int status;
+    bool whole;
+
+    if (!target->final || target_is_renamed(target))
+        return STATUS_OK;
+    /* The plugin did not commit it: it stood aside, or is not there. */
+    whole = savefile_attach(&file, target->partial, dup(target->fd)) == 0 &&
+            v3_savefile_check(file.fd, &file.probed, &file.error) == 0;
+    savefile_close(&file);
+    if (!whole) {
+        report("xl reports success, but the file is not whole: %s; it is "
+               "kept as %s", file.error.text, target->partial);
+        return STATUS_FAILED;
+    }
+    status = target_commit(target);
+    if (status != STATUS_OK)
+        report("the domain is saved in %s", target->partial);
+    return status;
+}
+
+static int conclude(struct target *target, const struct guard_result *result)
+{
+    if (result->status == STATUS_OK) {
+        int status = settle(target);
+
+        if (result->interrupt && status == STATUS_OK)
+            report("too late to end the save: it is complete");
+        return status;
+    }
+    if (result->killed && target_is_renamed(target)) {
+        report("xl was killed after %s was complete; the domain may still "
+               "be there, suspended", target->final);
+        return result->status;
+    }
+    if (result->killed)
+        report("xl was killed; the domain may still be suspended");
+    target_abandon(target);
+    if (result->interrupt)
+        report("%s: not written", target->given);
+    return result->interrupt ? 128 + result->interrupt : result->status;
+}
+
+static int save(struct arguments *xl, char **operands,
+                struct plugin_settings *settings)
+{
+    struct target target = { .dirfd = -1, .fd = -1 };
+    struct guard_result result;
+    const char *program = xl_program();
+    int status;
+
+    if (!program)
+        return STATUS_NO_XL;
+    status = target_open(&target, operands[1]);
+    if (status != STATUS_OK)
+        return status;
+
+    operands[1] = target.path;
+    arguments_add_operands(xl, operands);
+    settings->commit_name = target.final;
+    plugin_environment(settings);
+    if (guard_run(program, xl->argv, &result) < 0) {
+        target_abandon(&target);
+        status = result.status;
+    } else {
+        status = conclude(&target, &result);
+    }
+    target_close(&target);
+    return status;
+}
+
+static int save_run(const struct command *self, int argc, char **argv)
+{
+    struct plugin_settings settings = { 0 };
+    struct arguments xl = { 0 };
+    int opt, r, status;
+
+    arguments_add(&xl, "xl");
+    arguments_add(&xl, "save");
+    while ((opt = command_option(self, argc, argv, &status)) != -1) {
+        char letter[] = { '-', (char)opt, 0 };
+
+        if (opt == OPTION_DONE)
+            goto out;
+        r = plugin_option(self, opt, optarg, &settings);
+        status = STATUS_USAGE;
+        if (r < 0)
+            goto out;
+        if (!r)
+            arguments_add(&xl, letter);
+    }
+    if (argc - optind < 2 || argc - optind > 3) {
+        status = command_misuse(self, "needs a domain and a file, and takes "
+                                      "at most a configuration after them");
+        goto out;
+    }
+    status = save(&xl, argv + optind, &settings);
+
+out:
+    arguments_free(&xl);
+    return status;
+}
+
+const struct command command_save = {
+    .name = "save",
+    .arguments = "[OPTION...] DOMAIN FILE [CONFIG]",
+    .summary = "Save a domain to a file",
+    .details =
+        "  --format=FORMAT        of the file: v3 compat v2 auto\n"
+        "  --io=HOW               how it is written:\n"
+        "                         auto direct window buffered\n"
+        "  --engine=ENGINE        auto uring thread\n"
+        "\n"
+        "xl's own options:\n"
+        "  -c                     leave the domain running\n"
+        "  -p                     leave the domain paused\n"
+        "  -D                     store the domain id in the file\n"
+        "\n",
+    .short_options = "cpD",
+    .long_options = (const struct option[]){
+        FORMAT_OPTION, IO_OPTION, ENGINE_OPTION, HELP_OPTION },
+    .run = save_run,
+};

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "savefile.h"
+
+const unsigned char libxl_head[LIBXL_HEAD_LENGTH] = {
+    'L', 'i', 'b', 'x', 'l', 'F', 'm', 't', 0, 0, 0, 2, 0, 0, 0, 0,
+    1,   0,   0,   0,   0,   0,   0,   0,
+};
+
+static int fail(struct savefile *file, int errnum, const char *what)
+{
+    file->error.errnum = errnum;
+    snprintf(file->error.text, sizeof(file->error.text), "%s", what);
+    return -1;
+}
+
+/* Where the libxl header lies behind a head that is not xl's. */
+static uint64_t find_libxl(int fd)
+{
+    const size_t step = 1 << 20, overlap = LIBXL_HEAD_LENGTH - 1;
+    unsigned char *buffer = xrealloc(NULL, step + overlap);
+    uint64_t found = UINT64_MAX, base = 0;
+    const unsigned char *at;
+    ssize_t r;
+
+    while (base < HEAD_LENGTH_MAX) {
+        r = pread(fd, buffer, step + overlap, base);
+        if (r < LIBXL_HEAD_LENGTH)
+            break;
+        at = memmem(buffer, r, libxl_head, LIBXL_HEAD_LENGTH);
+        if (at) {
+            found = base + (at - buffer);
+            break;
+        }
+        base += r - overlap;
+    }
+    free(buffer);
+    return found;
+}
+
+static bool has_xl_head(int fd)
+{
+    char magic[sizeof(((struct v2_xl_header *)0)->magic)];
+
+    return pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+           memcmp(magic, V2_XL_MAGIC, sizeof(magic)) == 0;
+}
+
+int savefile_attach(struct savefile *file, const char *name, int fd)
+{
+    uint64_t libxl_offset = UINT64_MAX;
+    struct stat st;
+    int rc = -1;
+
+    memset(file, 0, sizeof(*file));
+    file->name = name;
+    file->fd = fd;
+    if (fstat(fd, &st) < 0) {
+        fail(file, errno, strerror(errno));
+        goto out;
+    }
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
+        fail(file, EINVAL, "neither a regular file nor a block device");
+        goto out;
+    }
+    file->opened = true;
+    if (!has_xl_head(fd)) {
+        libxl_offset = find_libxl(fd);
+        if (libxl_offset == UINT64_MAX) {
+            fail(file, EBADMSG, "not a save file: neither xl's header at "
+                                "offset 0 nor a libxl header behind another");
+            goto out;
+        }
+    }
+    rc = v3_savefile_probe(fd, libxl_offset, &file->probed, &file->error);
+
+out:
+    if (rc)
+        savefile_close(file);
+    return rc;
+}
+
+int savefile_open(struct savefile *file, const char *name)
+{
+    /* O_NONBLOCK: a FIFO is to be refused, not waited for. */
+    int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+    if (fd < 0) {
+        memset(file, 0, sizeof(*file));
+        file->name = name;
+        file->fd = -1;
+        return fail(file, errno, strerror(errno));
+    }
+    return savefile_attach(file, name, fd);
+}
+
+void savefile_close(struct savefile *file)
+{
+    if (file->fd >= 0)
+        close(file->fd);
+    file->fd = -1;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A save file, opened for reading. */
+#ifndef XL_CMDS_SAVEFILE_H
+#define XL_CMDS_SAVEFILE_H
+
+#include "stream-v3.h"
+
+#include "cmds.h"
+
+struct savefile {
+    const char *name;
+    int fd;
+    struct v3_savefile probed;
+    struct v3_error error;      /* why it could not be opened or probed */
+    bool opened;                /* only its contents are at fault */
+};
+
+/*
+ * Opens and probes a regular file or block device, whatever toolstack wrote
+ * its head.  -1: file->error says why; nothing is left open.
+ */
+int savefile_open(struct savefile *file, const char *name);
+/* The same for an fd that the file then owns. */
+int savefile_attach(struct savefile *file, const char *name, int fd);
+void savefile_close(struct savefile *file);
+
+/*
+ * The octets from the libxl header up to the stream: "LibxlFmt", version 2,
+ * options 0, LIBXC_CONTEXT.
+ */
+#define LIBXL_HEAD_LENGTH       24
+extern const unsigned char libxl_head[LIBXL_HEAD_LENGTH];
+/* No toolstack writes more than this before the libxl header. */
+#define HEAD_LENGTH_MAX         (64U << 20)
+
+#endif /* XL_CMDS_SAVEFILE_H */

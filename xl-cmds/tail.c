@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tail.h"
+
+/* Follows the records in octets that come in pieces of any size. */
+struct scan {
+    unsigned char header[sizeof(struct v2_record_header)];
+    size_t filled;
+    uint64_t skip;          /* of the body and its padding */
+    bool ended;
+};
+
+/* How many of the octets lie before the end of END. */
+static size_t scan_octets(struct scan *scan, const unsigned char *data,
+                          size_t length)
+{
+    struct v2_record_header header;
+    size_t at = 0;
+
+    while (at < length && !scan->ended) {
+        if (scan->skip) {
+            uint64_t left = length - at;
+            uint64_t n = scan->skip < left ? scan->skip : left;
+
+            scan->skip -= n;
+            at += n;
+            continue;
+        }
+        scan->header[scan->filled++] = data[at++];
+        if (scan->filled < sizeof(header))
+            continue;
+        memcpy(&header, scan->header, sizeof(header));
+        scan->filled = 0;
+        scan->skip = ((uint64_t)header.length + 7) & ~7ULL;
+        scan->ended = header.type == V2_RECORD_END;
+    }
+    return at;
+}
+
+int write_all(int fd, const void *data, size_t length)
+{
+    const unsigned char *at = data;
+    ssize_t r;
+
+    while (length) {
+        r = write(fd, at, length);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0)
+            return -1;
+        at += r;
+        length -= r;
+    }
+    return 0;
+}
+
+static int fail(struct v3_error *error, const char *doing)
+{
+    error->errnum = errno;
+    snprintf(error->text, sizeof(error->text), "%s behind the stream: %s",
+             doing, strerror(errno));
+    return -1;
+}
+
+int tail_copy(struct tail *tail, struct v3_error *error)
+{
+    unsigned char buffer[65536];
+    struct scan scan = { .filled = 0 };
+
+    tail->octets = 0;
+    while (tail->octets < tail->limit) {
+        uint64_t left = tail->limit - tail->octets;
+        size_t n = left < sizeof(buffer) ? left : sizeof(buffer);
+        ssize_t r = read(tail->in, buffer, n);
+
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0)
+            return fail(error, "reading");
+        if (!r)
+            break;
+        n = scan_octets(&scan, buffer, r);
+        if (!scan.ended || !tail->stop_at_end)
+            n = r;
+        if (tail->out >= 0 && write_all(tail->out, buffer, n))
+            return fail(error, "writing");
+        tail->octets += n;
+        if (scan.ended && tail->stop_at_end)
+            break;
+    }
+    tail->ended = scan.ended && !scan.skip;
+    return 0;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What libxl writes behind the stream: records up to an END of its own. */
+#ifndef XL_CMDS_TAIL_H
+#define XL_CMDS_TAIL_H
+
+#include "stream-v3.h"
+
+struct tail {
+    int in;                 /* stands directly behind the stream */
+    int out;                /* -1: read only */
+    uint64_t limit;         /* octets to take at most; UINT64_MAX: to the end */
+    bool stop_at_end;       /* a device goes on behind END, a file does not */
+    uint64_t octets;        /* that were taken */
+    bool ended;             /* END was among them */
+};
+
+/* -1 and `error` if reading or writing fails. */
+int tail_copy(struct tail *tail, struct v3_error *error);
+
+/* All of the octets; -1 with errno. */
+int write_all(int fd, const void *data, size_t length);
+
+#endif /* XL_CMDS_TAIL_H */
