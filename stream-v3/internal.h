@@ -101,6 +101,10 @@ struct v3_sink_ops {
     /* Rewrites octets behind the hold; they are still in memory. */
     void (*patch)(struct v3_sink *sink, uint64_t offset, const void *data,
                   size_t length);
+    /* NULL, or whether what is at the offset is zero without a write. */
+    bool (*can_skip)(const struct v3_sink *sink);
+    /* Whole blocks, at a multiple of the alignment. */
+    int (*skip)(struct v3_sink *sink, uint64_t length);
     int (*finish)(struct v3_sink *sink);
     int (*rewrite)(struct v3_sink *sink, uint64_t offset, const void *data,
                    size_t length);
@@ -113,6 +117,9 @@ struct v3_sink_ops {
  * and padding, in the worst alignment.
  */
 #define V3_HOLD_MAX (V3_BATCH_MAX * (V2_PAGE_SIZE + 8) + 2 * V3_ALIGNMENT_MAX)
+
+/* A hole that is smaller costs more in extents than its zeros would. */
+#define V3_HOLE_MIN 16384U
 
 struct v3_sink {
     const struct v3_sink_ops *ops;

@@ -45,6 +45,30 @@ int v3_sink_zeros(struct v3_sink *sink, size_t length)
     return sink_fill(sink, NULL, length);
 }
 
+PUBLIC int v3_sink_skip(struct v3_sink *sink, uint64_t length)
+{
+    uint64_t whole, part;
+
+    if (sink->finished)
+        return v3_fail(sink->error, EINVAL, "write to a finished sink");
+    while (length) {
+        part = min_u64(length, -sink->offset % sink->alignment);
+        whole = round_down(length, sink->alignment);
+        if (!part && whole >= V3_HOLE_MIN && sink->hold == UINT64_MAX &&
+            sink->ops->can_skip && sink->ops->can_skip(sink)) {
+            if (sink->error->text[0] || sink->ops->skip(sink, whole))
+                return -1;
+            length -= whole;
+            continue;
+        }
+        part = min_u64(length, part ? part : V3_ALIGNMENT_MAX);
+        if (sink_fill(sink, NULL, part))
+            return -1;
+        length -= part;
+    }
+    return 0;
+}
+
 PUBLIC uint64_t v3_sink_offset(const struct v3_sink *sink)
 {
     return sink->offset;

@@ -22,6 +22,7 @@
 #endif
 
 struct buffer {
+    uint64_t offset;            /* of the file, since it was put */
     uint64_t number;            /* while busy */
     uint32_t begin, end;        /* octets of it to write */
     uint32_t done;              /* direct octets written so far */
@@ -48,7 +49,9 @@ struct file_sink {
     bool fell_back_checked;
     bool dontcache;             /* window: pwritev2 takes the flag */
     uint64_t dropped;           /* window: octets before this are gone */
-    uint64_t base;              /* file offset of buffer number 0 */
+    uint64_t base;              /* file offset of buffer number 0, which a
+                                 * hole moves for the buffers behind it */
+    uint64_t hole_from;         /* octets from here on read as zero */
     uint64_t first_unput;       /* buffer numbers */
     struct v3_buffers buffers;
     struct buffer *buffer;      /* number n lives in n % count */
@@ -86,7 +89,7 @@ static int write_failed(struct file_sink *file, int errnum, uint64_t offset)
 static int write_cached(struct file_sink *file, uint64_t number,
                         uint32_t begin, uint32_t end)
 {
-    uint64_t offset = buffer_offset(file, number) + begin;
+    uint64_t offset = buffer_of(file, number)->offset + begin;
     struct iovec iov = {memory_of(file, number) + begin, end - begin};
     ssize_t r;
 
@@ -129,7 +132,7 @@ static int direct_submit(struct file_sink *file, uint64_t number)
     transfer.buffer = number % file->buffers.count;
     transfer.data = memory_of(file, number) + begin;
     transfer.length = end - begin;
-    transfer.offset = buffer_offset(file, number) + begin;
+    transfer.offset = b->offset + begin;
     r = file->engine->ops->submit(file->engine, &transfer);
     if (r)
         return write_failed(file, r, transfer.offset);
@@ -177,7 +180,7 @@ static int direct_completed(struct file_sink *file, uint32_t index,
     uint32_t begin, end;
 
     direct_part(file, b, &begin, &end);
-    offset = buffer_offset(file, number) + begin + b->done;
+    offset = b->offset + begin + b->done;
     if (result == -EINVAL && file->may_fall_back) {
         file->manner = &window;
         b->busy = false;
@@ -256,6 +259,15 @@ static const struct manner buffered = {V3_IO_BUFFERED, buffered_put};
 
 /* ---- the sink's operations ------------------------------------------------ */
 
+static int put(struct file_sink *file, uint64_t number, uint32_t end)
+{
+    struct buffer *b = buffer_of(file, number);
+
+    b->offset = buffer_offset(file, number);
+    b->end = end;
+    return b->begin < end ? file->manner->put(file, number) : 0;
+}
+
 /* Every full buffer that is not held goes on its way. */
 static int put_full(struct file_sink *file)
 {
@@ -263,8 +275,7 @@ static int put_full(struct file_sink *file)
                                              file->sink.hold));
 
     while (file->first_unput < end) {
-        buffer_of(file, file->first_unput)->end = file->buffers.size;
-        if (file->manner->put(file, file->first_unput))
+        if (put(file, file->first_unput, file->buffers.size))
             return -1;
         file->first_unput++;
     }
@@ -322,6 +333,50 @@ static void file_patch(struct v3_sink *sink, uint64_t offset,
     }
 }
 
+/*
+ * The buffer ends where the hole begins, and the next one starts behind it:
+ * from there on, buffer numbers stand for offsets that are that much higher.
+ */
+static int file_skip(struct v3_sink *sink, uint64_t length)
+{
+    struct file_sink *file = (struct file_sink *)sink;
+    uint64_t number = file_number(file, sink->offset);
+    uint32_t used = sink->offset - buffer_offset(file, number);
+
+    if (put_full(file))
+        return -1;
+    if (used) {
+        if (put(file, number, used))
+            return -1;
+        file->first_unput = ++number;
+    }
+    sink->offset += length;
+    file->base = sink->offset - number * file->buffers.size;
+    return 0;
+}
+
+static bool file_can_skip(const struct v3_sink *sink)
+{
+    const struct file_sink *file = (const struct file_sink *)sink;
+
+    return sink->offset >= file->hole_from;
+}
+
+/* A hole at the end is octets that no write has brought about. */
+static int file_extend(struct file_sink *file)
+{
+    uint64_t size;
+    bool is_device;
+
+    if (file->hole_from == UINT64_MAX)
+        return 0;
+    if (v3_file_size(file->fd, &size, &is_device) ||
+        (size < file->sink.offset && ftruncate(file->fd, file->sink.offset)))
+        return v3_fail(file->sink.error, errno, "cannot extend %s: %s",
+                       file->name, strerror(errno));
+    return 0;
+}
+
 static int file_drain(struct file_sink *file)
 {
     int r = 0;
@@ -339,11 +394,11 @@ static int file_finish(struct v3_sink *sink)
 
     if (put_full(file))
         return -1;
-    buffer_of(file, number)->end = sink->offset - buffer_offset(file, number);
-    if (sink->offset > buffer_offset(file, number) &&
-        file->manner->put(file, number))
+    if (put(file, number, sink->offset - buffer_offset(file, number)))
         return -1;
     if (file_drain(file))
+        return -1;
+    if (file_extend(file))
         return -1;
     if (file->manner == &window)
         drop_before(file, round_down(sink->offset, V2_PAGE_SIZE));
@@ -391,6 +446,8 @@ static const struct v3_sink_ops file_ops = {
     .advance = file_advance,
     .release = file_release,
     .patch = file_patch,
+    .can_skip = file_can_skip,
+    .skip = file_skip,
     .finish = file_finish,
     .rewrite = file_rewrite,
     .state = file_state,
@@ -454,6 +511,16 @@ static int reserve(struct file_sink *file, uint64_t length)
     return 0;
 }
 
+/* Behind the end of a regular file there is nothing but zeros. */
+static uint64_t hole_from(int fd)
+{
+    uint64_t size;
+    bool is_device;
+
+    return v3_file_size(fd, &size, &is_device) || is_device ? UINT64_MAX
+                                                            : size;
+}
+
 static int file_open(struct file_sink *file,
                      const struct v3_io_options *options)
 {
@@ -483,6 +550,7 @@ static int file_open(struct file_sink *file,
     file->base = round_down(start, file->sink.alignment);
     file->buffer[0].begin = start - file->base;
     file->dropped = file->base;
+    file->hole_from = hole_from(file->fd);
     return reserve(file, options->reserve);
 }
 

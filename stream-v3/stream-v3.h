@@ -121,6 +121,11 @@ struct v3_sink *v3_sink_open_memory(uint64_t start, void **data,
                                     size_t *length, struct v3_error *error);
 
 int v3_sink_write(struct v3_sink *sink, const void *data, size_t length);
+/*
+ * As many octets of zero.  In a regular file, what lies behind the end that
+ * it had when the sink was opened becomes a hole where it is large enough.
+ */
+int v3_sink_skip(struct v3_sink *sink, uint64_t length);
 /* File offset of the next octet (stream sinks: octets so far). */
 uint64_t v3_sink_offset(const struct v3_sink *sink);
 /*

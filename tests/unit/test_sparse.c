@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Holes: what is skipped reads as zero, takes no room, and moves nothing. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "synthetic.h"
+
+#define LENGTH_MAX (24U << 20)
+
+struct image {
+    uint8_t *data;
+    size_t length;
+};
+
+static void fill(uint8_t *data, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        data[i] = 1 + rand() % 255;
+}
+
+/* Pieces and holes of all sizes, unaligned ones among them. */
+static void write_randomly(struct v3_sink *sink, struct image *image,
+                           unsigned steps)
+{
+    static const unsigned sizes[] = {1, 4096, 16384, 70000, 1 << 20, 3 << 20};
+
+    while (steps--) {
+        size_t most = sizes[rand() % 6], part = 1 + rand() % most;
+
+        if (rand() % 2)
+            part = (part + 4095) & -4096UL;
+        if (image->length + part > LENGTH_MAX)
+            return;
+        if (rand() % 2) {
+            assert_int_equal(v3_sink_skip(sink, part), 0);
+            memset(image->data + image->length, 0, part);
+        } else {
+            fill(image->data + image->length, part);
+            assert_int_equal(v3_sink_write(sink, image->data + image->length,
+                                           part), 0);
+        }
+        image->length += part;
+    }
+}
+
+static void check(int fd, const struct image *image)
+{
+    struct octets file = slurp(fd);
+
+    assert_int_equal(file.length, image->length);
+    assert_memory_equal(file.data, image->data, image->length);
+    free(file.data);
+}
+
+static void one_file(const struct v3_io_options *options, unsigned start,
+                     unsigned seed)
+{
+    struct image image = {malloc(LENGTH_MAX), start};
+    int fd = scratch_file();
+    struct v3_error error;
+    struct v3_sink *sink;
+
+    srand(seed);
+    fill(image.data, start);
+    assert_int_equal(pwrite(fd, image.data, start, 0), start);
+    lseek(fd, start, SEEK_SET);
+    sink = v3_sink_open_file(fd, options, &error);
+    assert_non_null(sink);
+    write_randomly(sink, &image, 40);
+    assert_int_equal(v3_sink_offset(sink), image.length);
+    if (v3_sink_finish(sink))
+        fail_msg("%s", error.text);
+    assert_int_equal(lseek(fd, 0, SEEK_CUR), image.length);
+    v3_sink_free(sink);
+    check(fd, &image);
+    close(fd);
+    free(image.data);
+}
+
+static void every_manner(void **state)
+{
+    static const unsigned starts[] = {0, 4096, 777};
+    struct v3_io_options options = {0};
+    unsigned seed = 1;
+
+    (void)state;
+    for (options.io = V3_IO_AUTO; options.io <= V3_IO_BUFFERED; options.io++)
+        for (options.engine = V3_ENGINE_AUTO;
+             options.engine <= V3_ENGINE_THREAD; options.engine++)
+            for (size_t i = 0; i < 3; i++) {
+                options.buffer_size = i == 1 ? 65536 : 0;
+                one_file(&options, starts[i], seed++);
+            }
+}
+
+static void holes_take_no_room(void **state)
+{
+    int fd = scratch_file();
+    uint8_t *page = malloc(4096);
+    struct v3_error error;
+    struct v3_sink *sink;
+    struct stat st;
+
+    (void)state;
+    fill(page, 4096);
+    sink = v3_sink_open_file(fd, NULL, &error);
+    assert_non_null(sink);
+    for (int i = 0; i < 64; i++) {
+        assert_int_equal(v3_sink_write(sink, page, 4096), 0);
+        assert_int_equal(v3_sink_skip(sink, (1 << 20) - 4096), 0);
+    }
+    assert_int_equal(v3_sink_finish(sink), 0);
+    v3_sink_free(sink);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, 64 << 20);
+    assert_true(st.st_blocks * 512 < 4 << 20);
+    free(page);
+    close(fd);
+}
+
+/* Octets of an earlier life of the file must not shine through. */
+static void skip_over_old_octets(void **state)
+{
+    struct image image = {malloc(LENGTH_MAX), 0};
+    int fd = scratch_file();
+    struct v3_error error;
+    struct v3_sink *sink;
+
+    (void)state;
+    fill(image.data, 1 << 20);
+    assert_int_equal(pwrite(fd, image.data, 1 << 20, 0), 1 << 20);
+    sink = v3_sink_open_file(fd, NULL, &error);
+    assert_non_null(sink);
+    assert_int_equal(v3_sink_skip(sink, 4 << 20), 0);
+    assert_int_equal(v3_sink_finish(sink), 0);
+    v3_sink_free(sink);
+    memset(image.data, 0, 4 << 20);
+    image.length = 4 << 20;
+    check(fd, &image);
+    close(fd);
+    free(image.data);
+}
+
+static void memory(void **state)
+{
+    struct image image = {malloc(LENGTH_MAX), 0};
+    struct v3_error error;
+    struct v3_sink *sink;
+    size_t length;
+    void *data;
+
+    (void)state;
+    srand(5);
+    sink = v3_sink_open_memory(0, &data, &length, &error);
+    assert_non_null(sink);
+    write_randomly(sink, &image, 30);
+    assert_int_equal(v3_sink_finish(sink), 0);
+    assert_int_equal(length, image.length);
+    assert_memory_equal(data, image.data, length);
+    v3_sink_free(sink);
+    free(data);
+    free(image.data);
+}
+
+static void socket_pair(void **state)
+{
+    struct image image = {malloc(LENGTH_MAX), 0};
+    int ends[2], copy = scratch_file(), status;
+    struct v3_error error;
+    struct v3_sink *sink;
+    char buffer[65536];
+    ssize_t r;
+    pid_t pid;
+
+    (void)state;
+    srand(6);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    pid = fork();
+    if (!pid) {
+        close(ends[0]);
+        while ((r = read(ends[1], buffer, sizeof(buffer))) > 0)
+            if (write(copy, buffer, r) != r)
+                _exit(1);
+        _exit(r != 0);
+    }
+    close(ends[1]);
+    sink = v3_sink_open_stream(ends[0], &error);
+    assert_non_null(sink);
+    write_randomly(sink, &image, 30);
+    assert_int_equal(v3_sink_finish(sink), 0);
+    v3_sink_free(sink);
+    close(ends[0]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    check(copy, &image);
+    close(copy);
+    free(image.data);
+}
+
+static void nothing_after_the_end(void **state)
+{
+    int fd = scratch_file();
+    struct v3_error error;
+    struct v3_sink *sink = v3_sink_open_file(fd, NULL, &error);
+
+    (void)state;
+    assert_int_equal(v3_sink_finish(sink), 0);
+    assert_int_equal(v3_sink_skip(sink, 4096), -1);
+    v3_sink_free(sink);
+    close(fd);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_manner),
+        cmocka_unit_test(holes_take_no_room),
+        cmocka_unit_test(skip_over_old_octets),
+        cmocka_unit_test(memory),
+        cmocka_unit_test(socket_pair),
+        cmocka_unit_test(nothing_after_the_end),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
