@@ -195,32 +195,33 @@ static void attend(pid_t pid, const sigset_t *signals,
     }
 }
 
-int guard_run(const char *program, char **argv, struct guard_result *result)
+void guard_begin(struct guard *guard)
 {
     static const int signums[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM,
                                    SIGCHLD };
-    sigset_t signals, old_mask;
-    pid_t pid = -1;
     size_t i;
+
+    /* An ignored SIGCHLD would take xl's exit status away. */
+    signal(SIGCHLD, SIG_DFL);
+    sigemptyset(&guard->signals);
+    for (i = 0; i < sizeof(signums) / sizeof(signums[0]); i++)
+        sigaddset(&guard->signals, signums[i]);
+    sigprocmask(SIG_BLOCK, &guard->signals, &guard->old_mask);
+}
+
+int guard_run(const struct guard *guard, const char *program, char **argv,
+              struct guard_result *result)
+{
+    pid_t pid = -1;
     int r;
 
     *result = (struct guard_result){ 0 };
-    /* An ignored SIGCHLD would take xl's exit status away. */
-    signal(SIGCHLD, SIG_DFL);
-    sigemptyset(&signals);
-    for (i = 0; i < sizeof(signums) / sizeof(signums[0]); i++)
-        sigaddset(&signals, signums[i]);
-    sigprocmask(SIG_BLOCK, &signals, &old_mask);
-
-    r = start(program, argv, &old_mask, &pid);
+    r = start(program, argv, &guard->old_mask, &pid);
     if (r) {
         report("running %s: %s", program, strerror(r));
         result->status = STATUS_NO_XL;
-        goto out;
+        return -1;
     }
-    attend(pid, &signals, result);
-
-out:
-    sigprocmask(SIG_SETMASK, &old_mask, NULL);
-    return r ? -1 : 0;
+    attend(pid, &guard->signals, result);
+    return 0;
 }

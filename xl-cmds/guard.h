@@ -3,7 +3,14 @@
 #ifndef XL_CMDS_GUARD_H
 #define XL_CMDS_GUARD_H
 
+#include <signal.h>
+
 #include "cmds.h"
+
+struct guard {
+    sigset_t signals;       /* that are kept back from here on */
+    sigset_t old_mask;
+};
 
 struct guard_result {
     int status;     /* xl's exit status, 128 + signal if one killed it */
@@ -12,10 +19,16 @@ struct guard_result {
 };
 
 /*
- * Runs xl in a process group of its own, with umask 077.  On SIGINT, SIGTERM,
- * SIGHUP or SIGQUIT the save helper is asked to give up, so that xl itself
- * resumes the guest; xl is always waited for.  0, or -1 after a report.
+ * From here to its end, no SIGINT, SIGTERM, SIGHUP or SIGQUIT ends this
+ * program: neither before xl runs nor while its file is made final.
  */
-int guard_run(const char *program, char **argv, struct guard_result *result);
+void guard_begin(struct guard *guard);
+/*
+ * Runs xl in a process group of its own, with umask 077.  On one of these
+ * signals the save helper is asked to give up, so that xl itself resumes the
+ * guest; xl is always waited for.  0, or -1 after a report.
+ */
+int guard_run(const struct guard *guard, const char *program, char **argv,
+              struct guard_result *result);
 
 #endif /* XL_CMDS_GUARD_H */

@@ -60,12 +60,14 @@ static int save(struct arguments *xl, char **operands,
                 struct plugin_settings *settings)
 {
     struct target target = { .dirfd = -1, .fd = -1 };
+    struct guard guard;
     struct guard_result result;
     const char *program = xl_program();
     int status;
 
     if (!program)
         return STATUS_NO_XL;
+    guard_begin(&guard);
     status = target_open(&target, operands[1]);
     if (status != STATUS_OK)
         return status;
@@ -74,7 +76,7 @@ static int save(struct arguments *xl, char **operands,
     arguments_add_operands(xl, operands);
     settings->commit_name = target.final;
     plugin_environment(settings);
-    if (guard_run(program, xl->argv, &result) < 0) {
+    if (guard_run(&guard, program, xl->argv, &result) < 0) {
         target_abandon(&target);
         status = result.status;
     } else {
