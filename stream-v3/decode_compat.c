@@ -11,28 +11,27 @@ static int bad(struct v3_decoder *decoder, const char *what)
 
 static int read_padding(struct v3_decoder *decoder)
 {
-    bool first = decoder->phase == PHASE_FIRST_RECORD;
-    struct v3_padding padding;
+    struct v3_padding_record padding = {.record = decoder->record};
+    const struct v3_padding *body = &padding.body;
 
-    if (decoder->record.length < sizeof(padding) ||
+    if (decoder->record.length < sizeof(*body) ||
         decoder->record.length > V3_PADDING_MAX ||
         decoder->record.length % 8)
         return bad(decoder, "PADDING record of a length that does not exist");
-    if (v3_source_read(decoder->source, &padding, sizeof(padding)))
+    if (v3_source_read(decoder->source, &padding.body, sizeof(*body)))
         return -1;
-    if (memcmp(padding.magic, V3_MAGIC, sizeof(padding.magic)) ||
-        padding.kind != (first ? V3_PADDING_START : V3_PADDING_BATCH) ||
+    if (decoder->phase == PHASE_FIRST_RECORD)
+        return v3_padding_is_start(&padding) ? 0 :
+               bad(decoder, "the PADDING that begins a compat stream is "
+                   "malformed");
+    if (memcmp(body->magic, V3_MAGIC, sizeof(body->magic)) ||
+        body->kind != V3_PADDING_BATCH || body->head_padding ||
         decoder->checksum_pending)
         return bad(decoder, "PADDING record that is malformed or out of "
                    "place");
-    if (first ? padding.head_padding > 7 || padding.checksum ||
-                decoder->record.length != sizeof(padding)
-              : padding.head_padding != 0)
-        return bad(decoder, "PADDING record with reserved fields in use");
-    decoder->checksum_pending = !first;
-    decoder->expected = padding.checksum;
-    return v3_decoder_zeros(decoder,
-                            decoder->record.length - sizeof(padding));
+    decoder->checksum_pending = true;
+    decoder->expected = body->checksum;
+    return v3_decoder_zeros(decoder, decoder->record.length - sizeof(*body));
 }
 
 /* Hands out a PAGE_DATA of which `here` octets of the body have been read. */

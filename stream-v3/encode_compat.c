@@ -2,26 +2,13 @@
 /* Spec 3.4 from the writer's side. */
 #include "encoder.h"
 
-struct padding_record {
-    struct v2_record_header record;
-    struct v3_padding body;
-};
-
-static void padding_init(struct padding_record *padding, uint32_t kind)
-{
-    memset(padding, 0, sizeof(*padding));
-    padding->record.type = V3_RECORD_PADDING;
-    padding->record.length = sizeof(padding->body);
-    memcpy(padding->body.magic, V3_MAGIC, sizeof(padding->body.magic));
-    padding->body.kind = kind;
-}
-
 static int compat_begin(struct v3_encoder *encoder)
 {
-    struct padding_record padding;
+    struct v3_padding_record padding;
 
-    padding_init(&padding, V3_PADDING_START);
+    v3_padding_init(&padding, V3_PADDING_START);
     padding.body.head_padding = encoder->options.head_padding;
+    padding.body.checksum = v3_padding_start_checksum(&padding);
     encoder->totals.records++;
     return v3_sink_write(encoder->sink, &padding, sizeof(padding));
 }
@@ -36,7 +23,7 @@ static size_t head_length(const struct v3_encoder *encoder)
 static int compat_batch(struct v3_encoder *encoder)
 {
     struct v3_sink *sink = encoder->sink;
-    struct padding_record padding;
+    struct v3_padding_record padding;
     uint64_t pages;
     uint32_t zeros;
 
@@ -44,7 +31,7 @@ static int compat_batch(struct v3_encoder *encoder)
     v3_checksum_reset(&encoder->batch);
     if (encoder->contents) {
         v3_sink_hold(sink);
-        padding_init(&padding, V3_PADDING_BATCH);
+        v3_padding_init(&padding, V3_PADDING_BATCH);
         pages = encoder->batch_offset + sizeof(padding) +
                 head_length(encoder);
         zeros = round_up(pages, V3_ALIGNMENT_MIN) - pages;
@@ -80,7 +67,8 @@ static int compat_batch_end(struct v3_encoder *encoder)
     checksum = v3_checksum_get(&encoder->batch);
     return v3_sink_patch(encoder->sink,
                          encoder->batch_offset +
-                         offsetof(struct padding_record, body.checksum),
+                         offsetof(struct v3_padding_record,
+                                  body.checksum),
                          &checksum, sizeof(checksum));
 }
 

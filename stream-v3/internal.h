@@ -173,6 +173,18 @@ void v3_header_seal(struct v3_header_record *header);
 int v3_header_validate(const struct v3_header_record *header,
                        uint64_t offset, struct v3_error *error);
 
+/* ---- padding.c ------------------------------------------------------------- */
+
+struct v3_padding_record {
+    struct v2_record_header record;
+    struct v3_padding body;
+};
+
+void v3_padding_init(struct v3_padding_record *padding, uint32_t kind);
+uint64_t v3_padding_start_checksum(const struct v3_padding_record *padding);
+/* The whole record is what begins a compat stream. */
+bool v3_padding_is_start(const struct v3_padding_record *padding);
+
 /* ---- record.c ------------------------------------------------------------- */
 
 static inline bool v3_pfn_has_contents(uint64_t pfn)

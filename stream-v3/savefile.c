@@ -93,24 +93,29 @@ static int probe_first_record(int fd, const char *name,
                       sizeof(struct v2_image_header) +
                       sizeof(struct v2_domain_header);
     struct v3_header_record header;
-    struct v3_padding padding;
+    struct v3_padding_record padding;
 
     savefile->format = V3_FORMAT_V2;
     if (read_at(fd, name, &header.record, sizeof(header.record), offset,
                 error))
         return -1;
-    if (header.record.length < sizeof(padding) &&
-        header.record.type != V3_RECORD_HEADER)
+    if (header.record.length < sizeof(padding.body) &&
+        header.record.type != V3_RECORD_HEADER &&
+        header.record.type != V3_RECORD_PADDING)
         return 0;
-    if (read_at(fd, name, &padding, sizeof(padding),
-                offset + sizeof(header.record), error))
+    if (read_at(fd, name, &padding, sizeof(padding), offset, error))
         return -1;
     /* The magic too, so that one damaged octet does not make it a v2. */
     if (header.record.type == V3_RECORD_PADDING) {
         savefile->format = V3_FORMAT_COMPAT;
-        savefile->head_padding = padding.head_padding;
+        savefile->head_padding = padding.body.head_padding;
+        if (!v3_padding_is_start(&padding))
+            return v3_fail_at(error, EBADMSG, offset, 0,
+                              "%s: the PADDING that begins a compat stream "
+                              "is malformed; the file is damaged", name);
     } else if (header.record.type == V3_RECORD_HEADER ||
-               !memcmp(padding.magic, V3_MAGIC, sizeof(padding.magic))) {
+               !memcmp(padding.body.magic, V3_MAGIC,
+                       sizeof(padding.body.magic))) {
         savefile->format = V3_FORMAT_V3;
         if (read_at(fd, name, &header, sizeof(header), offset, error) ||
             v3_header_validate(&header, offset, error))
@@ -183,7 +188,9 @@ PUBLIC int v3_savefile_align_head(int fd, uint32_t *padding,
     *padding = -(end + between) & 7;
     if (!*padding)
         return 0;
+    /* Without the length of the configuration, stock takes NULs for one. */
     if (v3_pread_exact(fd, &xl, sizeof(xl), 0) || !is_xl_header(&xl) ||
+        xl.optional_data_len < sizeof(uint32_t) ||
         sizeof(xl) + xl.optional_data_len != (uint64_t)end)
         return v3_fail(error, EINVAL,
                        "%s does not begin with xl's header, and its stream "

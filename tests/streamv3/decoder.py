@@ -163,7 +163,9 @@ class Decoder:
         kind, self.head_padding, checksum = self.read_padding(length)
         if kind != L.PADDING_START:
             raise self.refuse("first PADDING is not of kind START")
-        if length != 24 or self.head_padding > 7 or checksum:
+        whole = L.RECORD_HEADER.pack(type_, length) + L.PADDING_HEADER.pack(
+            L.MAGIC, kind, self.head_padding, 0)
+        if length != 24 or self.head_padding > 7 or checksum != xxh3(whole):
             raise self.refuse("PADDING of kind START is damaged")
         self.next_record(type_, length)
 

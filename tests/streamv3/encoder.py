@@ -33,6 +33,11 @@ def padding_record(kind: int, length: int, head_padding: int = 0,
     return record(L.PADDING, body + bytes(length - len(body)))
 
 
+def padding_start(head_padding: int) -> bytes:
+    blank = padding_record(L.PADDING_START, 24, head_padding)
+    return padding_record(L.PADDING_START, 24, head_padding, xxh3(blank))
+
+
 def checked_input(v2: bytes) -> list:
     """The records of a v2 stream that the formats can carry."""
     records = list(walk(v2))
@@ -148,7 +153,7 @@ def encode_compat(v2: bytes, start: int = 0, head_padding: int = 0) -> bytes:
         raise ValueError("compat needs a stream start that is a multiple "
                          f"of 8, not {start}")
     out = bytearray(v2[:STREAM_HEADERS])
-    out += padding_record(L.PADDING_START, 24, head_padding)
+    out += padding_start(head_padding)
     for r in checked_input(v2):
         shape = page_data(r.body) if r.type == L.PAGE_DATA else None
         if shape and shape.contents:

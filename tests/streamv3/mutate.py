@@ -83,6 +83,10 @@ class Sealed:
 
     def seal_padding(self, number: int, body: bytearray) -> None:
         kind, = struct.unpack_from("<I", body, 8)
+        if kind == L.PADDING_START and len(body) == 24:
+            body[16:24] = bytes(8)
+            body[16:24] = L.U64.pack(xxh3(
+                L.RECORD_HEADER.pack(L.PADDING, len(body)) + bytes(body)))
         if kind != L.PADDING_BATCH or number + 1 == len(self.records):
             return
         type_, batch = self.records[number + 1]
