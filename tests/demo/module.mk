@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+LAB_TOOLS := $(B)/lab-tools/usr/libexec/lab/sample \
+             $(B)/lab-tools/usr/libexec/lab/neighbour
+
+# Static: they run in dom0 of the lab, next to whatever libraries it has.
+$(B)/lab-tools/usr/libexec/lab/%: tests/demo/%.c
+	@mkdir -p $(@D)
+	$(SAY) CC $@
+	$(Q)$(CC) -O2 -Wall -Wextra -Werror -std=gnu11 -D_GNU_SOURCE -static \
+	    -o $@ $<
+
+.PHONY: overlay demo pressure lab-shell
+# What `make install` would put on a Xen host, for dom0 of the lab.
+overlay: all $(LAB_TOOLS)
+	$(SAY) INSTALL $(B)/overlay
+	@rm -rf $(B)/overlay
+	@$(MAKE) -s install DESTDIR=$(CURDIR)/$(B)/overlay PREFIX=/usr >/dev/null
+
+demo: deps
+	@$(MAKE) -s overlay
+	$(Q)cd tests && $(PYTHON) -m demo.demo
+
+pressure: overlay
+	$(Q)cd tests && $(PYTHON) -m demo.pressure
+
+lab-shell: overlay
+	$(Q)cd tests && $(PYTHON) -m lab.shell
