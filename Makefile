@@ -15,7 +15,6 @@ BINDIR ?= $(PREFIX)/bin
 SYSCONFDIR ?= /etc
 DATADIR ?= $(PREFIX)/share
 PYTHON ?= /usr/bin/python3
-PYTEST ?= $(PYTHON) -m pytest
 
 B := build
 # V=1 shows whole commands.
@@ -47,7 +46,9 @@ include tests/module.mk
 
 all: $(ALL)
 install: $(INSTALL)
-check: $(CHECK)
+# The packages come first: without them nothing compiles.
+check: deps
+	@$(MAKE) $(CHECK)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -60,4 +61,4 @@ deps:
 	tests/install-deps
 
 clean:
-	rm -rf $(B)/*
+	rm -rf $(B)

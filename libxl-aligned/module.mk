@@ -17,15 +17,17 @@ INSTALL += install-libxl-aligned
 # Neither is linked with a library of Xen's: their names change with every
 # release, and the program that is preloaded has them.
 $(ALIGNED_SO): $(ALIGNED_OBJ) $(STREAM_A)
-	$(CC) $(ALIGNED_LDFLAGS) -Wl,-soname,$(@F) -o $@ $^ $(STREAM_LIBS)
-	ln -sf $(@F) $(B)/libxl-aligned.so
+	$(SAY) LD $@
+	$(Q)$(CC) $(ALIGNED_LDFLAGS) -Wl,-soname,$(@F) -o $@ $^ $(STREAM_LIBS)
+	$(Q)ln -sf $(@F) $(B)/libxl-aligned.so
 
 $(ALIGNED_HELPER_SO): $(ALIGNED_HELPER_OBJ) $(STREAM_A)
-	$(CC) $(ALIGNED_LDFLAGS) -o $@ $^ $(STREAM_LIBS)
+	$(SAY) LD $@
+	$(Q)$(CC) $(ALIGNED_LDFLAGS) -o $@ $^ $(STREAM_LIBS)
 
 $(B)/libxl-aligned.pc: libxl-aligned/libxl-aligned.pc.in Makefile
 	@mkdir -p $(@D)
-	sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(LIBDIR),' \
+	$(Q)sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(LIBDIR),' \
 	    -e 's,@INCLUDEDIR@,$(INCLUDEDIR),' -e 's,@VERSION@,$(VERSION),' \
 	    $< > $@
 

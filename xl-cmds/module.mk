@@ -20,7 +20,8 @@ $(B)/xl-cmds/plugin.o: CPPFLAGS += \
 $(B)/xl-cmds/plugin.o: $(B)/xl-cmds/plugin-path
 
 $(XL_ALIGNED): $(XL_CMDS_OBJ) $(STREAM_A)
-	$(CC) -pie $(LDFLAGS) -o $@ $^ $(STREAM_LIBS) -lyajl
+	$(SAY) LD $@
+	$(Q)$(CC) -pie $(LDFLAGS) -o $@ $^ $(STREAM_LIBS) -lyajl
 
 .PHONY: install-xl-cmds
 install-xl-cmds: $(XL_ALIGNED)
