@@ -180,6 +180,14 @@ static int save_begin(struct save *save, const struct runtime *runtime,
 
 /* ---- after ------------------------------------------------------------------ */
 
+static int check_interrupted(const struct save *save)
+{
+    if (!save->interruptible || !interrupt_pending())
+        return 0;
+    report(save->lg, XTL_ERROR, "not saved: interrupted");
+    return ERROR_FAIL;
+}
+
 static int save_commit(struct save *save)
 {
     off_t length;
@@ -188,6 +196,10 @@ static int save_commit(struct save *save)
     /* Stock does not sync; with a name to give, the file must be whole. */
     if (save->file < 0 || (save->stock && !save->commit_name))
         return 0;
+    /* Not between the mark and success: a marked file would stay. */
+    rc = check_interrupted(save);
+    if (rc)
+        return rc;
     length = lseek(save->fd, 0, SEEK_CUR);
     if (length < 0) {
         report(save->lg, XTL_ERROR, "not saved: lseek: %s", strerror(errno));
@@ -195,30 +207,25 @@ static int save_commit(struct save *save)
     }
     rc = commit_file(save->file, save->libxl_offset, length, save->stock,
                      save->lg);
+    if (rc || !save->commit_name || !S_ISREG(save->st.st_mode))
+        return rc;
+    rc = check_interrupted(save);
     if (rc)
         return rc;
-    if (save->interruptible && interrupt_pending()) {
-        report(save->lg, XTL_ERROR, "not saved: interrupted");
-        return ERROR_FAIL;
-    }
-    if (save->commit_name && S_ISREG(save->st.st_mode))
-        rc = commit_rename(save->file, save->commit_name, save->lg);
-    return rc;
+    return commit_rename(save->file, save->commit_name, save->lg);
 }
 
-/* Nothing stays of a file with a temporary name, and no reserved space. */
+/*
+ * Nothing stays of a file with a temporary name; of any other, its head: no
+ * reserved space, and nothing that looks like a saved domain.
+ */
 static void save_abandon(struct save *save)
 {
-    off_t length;
-
     if (save->file < 0 || !S_ISREG(save->st.st_mode))
         return;
     if (save->commit_name)
         commit_discard(save->file);
-    if (save->stock)
-        return;
-    length = lseek(save->fd, 0, SEEK_CUR);
-    if (length >= 0 && ftruncate(save->file, length))
+    if (!save->stock && ftruncate(save->file, save->libxl_offset))
         report(save->lg, XTL_WARN, "reserved space stays allocated: "
                "ftruncate: %s", strerror(errno));
 }

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A domain's memory, mapped a batch at a time.  The array of errors says
+ * which slots of a mapping have a page behind them; a slot without one must
+ * not be touched.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "dump.h"
+
+#define M2P_EXTENT (2UL << 20)
+
+/* Frames of a translated domain that stock leaves out: VGA, and devices. */
+#define VGA_FIRST       0xa0U
+#define VGA_END         0xc0U
+#define DEVICES_FIRST   0xf0000U
+#define DEVICES_END     0x100000U
+
+struct foreign;
+
+struct kind {
+    /* The next frames to map, `most` at most; 0 if there are no more. */
+    uint32_t (*frames)(struct foreign *foreign, uint64_t *pfn,
+                       xen_pfn_t *frame, uint32_t most);
+};
+
+struct foreign {
+    struct v3_core_memory memory;
+    const struct xen *xen;
+    const struct kind *kind;
+    xc_interface *xch;
+    xenforeignmemory_handle *handle;
+    uint32_t domid;
+    uint64_t next, end;             /* pfns to look at */
+    char *mapping;
+    uint32_t mapped;
+    uint64_t pfn[V3_CORE_BATCH];
+    xen_pfn_t frame[V3_CORE_BATCH];
+    int error[V3_CORE_BATCH];
+    /* PV */
+    uint32_t width;
+    unsigned long max_mfn;
+    meminfo_t meminfo;
+    xen_pfn_t *m2p;                 /* ELF: page tables get pfns */
+    uint64_t *copy;                 /* V3_CORE_BATCH pages of them */
+};
+
+/* ---- which frames ----------------------------------------------------------- */
+
+static uint32_t translated_frames(struct foreign *foreign, uint64_t *pfn,
+                                  xen_pfn_t *frame, uint32_t most)
+{
+    uint32_t n = 0;
+
+    while (n < most && foreign->next < foreign->end) {
+        if (foreign->next >= VGA_FIRST && foreign->next < VGA_END)
+            foreign->next = VGA_END;
+        else if (foreign->next >= DEVICES_FIRST && foreign->next < DEVICES_END)
+            foreign->next = DEVICES_END;
+        else
+            pfn[n] = frame[n] = foreign->next++, n++;
+    }
+    return n;
+}
+
+static const struct kind translated = { translated_frames };
+
+/* UINT64_MAX if there is no such entry. */
+static uint64_t p2m(const struct foreign *foreign, uint64_t pfn)
+{
+    const void *table = foreign->meminfo.value.p2m_table;
+    uint64_t mfn;
+
+    if (foreign->width == 8)
+        return ((const volatile uint64_t *)table)[pfn];
+    mfn = ((const volatile uint32_t *)table)[pfn];
+    return mfn == UINT32_MAX ? UINT64_MAX : mfn;
+}
+
+static uint32_t pv_frames(struct foreign *foreign, uint64_t *pfn,
+                          xen_pfn_t *frame, uint32_t most)
+{
+    uint32_t n = 0;
+    uint64_t mfn;
+
+    for (; n < most && foreign->next < foreign->end; foreign->next++) {
+        mfn = p2m(foreign, foreign->next);
+        if (mfn > foreign->max_mfn)
+            continue;
+        pfn[n] = foreign->next;
+        frame[n] = mfn;
+        n++;
+    }
+    return n;
+}
+
+static const struct kind pv = { pv_frames };
+
+/* ---- page tables ------------------------------------------------------------ */
+
+static uint64_t mfn_to_pfn(void *context, uint64_t mfn)
+{
+    struct foreign *foreign = context;
+    uint64_t pfn;
+
+    if (mfn > foreign->max_mfn)
+        return UINT64_MAX;
+    pfn = foreign->m2p[mfn];
+    /* What the table of all machine memory says holds for its owner only. */
+    if (pfn >= foreign->end || p2m(foreign, pfn) != mfn)
+        return UINT64_MAX;
+    return pfn;
+}
+
+static bool is_pagetable(const struct foreign *foreign, uint64_t pfn)
+{
+    return v3_core_is_pagetable(foreign->meminfo.value.pfn_type[pfn] >>
+                                XEN_DOMCTL_PFINFO_LTAB_SHIFT);
+}
+
+static const void *page_of(struct foreign *foreign, uint32_t slot,
+                           uint32_t index)
+{
+    const void *page = foreign->mapping + (size_t)slot * PAGE_OCTETS;
+    uint64_t *copy;
+
+    if (!foreign->m2p || !is_pagetable(foreign, foreign->pfn[slot]))
+        return page;
+    copy = foreign->copy + (size_t)index * PAGE_OCTETS / sizeof(*copy);
+    v3_core_pagetable(copy, page, mfn_to_pfn, foreign);
+    return copy;
+}
+
+/* ---- batches ---------------------------------------------------------------- */
+
+static void unmap(struct foreign *foreign)
+{
+    if (foreign->mapping)
+        foreign->xen->unmap(foreign->handle, foreign->mapping,
+                            foreign->mapped);
+    foreign->mapping = NULL;
+}
+
+static int map(struct foreign *foreign, struct v3_error *error)
+{
+    foreign->mapping = foreign->xen->map(foreign->handle, foreign->domid,
+                                         PROT_READ, foreign->mapped,
+                                         foreign->frame, foreign->error);
+    if (foreign->mapping)
+        return 0;
+    error->errnum = errno;
+    snprintf(error->text, sizeof(error->text), "cannot map %u pages of "
+             "domain %u from pfn %#llx on: %s", foreign->mapped,
+             foreign->domid, (unsigned long long)foreign->pfn[0],
+             strerror(errno));
+    return -1;
+}
+
+static int foreign_next(struct v3_core_memory *memory,
+                        struct v3_core_batch *batch, struct v3_error *error)
+{
+    struct foreign *foreign = (struct foreign *)memory;
+    uint32_t i, n;
+
+    batch->count = 0;
+    while (!batch->count) {
+        unmap(foreign);
+        foreign->mapped = foreign->kind->frames(foreign, foreign->pfn,
+                                                foreign->frame,
+                                                V3_CORE_BATCH);
+        if (!foreign->mapped)
+            return 0;
+        if (map(foreign, error))
+            return -1;
+        for (i = 0; i < foreign->mapped; i++) {
+            if (foreign->error[i])
+                continue;
+            n = batch->count++;
+            batch->pfn[n] = foreign->pfn[i];
+            batch->mfn[n] = foreign->frame[i];
+            batch->page[n] = page_of(foreign, i, n);
+        }
+    }
+    return 0;
+}
+
+/* ---- setting up ------------------------------------------------------------- */
+
+static int fail(char *why, size_t size, const char *what)
+{
+    snprintf(why, size, "%s: %s", what, strerror(errno));
+    return -1;
+}
+
+static int open_translated(struct foreign *foreign, char *why, size_t size)
+{
+    xen_pfn_t frames;
+
+    if (foreign->xen->nr_gpfns(foreign->xch, foreign->domid, &frames) < 0)
+        return fail(why, size, "the domain's highest frame");
+    foreign->kind = &translated;
+    foreign->end = frames;
+    return 0;
+}
+
+static int open_pv(struct foreign *foreign, enum v3_core_format format,
+                   char *why, size_t size)
+{
+    const struct xen *xen = foreign->xen;
+
+    if (xen->map_meminfo(foreign->xch, foreign->domid,
+                         &foreign->meminfo.value))
+        return fail(why, size, "the domain's table of frames");
+    if (xen->maximum_ram_page(foreign->xch, &foreign->max_mfn))
+        return fail(why, size, "the machine's highest frame");
+    foreign->kind = &pv;
+    foreign->width = foreign->meminfo.value.guest_width;
+    foreign->end = foreign->meminfo.value.p2m_size;
+    if (format != V3_CORE_ELF)
+        return 0;
+    foreign->m2p = xen->map_m2p(foreign->xch, foreign->max_mfn, PROT_READ,
+                                NULL);
+    if (!foreign->m2p)
+        return fail(why, size, "the machine's table of frames");
+    foreign->copy = malloc((size_t)V3_CORE_BATCH * PAGE_OCTETS);
+    return foreign->copy ? 0 : fail(why, size, "no memory for page tables");
+}
+
+struct v3_core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
+                                   uint32_t domid,
+                                   const struct v3_core_domain *domain,
+                                   enum v3_core_format format, char *why,
+                                   size_t size)
+{
+    struct foreign *foreign = calloc(1, sizeof(*foreign));
+
+    if (!foreign) {
+        fail(why, size, "no memory for a dump");
+        return NULL;
+    }
+    foreign->memory.next = foreign_next;
+    foreign->xen = xen;
+    foreign->xch = xch;
+    foreign->handle = xen->memory_handle(xch);
+    foreign->domid = domid;
+    if (domain->translated ? open_translated(foreign, why, size)
+                           : open_pv(foreign, format, why, size)) {
+        dump_memory_free(&foreign->memory);
+        return NULL;
+    }
+    return &foreign->memory;
+}
+
+void dump_memory_free(struct v3_core_memory *memory)
+{
+    struct foreign *foreign = (struct foreign *)memory;
+    size_t extents;
+    int errnum = errno;
+
+    if (!foreign)
+        return;
+    unmap(foreign);
+    if (foreign->m2p) {
+        extents = (foreign->max_mfn * sizeof(xen_pfn_t) + M2P_EXTENT - 1) /
+                  M2P_EXTENT;
+        munmap(foreign->m2p, extents * M2P_EXTENT);
+    }
+    if (foreign->meminfo.value.p2m_table)
+        foreign->xen->unmap_meminfo(foreign->xch, &foreign->meminfo.value);
+    free(foreign->copy);
+    free(foreign);
+    errno = errnum;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Taken out of the environment like all that concerns this library. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dump.h"
+
+struct dump_settings dump_settings;
+
+static void take(const char *name, char **value)
+{
+    const char *found = secure_getenv(name);
+
+    if (found && *found)
+        *value = strdup(found);
+    unsetenv(name);
+}
+
+static void __attribute__((constructor)) take_settings(void)
+{
+    take("XL_ALIGNED_DUMP_FORMAT", &dump_settings.format);
+    take("XL_ALIGNED_DUMP_SPARSE", &dump_settings.sparse);
+    take("XL_ALIGNED_DUMP_PROGRESS", &dump_settings.progress);
+}
+
+static int yes_or_no(const char *name, const char *value, bool *yes,
+                     char *why, size_t size)
+{
+    if (!value)
+        return 0;
+    *yes = !strcmp(value, "yes");
+    if (*yes || !strcmp(value, "no"))
+        return 0;
+    snprintf(why, size, "%s: \"%s\" is none of yes or no", name, value);
+    return -1;
+}
+
+static void show_progress(void *context, uint64_t pages, uint64_t of)
+{
+    int *last = context, percent = of ? pages * 100 / of : 100;
+
+    if (percent > 100)
+        percent = 100;
+    if (percent == *last)
+        return;
+    *last = percent;
+    fprintf(stderr, "\rdump-core: %3d %%%s", percent,
+            pages >= of ? "\n" : "");
+}
+
+int dump_options(struct v3_core_options *options, char *why, size_t size)
+{
+    static __thread int last_percent;
+    bool sparse = true, progress = false;
+
+    memset(options, 0, sizeof(*options));
+    if (dump_settings.format &&
+        v3_core_format_parse(dump_settings.format, &options->format)) {
+        snprintf(why, size, "XL_ALIGNED_DUMP_FORMAT: \"%s\" is none of xen "
+                 "or elf", dump_settings.format);
+        return -1;
+    }
+    if (yes_or_no("XL_ALIGNED_DUMP_SPARSE", dump_settings.sparse, &sparse,
+                  why, size) ||
+        yes_or_no("XL_ALIGNED_DUMP_PROGRESS", dump_settings.progress,
+                  &progress, why, size))
+        return -1;
+    options->no_sparse = !sparse;
+    if (progress) {
+        last_percent = -1;
+        options->progress = show_progress;
+        options->progress_context = &last_percent;
+    }
+    return 0;
+}
