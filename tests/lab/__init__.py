@@ -4,9 +4,9 @@
 from .guest import (Guest, GuestFailed, MemoryWrong, Verdict, hvm, pv,
                     pvh)
 from .host import (CommandFailed, CommandTimeout, Disk, Job, LabError,
-                   Result, XenHost)
+                   Result, XenHost, host_pair)
 from .images import ImageError
 
 __all__ = ["CommandFailed", "CommandTimeout", "Disk", "Guest",
            "GuestFailed", "ImageError", "Job", "LabError", "MemoryWrong",
-           "Result", "Verdict", "XenHost", "hvm", "pv", "pvh"]
+           "Result", "Verdict", "XenHost", "host_pair", "hvm", "pv", "pvh"]

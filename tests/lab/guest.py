@@ -10,7 +10,7 @@ import struct
 import time
 from dataclasses import dataclass, field
 
-KERNEL = "/boot/vmlinuz"
+KERNEL = "/boot/vmlinux"
 RAMDISK = "/boot/guest.cpio.gz"
 VERDICT = re.compile(
     rb"^verdict (\d+) (ok|BAD) ?([^\r\n]*)\r?\n", re.M)
@@ -117,22 +117,30 @@ class Guests:
     """What a host knows to do with guests (a base of XenHost)."""
 
     def __init__(self):
-        self._marks: dict[str, int] = {}
+        self._marks: dict[str, tuple[int, ...]] = {}
 
     def console_path(self, name: str) -> str:
         """A guest's console log on this machine."""
         return os.path.join(self.share, "log", f"guest-{name}.log")
 
-    def console(self, name: str) -> bytes:
-        try:
-            with open(self.console_path(name), "rb") as file:
-                return file.read()
-        except FileNotFoundError:
-            return b""
+    def _consoles(self, name: str) -> list[bytes]:
+        # xenconsoled logs a migrated guest under the name it came with.
+        logs = []
+        for each in (name, f"{name}--incoming"):
+            try:
+                with open(self.console_path(each), "rb") as file:
+                    logs.append(file.read())
+            except FileNotFoundError:
+                logs.append(b"")
+        return logs
 
-    def mark(self, name: str) -> int:
+    def console(self, name: str) -> str:
+        """All that a guest has said on this host."""
+        return b"".join(self._consoles(name)).decode(errors="replace")
+
+    def mark(self, name: str) -> tuple[int, ...]:
         """Remember the console's end: verdicts after it are new."""
-        self._marks[name] = len(self.console(name))
+        self._marks[name] = tuple(map(len, self._consoles(name)))
         return self._marks[name]
 
     def prepare(self, guest: Guest) -> None:
@@ -162,20 +170,19 @@ class Guests:
         out = self.run(f"xl domid {shlex.quote(name)}", check=False)
         return int(out.stdout) if out.status == 0 else None
 
-    def verdicts(self, name: str, after: int | None = None
+    def verdicts(self, name: str, after: tuple[int, ...] | None = None
                  ) -> list[Verdict]:
         """A guest's verdicts since a mark (the last one by default)."""
         if after is None:
-            after = self._marks.get(name, 0)
+            after = self._marks.get(name, (0, 0))
         return [Verdict(int(m[1]), m[2] == b"ok",
                         m[3].decode(errors="replace"))
-                for m in VERDICT.finditer(self.console(name)[after:])]
+                for log, start in zip(self._consoles(name), after)
+                for m in VERDICT.finditer(log[start:])]
 
-    def wait_verdict(self, name: str, after: int | None = None,
+    def wait_verdict(self, name: str, after: tuple[int, ...] | None = None,
                      count: int = 2, timeout: float = 90) -> Verdict:
         """Wait for `count` new verdicts; the last, when all are ok."""
-        if after is None:
-            after = self._marks.get(name, 0)
         deadline = time.monotonic() + timeout
         while True:
             seen = self.verdicts(name, after)
@@ -194,5 +201,5 @@ class Guests:
     def _guest_state(self, name: str) -> str:
         text = self.run("xl list; xl dmesg | tail -n 20",
                         check=False).stdout
-        tail = self.console(name)[-1500:].decode(errors="replace")
-        return f"{text}\n--- console of {name}\n{tail}"
+        return (f"{text}\n--- console of {name}\n"
+                f"{self.console(name)[-1500:]}")

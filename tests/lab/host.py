@@ -156,6 +156,8 @@ class XenHost(Guests):
     overlays          directory trees laid over dom0's root
     parts             optional parts of the image: hvm, fs, fio, debug
     directory         where disks and logs live; a fresh one by default
+    address, join     set by host_pair()
+    xen_options       more of Xen's command line, e.g. "guest_loglvl=all"
     """
 
     def __init__(self, name: str = "xen1", memory: int = 4096,
@@ -166,7 +168,7 @@ class XenHost(Guests):
                  parts: tuple[str, ...] = ("hvm",),
                  directory: str | None = None,
                  address: str | None = None,
-                 join: list[str] | None = None,
+                 join: tuple[str, str] | None = None,
                  xen_options: str = "", boot_timeout: float = 120):
         super().__init__()
         self.name, self.memory, self.dom0_mem = name, memory, dom0_mem
@@ -218,6 +220,10 @@ class XenHost(Guests):
         self.image = images.image(self.parts)
         for disk in self.disks:
             disk.prepare()
+        boot = os.path.join(self.share, "boot")
+        os.makedirs(boot, exist_ok=True)
+        for file in (self.image.guest_kernel, self.image.guest_initrd):
+            shutil.copy(file, boot)
         initrd = os.path.join(self.directory, "initrd")
         extra = []
         if self.overlays:
@@ -246,7 +252,8 @@ class XenHost(Guests):
                 device = "vd" + chr(ord("a") + number)
                 mounts.append(f"{device}:{disk.fs}:{disk.mount}")
         linux = [f"{self.image.kernel} console=hvc0 quiet",
-                 f"lab.name={self.name}"]
+                 # A tmpfs would be half of dom0's memory at most.
+                 f"rootfstype=ramfs lab.name={self.name}"]
         if mounts:
             linux.append("lab.disks=" + ",,".join(mounts))
         if self.address:
@@ -277,9 +284,12 @@ class XenHost(Guests):
                      "cache=none,discard=unmap",
                      "-device", f"virtio-blk-pci,drive=d{number}"]
         if self.join:
-            args += ["-netdev", ",".join(["socket", "id=n0", *self.join]),
-                     "-device",
-                     f"virtio-net-pci,netdev=n0,mac={mac}:02,romfile="]
+            here, there = self.join
+            args += ["-netdev", "dgram,id=n0,local.type=unix,"
+                     f"local.path={here},remote.type=unix,"
+                     f"remote.path={there}",
+                     "-device", "virtio-net-pci,netdev=n0,romfile=,"
+                     f"host_mtu=9000,mac={mac}:02"]
         return args
 
     def wait_ready(self) -> "XenHost":
@@ -423,22 +433,27 @@ class XenHost(Guests):
     # Files
 
     def put(self, local: str, remote: str, timeout: float = 300) -> None:
-        """Copy a file into dom0; big ones leave its page cache alone."""
+        """Copy a file into dom0, past its page cache where possible."""
         name = uuid.uuid4().hex
         shared = os.path.join(self.share, name)
         shutil.copyfile(local, shared)
-        os.chmod(shared, os.stat(local).st_mode & 0o7777)
+        mode = os.stat(local).st_mode & 0o7777
+        target = shlex.quote(remote)
         try:
-            self.run(f"cp -p /host/{name} {shlex.quote(remote)}", timeout)
+            self.run(f"dd if=/host/{name} of={target} bs=1M oflag=direct "
+                     f"2>/dev/null || cp /host/{name} {target} || exit 1; "
+                     f"chmod {mode:o} {target}", timeout)
         finally:
             os.unlink(shared)
 
     def get(self, remote: str, local: str, timeout: float = 300) -> None:
-        """Copy a file out of dom0."""
+        """Copy a file out of dom0, past its page cache where possible."""
         name = uuid.uuid4().hex
         shared = os.path.join(self.share, name)
+        source = shlex.quote(remote)
         try:
-            self.run(f"cp {shlex.quote(remote)} /host/{name}", timeout)
+            self.run(f"dd if={source} of=/host/{name} bs=1M iflag=direct "
+                     f"2>/dev/null || cp {source} /host/{name}", timeout)
             shutil.move(shared, local)
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -461,3 +476,45 @@ class XenHost(Guests):
 
     def serial_tail(self, lines: int = 40) -> str:
         return "\n".join(self.serial_text().splitlines()[-lines:])
+
+    def collect_logs(self, directory: str) -> None:
+        """Put everything there is to know about a failure in a place."""
+        os.makedirs(directory, exist_ok=True)
+        for name in ("serial.log", "qemu.log"):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copy(os.path.join(self.directory, name), directory)
+        shutil.copytree(os.path.join(self.share, "log"),
+                        os.path.join(directory, "xen"),
+                        dirs_exist_ok=True)
+        if not self.alive():
+            return
+        for name, command in (
+                ("xl-dmesg.txt", "xl dmesg"), ("dmesg.txt", "dmesg"),
+                ("xl-list.txt", "xl list -l"),
+                ("xenstore.txt", "xenstore-ls -f"),
+                ("memory.txt", "cat /proc/meminfo; ps; df")):
+            try:
+                text = self.run(command, timeout=20, check=False).stdout
+            except (CommandTimeout, LabError) as error:
+                text = str(error)
+            with open(os.path.join(directory, name), "w") as file:
+                file.write(text)
+
+
+@contextlib.contextmanager
+def host_pair(**settings):
+    """Two joined hosts, xen1 (10.77.0.1) and xen2 (10.77.0.2)."""
+    with tempfile.TemporaryDirectory(prefix="xlab-") as net:
+        ends = (f"{net}/1", f"{net}/2")
+        hosts = [XenHost(name=f"xen{n}", address=f"10.77.0.{n}",
+                         join=join, **settings)
+                 for n, join in ((1, ends), (2, ends[::-1]))]
+        try:
+            for host in hosts:
+                host.launch()
+            for host in hosts:
+                host.wait_ready()
+            yield tuple(hosts)
+        finally:
+            for host in hosts:
+                host.close()

@@ -10,11 +10,14 @@ import contextlib
 import fcntl
 import gzip
 import hashlib
+import json
+import lzma
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 
 from .cpio import MERGED_USR, Archive, merged
@@ -172,23 +175,48 @@ def package_closure(seeds: tuple[str, ...]) -> list[str]:
     return sorted(real)
 
 
+def resolve(seeds: tuple[str, ...]) -> dict[str, str]:
+    """Names of the package files for the seeds: package → file.
+
+    Asking apt takes seconds, so the answer is kept until its lists change,
+    and beyond where they are gone.
+    """
+    memory = os.path.join(cache_dir(), "resolved.json")
+    try:
+        with open(memory) as file:
+            known = json.load(file)
+    except (FileNotFoundError, ValueError):
+        known = {}
+    label = " ".join(seeds)
+    lists = str(os.stat("/var/lib/apt/lists").st_mtime_ns)
+    if label in known and known[label]["lists"] == lists:
+        return known[label]["files"]
+    try:
+        names = package_closure(seeds)
+        out = command("apt-get", "download", "--print-uris", *names)
+    except ImageError as error:
+        if label not in known:
+            raise
+        say(f"apt does not answer, packages stay as they are: {error}")
+        return known[label]["files"]
+    files = {match[1]: f"{match[1]}_{match[2]}"
+             for match in re.finditer(r"^'.*' (\S+?)_(\S+)", out, re.M)}
+    lost = set(names) - set(files)
+    if lost:
+        raise ImageError(f"cannot download {' '.join(sorted(lost))}")
+    known[label] = {"lists": lists, "files": files}
+    write_stamp(memory, json.dumps(known, indent=1))
+    return files
+
+
 def download(seeds: tuple[str, ...]) -> dict[str, str]:
     """Package files for the seeds: name → path of the .deb."""
     debs = os.path.join(cache_dir(), "debs")
     os.makedirs(debs, exist_ok=True)
-    names = package_closure(seeds)
-    found, missing = {}, []
-    for line in command("apt-get", "download", "--print-uris",
-                        *names).splitlines():
-        match = re.match(r"'.*' (\S+?)_(\S+)", line)
-        if match:
-            file = f"{match[1]}_{match[2]}"
-            found[match[1]] = os.path.join(debs, file)
-            if not os.path.exists(found[match[1]]):
-                missing.append(match[1])
-    lost = set(names) - set(found)
-    if lost:
-        raise ImageError(f"cannot download {' '.join(sorted(lost))}")
+    found = {name: os.path.join(debs, file)
+             for name, file in resolve(seeds).items()}
+    missing = [name for name, path in found.items()
+               if not os.path.exists(path)]
     if missing:
         say(f"downloading {len(missing)} packages")
         fresh = os.path.join(debs, f"new.{os.getpid()}")
@@ -201,6 +229,10 @@ def download(seeds: tuple[str, ...]) -> dict[str, str]:
                           os.path.join(debs, file))
         finally:
             shutil.rmtree(fresh)
+    lost = [p for p in found.values() if not os.path.exists(p)]
+    if lost:
+        raise ImageError(f"not downloaded: {' '.join(lost)}: run "
+                         "apt-get update")
     return found
 
 
@@ -347,9 +379,23 @@ class Modules:
         return deps, aliases
 
 
-def compile_payload(name: str, out: str) -> None:
-    command("cc", *CFLAGS, "-static", "-o", out,
+def compile_payload(name: str, out: str, *flags: str) -> None:
+    command("cc", *CFLAGS, *flags, "-o", out,
             os.path.join(HERE, "payload", name))
+
+
+def uncompressed_kernel(path: str) -> bytes:
+    """The ELF file inside a bzImage.
+
+    xl maps it from disk instead of unpacking it into dom0's memory, which
+    takes seconds here and more memory than a small dom0 has.
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    start = data.find(b"\xfd7zXZ\0")
+    if start < 0:
+        raise ImageError(f"{path} is not compressed with xz as expected")
+    return lzma.LZMADecompressor().decompress(data[start:])
 
 
 def build_hvm_disk(work: str) -> bytes:
@@ -391,6 +437,8 @@ class Image:
     xen: str
     kernel: str
     parts: tuple[str, ...]
+    guest_kernel: str
+    guest_initrd: str
     hvm_disk: str
     key: str
     libraries: frozenset[str]
@@ -405,29 +453,29 @@ def kernel_of(debs: dict[str, str]) -> tuple[str, str]:
     raise ImageError("no kernel among the packages")
 
 
-def build_guest_initrd(work: str) -> bytes:
-    compile_payload("guest.c", f"{work}/guest")
+def build_guest_initrd(work: str) -> None:
+    compile_payload("guest.c", f"{work}/guest", "-static")
     with Archive(f"{work}/guest.cpio.gz", 6) as archive:
         archive.copy("init", f"{work}/guest")
         archive.directory("proc")
         archive.directory("dev")
         archive.device("dev/console", 5, 1)
-    with open(f"{work}/guest.cpio.gz", "rb") as file:
-        return file.read()
 
 
-def add_base(archive: Archive, work: str, tree: str, version: str) -> None:
+def add_base(archive: Archive, work: str) -> None:
     """What the base part has beside the packages' own files."""
     for name in MERGED_USR:
         archive.directory("usr/" + name)
         archive.symlink_top(name, "usr/" + name)
     for name in ("proc", "sys", "run", "tmp", "root", "data", "host",
                  "mnt", "var/lib/xen", "var/lib/xenstored",
-                 "var/log", "etc/dropbear", "boot", "dev"):
+                 "var/log", "etc/dropbear", "dev"):
         archive.directory(name)
     archive.directory("root/.ssh", 0o700)
     archive.symlink("var/run", "/run")
+    # On this machine's disk: dom0's memory is small, and logs outlive it.
     archive.symlink("var/log/xen", "/host/log")
+    archive.symlink("boot", "/host/boot")
     archive.symlink("var/lock", "/run/lock")
     archive.symlink("usr/lib/xen", "xen-4.17")
     archive.symlink("usr/lib64/ld-linux-x86-64.so.2",
@@ -438,8 +486,6 @@ def add_base(archive: Archive, work: str, tree: str, version: str) -> None:
     archive.tree(dom0)
     compile_payload("memsample.c", f"{work}/memsample")
     archive.copy("usr/bin/memsample", f"{work}/memsample")
-    archive.file("boot/guest.cpio.gz", build_guest_initrd(work))
-    archive.copy("boot/vmlinuz", f"{tree}/boot/vmlinuz-{version}")
     with open(ssh_key() + ".pub", "rb") as file:
         archive.file("root/.ssh/authorized_keys", file.read(), 0o600)
     with open(ssh_key(), "rb") as file:
@@ -474,7 +520,7 @@ def build_part(name: str, work: str, debs: dict[str, str],
     out = f"{work}/{name}.cpio.gz"
     with Archive(out) as archive:
         if name == "base":
-            add_base(archive, work, *kernel_of(debs))
+            add_base(archive, work)
         elfs = []
         for path in part.files:
             elfs += add_file(archive, roots, path)
@@ -513,6 +559,7 @@ def build(name: str, key: str, debs: dict[str, str]) -> str:
     """Directory with a finished part, built if it is not there yet."""
     done = os.path.join(cache_dir(), "parts", f"{name}-{key[:16]}")
     if os.path.isdir(done):
+        os.utime(done)
         return done
     say(f"building part {name}")
     work = f"{done}.new.{os.getpid()}"
@@ -527,6 +574,9 @@ def build(name: str, key: str, debs: dict[str, str]) -> str:
     if name == "base":
         tree, version = kernel_of(debs)
         shutil.copy(f"{tree}/boot/vmlinuz-{version}", f"{work}/vmlinuz")
+        with open(f"{work}/vmlinux", "wb") as file:
+            file.write(uncompressed_kernel(f"{work}/vmlinuz"))
+        build_guest_initrd(work)
         with open(f"{work}/hvm.img", "wb") as file:
             file.write(build_hvm_disk(work))
         roots = Roots([unpacked(deb) for deb in debs.values()])
@@ -534,7 +584,17 @@ def build(name: str, key: str, debs: dict[str, str]) -> str:
         with gzip.open(xen) as src, open(f"{work}/xen", "wb") as dst:
             shutil.copyfileobj(src, dst)
     os.rename(work, done)
+    prune(os.path.join(cache_dir(), "parts"), f"{name}-")
     return done
+
+
+def prune(directory: str, prefix: str, keep_seconds: int = 24 * 3600):
+    """Remove parts that nothing has booted from for a day."""
+    for name in os.listdir(directory):
+        full = os.path.join(directory, name)
+        age = time.time() - os.stat(full).st_mtime
+        if name.startswith(prefix) and age > keep_seconds:
+            shutil.rmtree(full)
 
 
 def keyed(name: str) -> tuple[str, dict[str, str]]:
@@ -556,6 +616,8 @@ def image(parts: tuple[str, ...] = ()) -> Image:
         return Image(
             xen=f"{dirs[0]}/xen", kernel=f"{dirs[0]}/vmlinuz",
             parts=tuple(f"{d}/{n}.cpio.gz" for d, n in zip(dirs, names)),
+            guest_kernel=f"{dirs[0]}/vmlinux",
+            guest_initrd=f"{dirs[0]}/guest.cpio.gz",
             hvm_disk=f"{dirs[0]}/hvm.img", key=ssh_key(),
             libraries=frozenset(libraries))
 
