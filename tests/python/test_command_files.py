@@ -132,6 +132,7 @@ def test_info_of_the_domain(tmp_path):
 @pytest.mark.parametrize("config", [
     b"", b"name = 'web01'", b'{"c_info": {"name": "x"', b"[" * 100000,
     b'[{"name": "x"}]', b'{"c_info": [{"name": "x"}], "name": "x"}',
+    b'{"c_info": {"name": null}, "c_info": ["x"]}',
     b'{"x": {"c_info": {"name": "x"}}}', b'{"c_info": {"name": "\xff"}}',
 ])
 def test_info_of_a_configuration_without_a_name(tmp_path, config):
