@@ -171,8 +171,8 @@ static void put_records(yajl_gen gen, const struct info *info)
     if (!info->keep_records)
         return;
     json_open_array(gen, "records");
-    for (record = info->kept; record < info->kept + info->kept_count;
-         record++) {
+    for (size_t i = 0; i < info->kept_count; i++) {
+        record = &info->kept[i];
         yajl_gen_map_open(gen);
         put_type(gen, record);
         json_number(gen, "offset", record->offset);

@@ -173,8 +173,8 @@ static void print_records(const struct info *info)
 
     printf("\n  %-26s%14s%11s%6s%6s%6s\n", "record", "offset", "octets",
            "pfns", "pages", "zero");
-    for (record = info->kept; record < info->kept + info->kept_count;
-         record++) {
+    for (size_t i = 0; i < info->kept_count; i++) {
+        record = &info->kept[i];
         print_type_name(record);
         printf("%14" PRIu64 "%11" PRIu64, record->offset,
                walk_record_octets(record));
