@@ -39,7 +39,7 @@ static void put_string(yajl_gen gen, const char *text)
         yajl_gen_invalid_string)
         return;
     /* A file name, say, that is not UTF-8. */
-    for (i = 0; text[i] && i < sizeof(plain) - 1; i++)
+    for (i = 0; i < sizeof(plain) - 1 && text[i]; i++)
         plain[i] = (unsigned char)text[i] < 0x80 ? text[i] : '?';
     plain[i] = 0;
     yajl_gen_string(gen, (const unsigned char *)plain, i);
