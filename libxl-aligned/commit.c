@@ -21,17 +21,11 @@ int reopen(int fd, int flags)
 }
 
 int commit_file(int fd, uint64_t libxl_offset, uint64_t file_length,
-                bool stock, xentoollog_logger *lg)
+                xentoollog_logger *lg)
 {
     struct v3_savefile savefile;
     struct v3_error error = { 0 };
 
-    if (stock) {
-        if (!fsync(fd))
-            return 0;
-        report(lg, XTL_ERROR, "not saved: fsync: %s", strerror(errno));
-        return ERROR_FAIL;
-    }
     if (v3_savefile_probe(fd, libxl_offset, &savefile, &error) ||
         v3_savefile_commit(fd, &savefile, file_length, &error)) {
         report(lg, XTL_ERROR, "not saved: %s", error.text);

@@ -110,12 +110,9 @@ int reserve_space(const struct real *real, libxl_ctx *ctx, uint32_t domid,
 
 /* ---- commit.c -------------------------------------------------------------- */
 
-/*
- * Everything between the last octet and "the domain may go".  `fd` is open
- * for reading and writing; `stock`: the stream is as libxl wrote it.
- */
+/* Makes the file whole; `fd` is open for reading and writing. */
 int commit_file(int fd, uint64_t libxl_offset, uint64_t file_length,
-                bool stock, xentoollog_logger *lg);
+                xentoollog_logger *lg);
 /* Gives the file behind `fd` its final name, on stable storage. */
 int commit_rename(int fd, const char *name, xentoollog_logger *lg);
 /* Removes the name of the file behind `fd`, if it still is its name. */

@@ -82,10 +82,11 @@ static void leave_preload(void)
 static void take(const char *name, char **value)
 {
     /* Nothing at all in a program that runs with raised privileges. */
-    const char *found = secure_getenv(name);
+    char *found = secure_getenv(name);
 
+    /* The text stays where it is when the variable goes. */
     if (found && *found)
-        *value = strdup(found);
+        *value = found;
     unsetenv(name);
 }
 

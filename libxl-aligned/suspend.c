@@ -15,8 +15,7 @@
 /* One save, from the choice to the commit. */
 struct save {
     int fd;
-    int file;               /* the same file, for reading and writing; -1:
-                             * a pipe or a socket, nothing to commit */
+    int file;               /* the same file, for reading and writing, or -1 */
     struct stat st;
     uint64_t libxl_offset;
     bool stock;             /* the stream library has no part in it */
@@ -143,6 +142,17 @@ static bool is_stream(const struct save *save)
     return S_ISFIFO(save->st.st_mode) || S_ISSOCK(save->st.st_mode);
 }
 
+/* Stock's way after all: the file is as stock expects it. */
+static int give_way(const struct save *save)
+{
+    report(save->lg, XTL_WARN, "using stock save: too many saves at once");
+    if (!S_ISREG(save->st.st_mode) ||
+        !ftruncate(save->file, save->st.st_size))
+        return 0;
+    report(save->lg, XTL_ERROR, "not saved: ftruncate: %s", strerror(errno));
+    return ERROR_FAIL;
+}
+
 /* Chooses how to save; an error means that the domain is not to be touched. */
 static int save_begin(struct save *save, const struct runtime *runtime,
                       libxl_ctx *ctx, uint32_t domid, bool usable,
@@ -157,8 +167,10 @@ static int save_begin(struct save *save, const struct runtime *runtime,
     int rc;
 
     plan_withdraw(save->fd);
-    if (fstat(save->fd, &save->st))
-        return 0;
+    if (fstat(save->fd, &save->st)) {
+        report(save->lg, XTL_ERROR, "not saved: fstat: %s", strerror(errno));
+        return ERROR_FAIL;
+    }
     if (is_file(save)) {
         if (!usable)
             return 0;
@@ -171,11 +183,8 @@ static int save_begin(struct save *save, const struct runtime *runtime,
         return 0;
     }
 
-    if (plan_publish(save->fd, &stream))
-        report(save->lg, XTL_WARN, "using stock save: too many at once");
-    else
-        save->stock = false;
-    return 0;
+    save->stock = plan_publish(save->fd, &stream);
+    return save->stock ? give_way(save) : 0;
 }
 
 /* ---- after ------------------------------------------------------------------ */
@@ -188,13 +197,26 @@ static int check_interrupted(const struct save *save)
     return ERROR_FAIL;
 }
 
+/* Stock does not sync; with a name to give, the file must be whole. */
+static int stock_commit(struct save *save)
+{
+    if (!save->commit_name || !S_ISREG(save->st.st_mode))
+        return 0;
+    if (fsync(save->fd)) {
+        report(save->lg, XTL_ERROR, "not saved: fsync: %s", strerror(errno));
+        return ERROR_FAIL;
+    }
+    return commit_rename(save->fd, save->commit_name, save->lg);
+}
+
 static int save_commit(struct save *save)
 {
     off_t length;
     int rc;
 
-    /* Stock does not sync; with a name to give, the file must be whole. */
-    if (save->file < 0 || (save->stock && !save->commit_name))
+    if (save->stock)
+        return stock_commit(save);
+    if (save->file < 0)
         return 0;
     /* Not between the mark and success: a marked file would stay. */
     rc = check_interrupted(save);
@@ -205,8 +227,7 @@ static int save_commit(struct save *save)
         report(save->lg, XTL_ERROR, "not saved: lseek: %s", strerror(errno));
         return ERROR_FAIL;
     }
-    rc = commit_file(save->file, save->libxl_offset, length, save->stock,
-                     save->lg);
+    rc = commit_file(save->file, save->libxl_offset, length, save->lg);
     if (rc || !save->commit_name || !S_ISREG(save->st.st_mode))
         return rc;
     rc = check_interrupted(save);
@@ -221,10 +242,10 @@ static int save_commit(struct save *save)
  */
 static void save_abandon(struct save *save)
 {
-    if (save->file < 0 || !S_ISREG(save->st.st_mode))
+    if (!S_ISREG(save->st.st_mode))
         return;
     if (save->commit_name)
-        commit_discard(save->file);
+        commit_discard(save->fd);
     if (!save->stock && ftruncate(save->file, save->libxl_offset))
         report(save->lg, XTL_WARN, "reserved space stays allocated: "
                "ftruncate: %s", strerror(errno));

@@ -6,10 +6,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include <xen/hvm/save.h>
-#include <xen/version.h>
-
 #include "dump.h"
+
+#include <xen/hvm/save.h>
 
 _Static_assert(sizeof(vcpu_guest_context_any_t) == V3_CORE_CONTEXT_SIZE,
                "registers of a vCPU");

@@ -12,7 +12,7 @@
 
 #define PAGE_OCTETS 4096U
 
-/* ---- settings.c: the environment of the program -------------------------- */
+/* ---- settings.c: the environment of the program ------------------------- */
 
 struct dump_settings {
     char *format;           /* NULL: not set */
@@ -24,7 +24,7 @@ extern struct dump_settings dump_settings;
 /* -1 and one line in `why` if a setting has no known value. */
 int dump_options(struct v3_core_options *options, char *why, size_t size);
 
-/* ---- xen.c: Xen's libraries, in whatever version the program has --------- */
+/* ---- xen.c: Xen's libraries, in whatever version the program has -------- */
 
 /* Members that a later Xen appends stay in the room behind. */
 #define ROOMY(type) union { type value; char room[sizeof(type) + 1024]; }
@@ -57,7 +57,7 @@ struct xen {
 /* Fills what it finds; false and one line in `why` if something is amiss. */
 bool xen_find(struct xen *xen, char *why, size_t size);
 
-/* ---- domain.c ----------------------------------------------------------------- */
+/* ---- domain.c ----------------------------------------------------------- */
 
 /*
  * Everything about a domain but its memory.  -1 with errno; `why` says what
@@ -67,7 +67,7 @@ int dump_domain(const struct xen *xen, xc_interface *xch, uint32_t domid,
                 struct v3_core_domain *domain, char *why, size_t size);
 void dump_domain_free(struct v3_core_domain *domain);
 
-/* ---- memory.c ----------------------------------------------------------------- */
+/* ---- memory.c ----------------------------------------------------------- */
 
 struct v3_core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
                                    uint32_t domid,
@@ -76,7 +76,7 @@ struct v3_core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
                                    size_t size);
 void dump_memory_free(struct v3_core_memory *memory);
 
-/* ---- output.c ----------------------------------------------------------------- */
+/* ---- output.c ----------------------------------------------------------- */
 
 struct output {
     const char *name;           /* as it was asked for */

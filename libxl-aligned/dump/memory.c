@@ -49,7 +49,7 @@ struct foreign {
     uint64_t *copy;                 /* V3_CORE_BATCH pages of them */
 };
 
-/* ---- which frames ----------------------------------------------------------- */
+/* ---- which frames ------------------------------------------------------- */
 
 static uint32_t translated_frames(struct foreign *foreign, uint64_t *pfn,
                                   xen_pfn_t *frame, uint32_t most)
@@ -100,7 +100,7 @@ static uint32_t pv_frames(struct foreign *foreign, uint64_t *pfn,
 
 static const struct kind pv = { pv_frames };
 
-/* ---- page tables ------------------------------------------------------------ */
+/* ---- page tables -------------------------------------------------------- */
 
 static uint64_t mfn_to_pfn(void *context, uint64_t mfn)
 {
@@ -135,7 +135,7 @@ static const void *page_of(struct foreign *foreign, uint32_t slot,
     return copy;
 }
 
-/* ---- batches ---------------------------------------------------------------- */
+/* ---- batches ------------------------------------------------------------ */
 
 static void unmap(struct foreign *foreign)
 {
@@ -188,7 +188,7 @@ static int foreign_next(struct v3_core_memory *memory,
     return 0;
 }
 
-/* ---- setting up ------------------------------------------------------------- */
+/* ---- setting up --------------------------------------------------------- */
 
 static int fail(char *why, size_t size, const char *what)
 {

@@ -569,6 +569,61 @@ def test_helper_killed(bench, tmp_path):
     assert not partial.exists() and not (tmp_path / "new").exists()
 
 
+CALLS = ("open", "fstat", "lstat", "lseek", "ftruncate", "fallocate", "fsync",
+         "fdatasync", "rename", "renameat2", "readlink", "pread", "pwrite",
+         "mmap", "calloc", "strdup", "io_uring_queue_init", "io_uring_submit")
+
+
+def with_faults(bench, tmp_path, call: str, program: str, *args, **env):
+    """A Result for each call of `call` that the program makes: it fails."""
+    mark = tmp_path / "fault"
+    for number in range(1, 200):
+        yield lambda: bench.run(
+            *args, preload=f"{bench.tools / 'faults.so'}:{PLUGIN}",
+            FAULT_CALL=call, FAULT_IN=program, FAULT_N=str(number),
+            FAULT_MARK=str(mark), **env)
+        if not mark.exists():
+            return
+        mark.unlink()
+    raise AssertionError(f"no end of {call}")
+
+
+@pytest.mark.parametrize("program", ("toolstack", "helper"))
+@pytest.mark.parametrize("call", CALLS)
+def test_every_failing_call(bench, tmp_path, call, program):
+    """Either the new file is whole and the guest may go, or the guest runs
+    on and the old file is as it was."""
+    final, partial = tmp_path / "new", tmp_path / "new.partial"
+    for run in with_faults(bench, tmp_path, call, program, "save", partial,
+                           XL_ALIGNED_COMMIT_NAME=str(final)):
+        final.write_text("an older one")
+        result = run()
+        if result.status == 0:
+            assert result.out == "destroy\n", result
+            assert savefile.to_v2(final.read_bytes()) == bench.stock_file()
+        else:
+            # (-6: the log of the stand-in for libxl.)
+            assert result.status in (1, 2, -6), result
+            assert "destroy" not in result.out, result
+            assert final.read_text() == "an older one"
+        partial.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("program", ("toolstack", "helper"))
+@pytest.mark.parametrize("call", CALLS)
+def test_every_failing_call_of_a_restore(bench, tmp_path, call, program):
+    file = tmp_path / "file"
+    assert bench.run("save", file).status == 0
+    data = file.read_bytes()
+    for run in with_faults(bench, tmp_path, call, program, "restore", file):
+        result = run()
+        assert result.status in (0, 1, 2, -6), result
+        if result.status == 0:
+            assert result.out == "created\n"
+            assert bench.restored() == bench.stream
+        assert file.read_bytes() == data
+
+
 # -- the API -----------------------------------------------------------------
 
 

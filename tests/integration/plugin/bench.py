@@ -36,6 +36,7 @@ def build_tools(folder: Path, soname: str = "libxenlight.so.4.17") -> None:
     cc("-DAPI", HERE / "toolstack.c", "-o", folder / "toolstack-api",
        "-Wl,--no-as-needed", PLUGIN, f"-Wl,-rpath,{BUILD}", *link)
     cc(HERE / "save_helper.c", "-o", folder / "helper", "-lxenctrl")
+    cc("-shared", "-fPIC", HERE / "faults.c", "-o", folder / "faults.so")
 
 
 class Result:

@@ -101,7 +101,7 @@ static int save(int fd, int stream_type)
     const struct v2_libxl_header header = STREAM_HEAD;
     const struct v2_record_header context = { V2_LIBXL_CONTEXT, 0 }, end = { 0 };
     char tail[4096], path[4096];
-    ssize_t length = 0;
+    ssize_t length;
     int file, rc;
 
     if (write(fd, &header, sizeof(header)) != sizeof(header) ||
@@ -114,10 +114,10 @@ static int save(int fd, int stream_type)
     /* The emulator's records, of a file, and END. */
     snprintf(path, sizeof(path), "%s/tail", getenv("FAKE_DIR"));
     file = open(path, O_RDONLY);
-    if (file >= 0) {
-        length = read(file, tail, sizeof(tail));
-        close(file);
-    }
+    if (file < 0)
+        abort();
+    length = read(file, tail, sizeof(tail));
+    close(file);
     if (length < 0 || write(fd, tail, length) != length ||
         write(fd, &end, sizeof(end)) != sizeof(end))
         return ERROR_FAIL;

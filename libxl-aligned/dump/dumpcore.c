@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * xc_domain_dumpcore: what libxl_domain_core_dump calls, and so all that
+ * dumps a domain.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "dump.h"
+
+static struct xen xen;
+static char xen_why[256];       /* "" if everything is there */
+static pthread_once_t xen_once = PTHREAD_ONCE_INIT;
+
+static void find(void)
+{
+    xen_find(&xen, xen_why, sizeof(xen_why));
+}
+
+static struct v3_sink *open_sink(const struct output *output,
+                                 const struct v3_core_domain *domain,
+                                 const struct v3_core_options *options,
+                                 struct v3_error *error)
+{
+    const libxl_aligned_options *settings = &runtime_get()->opts;
+    struct v3_io_options io = {
+        .io = settings->io,
+        .engine = settings->engine,
+    };
+    struct stat st;
+
+    if (fstat(output->fd, &st)) {
+        error->errnum = errno;
+        return NULL;
+    }
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+        return v3_sink_open_stream(output->fd, error);
+    if (options->no_sparse && S_ISREG(st.st_mode))
+        io.reserve = v3_core_size(domain, options->format);
+    return v3_sink_open_file(output->fd, &io, error);
+}
+
+static void report_change(uint32_t domid, const struct v3_core_result *result)
+{
+    if (result->missing)
+        report(NULL, XTL_WARN, "domain %u has %llu pages less than when the "
+               "dump began: zeros at the end of the file", domid,
+               (unsigned long long)result->missing);
+    if (result->lost)
+        report(NULL, XTL_WARN, "domain %u has %llu pages more than when the "
+               "dump began: they are not in the file", domid,
+               (unsigned long long)result->lost);
+}
+
+static int dump(xc_interface *xch, uint32_t domid,
+                const struct output *output,
+                const struct v3_core_options *options)
+{
+    struct v3_core_memory *memory = NULL;
+    struct v3_core_domain domain;
+    struct v3_core_result result;
+    struct v3_error sink_error = { 0 }, error = { 0 };
+    struct v3_sink *sink = NULL;
+    char why[256];
+    int r = -1;
+
+    if (dump_domain(&xen, xch, domid, &domain, why, sizeof(why))) {
+        report(NULL, XTL_ERROR, "no dump of domain %u: %s", domid, why);
+        return -1;
+    }
+    memory = dump_memory(&xen, xch, domid, &domain, options->format, why,
+                         sizeof(why));
+    if (!memory) {
+        report(NULL, XTL_ERROR, "no dump of domain %u: %s", domid, why);
+        goto out;
+    }
+    sink = open_sink(output, &domain, options, &sink_error);
+    if (!sink) {
+        error = sink_error;
+        goto failed;
+    }
+    if (v3_core_write(sink, &domain, memory, options, &result, &error))
+        goto failed;
+    report_change(domid, &result);
+    r = 0;
+    goto out;
+
+failed:
+    report(NULL, XTL_ERROR, "no dump of domain %u in %s: %s", domid,
+           output->name, error.text);
+    errno = error.errnum;
+
+out:
+    {
+        int errnum = errno;
+
+        v3_sink_free(sink);
+        errno = errnum;
+    }
+    dump_memory_free(memory);
+    dump_domain_free(&domain);
+    return r;
+}
+
+/* Stock's engine, but nothing of a failure stays. */
+static int dump_by_stock(xc_interface *xch, uint32_t domid,
+                         const struct output *output)
+{
+    char path[64];
+
+    report(NULL, XTL_WARN, "%s; using stock dump-core", xen_why);
+    if (!xen.dumpcore) {
+        errno = ENOSYS;
+        return -1;
+    }
+    output_path(output, path, sizeof(path));
+    return xen.dumpcore(xch, domid, path);
+}
+
+EXPORT int xc_domain_dumpcore(xc_interface *xch, uint32_t domid,
+                              const char *corename)
+{
+    struct v3_core_options options;
+    struct output output;
+    char why[256];
+    int r;
+
+    pthread_once(&xen_once, find);
+    if (dump_options(&options, why, sizeof(why))) {
+        report(NULL, XTL_ERROR, "no dump in %s: %s", corename, why);
+        errno = EINVAL;
+        return -EINVAL;
+    }
+    if (output_open(&output, corename))
+        return -errno;
+    r = xen_why[0] ? dump_by_stock(xch, domid, &output)
+                   : dump(xch, domid, &output, &options);
+    if (!r)
+        r = output_commit(&output);
+    output_close(&output);
+    return r < 0 ? r : 0;
+}
