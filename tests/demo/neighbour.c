@@ -25,7 +25,7 @@
 static volatile sig_atomic_t report_wanted, ending;
 static float latency[READS_MAX];
 static unsigned reads;
-static char block[BLOCK];
+static char block[BLOCK], warm_up[1 << 20];
 
 static void on_signal(int number)
 {
@@ -95,12 +95,11 @@ int main(int argc, char **argv)
     }
     sigaction(SIGUSR1, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    while (read(fd, warm_up, sizeof(warm_up)) > 0)
+        ;
     /* As a data base would: no read-ahead, each block for itself. */
     posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
     blocks = facts.st_size / BLOCK;
-    for (long i = 0; i < blocks; i++)
-        read_block(fd, i * BLOCK);
-    reads = 0;
     puts("ready");
     fflush(stdout);
     pause.tv_nsec = atol(argv[2]) * 1000;
