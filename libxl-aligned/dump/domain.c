@@ -112,22 +112,37 @@ static int read_shared_info(const struct xen *xen, xc_interface *xch,
     return copy ? 0 : fail(why, size, "no memory for shared info");
 }
 
+static int read_info(const struct xen *xen, xc_interface *xch,
+                     uint32_t domid, domaininfo_t *info)
+{
+    int r;
+
+    memset(info, 0, sizeof(*info));
+    r = xen->getinfolist(xch, domid, 1, &info->value);
+    /* The list begins with the next domain if there is none of this id. */
+    if (r == 0 || (r == 1 && info->value.domain != domid)) {
+        errno = ESRCH;
+        r = -1;
+    }
+    return r < 0 ? -1 : 0;
+}
+
+uint64_t dump_domain_pages(const struct xen *xen, xc_interface *xch,
+                           uint32_t domid)
+{
+    domaininfo_t info;
+
+    return read_info(xen, xch, domid, &info) ? 0 : info.value.tot_pages;
+}
+
 int dump_domain(const struct xen *xen, xc_interface *xch, uint32_t domid,
                 struct v3_core_domain *domain, char *why, size_t size)
 {
     domaininfo_t info;
     unsigned int width = sizeof(unsigned long);
-    int r;
 
     memset(domain, 0, sizeof(*domain));
-    memset(&info, 0, sizeof(info));
-    r = xen->getinfolist(xch, domid, 1, &info.value);
-    /* The list begins with the next domain if there is none of this id. */
-    if (r == 0 || (r == 1 && info.value.domain != domid)) {
-        errno = ESRCH;
-        r = -1;
-    }
-    if (r < 0)
+    if (read_info(xen, xch, domid, &info))
         return fail(why, size, "domain");
 
     domain->translated = info.value.flags & XEN_DOMINF_hvm_guest;

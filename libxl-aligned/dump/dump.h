@@ -65,6 +65,9 @@ bool xen_find(struct xen *xen, char *why, size_t size);
  */
 int dump_domain(const struct xen *xen, xc_interface *xch, uint32_t domid,
                 struct v3_core_domain *domain, char *why, size_t size);
+/* How many pages it has now; 0 if it is gone. */
+uint64_t dump_domain_pages(const struct xen *xen, xc_interface *xch,
+                           uint32_t domid);
 void dump_domain_free(struct v3_core_domain *domain);
 
 /* ---- memory.c ----------------------------------------------------------- */

@@ -41,16 +41,24 @@ static struct v3_sink *open_sink(const struct output *output,
     return v3_sink_open_file(output->fd, &io, error);
 }
 
-static void report_change(uint32_t domid, const struct v3_core_result *result)
+/*
+ * A translated domain always has pages where a dump does not look, so that
+ * a shortfall alone says nothing of it.
+ */
+static void report_change(xc_interface *xch, uint32_t domid,
+                          const struct v3_core_domain *domain,
+                          const struct v3_core_result *result)
 {
-    if (result->missing)
-        report(NULL, XTL_WARN, "domain %u has %llu pages less than when the "
-               "dump began: zeros at the end of the file", domid,
-               (unsigned long long)result->missing);
-    if (result->lost)
-        report(NULL, XTL_WARN, "domain %u has %llu pages more than when the "
-               "dump began: they are not in the file", domid,
-               (unsigned long long)result->lost);
+    uint64_t pages = dump_domain_pages(&xen, xch, domid);
+
+    if ((!result->missing && !result->lost) ||
+        (domain->translated && pages == domain->nr_pages))
+        return;
+    report(NULL, XTL_WARN, "domain %u changed during the dump: %llu pages at "
+           "first, %llu in the end; %llu are zeros without a frame, %llu are "
+           "not in the file", domid, (unsigned long long)domain->nr_pages,
+           (unsigned long long)pages, (unsigned long long)result->missing,
+           (unsigned long long)result->lost);
 }
 
 static int dump(xc_interface *xch, uint32_t domid,
@@ -82,7 +90,7 @@ static int dump(xc_interface *xch, uint32_t domid,
     }
     if (v3_core_write(sink, &domain, memory, options, &result, &error))
         goto failed;
-    report_change(domid, &result);
+    report_change(xch, domid, &domain, &result);
     r = 0;
     goto out;
 

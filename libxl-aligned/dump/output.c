@@ -101,38 +101,25 @@ static int remove_stale(struct output *output)
 {
     int fd = openat(output->directory, output->partial,
                     O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    const char *why = NULL;
     struct stat st;
-    int rc = -1;
 
-    if (fd < 0 || fstat(fd, &st)) {
-        fail(output, output->partial);
-        goto out;
-    }
-    if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1) {
-        errno = EEXIST;
-        fail(output, output->partial);
-        goto out;
-    }
-    if (flock(fd, LOCK_EX | LOCK_NB)) {
-        errno = EBUSY;
-        fail(output, output->partial);
-        goto out;
-    }
-    if (!is_partial(output, &st) ||
-        unlinkat(output->directory, output->partial, 0)) {
-        fail(output, output->partial);
-        goto out;
-    }
-    rc = 0;
-
-out:
-    if (fd >= 0) {
-        int errnum = errno;
-
+    if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode) ||
+        st.st_uid != geteuid() || st.st_nlink != 1)
+        why = "in the way, and not what an earlier dump left; remove it";
+    else if (flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+        why = "being written by another dump";
+    else if (!is_partial(output, &st) ||
+             unlinkat(output->directory, output->partial, 0))
+        why = "cannot be removed";
+    if (fd >= 0)
         close(fd);
-        errno = errnum;
-    }
-    return rc;
+    if (!why)
+        return 0;
+    report(NULL, XTL_ERROR, "no dump in %s: %s is %s", output->name,
+           output->partial, why);
+    errno = EEXIST;
+    return -1;
 }
 
 static int create_partial(struct output *output)
@@ -146,12 +133,8 @@ static int create_partial(struct output *output)
             return -1;
         output->fd = openat(output->directory, output->partial, flags, MODE);
     }
-    if (output->fd < 0) {
-        /* Nothing of this name is ours to remove. */
-        fail(output, output->partial);
-        output->base[0] = '\0';
-        return -1;
-    }
+    if (output->fd < 0)
+        return fail(output, output->partial);
     /* Says that it is in use; a filesystem without locks goes without. */
     (void)!flock(output->fd, LOCK_EX | LOCK_NB);
     return 0;
@@ -202,6 +185,7 @@ int output_open(struct output *output, const char *name)
     output->fd = -1;
     if (!open_output(output))
         return 0;
+    /* Nothing of the name is ours to remove. */
     output->base[0] = '\0';
     output_close(output);
     return -1;
