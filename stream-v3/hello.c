@@ -215,6 +215,10 @@ static void judge(struct v3_hello *hello, const struct v3_hello_body *peer,
     uint64_t common = own->features & peer->features, missing;
     char names[256];
 
+    if (own->refusal) {
+        refuse(hello, V3_HELLO_POLICY, "%s", own->refusal);
+        return;
+    }
     hello->version = own->version_max < peer->version_max ?
                      own->version_max : peer->version_max;
     if (hello->version < own->version_min ||
@@ -533,12 +537,6 @@ void v3_hello_timeout(struct v3_hello *hello, unsigned seconds)
              "came", awaited(hello), seconds, hello->in_length);
     else
         fail(hello, ETIMEDOUT, "no %s within %u s", awaited(hello), seconds);
-}
-
-void v3_hello_refuse(struct v3_hello *hello, const char *reason)
-{
-    if (!v3_hello_over(hello))
-        refuse(hello, V3_HELLO_POLICY, "%s", reason);
 }
 
 void v3_hello_sent(struct v3_hello *hello, size_t length)

@@ -81,6 +81,8 @@ struct v3_hello_offer {
     enum v3_hello_role role;
     bool first;                 /* spec 2: speaks without being spoken to */
     bool refuse_stock;          /* the banner, or silence, is not enough */
+    const char *refusal;        /* not NULL: whoever comes is refused, and
+                                 * told why (spec 3.2, POLICY) */
     uint16_t version_min, version_max;
     uint64_t features, required, optional;
     uint32_t request;
@@ -140,8 +142,6 @@ void v3_hello_end(struct v3_hello *hello);
 bool v3_hello_silence(struct v3_hello *hello);
 /* The deadline has passed. */
 void v3_hello_timeout(struct v3_hello *hello, unsigned seconds);
-/* Refuses the peer for a reason of the caller's (spec 3.2, POLICY). */
-void v3_hello_refuse(struct v3_hello *hello, const char *reason);
 /* `length` octets of `out` are on the link. */
 void v3_hello_sent(struct v3_hello *hello, size_t length);
 

@@ -21,6 +21,7 @@ struct command {
     const char *name;
     const char *arguments;      /* for the synopsis */
     const char *summary;        /* one line, for the list of commands */
+    bool internal;              /* not in that list: run by other commands */
     const char *details;        /* for --help: options, one a line */
     const char *short_options;  /* getopt's; --help and -h come by itself */
     const struct option *long_options;
@@ -32,7 +33,8 @@ struct command {
 #define HELP_OPTION     { "help", no_argument, NULL, 'h' }, { 0 }
 
 extern const struct command command_save, command_restore, command_run,
-    command_info, command_verify, command_convert;
+    command_info, command_verify, command_convert, command_migrate,
+    command_listen, command_transport, command_receive;
 
 /* main.c */
 

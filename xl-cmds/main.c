@@ -12,6 +12,8 @@
 static const struct command *const commands[] = {
     &command_save, &command_restore, &command_run,
     &command_info, &command_verify,  &command_convert,
+    &command_migrate, &command_listen,
+    &command_transport, &command_receive,
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -103,8 +105,11 @@ static void help(FILE *to)
     fputs("Usage: xl-aligned COMMAND [ARGUMENT...]\n\n"
           "Saves and restores Xen domains without dom0's page cache.\n\n",
           to);
-    for (i = 0; i < COMMANDS; i++)
-        fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    for (i = 0; i < COMMANDS; i++) {
+        if (!commands[i]->internal)
+            fprintf(to, "  %-10s %s\n", commands[i]->name,
+                    commands[i]->summary);
+    }
     fputs("  help       Explain a command\n\n"
           "  --help     this text\n"
           "  --version  the version of this program\n\n"

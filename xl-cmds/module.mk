@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-XL_CMDS_SRC := $(wildcard xl-cmds/*.c)
+XL_CMDS_SRC := $(wildcard xl-cmds/*.c xl-cmds/transport/*.c)
 XL_CMDS_OBJ := $(XL_CMDS_SRC:%.c=$(B)/%.o)
 XL_ALIGNED := $(B)/xl-aligned
 COMPLETIONDIR ?= $(DATADIR)/bash-completion/completions
@@ -21,7 +21,7 @@ $(B)/xl-cmds/plugin.o: $(B)/xl-cmds/plugin-path
 
 $(XL_ALIGNED): $(XL_CMDS_OBJ) $(STREAM_A)
 	$(SAY) LD $@
-	$(Q)$(CC) -pie $(LDFLAGS) -o $@ $^ $(STREAM_LIBS) -lyajl
+	$(Q)$(CC) -pie $(LDFLAGS) -o $@ $^ $(STREAM_LIBS) -lyajl -lssl -lcrypto
 
 .PHONY: install-xl-cmds
 install-xl-cmds: $(XL_ALIGNED)

@@ -199,10 +199,8 @@ static void refusal_of_the_callers(void **unused)
     struct pair *pair = pair_new(true);
 
     (void)unused;
-    v3_hello_begin(&pair->sender, &pair->offers[0]);
-    v3_hello_begin(&pair->receiver, &pair->offers[1]);
-    v3_hello_refuse(&pair->receiver, "four domains are arriving already");
-    converse(&pair->sender, &pair->receiver, 5);
+    pair->offers[1].refusal = "four domains are arriving already";
+    pair_run(pair, 5);
     assert_state(&pair->sender, V3_HELLO_REFUSED);
     assert_text(&pair->sender, "four domains are arriving already");
     free(pair);

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * xl migrate with a transport of ours: the two ends agree on the stream, and
+ * the plugin encodes accordingly.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "json.h"
+#include "transport/options.h"
+#include "transport/shell.h"
+
+struct migration {
+    const char *domain, *host, *format;
+    struct transport_options options;
+    struct arguments xl;
+    bool json;
+    struct board *board;
+    char board_path[64];
+    int64_t began, ended;
+};
+
+/* ---- xl ---------------------------------------------------------------- */
+
+static pid_t xl_pid;
+
+static void pass_on(int signum)
+{
+    if (xl_pid > 0)
+        kill(xl_pid, signum);
+}
+
+/*
+ * A terminal's signals reach xl by themselves; this program stays to say how
+ * it went.
+ */
+static void catch_signals(void)
+{
+    const struct sigaction ignore = { .sa_handler = SIG_IGN };
+    const struct sigaction pass = { .sa_handler = pass_on,
+                                    .sa_flags = SA_RESTART };
+
+    sigaction(SIGINT, &ignore, NULL);
+    sigaction(SIGQUIT, &ignore, NULL);
+    sigaction(SIGTERM, &pass, NULL);
+    sigaction(SIGHUP, &pass, NULL);
+}
+
+static int run_xl(const char *program, char **argv)
+{
+    static const int signums[] = { SIGINT, SIGQUIT, SIGTERM, SIGHUP };
+    struct sigaction before[4];
+    size_t i;
+    int status;
+
+    signal(SIGCHLD, SIG_DFL);
+    for (i = 0; i < 4; i++)
+        sigaction(signums[i], NULL, &before[i]);
+    catch_signals();
+    xl_pid = fork();
+    if (!xl_pid) {
+        for (i = 0; i < 4; i++)
+            sigaction(signums[i], &before[i], NULL);
+        _exit(become(program, argv));
+    }
+    if (xl_pid < 0) {
+        report("fork: %s", strerror(errno));
+        return STATUS_FAILED;
+    }
+    while (waitpid(xl_pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* The command that xl is to run instead of ssh, and what it calls the host. */
+static int add_transport(struct migration *migration)
+{
+    struct arguments words = { 0 };
+    char self[PATH_MAX], *word;
+    ssize_t r = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    if (r < 0) {
+        report("/proc/self/exe: %s", strerror(errno));
+        return STATUS_FAILED;
+    }
+    self[r] = '\0';
+    arguments_add(&words, self);
+    arguments_add(&words, "transport");
+    word = xasprintf("--board=%s", migration->board_path);
+    arguments_add(&words, word);
+    free(word);
+    if (migration->format) {
+        word = xasprintf("--format=%s", migration->format);
+        arguments_add(&words, word);
+        free(word);
+    }
+    transport_options_words(&migration->options, &words);
+    arguments_add(&words, "--");
+
+    arguments_add(&migration->xl, "-s");
+    word = shell_join(words.argv);
+    arguments_add(&migration->xl, word);
+    free(word);
+    arguments_free(&words);
+
+    /* Domains do not begin with "-"; what follows is the shell's to read. */
+    word = shell_quote(migration->host);
+    char *const operands[] = { (char *)migration->domain, word, NULL };
+    arguments_add_operands(&migration->xl, (char **)operands);
+    free(word);
+    return STATUS_OK;
+}
+
+/* ---- what came of it ----------------------------------------------------- */
+
+static int stream_version(const struct board *board)
+{
+    int version = 0;
+
+    sscanf(board->negotiated, "format=v%d", &version);
+    return version;
+}
+
+static double seconds(int64_t from, int64_t to)
+{
+    return from && to > from ? (to - from) / 1000.0 : 0;
+}
+
+static int print_json(const struct migration *migration, int status)
+{
+    const struct board *board = migration->board;
+    yajl_gen gen = json_begin();
+
+    if (!gen)
+        return -1;
+    yajl_gen_map_open(gen);
+    json_text(gen, "domain", migration->domain);
+    json_text(gen, "host", migration->host);
+    json_number(gen, "status", status);
+    json_text(gen, "transport", board->transport);
+    json_text(gen, "peer", board->peer);
+    json_number(gen, "stream_version", stream_version(board));
+    json_number(gen, "bytes_sent", board->sent);
+    json_number(gen, "bytes_received", board->received);
+    json_truth(gen, "spliced", board->spliced);
+    json_real(gen, "transfer_seconds", seconds(board->began, board->last));
+    json_real(gen, "total_seconds",
+              seconds(migration->began, migration->ended));
+    if (board->error[0])
+        json_text(gen, "error", board->error);
+    yajl_gen_map_close(gen);
+    return json_end(gen);
+}
+
+static void print_text(const struct migration *migration, int status)
+{
+    const struct board *board = migration->board;
+
+    if (!board->negotiated[0])
+        return;
+    fprintf(stderr, "xl-aligned: %s: %s %s: stream v%d over %s, peer %s, "
+            "%.1f MiB sent in %.1f s\n", migration->domain,
+            status ? "not migrated to" : "migrated to", migration->host,
+            stream_version(board), board->transport, board->peer,
+            board->sent / 1048576.0,
+            seconds(board->began, board->last));
+}
+
+/* ---- the command ------------------------------------------------------------ */
+
+static int migrate(struct migration *migration)
+{
+    const struct plugin_settings settings = { 0 };
+    const char *program = xl_program(), *rest;
+    int status;
+
+    if (!program)
+        return STATUS_NO_XL;
+    if (!transport_find(migration->host, false, &rest))
+        return STATUS_USAGE;
+    migration->board = board_create(migration->board_path,
+                                    sizeof(migration->board_path));
+    if (!migration->board) {
+        report("memfd_create: %s", strerror(errno));
+        return STATUS_FAILED;
+    }
+    /* Whatever it says, it is not known to suit this receiver. */
+    unsetenv("XL_ALIGNED_FORMAT");
+    if (!plugin_environment(&settings)) {
+        if (migration->format && !strcmp(migration->format, "v3")) {
+            report("--format=v3 needs the plugin");
+            return STATUS_FAILED;
+        }
+        migration->format = "v2";
+    } else if (setenv("XL_ALIGNED_NEGOTIATED", migration->board_path, 1)) {
+        report("setenv: %s", strerror(errno));
+        return STATUS_FAILED;
+    }
+    status = add_transport(migration);
+    if (status)
+        return status;
+
+    migration->began = now_ms();
+    status = run_xl(program, migration->xl.argv);
+    migration->ended = now_ms();
+    print_text(migration, status);
+    if (migration->json && print_json(migration, status) && !status)
+        status = STATUS_FAILED;
+    return status;
+}
+
+static int take_option(struct migration *migration, int opt)
+{
+    char letter[] = { '-', (char)opt, 0 };
+
+    switch (opt) {
+    case OPTION_JSON:
+        migration->json = true;
+        return 0;
+    case OPTION_XL_DEBUG:
+        arguments_add(&migration->xl, "--debug");
+        return 0;
+    case OPTION_XL_LIVE:
+        arguments_add(&migration->xl, "--live");
+        return 0;
+    case 'C':
+        arguments_add(&migration->xl, letter);
+        arguments_add(&migration->xl, optarg);
+        return 0;
+    default:
+        if (!transport_option(opt, optarg, &migration->options))
+            arguments_add(&migration->xl, letter);
+        return 0;
+    }
+}
+
+static int migrate_run(const struct command *self, int argc, char **argv)
+{
+    struct plugin_settings settings = { 0 };
+    struct migration migration = { 0 };
+    int opt, r, status;
+
+    arguments_add(&migration.xl, "xl");
+    arguments_add(&migration.xl, "migrate");
+    while ((opt = command_option(self, argc, argv, &status)) != -1) {
+        if (opt == OPTION_DONE)
+            goto out;
+        r = plugin_option(self, opt, optarg, &settings);
+        status = STATUS_USAGE;
+        if (r < 0)
+            goto out;
+        if (!r)
+            take_option(&migration, opt);
+    }
+    migration.format = settings.format;
+    if (migration.format && !strcmp(migration.format, "compat")) {
+        status = command_misuse(self, "--format=compat: a stream has no "
+                                      "offsets to align to");
+        goto out;
+    }
+    if (argc - optind != 2) {
+        status = command_misuse(self, "needs a domain and a host");
+        goto out;
+    }
+    migration.domain = argv[optind];
+    migration.host = argv[optind + 1];
+    status = migrate(&migration);
+
+out:
+    arguments_free(&migration.xl);
+    return status;
+}
+
+const struct command command_migrate = {
+    .name = "migrate",
+    .arguments = "[OPTION...] DOMAIN HOST",
+    .summary = "Migrate a running domain to another host",
+    .details =
+        "HOST is a host as xl migrate takes it, for ssh, or one of\n"
+        "  tls:HOST[:PORT]  unix:PATH  tcp:HOST[:PORT]\n"
+        "where xl-aligned listen receives.\n"
+        "\n"
+        "  --format=FORMAT        of the stream: auto (what both ends know),\n"
+        "                         v3 (or else refuse), v2\n"
+        "  --ssh=COMMAND          instead of ssh\n"
+        "  --stock                the receiver is xl without xl-aligned:\n"
+        "                         do not try to negotiate\n"
+        "  --insecure             plain TCP to other hosts too\n"
+        "  --peer-name=NAME       in the receiver's certificate, instead of\n"
+        "                         HOST\n"
+        TLS_HELP
+        "  --json                 the outcome, on stdout\n"
+        "\n"
+        "xl's own options:\n"
+        "  -C FILE                send this configuration instead\n"
+        "  -e                     do not wait, there, for the domain to die\n"
+        "  -p                     leave the domain paused\n"
+        "  -D                     preserve the domain id\n"
+        "  --debug                verify each page again\n"
+        "  --live                 nothing; for compatibility\n"
+        "\n",
+    .short_options = "C:epD",
+    .long_options = (const struct option[]){
+        FORMAT_OPTION, CONNECT_OPTIONS,
+        { "json", no_argument, NULL, OPTION_JSON },
+        { "debug", no_argument, NULL, OPTION_XL_DEBUG },
+        { "live", no_argument, NULL, OPTION_XL_LIVE },
+        HELP_OPTION },
+    .run = migrate_run,
+};

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "transport.h"
+
+static struct board *map(int fd)
+{
+    struct board *board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE,
+                               MAP_SHARED, fd, 0);
+
+    return board == MAP_FAILED ? NULL : board;
+}
+
+struct board *board_create(char *path, size_t size)
+{
+    int fd = memfd_create("xl-aligned", MFD_CLOEXEC);
+    struct board *board = NULL;
+
+    if (fd >= 0 && ftruncate(fd, sizeof(*board)) == 0)
+        board = map(fd);
+    /* The fd stays open: the path leads through it. */
+    if (!board && fd >= 0)
+        close(fd);
+    snprintf(path, size, "/proc/%ld/fd/%d", (long)getpid(), fd);
+    return board;
+}
+
+struct board *board_open(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    struct board *board = NULL;
+    struct stat st;
+
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, &st) == 0 && st.st_size == sizeof(*board))
+        board = map(fd);
+    close(fd);
+    return board;
+}
+
+void board_negotiated(struct board *board, unsigned version)
+{
+    snprintf(board->negotiated, sizeof(board->negotiated), "format=v%u\n",
+             version);
+}

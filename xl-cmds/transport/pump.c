@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Moves octets both ways between two links: with splice where they are what
+ * they are, through a buffer where one side encrypts.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "transport.h"
+
+#define BUFFER_SIZE     (256 << 10)
+#define SPLICE_MAX      (1 << 20)
+
+enum step {
+    MOVED,
+    BLOCKED,                    /* `fd` and `events` say on what */
+    ENDED,
+};
+
+struct flow {
+    struct link *from, *to;
+    bool splice;
+    bool finishing;             /* all is read and written */
+    bool ended, failed;
+    bool spliced;
+    uint64_t *count;
+    uint8_t *buffer;
+    size_t begin, end;          /* what of the buffer is to be written */
+    int fd;
+    short events;
+};
+
+static enum step blocked(struct flow *flow, int fd, short events)
+{
+    flow->fd = fd;
+    flow->events = events;
+    return BLOCKED;
+}
+
+/* Neither side is to wait for what this way will never carry. */
+static enum step flow_fail(struct flow *flow)
+{
+    flow->failed = true;
+    flow->from->ops->stop(flow->from);
+    flow->to->ops->finish(flow->to);
+    return ENDED;
+}
+
+static enum step flow_finish(struct flow *flow)
+{
+    flow->finishing = true;
+    if (!flow->to->ops->finish(flow->to))
+        return ENDED;
+    if (errno == EAGAIN)
+        return blocked(flow, flow->to->out, flow->to->write_events);
+    return flow_fail(flow);
+}
+
+static bool is_ready(int fd, short events)
+{
+    struct pollfd poll_fd = { .fd = fd, .events = events };
+
+    return poll(&poll_fd, 1, 0) > 0;
+}
+
+static enum step flow_splice(struct flow *flow)
+{
+    int from = flow->from->in, to = flow->to->out;
+    ssize_t r = splice(from, NULL, to, NULL, SPLICE_MAX,
+                       SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+
+    if (r > 0) {
+        __atomic_fetch_add(flow->count, r, __ATOMIC_RELAXED);
+        flow->spliced = true;
+        return MOVED;
+    }
+    if (!r)
+        return flow_finish(flow);
+    if (errno == EINTR)
+        return MOVED;
+    if (errno == EINVAL) {
+        /* Neither is a pipe, or one cannot do it. */
+        flow->splice = false;
+        return MOVED;
+    }
+    if (errno == EAGAIN) {
+        if (!is_ready(from, POLLIN))
+            return blocked(flow, from, POLLIN);
+        return blocked(flow, to, POLLOUT);
+    }
+    /* It does not say which side it was. */
+    link_fail(flow->to, errno, "%s", strerror(errno));
+    return flow_fail(flow);
+}
+
+static enum step flow_write(struct flow *flow)
+{
+    ssize_t r = flow->to->ops->write(flow->to, flow->buffer + flow->begin,
+                                     flow->end - flow->begin);
+
+    if (r < 0 && errno == EAGAIN)
+        return blocked(flow, flow->to->out, flow->to->write_events);
+    if (r < 0)
+        return flow_fail(flow);
+    flow->begin += r;
+    __atomic_fetch_add(flow->count, r, __ATOMIC_RELAXED);
+    return MOVED;
+}
+
+static enum step flow_step(struct flow *flow)
+{
+    ssize_t r;
+
+    if (flow->finishing)
+        return flow_finish(flow);
+    if (flow->begin < flow->end)
+        return flow_write(flow);
+    if (flow->splice)
+        return flow_splice(flow);
+    r = flow->from->ops->read(flow->from, flow->buffer, BUFFER_SIZE);
+    if (r < 0 && errno == EAGAIN)
+        return blocked(flow, flow->from->in, flow->from->read_events);
+    if (r < 0)
+        return flow_fail(flow);
+    if (!r)
+        return flow_finish(flow);
+    flow->begin = 0;
+    flow->end = r;
+    return MOVED;
+}
+
+static int flow_init(struct flow *flow, struct link *from, struct link *to,
+                     const void *early, size_t early_length,
+                     uint64_t *count)
+{
+    memset(flow, 0, sizeof(*flow));
+    flow->from = from;
+    flow->to = to;
+    flow->splice = from->splice_in && to->splice_out;
+    flow->count = count;
+    flow->buffer = malloc(BUFFER_SIZE);
+    if (!flow->buffer || early_length > BUFFER_SIZE)
+        return -1;
+    memcpy(flow->buffer, early, early_length);
+    flow->end = early_length;
+    /* Fewer, larger steps; a limit for other users is not ours to mind. */
+    fcntl(from->in, F_SETPIPE_SZ, SPLICE_MAX);
+    fcntl(to->out, F_SETPIPE_SZ, SPLICE_MAX);
+    return 0;
+}
+
+static void flows_run(struct flow *flows)
+{
+    while (!flows[0].ended || !flows[1].ended) {
+        struct pollfd fds[2];
+        bool moved = false;
+        int i;
+
+        for (i = 0; i < 2; i++) {
+            struct flow *flow = &flows[i];
+
+            fds[i].fd = -1;
+            if (flow->ended)
+                continue;
+            switch (flow_step(flow)) {
+            case MOVED:
+                moved = true;
+                break;
+            case BLOCKED:
+                fds[i].fd = flow->fd;
+                fds[i].events = flow->events;
+                break;
+            case ENDED:
+                flow->ended = true;
+                moved = true;
+                break;
+            }
+        }
+        if (!moved)
+            poll(fds, 2, -1);
+    }
+}
+
+int pump_run(struct pump *pump, char *why, size_t size)
+{
+    struct flow flows[2] = { 0 };
+    int i, r = -1;
+
+    if (flow_init(&flows[0], pump->a, pump->b, "", 0, pump->a_to_b) ||
+        flow_init(&flows[1], pump->b, pump->a,
+                  pump->early ? pump->early : "", pump->early_length,
+                  pump->b_to_a)) {
+        snprintf(why, size, "out of memory");
+        goto out;
+    }
+    flows_run(flows);
+    r = flows[0].failed || flows[1].failed ? -1 : 0;
+    pump->spliced = flows[0].spliced;
+    snprintf(why, size, "%s%s%s", pump->b->error,
+             pump->a->error[0] && pump->b->error[0] ? "; " : "",
+             pump->a->error);
+out:
+    for (i = 0; i < 2; i++)
+        free(flows[i].buffer);
+    return r;
+}
