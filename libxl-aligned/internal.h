@@ -23,6 +23,7 @@ struct environment {
     char *reserve;
     char *commit_name;
     char *config;
+    char *negotiated;
 };
 
 extern struct environment environment;
@@ -132,6 +133,11 @@ bool interrupt_pending(void);
 void interrupt_end(void);
 /* In the child that becomes the helper. */
 void interrupt_child(void);
+
+/* ---- negotiated.c ------------------------------------------------------- */
+
+/* Of a stream whose receiver a transport has asked; V2 if in doubt. */
+enum v3_format negotiated_format(xentoollog_logger *lg);
 
 /* ---- suspend.c, restore.c --------------------------------------------------- */
 

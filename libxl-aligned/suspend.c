@@ -153,6 +153,14 @@ static int give_way(const struct save *save)
     return ERROR_FAIL;
 }
 
+/* Of a pipe or socket: whoever reads it may know v2 only. */
+static enum v3_format stream_format(const libxl_aligned_options *opts)
+{
+    if (environment.negotiated)
+        return negotiated_format(opts->lg);
+    return opts->any_reader ? file_format(opts) : V3_FORMAT_V2;
+}
+
 /* Chooses how to save; an error means that the domain is not to be touched. */
 static int save_begin(struct save *save, const struct runtime *runtime,
                       libxl_ctx *ctx, uint32_t domid, bool usable,
@@ -177,10 +185,12 @@ static int save_begin(struct save *save, const struct runtime *runtime,
         rc = prepare_file(save, &runtime->real, ctx, domid, opts, &stream);
         if (rc)
             return rc;
-    } else if (!usable || !is_stream(save) || !opts->any_reader ||
-               stream.format == V3_FORMAT_V2) {
-        /* Whoever reads this may know v2 only. */
-        return 0;
+    } else {
+        if (!usable || !is_stream(save))
+            return 0;
+        stream.format = stream_format(opts);
+        if (stream.format == V3_FORMAT_V2)
+            return 0;
     }
 
     save->stock = plan_publish(save->fd, &stream);
