@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Any octets as the peer of a migration.  The exchange ends in one of its
+ * four ways or wants more; it never wants more than a message, never agrees
+ * on what it did not offer, and never fails without a line of text.
+ */
+#include <string.h>
+#include <xxhash.h>
+
+#include "fuzz.h"
+
+#include "hello.h"
+
+#define FLAG_RECEIVER       1U
+#define FLAG_FIRST          2U
+#define FLAG_REFUSE_STOCK   4U
+#define FLAG_SILENCE        8U
+#define FLAG_END            16U
+#define FLAG_KEEP_OUT       32U     /* nobody takes what it sends */
+
+static void assert_sound(const struct v3_hello *hello)
+{
+    const struct v3_hello_offer *offer = &hello->offer;
+
+    FUZZ_ASSERT(hello->out_length <= sizeof(hello->out), &hello->error);
+    FUZZ_ASSERT(memchr(hello->peer, 0, sizeof(hello->peer)), &hello->error);
+    for (const char *at = hello->peer; *at; at++)
+        FUZZ_ASSERT(*at >= 0x20 && *at < 0x7f, &hello->error);
+    if (hello->state == V3_HELLO_REFUSED || hello->state == V3_HELLO_FAILED)
+        fuzz_assert_error(&hello->error);
+    if (hello->state != V3_HELLO_AGREED)
+        return;
+    FUZZ_ASSERT(!hello->error.text[0], &hello->error);
+    FUZZ_ASSERT(hello->version >= offer->version_min &&
+                hello->version <= offer->version_max, &hello->error);
+    FUZZ_ASSERT(!(hello->features & ~offer->features), &hello->error);
+    FUZZ_ASSERT(!(hello->optional & ~offer->optional), &hello->error);
+    FUZZ_ASSERT(!(offer->required & ~hello->features), &hello->error);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct v3_hello hello;
+    struct v3_hello_offer offer = {
+        .role = V3_HELLO_SENDER,
+        .version_min = 2,
+        .version_max = 3,
+        .features = 7,
+        .optional = V3_OPTIONAL_INDEX,
+        .text = "xl-aligned 0\nfeature 2 SOMETHING\n",
+    };
+    struct fuzz_control control;
+    struct fuzz_random random;
+    size_t part, want;
+
+    if (size < sizeof(control))
+        return 0;
+    memcpy(&control, data, sizeof(control));
+    data += sizeof(control);
+    size -= sizeof(control);
+    random = fuzz_random(control.chunks);
+    if (control.flags & FLAG_RECEIVER)
+        offer.role = V3_HELLO_RECEIVER;
+    offer.first = control.flags & FLAG_FIRST;
+    offer.refuse_stock = control.flags & FLAG_REFUSE_STOCK;
+    offer.required = control.number & offer.features;
+    offer.request = control.number >> 8 & V3_HELLO_REQUESTS;
+    offer.version_min = 2 + (control.number >> 12 & 1);
+    v3_hello_begin(&hello, &offer);
+    assert_sound(&hello);
+    while (size && !v3_hello_over(&hello)) {
+        want = v3_hello_want(&hello);
+        FUZZ_ASSERT(want && want <= V3_HELLO_MESSAGE_MAX, &hello.error);
+        part = control.chunks ? fuzz_chunk(&random, size) : size;
+        part = part < want ? part : want;
+        v3_hello_push(&hello, data, part);
+        data += part;
+        size -= part;
+        assert_sound(&hello);
+        if (!(control.flags & FLAG_KEEP_OUT))
+            hello.out_length = 0;
+    }
+    if (!v3_hello_over(&hello) && (control.flags & FLAG_SILENCE))
+        v3_hello_silence(&hello);
+    if (!v3_hello_over(&hello) && (control.flags & FLAG_END)) {
+        v3_hello_end(&hello);
+        FUZZ_ASSERT(v3_hello_over(&hello), &hello.error);
+    }
+    FUZZ_ASSERT(v3_hello_over(&hello) == !v3_hello_want(&hello),
+                &hello.error);
+    assert_sound(&hello);
+    return 0;
+}
+
+/* Every message that is whole gets the checksum that it should have. */
+static void seal_messages(uint8_t *data, size_t size)
+{
+    struct v3_hello_header header;
+
+    while (size >= sizeof(header)) {
+        memcpy(&header, data, sizeof(header));
+        if (header.length > size - sizeof(header))
+            return;
+        header.checksum = 0;
+        memcpy(data, &header, sizeof(header));
+        header.checksum = XXH3_64bits(data, sizeof(header) + header.length);
+        memcpy(data, &header, sizeof(header));
+        data += sizeof(header) + header.length;
+        size -= sizeof(header) + header.length;
+    }
+}
+
+/* Another message behind the others, most of it right. */
+static size_t append(uint8_t *data, size_t size, size_t max,
+                     struct fuzz_random *random)
+{
+    struct {
+        struct v3_hello_header header;
+        union {
+            struct v3_hello_body hello;
+            struct v3_result_body result;
+        } body;
+    } message = {.header = {.magic = {'X', 'E', 'N', 'H', 'E', 'L', 'L',
+                                      'O'}}};
+
+    if (max - size < sizeof(message))
+        return size;
+    message.header.kind = 1 + fuzz_below(random, 2);
+    if (message.header.kind == V3_HELLO_KIND_HELLO) {
+        message.header.length = sizeof(message.body.hello);
+        message.body.hello = (struct v3_hello_body){
+            .version_min = 2, .version_max = 3,
+            .text_offset = sizeof(message.body.hello),
+            .features = fuzz_below(random, 16),
+            .role = 1 + fuzz_below(random, 2),
+        };
+    } else {
+        message.header.length = sizeof(message.body.result);
+        message.body.result = (struct v3_result_body){
+            .status = fuzz_below(random, 6),
+            .version = 2 + fuzz_below(random, 2),
+            .text_offset = sizeof(message.body.result),
+            .features = fuzz_below(random, 16),
+        };
+    }
+    memcpy(data + size, &message,
+           sizeof(message.header) + message.header.length);
+    return size + sizeof(message.header) + message.header.length;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max,
+                               unsigned seed)
+{
+    struct fuzz_random random = fuzz_random(seed);
+    const size_t start = sizeof(struct fuzz_control);
+
+    if (size >= start && !fuzz_below(&random, 6))
+        size = append(data, size, max, &random);
+    else
+        size = LLVMFuzzerMutate(data, size, max);
+    if (size > start && fuzz_below(&random, 8))
+        seal_messages(data + start, size - start);
+    return size;
+}

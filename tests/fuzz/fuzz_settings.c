@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Any octets as xl-aligned.conf, and as the variables that override it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "fuzz.h"
+
+/* Of the plugin, which has the reading of its settings inside. */
+#include "../../libxl-aligned/internal.h"
+
+#define FLAG_VARIABLES 1U
+
+/* The octets up to the next NUL are the next variable's. */
+static void take(char **value, char *room, size_t size, const uint8_t **data,
+                 size_t *left)
+{
+    size_t length = strnlen((const char *)*data, *left);
+    size_t n = length < size - 1 ? length : size - 1;
+
+    memcpy(room, *data, n);
+    room[n] = 0;
+    *value = n ? room : NULL;
+    length += length < *left;
+    *data += length;
+    *left -= length;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct environment environment;
+    libxl_aligned_options options;
+    char room[6][64], path[32], why[256];
+    uint8_t flags;
+    int r;
+
+    if (!size)
+        return 0;
+    flags = *data++;
+    size--;
+    memset(&environment, 0, sizeof(environment));
+    memset(why, 0xff, sizeof(why));
+    if (flags & FLAG_VARIABLES) {
+        take(&environment.format, room[0], sizeof(room[0]), &data, &size);
+        take(&environment.io, room[1], sizeof(room[1]), &data, &size);
+        take(&environment.engine, room[2], sizeof(room[2]), &data, &size);
+        take(&environment.restore_io, room[3], sizeof(room[3]), &data, &size);
+        take(&environment.reserve, room[4], sizeof(room[4]), &data, &size);
+        take(&environment.commit_name, room[5], sizeof(room[5]), &data,
+             &size);
+    }
+    /* Xen's parser asserts that there is no NUL in a string. */
+    if (memchr(data, 0, size))
+        return 0;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fuzz_file(data, size));
+    environment.config = path;
+    r = options_read(&options, &environment, 17, why, sizeof(why));
+    if (r)
+        FUZZ_ASSERT(memchr(why, 0, sizeof(why)) && why[0], NULL);
+    else
+        FUZZ_ASSERT(options.format <= V3_FORMAT_V3 &&
+                    options.io <= V3_IO_BUFFERED &&
+                    options.restore_io != V3_IO_WINDOW &&
+                    options.engine <= V3_ENGINE_THREAD, NULL);
+    return 0;
+}

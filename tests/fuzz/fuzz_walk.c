@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Any octets as a save file that xl-aligned looks at: its head, the walk over
+ * its records, its tail.  Where the decoder gets to END, so does the walk.
+ */
+#include <string.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+
+#include "head.h"
+#include "tail.h"
+#include "walk.h"
+
+struct seen {
+    uint64_t next;              /* offset of the next record */
+    uint64_t size;
+    uint64_t batches, pages, zero_pages;
+};
+
+static void on_record(const struct walk_record *record, void *context)
+{
+    struct seen *seen = context;
+
+    FUZZ_ASSERT(record->offset == seen->next, NULL);
+    FUZZ_ASSERT(walk_record_octets(record) <= seen->size - record->offset,
+                NULL);
+    seen->next += walk_record_octets(record);
+    if (record->pages)
+        FUZZ_ASSERT(record->page_offset > record->offset, NULL);
+    walk_record_name(record);
+    if (record->layer != WALK_LIBXC || !record->pfns)
+        return;
+    seen->batches++;
+    seen->pages += record->pages;
+    seen->zero_pages += record->zero_pages;
+}
+
+/* What a decoder makes of the same stream, if it takes it. */
+static void compare(const uint8_t *data, size_t size,
+                    const struct v3_savefile *savefile,
+                    const struct walk_result *walked)
+{
+    static struct fuzz_decoded decoded;
+    enum fuzz_result result;
+
+    result = fuzz_decode(data + savefile->stream_start,
+                         size - savefile->stream_start,
+                         savefile->stream_start, 0, 1 << 17, &decoded);
+    if (result == FUZZ_ENDED)
+        FUZZ_ASSERT(walked->stream_end ==
+                    savefile->stream_start + decoded.consumed, NULL);
+}
+
+static void walk(const uint8_t *data, size_t size)
+{
+    struct seen seen = {.size = size};
+    struct v3_savefile savefile;
+    struct walk_result result;
+    struct v3_error error;
+    int fd = fuzz_file(data, size);
+
+    if (v3_savefile_probe(fd, UINT64_MAX, &savefile, &error))
+        return;
+    seen.next = savefile.stream_start + FUZZ_HEADERS;
+    if (walk_savefile(fd, &savefile, on_record, &seen, &result, &error))
+        fuzz_assert_error(&error);
+    else
+        FUZZ_ASSERT(result.tail_end && result.tail_end <= size, NULL);
+    FUZZ_ASSERT(result.stream_end <= size, NULL);
+    compare(data, size, &savefile, &result);
+}
+
+static void read_head(const uint8_t *data, size_t size)
+{
+    struct v3_error error;
+    struct v3_source *source;
+    struct head head;
+
+    source = v3_source_open_memory(data, size, 0, &error);
+    FUZZ_ASSERT(source, &error);
+    if (head_read(&head, source, &error)) {
+        fuzz_assert_error(&error);
+    } else {
+        FUZZ_ASSERT(head.length <= size, &error);
+        FUZZ_ASSERT(v3_source_offset(source) == head.length, &error);
+        FUZZ_ASSERT(!memcmp(head.data, data, head.length), &error);
+        FUZZ_ASSERT(!head_strip_padding(&head, head_guess_padding(&head),
+                                        &error), &error);
+    }
+    head_free(&head);
+    v3_source_free(source);
+}
+
+static void read_tail(const uint8_t *data, size_t size, uint16_t number,
+                      bool stop_at_end)
+{
+    struct tail tail = {
+        .out = -1,
+        .limit = UINT64_MAX,
+        .stop_at_end = stop_at_end,
+    };
+    struct v3_error error;
+
+    tail.in = fuzz_file(data, size);
+    lseek(tail.in, number % (size + 1), SEEK_SET);
+    FUZZ_ASSERT(!tail_copy(&tail, &error), &error);
+    FUZZ_ASSERT(tail.octets <= size, NULL);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct fuzz_control control;
+
+    if (size < sizeof(control))
+        return 0;
+    memcpy(&control, data, sizeof(control));
+    data += sizeof(control);
+    size -= sizeof(control);
+    switch (control.flags % 4) {
+    case 0:
+        read_head(data, size);
+        break;
+    case 1:
+        read_tail(data, size, control.number, control.start & 1);
+        break;
+    default:
+        walk(data, size);
+    }
+    return 0;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max,
+                               unsigned seed)
+{
+    struct fuzz_random random = fuzz_random(seed);
+
+    return fuzz_mutate_file(data, size, max, sizeof(struct fuzz_control),
+                            &random);
+}

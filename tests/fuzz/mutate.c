@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Changes that keep a stream a stream: octets inside one record, fields,
+ * records removed, repeated, exchanged, inserted.
+ */
+#include <string.h>
+
+#include "fuzz.h"
+
+#define RECORDS_MAX 256
+#define RECORD      sizeof(struct v2_record_header)
+
+struct stream {
+    uint8_t *data;
+    size_t size, max, start;
+    struct fuzz_random *random;
+    struct fuzz_record records[RECORDS_MAX];
+    size_t count;
+};
+
+static uint32_t below(struct stream *stream, uint32_t bound)
+{
+    return fuzz_below(stream->random, bound);
+}
+
+static void put32(struct stream *stream, size_t at, uint32_t value)
+{
+    if (at + sizeof(value) <= stream->size)
+        memcpy(stream->data + at, &value, sizeof(value));
+}
+
+/* Makes `length` octets at `at` become `to` octets; false without room. */
+static bool resize(struct stream *stream, size_t at, size_t length, size_t to)
+{
+    if (to > length && to - length > stream->max - stream->size)
+        return false;
+    memmove(stream->data + at + to, stream->data + at + length,
+            stream->size - at - length);
+    if (to > length)
+        memset(stream->data + at + length, 0, to - length);
+    stream->size = stream->size - length + to;
+    return true;
+}
+
+static const uint32_t values[] = {
+    0, 1, 2, 3, 4, 7, 8, 16, 24, 40, 120, 1023, 1024, 1025, 4064, 4095, 4096,
+    4097, 65535, 65536, 65537, 0x7fffffff, 0x7ffffff8, 0x8000000, 0x8000001,
+    0x80000000, 0xfffffff8, 0xffffffff,
+};
+
+static const uint32_t types[] = {
+    V2_RECORD_END, V2_RECORD_PAGE_DATA, 0x9, 0xd, 0x12, 0x13, 0x80000000,
+    0x414c0000, V3_RECORD_HEADER, V3_RECORD_PAGE_DATA, V3_RECORD_PADDING,
+    V3_RECORD_INDEX, V3_RECORD_CHECK, 0x414c0006, 0xc14c0001, 0xc14c0002,
+    0xc14cffff, 0xc14b0000, 0x414d0000,
+};
+
+#define ANY(stream, array) \
+    ((array)[below(stream, sizeof(array) / sizeof((array)[0]))])
+
+/* ---- new records ----------------------------------------------------------- */
+
+static size_t new_aligned(struct stream *stream, uint8_t *to)
+{
+    struct v3_aligned_page_data head = {.count = 1 + below(stream, 4)};
+    size_t length = sizeof(head) + 8 * head.count;
+    uint64_t pfns[4];
+    bool stored = !below(stream, 3);
+
+    for (uint32_t i = 0; i < head.count; i++) {
+        pfns[i] = below(stream, 1 << 20);
+        if (!i && stored)
+            continue;
+        pfns[i] |= below(stream, 2) ? V3_PFN_ZERO
+            : (0xdULL + below(stream, 3)) << V2_PFN_TYPE_SHIFT;
+    }
+    if (stored) {
+        head.pages = 1;
+        head.pad_length = below(stream, 2) ? 0 : below(stream, 64);
+        memset(to + length, 0, head.pad_length);
+        length += head.pad_length;
+        memset(to + length, below(stream, 256), V2_PAGE_SIZE);
+        length += V2_PAGE_SIZE;
+    }
+    memcpy(to, &head, sizeof(head));
+    memcpy(to + sizeof(head), pfns, 8 * head.count);
+    return length;
+}
+
+static size_t new_page_data(struct stream *stream, uint8_t *to)
+{
+    struct v2_page_data_header head = {1 + below(stream, 4), 0};
+    size_t length = sizeof(head) + 8 * head.count;
+    bool stored = !below(stream, 3);
+    uint64_t pfn;
+
+    memcpy(to, &head, sizeof(head));
+    for (uint32_t i = 0; i < head.count; i++) {
+        pfn = below(stream, 1 << 20);
+        if (i || !stored)
+            pfn |= (0xdULL + below(stream, 3)) << V2_PFN_TYPE_SHIFT;
+        memcpy(to + sizeof(head) + 8 * i, &pfn, 8);
+    }
+    if (stored) {
+        memset(to + length, below(stream, 2) ? 0 : below(stream, 256),
+               V2_PAGE_SIZE);
+        length += V2_PAGE_SIZE;
+    }
+    return length;
+}
+
+static size_t new_padding(struct stream *stream, uint8_t *to)
+{
+    struct v3_padding padding = {
+        .magic = {'X', 'E', 'N', 'A', 'L', 'I', 'G', 'N'},
+        .kind = 1 + below(stream, 2),
+    };
+    size_t zeros = 8 * below(stream, 4);
+
+    memcpy(to, &padding, sizeof(padding));
+    memset(to + sizeof(padding), 0, zeros);
+    return sizeof(padding) + zeros;
+}
+
+static size_t new_index(struct stream *stream, uint8_t *to)
+{
+    struct v3_aligned_index index = {.entries = below(stream, 3)};
+    size_t length = index.entries * sizeof(struct v3_index_entry);
+
+    memcpy(to, &index, sizeof(index));
+    memset(to + sizeof(index), 0, length);
+    return sizeof(index) + length;
+}
+
+static size_t new_check(struct stream *stream, uint8_t *to)
+{
+    (void)stream;
+    memset(to, 0, sizeof(struct v3_aligned_check));
+    return sizeof(struct v3_aligned_check);
+}
+
+static size_t new_header(struct stream *stream, uint8_t *to)
+{
+    struct v3_aligned_header header = {
+        .magic = {'X', 'E', 'N', 'A', 'L', 'I', 'G', 'N'},
+        .version = V3_VERSION,
+        .min_reader_version = V3_VERSION,
+        .optional_features = V3_OPTIONAL_INDEX,
+        .alignment = V3_ALIGNMENT_MIN << below(stream, 5),
+        .state = below(stream, 4),
+    };
+
+    memcpy(to, &header, sizeof(header));
+    return sizeof(header);
+}
+
+static size_t new_context(struct stream *stream, uint8_t *to)
+{
+    size_t length = below(stream, 50);
+
+    memset(to, below(stream, 256), length);
+    return length;
+}
+
+static const struct {
+    uint32_t type;
+    size_t (*make)(struct stream *stream, uint8_t *to);
+} makers[] = {
+    {V3_RECORD_PAGE_DATA, new_aligned},
+    {V3_RECORD_PAGE_DATA, new_aligned},
+    {V2_RECORD_PAGE_DATA, new_page_data},
+    {V2_RECORD_PAGE_DATA, new_page_data},
+    {V3_RECORD_PADDING, new_padding},
+    {V3_RECORD_INDEX, new_index},
+    {V3_RECORD_CHECK, new_check},
+    {V3_RECORD_HEADER, new_header},
+    {0x9, new_context},
+    {0x80000013, new_context},
+};
+
+/* ---- changes ----------------------------------------------------------------- */
+
+static void insert(struct stream *stream, struct fuzz_record *record)
+{
+    static uint8_t fresh[RECORD + V2_PAGE_SIZE + 256];
+    uint32_t n = below(stream, sizeof(makers) / sizeof(makers[0]));
+    struct v2_record_header header = {.type = makers[n].type};
+    size_t octets;
+
+    header.length = makers[n].make(stream, fresh + RECORD);
+    memcpy(fresh, &header, sizeof(header));
+    memset(fresh + RECORD + header.length, 0, 8);
+    octets = RECORD + ((header.length + 7) & ~7U);
+    if (resize(stream, record->offset, 0, octets))
+        memcpy(stream->data + record->offset, fresh, octets);
+}
+
+static void erase(struct stream *stream, struct fuzz_record *record)
+{
+    resize(stream, record->offset, record->octets, 0);
+}
+
+static void repeat(struct stream *stream, struct fuzz_record *record)
+{
+    if (resize(stream, record->offset, 0, record->octets))
+        memcpy(stream->data + record->offset,
+               stream->data + record->offset + record->octets,
+               record->octets);
+}
+
+/* With the one behind it. */
+static void exchange(struct stream *stream, struct fuzz_record *record)
+{
+    static uint8_t held[1 << 17];
+    struct fuzz_record *next = record + 1;
+
+    if (next >= stream->records + stream->count ||
+        record->octets > sizeof(held))
+        return;
+    memcpy(held, stream->data + record->offset, record->octets);
+    memmove(stream->data + record->offset, stream->data + next->offset,
+            next->octets);
+    memcpy(stream->data + record->offset + next->octets, held,
+           record->octets);
+}
+
+static void set_field(struct stream *stream, struct fuzz_record *record)
+{
+    size_t at = record->offset + 4 * (size_t)below(stream, 34);
+    uint32_t value;
+
+    if (at + sizeof(value) > stream->size)
+        return;
+    memcpy(&value, stream->data + at, sizeof(value));
+    switch (below(stream, 3)) {
+    case 0:
+        value = ANY(stream, values);
+        break;
+    case 1:
+        value ^= 1U << below(stream, 32);
+        break;
+    default:
+        value += (int)below(stream, 17) - 8;
+    }
+    put32(stream, at, value);
+}
+
+static void set_type(struct stream *stream, struct fuzz_record *record)
+{
+    put32(stream, record->offset, ANY(stream, types));
+}
+
+/* libFuzzer's own mutations of a body; the length follows. */
+static void change_body(struct stream *stream, struct fuzz_record *record)
+{
+    static uint8_t body[1 << 17];
+    size_t begin = record->offset + RECORD, length = record->length;
+    size_t room = stream->max - stream->size + length, octets;
+
+    if (room > length + 4096)
+        room = length + 4096;
+    if (room > sizeof(body) - 8)
+        room = sizeof(body) - 8;
+    if (!room || length > room)
+        return;
+    memcpy(body, stream->data + begin, length);
+    length = LLVMFuzzerMutate(body, length, room);
+    memset(body + length, 0, 8);
+    octets = (length + 7) & ~(size_t)7;
+    if (!resize(stream, begin, record->octets - RECORD, octets))
+        return;
+    memcpy(stream->data + begin, body, octets);
+    put32(stream, record->offset + 4, length);
+}
+
+/* The length of an ALIGNED_PAGE_DATA made to agree with its counts. */
+static void repair(struct stream *stream, struct fuzz_record *record)
+{
+    struct v3_aligned_page_data head;
+    size_t begin = record->offset + RECORD, length;
+
+    if (record->type != V3_RECORD_PAGE_DATA ||
+        record->length < sizeof(head))
+        return;
+    memcpy(&head, stream->data + begin, sizeof(head));
+    head.count %= V3_BATCH_MAX + 1;
+    head.pages %= head.count + 1;
+    head.pad_length %= V3_ALIGNMENT_MAX;
+    head.flags = 0;
+    length = sizeof(head) + 8 * head.count + head.pad_length +
+             (size_t)head.pages * V2_PAGE_SIZE;
+    if (!resize(stream, begin, record->octets - RECORD,
+                (length + 7) & ~(size_t)7))
+        return;
+    memcpy(stream->data + begin, &head, sizeof(head));
+    put32(stream, record->offset + 4, length);
+}
+
+static void (*const changes[])(struct stream *, struct fuzz_record *) = {
+    insert, insert, erase, repeat, exchange, set_field, set_field, set_field,
+    set_type, change_body, change_body, change_body, repair,
+};
+
+size_t fuzz_mutate(uint8_t *data, size_t size, size_t max, size_t start,
+                   struct fuzz_random *random)
+{
+    static struct stream stream;
+    uint32_t times = 1 + fuzz_below(random, 3);
+
+    stream.data = data;
+    stream.size = size;
+    stream.max = max;
+    stream.start = start;
+    stream.random = random;
+    while (times--) {
+        stream.count = fuzz_records(data, stream.size, start, stream.records,
+                                    RECORDS_MAX);
+        if (!stream.count || !below(&stream, 12))
+            stream.size = LLVMFuzzerMutate(data, stream.size, max);
+        else
+            ANY(&stream, changes)(&stream,
+                                  &stream.records[below(&stream,
+                                                        stream.count)]);
+    }
+    return stream.size;
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Checksums stop a fuzzer at the first changed octet.  This makes them right
+ * again, so that what lies behind them is reached: whatever the lengths and
+ * counts say, and without using the library that is being tested.
+ */
+#include <string.h>
+
+/* Its states, as variables. */
+#define XXH_STATIC_LINKING_ONLY
+#include <xxhash.h>
+
+#include "fuzz.h"
+
+#define RECORDS_MAX 256
+#define RECORD      sizeof(struct v2_record_header)
+
+struct sealer {
+    const struct fuzz_seal *seal;
+    XXH3_state_t context, batch;
+    struct v3_aligned_check totals;
+    uint64_t index_offset;
+    size_t end;                 /* of the stream in data */
+    uint8_t *header;            /* ALIGNED_HEADER, if it is the first */
+    uint8_t *padding;           /* PADDING that the next record belongs to */
+};
+
+/* The pfns that lie in the record, whatever its count. */
+static size_t pfns_in(const struct fuzz_record *record, size_t header,
+                      uint32_t count)
+{
+    size_t room = record->length < header ? 0
+                                          : (record->length - header) / 8;
+
+    return count < room ? count : room;
+}
+
+static void seal_batch(struct sealer *sealer, const struct fuzz_record *record)
+{
+    uint8_t *body = sealer->seal->data + record->offset + RECORD;
+    struct v3_aligned_page_data head;
+    size_t pfns, pages, zeros = 0;
+    uint64_t pfn;
+
+    if (record->length < sizeof(head))
+        return;
+    memcpy(&head, body, sizeof(head));
+    pfns = pfns_in(record, sizeof(head), head.count);
+    pages = sizeof(head) + 8 * pfns + head.pad_length;
+    if (pages > record->length)
+        pages = record->length;
+    XXH3_64bits_reset(&sealer->batch);
+    XXH3_64bits_update(&sealer->batch, body + pages, record->length - pages);
+    head.checksum = 0;
+    XXH3_64bits_update(&sealer->batch, body - RECORD, RECORD);
+    XXH3_64bits_update(&sealer->batch, &head, sizeof(head));
+    XXH3_64bits_update(&sealer->batch, body + sizeof(head), 8 * pfns);
+    head.checksum = XXH3_64bits_digest(&sealer->batch);
+    memcpy(body, &head, sizeof(head));
+    XXH3_64bits_update(&sealer->context, &head.checksum, 8);
+    for (size_t i = 0; i < pfns; i++) {
+        memcpy(&pfn, body + sizeof(head) + 8 * i, 8);
+        zeros += !!(pfn & V3_PFN_ZERO);
+    }
+    sealer->totals.batches++;
+    sealer->totals.pages_stored += head.pages;
+    sealer->totals.pages_zero += zeros;
+}
+
+static void seal_index(struct sealer *sealer, const struct fuzz_record *record)
+{
+    uint8_t *body = sealer->seal->data + record->offset + RECORD;
+    uint64_t checksum = 0;
+
+    if (record->length < sizeof(struct v3_aligned_index))
+        return;
+    sealer->index_offset = record->offset - sealer->seal->start;
+    memcpy(body + 8, &checksum, 8);
+    checksum = XXH3_64bits(body - RECORD, RECORD + record->length);
+    memcpy(body + 8, &checksum, 8);
+    XXH3_64bits_update(&sealer->context, &checksum, 8);
+}
+
+static void seal_check(struct sealer *sealer, const struct fuzz_record *record)
+{
+    uint8_t *body = sealer->seal->data + record->offset + RECORD;
+    struct v3_aligned_check check;
+
+    if (record->length != sizeof(check))
+        return;
+    memcpy(&check, body, sizeof(check));
+    if (sealer->seal->totals)
+        check = sealer->totals;
+    XXH3_64bits_update(&sealer->context, body - RECORD, RECORD);
+    XXH3_64bits_update(&sealer->context, &check, sizeof(check) - 8);
+    check.checksum = XXH3_64bits_digest(&sealer->context);
+    memcpy(body, &check, sizeof(check));
+}
+
+static void begin_padding(struct sealer *sealer,
+                          const struct fuzz_record *record)
+{
+    uint8_t *body = sealer->seal->data + record->offset + RECORD;
+    struct v3_padding padding;
+
+    if (record->length < sizeof(padding))
+        return;
+    memcpy(&padding, body, sizeof(padding));
+    if (padding.kind == V3_PADDING_BATCH) {
+        sealer->padding = body;
+    } else if (padding.kind == V3_PADDING_START) {
+        padding.checksum = 0;
+        memcpy(body, &padding, sizeof(padding));
+        padding.checksum = XXH3_64bits(body - RECORD,
+                                       RECORD + sizeof(padding));
+        memcpy(body, &padding, sizeof(padding));
+    }
+}
+
+/* compat: the checksum lies in the record before. */
+static void seal_padding(struct sealer *sealer,
+                         const struct fuzz_record *record)
+{
+    uint8_t *body = sealer->seal->data + record->offset + RECORD;
+    struct v2_page_data_header head;
+    uint64_t checksum;
+    size_t pages;
+
+    if (!sealer->padding || record->length < sizeof(head))
+        return;
+    memcpy(&head, body, sizeof(head));
+    pages = sizeof(head) + 8 * pfns_in(record, sizeof(head), head.count);
+    XXH3_64bits_reset(&sealer->batch);
+    XXH3_64bits_update(&sealer->batch, body + pages, record->length - pages);
+    XXH3_64bits_update(&sealer->batch, body - RECORD, RECORD + pages);
+    checksum = XXH3_64bits_digest(&sealer->batch);
+    memcpy(sealer->padding + offsetof(struct v3_padding, checksum), &checksum,
+           sizeof(checksum));
+    sealer->padding = NULL;
+}
+
+static void seal_record(struct sealer *sealer,
+                        const struct fuzz_record *record)
+{
+    uint8_t *at = sealer->seal->data + record->offset;
+
+    switch (record->type) {
+    case V3_RECORD_HEADER:
+        if (!sealer->totals.records &&
+            record->length == sizeof(struct v3_aligned_header))
+            sealer->header = at;
+        break;
+    case V3_RECORD_PAGE_DATA:
+        seal_batch(sealer, record);
+        break;
+    case V3_RECORD_INDEX:
+        seal_index(sealer, record);
+        break;
+    case V3_RECORD_CHECK:
+        seal_check(sealer, record);
+        break;
+    case V3_RECORD_PADDING:
+        begin_padding(sealer, record);
+        break;
+    default:
+        if (record->type == V2_RECORD_PAGE_DATA)
+            seal_padding(sealer, record);
+        XXH3_64bits_update(&sealer->context, at, record->octets);
+    }
+    sealer->totals.records++;
+    sealer->end = record->offset + record->octets;
+}
+
+static void put_header(uint8_t *at, struct v3_aligned_header *header)
+{
+    header->header_checksum = 0;
+    memcpy(at + RECORD, header, sizeof(*header));
+    header->header_checksum = XXH3_64bits(at, RECORD + sizeof(*header));
+    memcpy(at + RECORD, header, sizeof(*header));
+}
+
+static void seal_header(const struct sealer *sealer)
+{
+    const struct fuzz_seal *seal = sealer->seal;
+    struct v3_aligned_header header;
+
+    memcpy(&header, sealer->header + RECORD, sizeof(header));
+    if (seal->totals && header.state != V3_STATE_STREAMED) {
+        header.stream_start = seal->offset;
+        header.stream_length = sealer->end - seal->start;
+        header.index_offset = sealer->index_offset;
+        header.batches = sealer->totals.batches;
+        header.pages_stored = sealer->totals.pages_stored;
+        header.pages_zero = sealer->totals.pages_zero;
+    }
+    if (seal->totals && header.state == V3_STATE_COMPLETE)
+        header.file_length = seal->file
+            ? seal->size : header.stream_start + header.stream_length;
+    if (seal->file && header.state == V3_STATE_COMPLETE) {
+        header.head_checksum = XXH3_64bits(seal->data, seal->start);
+        header.tail_checksum = XXH3_64bits(seal->data + sealer->end,
+                                           seal->size - sealer->end);
+    }
+    put_header(sealer->header, &header);
+}
+
+void fuzz_seal(const struct fuzz_seal *seal)
+{
+    static struct fuzz_record records[RECORDS_MAX];
+    static struct sealer sealer;
+    size_t count;
+
+    if (seal->start > seal->size ||
+        seal->size - seal->start < FUZZ_HEADERS)
+        return;
+    memset(&sealer, 0, sizeof(sealer));
+    sealer.seal = seal;
+    sealer.end = seal->start + FUZZ_HEADERS;
+    XXH3_64bits_reset(&sealer.context);
+    XXH3_64bits_update(&sealer.context, seal->data + seal->start,
+                       FUZZ_HEADERS);
+    count = fuzz_records(seal->data, seal->size, seal->start, records,
+                         RECORDS_MAX);
+    for (size_t i = 0; i < count; i++)
+        seal_record(&sealer, &records[i]);
+    if (sealer.header)
+        seal_header(&sealer);
+}
+
+void fuzz_make_streamed(uint8_t *stream, size_t size)
+{
+    uint8_t *at = stream + FUZZ_HEADERS;
+    struct v3_aligned_header header;
+
+    FUZZ_ASSERT(size >= FUZZ_HEADERS + RECORD + sizeof(header), NULL);
+    memcpy(&header, at + RECORD, sizeof(header));
+    FUZZ_ASSERT(header.state == V3_STATE_UNFINISHED, NULL);
+    FUZZ_ASSERT(header.stream_length == size, NULL);
+    header.state = V3_STATE_STREAMED;
+    header.stream_length = header.index_offset = header.batches =
+        header.pages_stored = header.pages_zero = 0;
+    put_header(at, &header);
+}
