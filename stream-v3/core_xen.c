@@ -110,7 +110,8 @@ static void lay_out(const struct v3_core_domain *domain,
 
     layout->header = (Elf64_Ehdr){
         .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64,
-                     ELFDATA2LSB, EV_CURRENT },
+                     ELFDATA2LSB, EV_CURRENT,
+                     [EI_ABIVERSION] = EV_CURRENT },
         .e_type = ET_CORE,
         .e_machine = domain->width == 8 ? EM_X86_64 : EM_386,
         .e_version = EV_CURRENT,

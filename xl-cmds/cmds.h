@@ -33,8 +33,9 @@ struct command {
 #define HELP_OPTION     { "help", no_argument, NULL, 'h' }, { 0 }
 
 extern const struct command command_save, command_restore, command_run,
-    command_info, command_verify, command_convert, command_migrate,
-    command_listen, command_transport, command_receive;
+    command_info, command_verify, command_convert, command_dump_core,
+    command_to_core, command_migrate, command_listen, command_transport,
+    command_receive;
 
 /* main.c */
 

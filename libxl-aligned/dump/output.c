@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,6 +86,53 @@ static int open_as_is(struct output *output)
     return 0;
 }
 
+/* ---- signals ----------------------------------------------------------- */
+
+/* The dump, of perhaps several at once, that a fatal signal clears away. */
+static struct output *volatile cleared;
+
+static const int fatal[] = { SIGHUP, SIGINT, SIGTERM, SIGQUIT };
+static bool caught[sizeof(fatal) / sizeof(fatal[0])];
+
+static void clear_away(int signum)
+{
+    const struct output *output = cleared;
+
+    if (output)
+        unlinkat(output->directory, output->partial, 0);
+    /* The handler was reset: this ends the program. */
+    raise(signum);
+}
+
+/* A program that has its own idea of these signals keeps it. */
+static void signals_begin(struct output *output)
+{
+    struct sigaction action = { .sa_handler = clear_away,
+                                .sa_flags = SA_RESETHAND }, old;
+    size_t i;
+
+    if (!__sync_bool_compare_and_swap(&cleared, NULL, output))
+        return;
+    for (i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++) {
+        caught[i] = !sigaction(fatal[i], NULL, &old) &&
+                    old.sa_handler == SIG_DFL;
+        if (caught[i])
+            sigaction(fatal[i], &action, NULL);
+    }
+}
+
+static void signals_end(struct output *output)
+{
+    size_t i;
+
+    if (cleared != output)
+        return;
+    for (i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+        if (caught[i])
+            signal(fatal[i], SIG_DFL);
+    cleared = NULL;
+}
+
 /* ---- NAME.partial ------------------------------------------------------- */
 
 static bool is_partial(const struct output *output, const struct stat *st)
@@ -135,6 +183,7 @@ static int create_partial(struct output *output)
     }
     if (output->fd < 0)
         return fail(output, output->partial);
+    signals_begin(output);
     /* Says that it is in use; a filesystem without locks goes without. */
     (void)!flock(output->fd, LOCK_EX | LOCK_NB);
     return 0;
@@ -202,6 +251,7 @@ int output_commit(struct output *output)
     if (renameat(output->directory, output->partial, output->directory,
                  output->base))
         return fail(output, "rename");
+    signals_end(output);
     output->base[0] = '\0';
     if (fsync(output->directory))
         return fail(output, "fsync of the directory");
@@ -214,6 +264,7 @@ void output_close(struct output *output)
 
     if (output->base[0])
         unlinkat(output->directory, output->partial, 0);
+    signals_end(output);
     if (output->fd >= 0)
         close(output->fd);
     if (output->directory >= 0)

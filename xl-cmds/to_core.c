@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core.h"
+#include "plugin.h"
+#include "savefile.h"
+#include "target.h"
+
+enum {
+    OPTION_CORE_FORMAT = OPTION_LONG + 100,
+    OPTION_NO_SPARSE,
+};
+
+struct to_core {
+    const char *in_name, *out_name;
+    struct savefile in;
+    struct v3_core_savefile *core;
+    struct target target;       /* not if the output is stdout */
+    int out;
+    bool out_is_file;           /* or a block device */
+    struct v3_io_options io;
+    struct v3_core_options options;
+    struct v3_error error;
+};
+
+static int out_failed(const struct to_core *c, const char *doing)
+{
+    report("%s: %s: %s", c->out_name, doing, strerror(errno));
+    return -1;
+}
+
+static int open_output(struct to_core *c)
+{
+    struct stat st;
+    int flags;
+
+    if (strcmp(c->out_name, "-") == 0) {
+        c->out_name = "standard output";
+        if (isatty(STDOUT_FILENO)) {
+            report("standard output is a terminal; name a file");
+            return -1;
+        }
+        c->out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+        return c->out < 0 ? out_failed(c, "opening") : 0;
+    }
+    if (target_open(&c->target, c->out_name) != STATUS_OK)
+        return -1;
+    target_abandon_on_signal(&c->target);
+    if (fstat(c->in.fd, &st) == 0 && st.st_dev == c->target.st.st_dev &&
+        st.st_ino == c->target.st.st_ino) {
+        report("%s and %s are the same", c->in_name, c->out_name);
+        return -1;
+    }
+    c->out_is_file = S_ISREG(c->target.st.st_mode) ||
+                     S_ISBLK(c->target.st.st_mode);
+    flags = c->out_is_file ? O_RDWR : O_WRONLY;
+    c->out = open(c->target.path, flags | O_CLOEXEC | O_NOCTTY);
+    return c->out < 0 ? out_failed(c, "opening") : 0;
+}
+
+static void show_progress(void *context, uint64_t pages, uint64_t of)
+{
+    int *last = context, percent = of ? pages * 100 / of : 100;
+
+    if (percent != *last)
+        fprintf(stderr, "\rto-core: %3d %%%s", percent,
+                pages >= of ? "\n" : "");
+    *last = percent;
+}
+
+static int write_core(struct to_core *c)
+{
+    struct v3_core_domain *domain = v3_core_savefile_domain(c->core);
+    bool share = c->target.final && !c->options.no_sparse;
+    struct v3_core_result result;
+    struct v3_error sink_error;
+    struct v3_sink *sink;
+    int rc;
+
+    if (c->options.no_sparse && c->target.final)
+        c->io.reserve = v3_core_size(domain, c->options.format);
+    sink = c->out_is_file ? v3_sink_open_file(c->out, &c->io, &sink_error)
+                          : v3_sink_open_stream(c->out, &sink_error);
+    if (!sink) {
+        report_about(c->out_name, sink_error.text);
+        return -1;
+    }
+    rc = v3_core_write(sink, domain,
+                       v3_core_savefile_memory(c->core, share ? c->out : -1),
+                       &c->options, &result, &c->error);
+    if (rc)
+        report_about(c->out_name, c->error.text);
+    v3_sink_free(sink);
+    return rc;
+}
+
+static int to_core(struct to_core *c)
+{
+    if (savefile_open(&c->in, c->in_name)) {
+        report_about(c->in_name, c->in.error.text);
+        return STATUS_FAILED;
+    }
+    if (open_output(c))
+        return STATUS_FAILED;
+    c->core = v3_core_savefile_open(c->in.fd, &c->in.probed,
+                                    c->options.format, &c->error);
+    if (!c->core) {
+        report_about(c->in_name, c->error.text);
+        return STATUS_FAILED;
+    }
+    if (write_core(c))
+        return STATUS_FAILED;
+    return c->target.final ? target_commit(&c->target) : STATUS_OK;
+}
+
+static int to_core_run(const struct command *self, int argc, char **argv)
+{
+    struct to_core c = { .out = -1, .in.fd = -1,
+                         .target = { .dirfd = -1, .fd = -1 } };
+    bool quiet = false;
+    int opt, status, last_percent = -1;
+
+    while ((opt = command_option(self, argc, argv, &status)) != -1) {
+        switch (opt) {
+        case OPTION_DONE:
+            return status;
+        case OPTION_CORE_FORMAT:
+            if (v3_core_format_parse(optarg, &c.options.format))
+                return command_misuse(self, "--format=%s: the value must be "
+                                      "one of xen elf", optarg);
+            break;
+        case OPTION_NO_SPARSE:
+            c.options.no_sparse = true;
+            break;
+        case OPTION_IO:
+            if (v3_io_parse(optarg, &c.io.io))
+                return command_misuse(self, "--io=%s: the value must be one "
+                                      "of auto direct window buffered",
+                                      optarg);
+            break;
+        case 'q':
+            quiet = true;
+            break;
+        }
+    }
+    if (argc - optind != 2)
+        return command_misuse(self, "needs a save file and a file to write");
+    c.in_name = argv[optind];
+    c.out_name = argv[optind + 1];
+    if (!quiet && isatty(STDERR_FILENO)) {
+        c.options.progress = show_progress;
+        c.options.progress_context = &last_percent;
+    }
+
+    status = to_core(&c);
+    if (status != STATUS_OK)
+        target_abandon(&c.target);
+    target_abandon_on_signal(NULL);
+    v3_core_savefile_free(c.core);
+    savefile_close(&c.in);
+    if (c.out >= 0)
+        close(c.out);
+    target_close(&c.target);
+    return status;
+}
+
+const struct command command_to_core = {
+    .name = "to-core",
+    .arguments = "[OPTION...] SAVEFILE COREFILE",
+    .summary = "Write the memory of a saved domain as a core",
+    .details =
+        "  COREFILE - is standard output (--format=xen only).\n"
+        "\n"
+        "  --format=FORMAT        xen: what Xen's own tools read (default)\n"
+        "                         elf: for crash, drgn, gdb and the like\n"
+        "  --no-sparse            write zero pages too; no holes\n"
+        "  --io=HOW               how it is written:\n"
+        "                         auto direct window buffered\n"
+        "  -q, --quiet            no progress on a terminal\n",
+    .short_options = "q",
+    .long_options = (const struct option[]){
+        { "format", required_argument, NULL, OPTION_CORE_FORMAT },
+        { "no-sparse", no_argument, NULL, OPTION_NO_SPARSE },
+        { "quiet", no_argument, NULL, 'q' },
+        IO_OPTION, HELP_OPTION },
+    .run = to_core_run,
+};
