@@ -268,6 +268,56 @@ int v3_savefile_commit(int fd, const struct v3_savefile *savefile,
 int v3_savefile_align_head(int fd, uint32_t *padding,
                            struct v3_error *error);
 
+/* ---- pages of a save file (spec 3.5) ----------------------------------- */
+
+enum v3_page_kind {
+    V3_PAGE_ABSENT,             /* the file holds no contents of the pfn */
+    V3_PAGE_ZERO,               /* elided */
+    V3_PAGE_STORED,
+};
+
+struct v3_index_page {
+    uint8_t kind;               /* enum v3_page_kind */
+    uint8_t type;               /* Xen's, bits 63-60 of the pfn entry */
+    uint32_t batch;             /* in the order of the stream */
+    uint64_t offset;            /* STORED: in the file */
+};
+
+struct v3_index;
+
+/*
+ * The pages of a save file of any format; `savefile` as v3_savefile_probe
+ * filled it, `fd` readable and the caller's.  Where the file has no index,
+ * its records are walked.  Of a pfn that was saved several times, the last
+ * contents win; a later mention without contents does not undo them, as it
+ * does not in Xen's restore.  Whether the file is whole is
+ * v3_savefile_check's to say.
+ */
+struct v3_index *v3_index_open(int fd, const struct v3_savefile *savefile,
+                               struct v3_error *error);
+/* One more than the greatest pfn that has contents. */
+uint64_t v3_index_end(const struct v3_index *index);
+/* The least pfn from `from` on that has contents; UINT64_MAX: none. */
+int v3_index_next(struct v3_index *index, uint64_t from, uint64_t *pfn);
+/* Batches that have contents. */
+uint64_t v3_index_batches(const struct v3_index *index);
+/* Finds `count` pfns in a row. */
+int v3_index_map(struct v3_index *index, uint64_t first, uint32_t count,
+                 struct v3_index_page *pages);
+/*
+ * The 4096 octets of a page.  Its whole batch is read, not through the page
+ * cache, and its checksum tested before; the last few batches are kept.
+ */
+int v3_index_read(struct v3_index *index, const struct v3_index_page *page,
+                  void *contents);
+/*
+ * The checksum that is stored of a batch, which covers its contents and its
+ * pfns; 0 in v2.
+ */
+int v3_index_checksum(struct v3_index *index, uint64_t batch,
+                      uint64_t *checksum);
+void v3_index_free(struct v3_index *index);
+
 #ifdef __cplusplus
 }
 #endif
