@@ -3,6 +3,7 @@ XL_CMDS_SRC := $(wildcard xl-cmds/*.c xl-cmds/transport/*.c)
 XL_CMDS_OBJ := $(XL_CMDS_SRC:%.c=$(B)/%.o)
 XL_ALIGNED := $(B)/xl-aligned
 COMPLETIONDIR ?= $(DATADIR)/bash-completion/completions
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 
 ALL += $(XL_ALIGNED)
 INSTALL += install-xl-cmds
@@ -29,3 +30,9 @@ install-xl-cmds: $(XL_ALIGNED)
 	install -m 755 $(XL_ALIGNED) $(DESTDIR)$(BINDIR)/
 	install -m 644 xl-cmds/completion/xl-aligned \
 	    $(DESTDIR)$(COMPLETIONDIR)/
+	install -d $(DESTDIR)$(UNITDIR)
+	install -m 644 xl-cmds/systemd/xl-aligned-listen.socket \
+	    $(DESTDIR)$(UNITDIR)/
+	sed 's,@BINDIR@,$(BINDIR),' \
+	    xl-cmds/systemd/xl-aligned-listen.service \
+	    >$(DESTDIR)$(UNITDIR)/xl-aligned-listen.service

@@ -15,7 +15,8 @@ import pytest
 
 from command import PROGRAM, ROOT, FakeXl, build_empty_plugin, run, save_file
 
-COMMANDS = ("save", "restore", "run", "info", "verify", "convert")
+COMMANDS = ("save", "restore", "run", "info", "verify", "convert", "migrate",
+            "listen")
 V2 = save_file("v2")
 OLD = b"the previous file of that name"
 
@@ -126,6 +127,11 @@ def test_help_of_a_command(command):
     (["convert", "a", "b"], "which format"),
     (["convert", "--to=v4", "a", "b"], "--to=v4"),
     (["convert", "--to=v2", "a"], "an input and an output"),
+    (["migrate", "a"], "needs a domain and a host"),
+    (["migrate", "--format=compat", "a", "b"], "--format=compat"),
+    (["migrate", "--cert"], "--cert needs a value"),
+    (["listen"], "on which address"),
+    (["listen", "--domains=0", "unix:a"], "0 is not a number"),
 ])
 def test_misuse_is_one_line_and_2(arguments, word):
     assert word in one_line(run(*arguments))
@@ -140,9 +146,10 @@ def options_in_help(command):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_completion_knows_every_option(command):
     assert "--help" in options_in_help(command)
+    valued = re.findall(r"^  (--[\w-]+)=", run(command, "--help").stdout,
+                        re.M)
     assert complete("xl-aligned", command, "-") == {
-        option + "=" if option in ("--format", "--io", "--engine", "--to",
-                                   "--restore-io") else option
+        option + "=" if option in valued else option
         for option in options_in_help(command)}
 
 
