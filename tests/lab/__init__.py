@@ -6,7 +6,11 @@ from .guest import (Guest, GuestFailed, MemoryWrong, Verdict, hvm, pv,
 from .host import (CommandFailed, CommandTimeout, Disk, Job, LabError,
                    Result, XenHost, host_pair)
 from .images import ImageError
+from .measure import MemoryWatch, Sample, drop_caches
 
-__all__ = ["CommandFailed", "CommandTimeout", "Disk", "Guest",
-           "GuestFailed", "ImageError", "Job", "LabError", "MemoryWrong",
-           "Result", "Verdict", "XenHost", "host_pair", "hvm", "pv", "pvh"]
+__all__ = [
+    "CommandFailed", "CommandTimeout", "Disk", "Guest", "GuestFailed",
+    "ImageError", "Job", "LabError", "MemoryWatch", "MemoryWrong", "Result",
+    "Sample", "Verdict", "XenHost", "drop_caches", "host_pair", "hvm", "pv",
+    "pvh",
+]

@@ -181,7 +181,7 @@ class Guests:
                 for m in VERDICT.finditer(log[start:])]
 
     def wait_verdict(self, name: str, after: tuple[int, ...] | None = None,
-                     count: int = 2, timeout: float = 90) -> Verdict:
+                     count: int = 2, timeout: float = 120) -> Verdict:
         """Wait for `count` new verdicts; the last, when all are ok."""
         deadline = time.monotonic() + timeout
         while True:

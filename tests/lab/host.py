@@ -89,9 +89,13 @@ class Job:
                  stdin: bytes | None):
         self.host, self.command = host, command
         self._pidfile = f"/run/lab/{uuid.uuid4().hex[:12]}"
-        script = (f"echo $$ >{self._pidfile}\n"
-                  "echo 0 >/proc/self/oom_score_adj\n"
-                  f"/bin/sh -c {shlex.quote(command)}\n"
+        # dropbear gives only terminals a session, hence a process group,
+        # of their own; the kill below needs one.
+        inner = (f"echo $$ >{self._pidfile}; "
+                 "echo 0 >/proc/self/oom_score_adj; "
+                 f"exec /bin/sh -c {shlex.quote(command)}")
+        script = (f"{'' if tty else 'setsid '}/bin/sh -c "
+                  f"{shlex.quote(inner)}\n"
                   f"s=$?; rm -f {self._pidfile}; exit $s")
         # Files, not pipes: nobody has to read while the job runs.
         self._out = tempfile.TemporaryFile()
@@ -109,7 +113,9 @@ class Job:
     def kill(self, sig: int = signal.SIGKILL) -> None:
         """Send a signal to the command and all it started in dom0."""
         self.host.control(f"p=$(cat {self._pidfile} 2>/dev/null) &&"
-                          f" kill -{int(sig)} -- -$p")
+                          f" kill -{int(sig)} -- "
+                          f"-$(ps -o pid,pgid | awk -v p=$p "
+                          "'$1 == p { print $2 }')")
 
     def output(self) -> Result:
         """What the command has written so far."""
@@ -121,7 +127,7 @@ class Job:
         status = self.process.poll()
         return Result(-1 if status is None else status, *text)
 
-    def wait(self, timeout: float = 60, check: bool = True) -> Result:
+    def wait(self, timeout: float = 120, check: bool = True) -> Result:
         """Wait for the end; on timeout the command is killed."""
         try:
             self.process.wait(timeout)
@@ -144,6 +150,17 @@ class Job:
         if check and result.status:
             raise CommandFailed(self.command, result)
         return result
+
+
+def prune_runs(runs: str) -> None:
+    """Remove what processes that were killed left behind an hour ago."""
+    for name in os.listdir(runs):
+        path = os.path.join(runs, name)
+        pid = name.split("-")[-2] if name.count("-") >= 2 else "0"
+        with contextlib.suppress(FileNotFoundError):
+            age = time.time() - os.stat(path).st_mtime
+            if age > 3600 and not os.path.exists(f"/proc/{pid}"):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 class XenHost(Guests):
@@ -169,7 +186,7 @@ class XenHost(Guests):
                  directory: str | None = None,
                  address: str | None = None,
                  join: tuple[str, str] | None = None,
-                 xen_options: str = "", boot_timeout: float = 120):
+                 xen_options: str = "", boot_timeout: float = 180):
         super().__init__()
         self.name, self.memory, self.dom0_mem = name, memory, dom0_mem
         self.dom0_vcpus, self.overlays = dom0_vcpus, tuple(overlays)
@@ -179,7 +196,9 @@ class XenHost(Guests):
         if directory is None:
             runs = os.path.join(images.cache_dir(), "run")
             os.makedirs(runs, exist_ok=True)
-            directory = tempfile.mkdtemp(prefix=f"{name}-", dir=runs)
+            prune_runs(runs)
+            directory = tempfile.mkdtemp(prefix=f"{name}-{os.getpid()}-",
+                                         dir=runs)
         self.directory = os.path.abspath(directory)
         self.share = os.path.join(self.directory, "share")
         os.makedirs(os.path.join(self.share, "log"), exist_ok=True)
@@ -418,7 +437,7 @@ class XenHost(Guests):
         """Start a shell command in dom0."""
         return Job(self, command, tty, stdin)
 
-    def run(self, command: str, timeout: float = 60, check: bool = True,
+    def run(self, command: str, timeout: float = 120, check: bool = True,
             tty: bool = False, stdin: bytes | None = None) -> Result:
         """Run a shell command in dom0; threads may do so at once."""
         return self.popen(command, tty, stdin).wait(timeout, check)

@@ -86,6 +86,7 @@ PARTS = {
         ),
         links={
             "usr/sbin/mkfs.ext4": "mke2fs",
+            "usr/sbin/modprobe": "/usr/bin/busybox",  # the kernel's own
             "usr/sbin/xl": f"/{XEN_BIN}/xl",
         },
     ),
