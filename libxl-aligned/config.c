@@ -16,7 +16,7 @@
 
 #define CONFIG_PATH "/etc/xen/xl-aligned.conf"
 
-/* ---- one table for both ---------------------------------------------- */
+/* ---- one table for both ----------------------------------------------- */
 
 static int set_format(libxl_aligned_options *opts, const char *value)
 {
@@ -95,7 +95,7 @@ static int set(const struct setting *setting, libxl_aligned_options *opts,
     return -1;
 }
 
-/* ---- the file ---------------------------------------------------------- */
+/* ---- the file --------------------------------------------------------- */
 
 struct parser {
     XLU_Config *(*init)(FILE *, const char *);
@@ -193,7 +193,7 @@ out:
     return r;
 }
 
-/* ---- both ----------------------------------------------------------------- */
+/* ---- both ------------------------------------------------------------- */
 
 static int read_environment(libxl_aligned_options *opts,
                             const struct environment *env, char *why,

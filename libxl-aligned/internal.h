@@ -13,7 +13,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* ---- preload.c: what the environment said when the library was loaded -- */
+/* ---- preload.c: what the environment said when the library was loaded - */
 
 struct environment {
     char *format;           /* any of these NULL: not set */
@@ -30,12 +30,12 @@ extern struct environment environment;
 /* Path of this library; "" if it cannot be told. */
 extern char own_path[PATH_MAX];
 
-/* ---- report.c ----------------------------------------------------------- */
+/* ---- report.c --------------------------------------------------------- */
 
 void report(xentoollog_logger *lg, xentoollog_level level,
             const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* ---- real.c: libxl's own functions, in whatever version is there -------- */
+/* ---- real.c: libxl's own functions, in whatever version is there ------ */
 
 struct real {
     int (*suspend)(libxl_ctx *, uint32_t, int, int,
@@ -53,7 +53,7 @@ struct real {
 /* Fills what it finds.  `why` (one line) is set if something is amiss. */
 void real_find(struct real *real, char *why, size_t size);
 
-/* ---- config.c ------------------------------------------------------------ */
+/* ---- config.c --------------------------------------------------------- */
 
 void options_default(libxl_aligned_options *opts);
 /*
@@ -63,7 +63,7 @@ void options_default(libxl_aligned_options *opts);
 int options_read(libxl_aligned_options *opts, const struct environment *env,
                  int minor, char *why, size_t size);
 
-/* ---- runtime.c: whether this library can do its work in this process ---- */
+/* ---- runtime.c: whether this library can do its work in this process -- */
 
 struct runtime {
     struct real real;
@@ -77,7 +77,7 @@ const struct runtime *runtime_get(void);
 /* Whether it can; the first time that it cannot, says why. */
 bool runtime_usable(const struct runtime *runtime, xentoollog_logger *lg);
 
-/* ---- plan.c: what the helper of an fd is to be told ---------------------- */
+/* ---- plan.c: what the helper of an fd is to be told ------------------- */
 
 #define PLAN_TEXT_MAX 256
 
@@ -99,7 +99,7 @@ void plan_withdraw(int fd);
  */
 const char *plan_find(int fd, bool restore);
 
-/* ---- reserve.c ------------------------------------------------------------ */
+/* ---- reserve.c -------------------------------------------------------- */
 
 /*
  * Allocates room for the memory of `domid` from `offset` on.  ERROR_FAIL if
@@ -109,7 +109,7 @@ int reserve_space(const struct real *real, libxl_ctx *ctx, uint32_t domid,
                   int fd, const struct stat *st, uint64_t offset,
                   xentoollog_logger *lg);
 
-/* ---- commit.c -------------------------------------------------------------- */
+/* ---- commit.c --------------------------------------------------------- */
 
 /* Makes the file whole; `fd` is open for reading and writing. */
 int commit_file(int fd, uint64_t libxl_offset, uint64_t file_length,
@@ -119,7 +119,7 @@ int commit_rename(int fd, const char *name, xentoollog_logger *lg);
 /* Removes the name of the file behind `fd`, if it still is its name. */
 void commit_discard(int fd);
 
-/* ---- interrupt.c ------------------------------------------------------------ */
+/* ---- interrupt.c ------------------------------------------------------ */
 
 /*
  * While a save runs in a program that does not catch SIGINT, SIGTERM and
@@ -134,12 +134,12 @@ void interrupt_end(void);
 /* In the child that becomes the helper. */
 void interrupt_child(void);
 
-/* ---- negotiated.c ------------------------------------------------------- */
+/* ---- negotiated.c ----------------------------------------------------- */
 
 /* Of a stream whose receiver a transport has asked; V2 if in doubt. */
 enum v3_format negotiated_format(xentoollog_logger *lg);
 
-/* ---- suspend.c, restore.c --------------------------------------------------- */
+/* ---- suspend.c, restore.c --------------------------------------------- */
 
 int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
                    const libxl_aligned_options *opts, bool preloaded,

@@ -59,7 +59,7 @@ static struct save *save_new(int fd, const libxl_aligned_options *opts)
     return save;
 }
 
-/* ---- before ---------------------------------------------------------------- */
+/* ---- before ----------------------------------------------------------- */
 
 static enum v3_format file_format(const libxl_aligned_options *opts)
 {
@@ -197,7 +197,7 @@ static int save_begin(struct save *save, const struct runtime *runtime,
     return save->stock ? give_way(save) : 0;
 }
 
-/* ---- after ------------------------------------------------------------------ */
+/* ---- after ------------------------------------------------------------ */
 
 static int check_interrupted(const struct save *save)
 {
@@ -271,7 +271,7 @@ static int save_end(struct save *save, int rc)
     return rc;
 }
 
-/* ---- both -------------------------------------------------------------------- */
+/* ---- both ------------------------------------------------------------- */
 
 static void pending_add(struct save *save)
 {

@@ -13,7 +13,7 @@
 #define VARIABLE "XL_ALIGNED_STREAM"
 #define OWN_NAME "libxl-aligned-stream.so"
 
-/* ---- XL_ALIGNED_STREAM ---------------------------------------------------- */
+/* ---- XL_ALIGNED_STREAM ------------------------------------------------ */
 
 static int parse_number(const char *value, uint64_t max, uint64_t *number)
 {
@@ -119,7 +119,7 @@ int stream_plan_parse(struct stream_plan *plan, const char *text,
     return 0;
 }
 
-/* ---- the helper's arguments -------------------------------------------- */
+/* ---- the helper's arguments ------------------------------------------- */
 
 static const struct mode {
     const char *name;

@@ -37,7 +37,7 @@ static struct {
     int (*writev)(int fd, const struct iovec *iov, int iovcnt);
 } real;
 
-/* ---- opening and closing --------------------------------------------------- */
+/* ---- opening and closing ---------------------------------------------- */
 
 static bool is_file(void)
 {
@@ -131,7 +131,7 @@ static void __attribute__((destructor)) stream_exit(void)
     stream_close();
 }
 
-/* ---- each call --------------------------------------------------------------- */
+/* ---- each call -------------------------------------------------------- */
 
 static int stream_fail(int errnum, const char *text)
 {
@@ -206,7 +206,7 @@ static int stream_read(void *data, size_t size)
     return 0;
 }
 
-/* ---- in front of libxenctrl ---------------------------------------------------- */
+/* ---- in front of libxenctrl ------------------------------------------- */
 
 static bool find(void **symbol, const char *name)
 {

@@ -331,7 +331,8 @@ def test_helper_in_a_wrapper(bench, tmp_path):
     check_v3(tmp_path / "file", bench)
 
 
-GOOD = "fd={fd};mode=save;format=v3;io=auto;engine=auto;reserve=0;head_padding=0"
+GOOD = ("fd={fd};mode=save;format=v3;io=auto;engine=auto;reserve=0;"
+        "head_padding=0")
 
 
 @pytest.mark.parametrize("text, lines", (

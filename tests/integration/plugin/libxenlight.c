@@ -99,7 +99,8 @@ static int run_helper(const char *mode, int fd, int arguments,
 static int save(int fd, int stream_type)
 {
     const struct v2_libxl_header header = STREAM_HEAD;
-    const struct v2_record_header context = { V2_LIBXL_CONTEXT, 0 }, end = { 0 };
+    const struct v2_record_header context = { V2_LIBXL_CONTEXT, 0 };
+    const struct v2_record_header end = { 0 };
     char tail[4096], path[4096];
     ssize_t length;
     int file, rc;
@@ -148,7 +149,7 @@ static int restore(int fd, int stream_type)
     return out && !fclose(out) ? 0 : ERROR_FAIL;
 }
 
-/* ---- libxl ------------------------------------------------------------- */
+/* ---- libxl ------------------------------------------------------------ */
 
 /* An operation with ao_how runs when the toolstack lets events happen. */
 static struct {
