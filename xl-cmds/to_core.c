@@ -35,7 +35,7 @@ static int out_failed(const struct to_core *c, const char *doing)
 
 static int open_output(struct to_core *c)
 {
-    struct stat st;
+    struct stat in, out;
     int flags;
 
     if (strcmp(c->out_name, "-") == 0) {
@@ -50,8 +50,9 @@ static int open_output(struct to_core *c)
     if (target_open(&c->target, c->out_name) != STATUS_OK)
         return -1;
     target_abandon_on_signal(&c->target);
-    if (fstat(c->in.fd, &st) == 0 && st.st_dev == c->target.st.st_dev &&
-        st.st_ino == c->target.st.st_ino) {
+    /* A core does not hold what it takes to restore the domain. */
+    if (stat(c->out_name, &out) == 0 && fstat(c->in.fd, &in) == 0 &&
+        in.st_dev == out.st_dev && in.st_ino == out.st_ino) {
         report("%s and %s are the same", c->in_name, c->out_name);
         return -1;
     }
