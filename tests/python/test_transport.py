@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from command import PROGRAM, build_empty_plugin, run
+from command import PROGRAM, ROOT, build_empty_plugin, run
 from streamv3 import hello
 from streamv3.hello import BANNER, RECEIVER, SENDER, Offer
 from transport import Authority, Hosts, Listener, frame
@@ -456,6 +456,87 @@ def status_of(pid):
     with open(f"/proc/{pid}/status") as file:
         return dict(line.rstrip("\n").split(":\t", 1) for line in file
                     if ":\t" in line)
+
+
+# ---- a link that is cut or damaged ---------------------------------------------
+
+
+@contextmanager
+def relay(path, target, *plan):
+    """tests/integration/relay.py in between; its output, at the end."""
+    said = []
+    process = subprocess.Popen(
+        ["/usr/bin/python3", ROOT / "tests/integration/relay.py", path,
+         target, *map(str, plan)], stdout=subprocess.PIPE, text=True,
+        start_new_session=True)
+    try:
+        assert process.stdout.readline() == "listening\n"
+        yield said
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        said += process.stdout.read().splitlines()
+        process.wait()
+
+
+def test_relay_changes_nothing_by_itself(hosts, path):
+    with Listener(hosts, f"unix:{path}"):
+        with relay(f"{path}.relay", path) as said:
+            result = hosts.migrate("dom", f"unix:{path}.relay")
+    assert result.returncode == 0, result.stderr
+    assert said[-1].endswith("phase go"), said
+    hosts.assert_migrated(3)
+
+
+CUTS = [("hello", "s2r", 0), ("hello", "s2r", 10), ("hello", "s2r", 60),
+        ("hello", "r2s", 30), ("hello", "r2s", 150), ("stream", "s2r", 5),
+        ("stream", "s2r", 1 << 20), ("stream", "r2s", 10),
+        ("ready", "s2r", 0), ("ready", "s2r", 20)]
+
+
+@pytest.mark.parametrize("phase,direction,octets", CUTS)
+def test_cut_before_go(hosts, path, phase, direction, octets):
+    """The domain runs on at the sender, and nowhere else."""
+    with Listener(hosts, f"unix:{path}") as listener:
+        with relay(f"{path}.relay", path, "cut", phase, direction,
+                   octets) as said:
+            result = hosts.migrate("dom", f"unix:{path}.relay")
+        assert said and said[0].startswith(f"cut in {phase}"), said
+        eventually(lambda: not children_of(listener.process.pid),
+                   "the receiver waits")
+    assert result.returncode == 1
+    assert hosts.noted("running") == []
+    # As stock: once GO has been tried, it is too late to resume.
+    after = phase == "ready"
+    assert hosts.noted("resumed") == ([] if after else [True])
+    assert hosts.noted("undefined") == ([True] if after else [])
+
+
+@pytest.mark.parametrize("octets", [0, 10, 39])
+def test_cut_after_go(hosts, path, octets):
+    """What stock does: it runs there, and the sender cannot tell."""
+    with Listener(hosts, f"unix:{path}") as listener:
+        with relay(f"{path}.relay", path, "cut", "go", "r2s", octets):
+            result = hosts.migrate("dom", f"unix:{path}.relay")
+        eventually(lambda: not children_of(listener.process.pid),
+                   "the receiver waits")
+    assert result.returncode == 1
+    assert len(hosts.noted("running")) == 1
+    assert hosts.noted("undefined") == [True]
+    assert not hosts.noted("resumed") and not hosts.noted("destroyed")
+
+
+def test_flipped_bits_of_hello(hosts, path):
+    for direction in ("s2r", "r2s"):
+        for octet in range(0, 100, 9):
+            where = f"{path}.{direction}{octet}"
+            with Listener(hosts, f"unix:{path}"):
+                with relay(where, path, "flip", "hello", direction, octet):
+                    result = hosts.migrate("dom", f"unix:{where}")
+            assert result.returncode == 1, (direction, octet)
+    # The receiver's xl may have been started where its own RESULT was hit;
+    # it was sent nothing.
+    assert hosts.noted("running") == hosts.noted("negotiated") == []
+    assert {note for note in hosts.noted("bad_head")} <= {repr(b"")}
 
 
 # ---- listen -----------------------------------------------------------------------
