@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-ALIGNED_SRC := $(wildcard libxl-aligned/*.c)
+ALIGNED_SRC := $(wildcard libxl-aligned/*.c libxl-aligned/dump/*.c)
 ALIGNED_OBJ := $(ALIGNED_SRC:%.c=$(B)/%.o)
 ALIGNED_SO := $(B)/libxl-aligned.so.0
 ALIGNED_HELPER_SRC := $(wildcard libxl-aligned/helper/*.c)

@@ -72,11 +72,11 @@ static int add_batch(struct walk *walk, uint64_t pfns_offset, uint32_t count,
             return -1;
         for (i = 0; i < n; i++) {
             pfn = walk->pfn[i];
-            place = V3_CORE_PLACE_NONE;
-            if (v3_pfn_has_contents(pfn)) {
-                place = pfn & zero_bit ? V3_CORE_PLACE_ZERO : offset;
-                offset += pfn & zero_bit ? 0 : V2_PAGE_SIZE;
-            }
+            /* Without contents it does not undo those of an earlier one. */
+            if (!v3_pfn_has_contents(pfn))
+                continue;
+            place = pfn & zero_bit ? V3_CORE_PLACE_ZERO : offset;
+            offset += pfn & zero_bit ? 0 : V2_PAGE_SIZE;
             if (add(walk, pfn, place))
                 return -1;
         }
@@ -182,7 +182,7 @@ static int sort(struct v3_core_places *places, struct v3_error *error)
     return 0;
 }
 
-static void keep_last_with_contents(struct v3_core_places *places)
+static void keep_last(struct v3_core_places *places)
 {
     struct v3_core_place *place = places->place;
     uint64_t i, kept = 0;
@@ -190,8 +190,7 @@ static void keep_last_with_contents(struct v3_core_places *places)
     for (i = 0; i < places->count; i++) {
         if (i + 1 < places->count && place[i + 1].pfn == place[i].pfn)
             continue;
-        if (place[i].offset != V3_CORE_PLACE_NONE)
-            place[kept++] = place[i];
+        place[kept++] = place[i];
     }
     places->count = kept;
 }
@@ -226,7 +225,7 @@ int v3_core_places_find(struct v3_core_places *places, int fd,
     if (!r && !walk->ascending)
         r = sort(places, error);
     if (!r)
-        keep_last_with_contents(places);
+        keep_last(places);
     if (!cached)
         posix_fadvise(walk->fd, 0, 0, POSIX_FADV_DONTNEED);
     close(walk->fd);

@@ -9,11 +9,10 @@
 /* Where the contents of a pfn are. */
 struct v3_core_place {
     uint64_t pfn;
-    uint64_t offset;        /* in the file, or one of the two below */
+    uint64_t offset;        /* in the file, or that below */
     uint32_t type;          /* PFINFO */
 };
-#define V3_CORE_PLACE_ZERO  (UINT64_MAX - 1)
-#define V3_CORE_PLACE_NONE  UINT64_MAX
+#define V3_CORE_PLACE_ZERO  UINT64_MAX
 
 struct v3_core_places {
     struct v3_core_place *place;
