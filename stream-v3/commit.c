@@ -135,8 +135,9 @@ static int mark_complete(int fd, const struct v3_savefile *savefile,
     };
 
     if (header.body.state != V3_STATE_UNFINISHED ||
-        !header.body.stream_length ||
-        savefile->stream_start + header.body.stream_length > file_length)
+        header.body.stream_length < V3_STREAM_LEAST ||
+        savefile->stream_start > file_length ||
+        header.body.stream_length > file_length - savefile->stream_start)
         return v3_fail(error, EINVAL, "the stream was not written to its "
                        "end; nothing to commit");
     if (checksum_surroundings(fd, savefile, file_length,

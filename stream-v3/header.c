@@ -55,7 +55,8 @@ static int refuse_totals(const struct v3_aligned_header *body,
                           "ALIGNED_HEADER of a streamed save has totals; "
                           "the stream is damaged");
     if (body->state == V3_STATE_COMPLETE &&
-        (!body->stream_length || body->stream_start > body->file_length ||
+        (body->stream_length < V3_STREAM_LEAST ||
+         body->stream_start > body->file_length ||
          body->stream_length > body->file_length - body->stream_start ||
          body->index_offset >= body->stream_length))
         return v3_fail_at(error, EBADMSG, offset, 0,

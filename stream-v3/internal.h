@@ -168,6 +168,16 @@ struct v3_header_record {
     struct v3_aligned_header body;
 };
 
+/*
+ * No stream is shorter than its headers, ALIGNED_CHECK and END.  The tail of
+ * one that were would have ALIGNED_HEADER in it, which the commit rewrites.
+ */
+#define V3_STREAM_LEAST (sizeof(struct v2_image_header) + \
+                         sizeof(struct v2_domain_header) + \
+                         sizeof(struct v3_header_record) + \
+                         sizeof(struct v3_aligned_check) + \
+                         2 * sizeof(struct v2_record_header))
+
 void v3_header_seal(struct v3_header_record *header);
 /* `offset` is the record's, for the error. */
 int v3_header_validate(const struct v3_header_record *header,

@@ -190,6 +190,29 @@ static void foreign_features_are_named(void **state)
     close(fd);
 }
 
+/* Or the tail would begin before the header that the commit rewrites. */
+static void impossible_lengths_are_not_committed(void **state)
+{
+    static const uint64_t lengths[] = {0, 1, 40, 168, 223, UINT64_MAX,
+                                       UINT64_MAX - 500};
+    int fd = save(V3_FORMAT_V3, 300);
+    off_t end = lseek(fd, 0, SEEK_CUR);
+    struct v3_savefile savefile;
+    struct v3_error error;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        assert_int_equal(v3_savefile_probe(fd, UINT64_MAX, &savefile,
+                                           &error), 0);
+        savefile.header.stream_length = lengths[i];
+        assert_int_equal(v3_savefile_commit(fd, &savefile, end, &error), -1);
+        assert_int_equal(error.errnum, EINVAL);
+    }
+    commit(fd);
+    assert_string_equal(refusal(fd), "");
+    close(fd);
+}
+
 static void compat_needs_a_head_of_xl(void **state)
 {
     struct v3_error error;
@@ -215,6 +238,7 @@ int main(void)
         cmocka_unit_test(every_octet_outside_the_stream_counts),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(foreign_features_are_named),
+        cmocka_unit_test(impossible_lengths_are_not_committed),
         cmocka_unit_test(compat_needs_a_head_of_xl),
     };
 
