@@ -9,10 +9,22 @@
 
 #include "synthetic.h"
 
+/* A power of two, so that not every octet more means another copy. */
+static size_t room(size_t length)
+{
+    size_t room = 4096;
+
+    while (room < length)
+        room *= 2;
+    return length ? room : 0;
+}
+
 static void put(struct octets *octets, const void *data, size_t length)
 {
-    octets->data = realloc(octets->data, octets->length + length);
-    assert(octets->data);
+    if (room(octets->length) < octets->length + length) {
+        octets->data = realloc(octets->data, room(octets->length + length));
+        assert(octets->data);
+    }
     if (data)
         memcpy(octets->data + octets->length, data, length);
     else
