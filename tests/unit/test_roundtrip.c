@@ -110,8 +110,10 @@ static void check_alignment(int fd, const struct setting *setting)
     do {
         memcpy(&type, file.data + at, 4);
         memcpy(&length, file.data + at + 4, 4);
-        memcpy(&pages, file.data + at + 12, 4);
-        if (type == V3_RECORD_PAGE_DATA && pages)
+        pages = 0;
+        if (type == V3_RECORD_PAGE_DATA)
+            memcpy(&pages, file.data + at + 12, 4);
+        if (pages)
             assert_int_equal((at + 8 + length - pages * 4096ULL) % 4096, 0);
         at += 8 + length + (-length & 7);
     } while (type);
