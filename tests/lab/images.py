@@ -52,12 +52,13 @@ PARTS = {
         packages=(
             "linux-image-amd64", "xen-hypervisor-4.17-amd64",
             "xen-utils-4.17", "xen-utils-common", "libxenmisc4.17",
-            "xenstore-utils", "busybox-static", "bash", "dropbear-bin",
+            "xenstore-utils", "busybox-static", "bash", "dash",
+            "dropbear-bin",
             "dmsetup", "e2fsprogs", "util-linux", "util-linux-extra",
             "coreutils", "mount",
         ),
         files=(
-            "bin/busybox", "bin/bash", "bin/dd", "bin/sync",
+            "bin/busybox", "bin/bash", "bin/dash", "bin/dd", "bin/sync",
             "usr/bin/stat", "usr/bin/sha256sum", "usr/bin/timeout",
             "usr/bin/fincore", "usr/bin/fallocate",
             "sbin/losetup", "sbin/mkfs.minix", "sbin/mke2fs",
@@ -86,6 +87,8 @@ PARTS = {
         ),
         links={
             "usr/sbin/mkfs.ext4": "mke2fs",
+            # busybox's shell would take its own dd, stat and the like.
+            "usr/bin/sh": "dash",
             "usr/sbin/modprobe": "/usr/bin/busybox",  # the kernel's own
             "usr/sbin/xl": f"/{XEN_BIN}/xl",
         },
