@@ -139,6 +139,17 @@ void interrupt_child(void);
 /* Of a stream whose receiver a transport has asked; V2 if in doubt. */
 enum v3_format negotiated_format(xentoollog_logger *lg);
 
+/* ---- watch.c -------------------------------------------------------------- */
+
+struct watch;
+/*
+ * Tells whoever started a migration when the domain was suspended.  NULL:
+ * nobody wants to know, or it cannot be done.
+ */
+struct watch *watch_begin(const struct real *real, libxl_ctx *ctx,
+                          uint32_t domid);
+void watch_end(struct watch *watch);
+
 /* ---- suspend.c, restore.c --------------------------------------------- */
 
 int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,

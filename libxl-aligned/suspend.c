@@ -300,6 +300,7 @@ int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
                    const libxl_asyncop_how *ao_how)
 {
     const struct runtime *runtime = runtime_get();
+    struct watch *watch;
     struct save *save;
     int rc;
 
@@ -318,7 +319,9 @@ int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
     if (save->interruptible)
         interrupt_begin();
 
+    watch = ao_how ? NULL : watch_begin(&runtime->real, ctx, domid);
     rc = runtime->real.suspend(ctx, domid, fd, flags, ao_how);
+    watch_end(watch);
     if (ao_how && !rc) {
         pending_add(save);
         return 0;

@@ -128,6 +128,20 @@ static int stream_version(const struct board *board)
     return version;
 }
 
+/*
+ * From the suspended guest here to the word of the receiver that it runs
+ * there; -1 if that is not known.
+ */
+static double downtime(const struct migration *migration, int status)
+{
+    const struct board *board = migration->board;
+    int64_t suspended;
+
+    if (status || sscanf(board->told, "suspended=%" SCNd64, &suspended) != 1)
+        return -1;
+    return (board->answered - suspended) / 1000.0;
+}
+
 static double seconds(int64_t from, int64_t to)
 {
     return from && to > from ? (to - from) / 1000.0 : 0;
@@ -150,6 +164,10 @@ static int print_json(const struct migration *migration, int status)
     json_number(gen, "bytes_sent", board->sent);
     json_number(gen, "bytes_received", board->received);
     json_truth(gen, "spliced", board->spliced);
+    if (downtime(migration, status) >= 0)
+        json_real(gen, "downtime_seconds", downtime(migration, status));
+    else
+        json_null(gen, "downtime_seconds");
     json_real(gen, "transfer_seconds", seconds(board->began, board->last));
     json_real(gen, "total_seconds",
               seconds(migration->began, migration->ended));
@@ -166,11 +184,15 @@ static void print_text(const struct migration *migration, int status)
     if (!board->negotiated[0])
         return;
     fprintf(stderr, "xl-aligned: %s: %s %s: stream v%d over %s, peer %s, "
-            "%.1f MiB sent in %.1f s\n", migration->domain,
+            "%.1f MiB sent in %.1f s", migration->domain,
             status ? "not migrated to" : "migrated to", migration->host,
             stream_version(board), board->transport, board->peer,
             board->sent / 1048576.0,
             seconds(board->began, board->last));
+    if (downtime(migration, status) >= 0)
+        fprintf(stderr, ", the domain stood still for %.2f s",
+                downtime(migration, status));
+    fputc('\n', stderr);
 }
 
 /* ---- the command ------------------------------------------------------------ */

@@ -116,6 +116,7 @@ static int carry(struct carrier *carrier)
         .b = &carrier->link,
         .a_to_b = &board->sent,
         .b_to_a = &board->received,
+        .b_to_a_last = &board->answered,
     };
     char why[sizeof(board->error)];
     int r;

@@ -29,6 +29,7 @@ struct flow {
     bool ended, failed;
     bool spliced;
     uint64_t *count;
+    int64_t *last;
     uint8_t *buffer;
     size_t begin, end;          /* what of the buffer is to be written */
     int fd;
@@ -68,6 +69,13 @@ static bool is_ready(int fd, short events)
     return poll(&poll_fd, 1, 0) > 0;
 }
 
+static void flow_count(struct flow *flow, size_t length)
+{
+    __atomic_fetch_add(flow->count, length, __ATOMIC_RELAXED);
+    if (flow->last)
+        *flow->last = now_ms();
+}
+
 static enum step flow_splice(struct flow *flow)
 {
     int from = flow->from->in, to = flow->to->out;
@@ -75,7 +83,7 @@ static enum step flow_splice(struct flow *flow)
                        SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
     if (r > 0) {
-        __atomic_fetch_add(flow->count, r, __ATOMIC_RELAXED);
+        flow_count(flow, r);
         flow->spliced = true;
         return MOVED;
     }
@@ -108,7 +116,7 @@ static enum step flow_write(struct flow *flow)
     if (r < 0)
         return flow_fail(flow);
     flow->begin += r;
-    __atomic_fetch_add(flow->count, r, __ATOMIC_RELAXED);
+    flow_count(flow, r);
     return MOVED;
 }
 
@@ -198,6 +206,7 @@ int pump_run(struct pump *pump, char *why, size_t size)
         snprintf(why, size, "out of memory");
         goto out;
     }
+    flows[1].last = pump->b_to_a_last;
     flows_run(flows);
     r = flows[0].failed || flows[1].failed ? -1 : 0;
     pump->spliced = flows[0].spliced;

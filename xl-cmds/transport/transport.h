@@ -147,6 +147,7 @@ struct pump {
     size_t early_length;
     /* Counted as they go; others may look. */
     uint64_t *a_to_b, *b_to_a;
+    int64_t *b_to_a_last;       /* NULL, or where to put the time */
     bool spliced;               /* some octets went without a copy */
 };
 
@@ -159,16 +160,16 @@ int pump_run(struct pump *pump, char *why, size_t size);
  * Where a transport tells the command that started it, and the plugin, how it
  * is getting on (negotiation.md, section 7).
  */
-#define BOARD_TEXT_MAX 256
-
 struct board {
-    char negotiated[BOARD_TEXT_MAX];    /* "format=v3\n" */
+    char negotiated[128];               /* "format=v3\n" */
+    char told[128];                     /* "suspended=MS\n", the plugin's */
     char transport[64];                 /* "tls, TLS_AES_256_GCM_SHA384" */
     char peer[64];                      /* its program */
     char error[1024];
     uint64_t sent, received;            /* on the link, HELLO included */
     uint64_t spliced;                   /* 1: without a copy */
     int64_t began, last;                /* ms of the first, last octet */
+    int64_t answered;                   /* ms of the last from the receiver */
 };
 
 /* A file in memory, and a path by which processes of this user open it. */

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * When the domain that migrates was suspended, told to the command that
+ * started this toolstack (docs/spec/negotiation.md, section 7): how long the
+ * guest stands still is the one figure that only this side sees begin.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define TOLD_OFFSET     128
+#define INTERVAL_NS     5000000
+
+struct watch {
+    const struct real *real;
+    libxl_ctx *ctx;
+    uint32_t domid;
+    atomic_bool over;
+    pthread_t thread;
+};
+
+static bool is_suspended(const struct watch *watch)
+{
+    libxl_dominfo info;
+    bool suspended;
+
+    watch->real->dominfo_init(&info);
+    suspended = !watch->real->domain_info(watch->ctx, &info, watch->domid) &&
+                info.shutdown &&
+                info.shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND;
+    watch->real->dominfo_dispose(&info);
+    return suspended;
+}
+
+static void tell(void)
+{
+    int fd = open(environment.negotiated, O_WRONLY | O_CLOEXEC);
+    struct timespec now;
+    char text[64];
+    ssize_t r;
+    int length;
+
+    if (fd < 0)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    length = snprintf(text, sizeof(text), "suspended=%" PRId64 "\n",
+                      now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000);
+    r = pwrite(fd, text, length + 1, TOLD_OFFSET);
+    (void)r;                    /* it is only a figure */
+    close(fd);
+}
+
+static void *watch_domain(void *context)
+{
+    const struct timespec interval = { 0, INTERVAL_NS };
+    struct watch *watch = context;
+
+    while (!atomic_load(&watch->over)) {
+        if (is_suspended(watch)) {
+            tell();
+            break;
+        }
+        nanosleep(&interval, NULL);
+    }
+    return NULL;
+}
+
+struct watch *watch_begin(const struct real *real, libxl_ctx *ctx,
+                          uint32_t domid)
+{
+    struct watch *watch;
+    sigset_t all, before;
+    int r;
+
+    if (!environment.negotiated || !real->domain_info ||
+        !real->dominfo_init || !real->dominfo_dispose)
+        return NULL;
+    watch = calloc(1, sizeof(*watch));
+    if (!watch)
+        return NULL;
+    watch->real = real;
+    watch->ctx = ctx;
+    watch->domid = domid;
+    /* Signals are for the toolstack's own threads. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    r = pthread_create(&watch->thread, NULL, watch_domain, watch);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (r) {
+        free(watch);
+        return NULL;
+    }
+    return watch;
+}
+
+void watch_end(struct watch *watch)
+{
+    if (!watch)
+        return;
+    atomic_store(&watch->over, true);
+    pthread_join(watch->thread, NULL);
+    free(watch);
+}
