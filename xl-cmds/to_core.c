@@ -95,6 +95,9 @@ static int write_core(struct to_core *c)
                        &c->options, &result, &c->error);
     if (rc)
         report_about(c->out_name, c->error.text);
+    /* What was reserved and then not needed. */
+    else if (c->io.reserve && ftruncate(c->out, v3_sink_offset(sink)))
+        rc = out_failed(c, "truncating");
     v3_sink_free(sink);
     return rc;
 }

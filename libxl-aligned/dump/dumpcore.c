@@ -5,7 +5,9 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "dump.h"
 
@@ -54,10 +56,11 @@ static void report_change(xc_interface *xch, uint32_t domid,
     if ((!result->missing && !result->lost) ||
         (domain->translated && pages == domain->nr_pages))
         return;
-    report(NULL, XTL_WARN, "domain %u changed during the dump: %llu pages at "
-           "first, %llu in the end; %llu are zeros without a frame, %llu are "
-           "not in the file", domid, (unsigned long long)domain->nr_pages,
-           (unsigned long long)pages, (unsigned long long)result->missing,
+    report(NULL, XTL_WARN, "domain %u had %llu pages when the dump began and "
+           "has %llu now: %llu were not found and are zeros at the end of the "
+           "file, %llu more were found and left out", domid,
+           (unsigned long long)domain->nr_pages, (unsigned long long)pages,
+           (unsigned long long)result->missing,
            (unsigned long long)result->lost);
 }
 
@@ -90,6 +93,14 @@ static int dump(xc_interface *xch, uint32_t domid,
     }
     if (v3_core_write(sink, &domain, memory, options, &result, &error))
         goto failed;
+    /* What was reserved and then not needed. */
+    if (options->no_sparse && output->base[0] &&
+        ftruncate(output->fd, v3_sink_offset(sink))) {
+        error.errnum = errno;
+        snprintf(error.text, sizeof(error.text), "truncate: %s",
+                 strerror(errno));
+        goto failed;
+    }
     report_change(xch, domid, &domain, &result);
     r = 0;
     goto out;
