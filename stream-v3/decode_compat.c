@@ -20,10 +20,13 @@ static int read_padding(struct v3_decoder *decoder)
         return bad(decoder, "PADDING record of a length that does not exist");
     if (v3_source_read(decoder->source, &padding.body, sizeof(*body)))
         return -1;
-    if (decoder->phase == PHASE_FIRST_RECORD)
-        return v3_padding_is_start(&padding) ? 0 :
-               bad(decoder, "the PADDING that begins a compat stream is "
-                   "malformed");
+    if (decoder->phase == PHASE_FIRST_RECORD) {
+        if (!v3_padding_is_start(&padding))
+            return bad(decoder, "the PADDING that begins a compat stream is "
+                       "malformed");
+        decoder->head_padding = body->head_padding;
+        return 0;
+    }
     if (memcmp(body->magic, V3_MAGIC, sizeof(body->magic)) ||
         body->kind != V3_PADDING_BATCH || body->head_padding ||
         decoder->checksum_pending)

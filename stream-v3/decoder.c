@@ -376,6 +376,11 @@ PUBLIC enum v3_format v3_decoder_format(const struct v3_decoder *decoder)
     return decoder->format->format;
 }
 
+PUBLIC uint32_t v3_decoder_head_padding(const struct v3_decoder *decoder)
+{
+    return decoder->head_padding;
+}
+
 PUBLIC void v3_decoder_totals(const struct v3_decoder *decoder,
                               struct v3_totals *totals)
 {

@@ -43,6 +43,7 @@ struct v3_decoder {
     struct v3_header_record header;
     bool index_seen, check_seen;
     uint64_t index_offset;
+    uint32_t head_padding;      /* compat */
     bool checksum_pending;      /* compat: a PADDING announced a batch */
     uint64_t expected;          /* batch checksum */
 

@@ -216,6 +216,8 @@ ssize_t v3_decoder_read_some(struct v3_decoder *decoder, void *data,
 bool v3_decoder_ended(const struct v3_decoder *decoder);
 /* Known once the domain header and 8 more octets have been read. */
 enum v3_format v3_decoder_format(const struct v3_decoder *decoder);
+/* compat, known as the format is: NULs that were added to xl's head. */
+uint32_t v3_decoder_head_padding(const struct v3_decoder *decoder);
 void v3_decoder_totals(const struct v3_decoder *decoder,
                        struct v3_totals *totals);
 void v3_decoder_free(struct v3_decoder *decoder);

@@ -94,8 +94,6 @@ static int open_input(struct conversion *c)
 static int read_head(struct conversion *c)
 {
     const struct v3_io_options options = { 0 };
-    uint32_t padding = 0;
-
     c->source = c->in_is_file
         ? v3_source_open_file(c->in.fd, &options, &c->in_error)
         : v3_source_open_stream(c->in.fd, &c->in_error);
@@ -104,10 +102,8 @@ static int read_head(struct conversion *c)
     c->decoder = v3_decoder_new(c->source, &c->in_error);
     if (!c->decoder || v3_decoder_read(c->decoder, c->first, FIRST))
         return in_failed(c);
-    if (v3_decoder_format(c->decoder) == V3_FORMAT_COMPAT)
-        padding = c->in_is_file ? c->in.probed.head_padding
-                                : head_guess_padding(&c->head);
-    if (head_strip_padding(&c->head, padding, &c->in_error))
+    if (head_strip_padding(&c->head, v3_decoder_head_padding(c->decoder),
+                           &c->in_error))
         return in_failed(c);
     return 0;
 }

@@ -125,13 +125,6 @@ static bool is_padding(const struct head *head, uint32_t padding)
                   zeros, padding) == 0;
 }
 
-uint32_t head_guess_padding(const struct head *head)
-{
-    uint32_t padding = spare(head);
-
-    return is_padding(head, padding) ? padding : 0;
-}
-
 int head_strip_padding(struct head *head, uint32_t padding,
                        struct v3_error *error)
 {

@@ -18,11 +18,6 @@ struct head {
 int head_read(struct head *head, struct v3_source *source,
               struct v3_error *error);
 /*
- * How many NULs follow the configuration in xl's optional data: the padding
- * of compat, whose stream cannot be looked at in advance in a pipe.
- */
-uint32_t head_guess_padding(const struct head *head);
-/*
  * Takes the padding of compat away, so that the head is what xl wrote; -1 and
  * `error` if there is no such padding.
  */
