@@ -279,6 +279,16 @@ class Roots:
                     return full
         return None
 
+    def listing(self, path: str) -> list[str]:
+        """Names in a directory that several packages may fill."""
+        names: set[str] = set()
+        for root in self.roots:
+            for each in {path, merged(path)}:
+                full = os.path.join(root, each)
+                if os.path.isdir(full):
+                    names.update(os.listdir(full))
+        return sorted(names)
+
     def library(self, soname: str) -> tuple[str, str] | None:
         """Place and real file of a library."""
         for where in LIBRARY_DIRS + ("lib64",):
@@ -301,7 +311,7 @@ def add_file(archive: Archive, roots: Roots, path: str) -> list[str]:
         return add_file(archive, roots, inside.lstrip("/"))
     if os.path.isdir(full):
         elfs = []
-        for name in sorted(os.listdir(full)):
+        for name in roots.listing(path):
             if name not in ("test", "__pycache__"):
                 elfs += add_file(archive, roots, f"{path}/{name}")
         return elfs
