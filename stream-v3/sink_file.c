@@ -263,9 +263,12 @@ static int put(struct file_sink *file, uint64_t number, uint32_t end)
 {
     struct buffer *b = buffer_of(file, number);
 
+    /* Nothing in it yet: it may still be on its way for an earlier number. */
+    if (b->begin >= end)
+        return 0;
     b->offset = buffer_offset(file, number);
     b->end = end;
-    return b->begin < end ? file->manner->put(file, number) : 0;
+    return file->manner->put(file, number);
 }
 
 /* Every full buffer that is not held goes on its way. */
