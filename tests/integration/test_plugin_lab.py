@@ -389,7 +389,8 @@ def test_damaged_files(host):
     damage(host, size - 3)
     assert "not restored" in refused(host, guest).stderr
     damage(host, size - 3)
-    host.run(f"cp {FILE} {FILE}.whole; truncate -s -8 {FILE}")
+    host.run(f"cp {FILE} {FILE}.whole; "
+             f"truncate -s {size - 8} {FILE}")
     assert "not restored" in refused(host, guest).stderr
     host.run(f"mv {FILE}.whole {FILE}")
     restore(host, guest)
@@ -418,7 +419,7 @@ def test_too_little_space(host):
 
 
 def test_disk_full_on_the_way(host):
-    guest = start(host, pv("g", memory=192, noise=128))
+    guest = start(host, pv("g", memory=256, noise=128))
     result = xl(host, f"save {guest.name} /small/file.partial", check=False,
                 XL_ALIGNED_COMMIT_NAME="/small/file",
                 XL_ALIGNED_RESERVE="no")
