@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "json.h"
@@ -21,7 +22,7 @@ struct migration {
     const char *domain, *host, *format;
     struct transport_options options;
     struct arguments xl;
-    bool json;
+    bool json, progress;
     struct board *board;
     char board_path[64];
     int64_t began, ended;
@@ -53,12 +54,45 @@ static void catch_signals(void)
     sigaction(SIGHUP, &pass, NULL);
 }
 
-static int run_xl(const char *program, char **argv)
+/* How far it has come, on a terminal, until xl has ended. */
+static int attend_xl(const struct migration *migration)
+{
+    const struct timespec interval = { 0, 250000000 };
+    const struct board *board = migration->board;
+    bool shown = false;
+    uint64_t sent, before = 0;
+    int64_t now, then = now_ms();
+    int status;
+    pid_t r;
+
+    while ((r = waitpid(xl_pid, &status, migration->progress ?
+                        WNOHANG : 0)) != xl_pid) {
+        if (r < 0 && errno != EINTR)
+            return STATUS_FAILED;
+        if (r)
+            continue;
+        nanosleep(&interval, NULL);
+        now = now_ms();
+        sent = __atomic_load_n(&board->sent, __ATOMIC_RELAXED);
+        if (sent == before || now == then)
+            continue;
+        fprintf(stderr, "\r%s: %.1f MiB sent, %.1f MiB/s \033[K",
+                migration->domain, sent / 1048576.0,
+                (sent - before) / 1048.576 / (now - then));
+        shown = true;
+        before = sent;
+        then = now;
+    }
+    if (shown)
+        fputs("\r\033[K", stderr);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int run_xl(const struct migration *migration, const char *program)
 {
     static const int signums[] = { SIGINT, SIGQUIT, SIGTERM, SIGHUP };
     struct sigaction before[4];
     size_t i;
-    int status;
 
     signal(SIGCHLD, SIG_DFL);
     for (i = 0; i < 4; i++)
@@ -68,15 +102,13 @@ static int run_xl(const char *program, char **argv)
     if (!xl_pid) {
         for (i = 0; i < 4; i++)
             sigaction(signums[i], &before[i], NULL);
-        _exit(become(program, argv));
+        _exit(become(program, migration->xl.argv));
     }
     if (xl_pid < 0) {
         report("fork: %s", strerror(errno));
         return STATUS_FAILED;
     }
-    while (waitpid(xl_pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return attend_xl(migration);
 }
 
 /* The command that xl is to run instead of ssh, and what it calls the host. */
@@ -230,7 +262,8 @@ static int migrate(struct migration *migration)
         return status;
 
     migration->began = now_ms();
-    status = run_xl(program, migration->xl.argv);
+    migration->progress = isatty(STDERR_FILENO);
+    status = run_xl(migration, program);
     migration->ended = now_ms();
     print_text(migration, status);
     if (migration->json && print_json(migration, status) && !status)

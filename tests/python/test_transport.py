@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -218,6 +219,25 @@ def test_json(hosts, path):
     # Of the fake xl: its stream and GO; banner, ready, report.
     assert report["bytes_sent"] == len(frame(CONTENT)) + 44
     assert report["bytes_received"] == 54 + 34 + 39 + 1
+
+
+def test_progress_on_a_terminal(hosts, path):
+    gate = hosts.folder / "gate"
+    gate.touch()
+    ours, theirs = pty.openpty()
+    with Listener(hosts, f"unix:{path}"):
+        process = subprocess.Popen(
+            [PROGRAM, "migrate", "dom", f"unix:{path}"], stderr=theirs,
+            stdin=subprocess.DEVNULL,
+            env={**hosts.env, "FAKE_PAUSE": str(gate)})
+        os.close(theirs)
+        text = b""
+        while b"MiB/s" not in text:
+            text += os.read(ours, 1000)
+        gate.unlink()
+        assert process.wait(20) == 0
+    os.close(ours)
+    assert re.search(rb"\rdom: 1\.5 MiB sent, [0-9.]+ MiB/s", text), text
 
 
 @pytest.mark.parametrize("host", ["-oProxyCommand=touch x", "a;touch x",

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "transport.h"
@@ -44,12 +45,17 @@ static enum step blocked(struct flow *flow, int fd, short events)
 }
 
 /* Neither side is to wait for what this way will never carry. */
-static enum step flow_fail(struct flow *flow)
+static enum step flow_abandon(struct flow *flow)
 {
-    flow->failed = true;
     flow->from->ops->stop(flow->from);
     flow->to->ops->finish(flow->to);
     return ENDED;
+}
+
+static enum step flow_fail(struct flow *flow)
+{
+    flow->failed = true;
+    return flow_abandon(flow);
 }
 
 static enum step flow_finish(struct flow *flow)
@@ -81,6 +87,7 @@ static enum step flow_splice(struct flow *flow)
     int from = flow->from->in, to = flow->to->out;
     ssize_t r = splice(from, NULL, to, NULL, SPLICE_MAX,
                        SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    int errnum = errno, pending = 0;
 
     if (r > 0) {
         flow_count(flow, r);
@@ -101,7 +108,11 @@ static enum step flow_splice(struct flow *flow)
             return blocked(flow, from, POLLIN);
         return blocked(flow, to, POLLOUT);
     }
+    /* Nobody reads any more; but is there anything to be read? */
+    if (errno == EPIPE && !ioctl(from, FIONREAD, &pending) && !pending)
+        return flow_abandon(flow);
     /* It does not say which side it was. */
+    errno = errnum;
     link_fail(flow->to, errno, "%s", strerror(errno));
     return flow_fail(flow);
 }
