@@ -55,8 +55,7 @@ static int begin_batch(struct v3_decoder *decoder)
     decoder->checksum_pending = false;
     v3_checksum_reset(&decoder->batch);
     decoder->totals.pages_stored += decoder->contents;
-    v3_decoder_begin_batch(decoder);
-    return 0;
+    return v3_decoder_begin_batch(decoder);
 }
 
 static int read_page_data(struct v3_decoder *decoder)

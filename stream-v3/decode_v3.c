@@ -92,8 +92,7 @@ static int read_page_data(struct v3_decoder *decoder)
     decoder->totals.batches++;
     decoder->totals.pages_stored += aligned->pages;
     decoder->totals.pages_zero += decoder->contents - aligned->pages;
-    v3_decoder_begin_batch(decoder);
-    return 0;
+    return v3_decoder_begin_batch(decoder);
 }
 
 static int read_index(struct v3_decoder *decoder)

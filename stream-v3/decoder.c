@@ -61,14 +61,6 @@ int v3_decoder_pass_record(struct v3_decoder *decoder)
     return 0;
 }
 
-void v3_decoder_begin_batch(struct v3_decoder *decoder)
-{
-    hand_out(decoder, &decoder->v2,
-             sizeof(decoder->v2.record) + sizeof(decoder->v2.page_data) +
-             8ULL * decoder->v2.page_data.count);
-    decoder->pages_pending = true;
-}
-
 /* ---- the walk ------------------------------------------------------------ */
 
 static int begin_image(struct v3_decoder *decoder)
@@ -242,6 +234,15 @@ static int read_pages(struct v3_decoder *decoder, uint8_t *to)
     return check_batch(decoder);
 }
 
+int v3_decoder_begin_batch(struct v3_decoder *decoder)
+{
+    hand_out(decoder, &decoder->v2,
+             sizeof(decoder->v2.record) + sizeof(decoder->v2.page_data) +
+             8ULL * decoder->v2.page_data.count);
+    decoder->pages_pending = decoder->contents;
+    return decoder->contents ? 0 : read_pages(decoder, NULL);
+}
+
 static int stage_pages(struct v3_decoder *decoder)
 {
     size_t length = (size_t)decoder->contents * V2_PAGE_SIZE;
@@ -294,10 +295,7 @@ static ssize_t find_octets(struct v3_decoder *decoder, uint8_t *to,
         pages = (size_t)decoder->contents * V2_PAGE_SIZE;
         if (decoder->pages_pending && length >= pages) {
             decoder->pages_pending = false;
-            if (read_pages(decoder, to))
-                return -1;
-            if (pages)
-                return pages;
+            return read_pages(decoder, to) ? -1 : (ssize_t)pages;
         } else if (decoder->pages_pending) {
             if (stage_pages(decoder))
                 return -1;

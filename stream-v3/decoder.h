@@ -71,7 +71,10 @@ int v3_decoder_fail(struct v3_decoder *decoder, const char *format, ...)
 int v3_decoder_pass_record(struct v3_decoder *decoder);
 /* Reads octets that must be zero. */
 int v3_decoder_zeros(struct v3_decoder *decoder, uint64_t length);
-/* Hands out the batch whose v2 form is in decoder->v2. */
-void v3_decoder_begin_batch(struct v3_decoder *decoder);
+/*
+ * Hands out the batch whose v2 form is in decoder->v2; one without pages only
+ * when its checksum has matched.
+ */
+int v3_decoder_begin_batch(struct v3_decoder *decoder);
 
 #endif /* STREAM_V3_DECODER_H */

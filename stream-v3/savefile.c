@@ -99,6 +99,10 @@ static int probe_first_record(int fd, const char *name,
     if (read_at(fd, name, &header.record, sizeof(header.record), offset,
                 error))
         return -1;
+    if (header.record.type == V2_RECORD_END)
+        return v3_fail_at(error, EBADMSG, offset, 0,
+                          "%s holds nothing behind its headers: it was never "
+                          "written to its end", name);
     if (header.record.length < sizeof(padding.body) &&
         header.record.type != V3_RECORD_HEADER &&
         header.record.type != V3_RECORD_PADDING)
