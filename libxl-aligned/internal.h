@@ -23,6 +23,7 @@ struct environment {
     char *reserve;
     char *commit_name;
     char *config;
+    char *live;             /* "yes": the domain runs while it is saved */
     char *negotiated;
 };
 
@@ -133,6 +134,15 @@ bool interrupt_pending(void);
 void interrupt_end(void);
 /* In the child that becomes the helper. */
 void interrupt_child(void);
+
+/* ---- live.c -------------------------------------------------------------- */
+
+/*
+ * LIBXL_SUSPEND_LIVE if this save was to let the domain run, and Xen can do
+ * it; else 0.
+ */
+int live_flags(const struct real *real, libxl_ctx *ctx, uint32_t domid,
+               xentoollog_logger *lg);
 
 /* ---- negotiated.c ----------------------------------------------------- */
 

@@ -89,6 +89,7 @@ bool plugin_environment(const struct plugin_settings *settings)
 
     /* One left over from outside would rename a file of another save. */
     unsetenv("XL_ALIGNED_COMMIT_NAME");
+    unsetenv("XL_ALIGNED_LIVE");
 
     if (!plugin || !*plugin)
         plugin = XL_ALIGNED_PLUGIN_PATH;
@@ -106,6 +107,8 @@ bool plugin_environment(const struct plugin_settings *settings)
     }
     if (settings->commit_name)
         set_variable("XL_ALIGNED_COMMIT_NAME", settings->commit_name);
+    if (settings->live)
+        set_variable("XL_ALIGNED_LIVE", "yes");
     both = preload && *preload ? xasprintf("%s:%s", plugin, preload)
                                : xstrdup(plugin);
     set_variable("LD_PRELOAD", both);

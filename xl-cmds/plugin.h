@@ -12,6 +12,7 @@ struct plugin_settings {
     const char *engine;
     const char *restore_io;
     const char *commit_name;    /* NULL: the plugin renames nothing */
+    bool live;                  /* the domain runs while it is saved */
 };
 
 /* Long options that set them, and their letters. */

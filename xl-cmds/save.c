@@ -75,7 +75,9 @@ static int save(struct arguments *xl, char **operands,
     operands[1] = target.path;
     arguments_add_operands(xl, operands);
     settings->commit_name = target.final;
-    plugin_environment(settings);
+    if (!plugin_environment(settings) && settings->live)
+        report("warning: without the plugin the domain stands still while "
+               "it is saved");
     if (guard_run(&guard, program, xl->argv, &result) < 0) {
         target_abandon(&target);
         status = result.status;
@@ -86,8 +88,11 @@ static int save(struct arguments *xl, char **operands,
     return status;
 }
 
+enum { OPTION_LIVE = OPTION_RESTORE_IO + 1 };
+
 static int save_run(const struct command *self, int argc, char **argv)
 {
+    bool runs_on = false;
     struct plugin_settings settings = { 0 };
     struct arguments xl = { 0 };
     int opt, r, status;
@@ -103,12 +108,21 @@ static int save_run(const struct command *self, int argc, char **argv)
         status = STATUS_USAGE;
         if (r < 0)
             goto out;
-        if (!r)
+        if (opt == OPTION_LIVE)
+            settings.live = true;
+        else if (!r)
             arguments_add(&xl, letter);
+        runs_on |= opt == 'c' || opt == 'p';
     }
     if (argc - optind < 2 || argc - optind > 3) {
         status = command_misuse(self, "needs a domain and a file, and takes "
                                       "at most a configuration after them");
+        goto out;
+    }
+    /* There is nothing to gain for a domain that ends. */
+    if (settings.live && !runs_on) {
+        status = command_misuse(self, "--live is for a domain that stays: "
+                                      "-c or -p");
         goto out;
     }
     status = save(&xl, argv + optind, &settings);
@@ -127,6 +141,8 @@ const struct command command_save = {
         "  --io=HOW               how it is written:\n"
         "                         auto direct window buffered\n"
         "  --engine=ENGINE        auto uring thread\n"
+        "  --live                 with -c or -p: let the domain run while it "
+        "is saved\n"
         "\n"
         "xl's own options:\n"
         "  -c                     leave the domain running\n"
@@ -135,6 +151,7 @@ const struct command command_save = {
         "\n",
     .short_options = "cpD",
     .long_options = (const struct option[]){
-        FORMAT_OPTION, IO_OPTION, ENGINE_OPTION, HELP_OPTION },
+        FORMAT_OPTION, IO_OPTION, ENGINE_OPTION,
+        { "live", no_argument, NULL, OPTION_LIVE }, HELP_OPTION },
     .run = save_run,
 };

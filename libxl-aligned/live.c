@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Whether a domain can be saved while it runs, asked for with
+ * XL_ALIGNED_LIVE=yes: Xen must be able to log what the domain writes.
+ */
+#include <dlfcn.h>
+#include <string.h>
+
+#include "internal.h"
+
+/* A newer libxl fills more than the structure that this is compiled with. */
+union physinfo {
+    libxl_physinfo info;
+    char room[8192];
+};
+
+/* Of a PV domain, Xen logs writes by shadowing its page tables. */
+static bool has_shadow_paging(libxl_ctx *ctx)
+{
+    void (*init)(libxl_physinfo *) = dlsym(RTLD_DEFAULT,
+                                           "libxl_physinfo_init");
+    void (*dispose)(libxl_physinfo *) = dlsym(RTLD_DEFAULT,
+                                              "libxl_physinfo_dispose");
+    int (*get)(libxl_ctx *, libxl_physinfo *) =
+        dlsym(RTLD_DEFAULT, "libxl_get_physinfo");
+    union physinfo physinfo;
+    bool has;
+
+    if (!init || !dispose || !get)
+        return false;
+    memset(&physinfo, 0, sizeof(physinfo));
+    init(&physinfo.info);
+    has = !get(ctx, &physinfo.info) && physinfo.info.cap_shadow;
+    dispose(&physinfo.info);
+    return has;
+}
+
+static bool is_pv(const struct real *real, libxl_ctx *ctx, uint32_t domid)
+{
+    libxl_dominfo info;
+    bool pv;
+
+    if (!real->domain_info)
+        return false;
+    real->dominfo_init(&info);
+    pv = !real->domain_info(ctx, &info, domid) &&
+         info.domain_type == LIBXL_DOMAIN_TYPE_PV;
+    real->dominfo_dispose(&info);
+    return pv;
+}
+
+int live_flags(const struct real *real, libxl_ctx *ctx, uint32_t domid,
+               xentoollog_logger *lg)
+{
+    if (!environment.live || strcmp(environment.live, "yes"))
+        return 0;
+    if (!is_pv(real, ctx, domid) || has_shadow_paging(ctx))
+        return LIBXL_SUSPEND_LIVE;
+    report(lg, XTL_WARN, "domain %u stands still while it is saved: it is a "
+           "PV domain, and this Xen was built without shadow paging", domid);
+    return 0;
+}
