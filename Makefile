@@ -5,6 +5,7 @@
 # make deps       Debian packages that building and testing need
 # make check      every test          make demo       the story, in the lab
 # make lab-shell  a shell in dom0     make bench      native benchmarks
+# make deb        Debian packages
 
 VERSION := 0.1.0
 PREFIX ?= /usr
@@ -42,6 +43,7 @@ include stream-v3/module.mk
 -include libxl-aligned/module.mk
 -include xl-cmds/module.mk
 -include docs/module.mk
+-include debian/module.mk
 include tests/module.mk
 
 all: $(ALL)
