@@ -3,6 +3,7 @@
 # make fuzz           every target, FUZZ_SECONDS=10 each
 #                     FUZZ_TARGETS="decoder encoder"  FUZZ_VARIANT=plain
 # make fuzz-coverage  what the corpus reaches, per file
+# make fuzz-differential  the C decoder beside the Python one
 #
 # fuzz_NAME.c is a target.  What it needs besides the library goes into
 # FUZZ_OBJ_NAME and FUZZ_LIBS_NAME; seeds.py makes its first corpus.
@@ -36,7 +37,7 @@ FUZZ_OBJ_walk := xl-cmds/walk.o xl-cmds/head.o xl-cmds/tail.o \
 FUZZ_OBJ_domain_config := xl-cmds/config.o
 FUZZ_LIBS_domain_config := -lyajl
 FUZZ_OBJ_commands := $(XL_CMDS_SRC:%.c=%.o)
-FUZZ_LIBS_commands := -lyajl
+FUZZ_LIBS_commands := -lyajl -lssl -lcrypto
 FUZZ_OBJ_settings := libxl-aligned/config.o
 FUZZ_LIBS_settings := -Wl,--no-as-needed -lxlutil
 
@@ -84,7 +85,11 @@ $(FUZZ_CORPUS)/.seeded: tests/fuzz/seeds.py $(FUZZ_SEEDS)
 	$(Q)$(PYTHON) tests/fuzz/seeds.py $(FUZZ_SEEDS) $(@D)
 	$(Q)touch $@
 
-.PHONY: fuzz fuzz-programs fuzz-coverage
+.PHONY: fuzz fuzz-programs fuzz-coverage fuzz-differential
+fuzz-differential: $(STREAM_SO) $(FUZZ_CORPUS)/.seeded
+	$(PYTHON) tests/fuzz/differential.py --seconds $(FUZZ_SECONDS) \
+	    --corpus $(FUZZ_CORPUS)/decoder
+
 fuzz-programs: $(FUZZ_TARGETS:%=$(B)/fuzz/$(FUZZ_VARIANT)/fuzz_%) \
                $(FUZZ_CORPUS)/.seeded
 

@@ -64,7 +64,7 @@ static size_t new_aligned(struct stream *stream, uint8_t *to)
 {
     struct v3_aligned_page_data head = {.count = 1 + below(stream, 4)};
     size_t length = sizeof(head) + 8 * head.count;
-    uint64_t pfns[4];
+    uint64_t pfns[4] = {0};
     bool stored = !below(stream, 3);
 
     for (uint32_t i = 0; i < head.count; i++) {
