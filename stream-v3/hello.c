@@ -24,7 +24,7 @@ static const struct v3_name feature_names[] = {
     { 1, "ZSTD" },
 };
 
-/* ---- text that came from elsewhere ------------------------------------------ */
+/* ---- text that came from elsewhere ------------------------------------- */
 
 void v3_hello_printable(char *to, size_t size, const void *from,
                         size_t length)
@@ -57,7 +57,7 @@ static bool next_line(const char **at, const char *end, const char **line,
     return true;
 }
 
-/* ---- failing ---------------------------------------------------------------- */
+/* ---- failing ----------------------------------------------------------- */
 
 static void fail(struct v3_hello *hello, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -80,7 +80,7 @@ static const char *awaited(const struct v3_hello *hello)
     return hello->state == V3_HELLO_WAIT_RESULT ? "RESULT" : "HELLO";
 }
 
-/* ---- sending ------------------------------------------------------------------ */
+/* ---- sending ----------------------------------------------------------- */
 
 static void put_message(struct v3_hello *hello, uint32_t kind,
                         const void *body, size_t length, const char *text)
@@ -158,7 +158,7 @@ static void refuse(struct v3_hello *hello, uint32_t status,
     hello->state = V3_HELLO_REFUSED;
 }
 
-/* ---- the outcome, spec 4 -------------------------------------------------------- */
+/* ---- the outcome, spec 4 ----------------------------------------------- */
 
 /* The name that the peer gives bit `bit` in its text, or NULL. */
 static bool peer_name(const char *text, size_t length, unsigned bit,
@@ -260,7 +260,7 @@ static void judge(struct v3_hello *hello, const struct v3_hello_body *peer,
         hello->state = V3_HELLO_WAIT_RESULT;
 }
 
-/* ---- receiving -------------------------------------------------------------------- */
+/* ---- receiving --------------------------------------------------------- */
 
 static void on_hello(struct v3_hello *hello, const void *body,
                      const char *text, size_t length)
@@ -456,7 +456,7 @@ static void take_banner(struct v3_hello *hello)
     hello->state = V3_HELLO_STOCK;
 }
 
-/* ---- the interface ------------------------------------------------------------------ */
+/* ---- the interface ----------------------------------------------------- */
 
 void v3_hello_begin(struct v3_hello *hello,
                     const struct v3_hello_offer *offer)

@@ -74,7 +74,7 @@ enum v3_hello_status {
 #define V3_HELLO_BANNER \
     "xl migration receiver ready, send binary domain data.\n"
 
-/* ---- the exchange --------------------------------------------------------- */
+/* ---- the exchange ------------------------------------------------------ */
 
 /* What one end says of itself. */
 struct v3_hello_offer {

@@ -66,7 +66,7 @@ static void on_signal(int signum)
         ending = 1;
 }
 
-/* ---- children ------------------------------------------------------------ */
+/* ---- children ---------------------------------------------------------- */
 
 static struct child *child_add(struct listener *listener, pid_t pid,
                                bool is_xl, const char *peer)
@@ -103,7 +103,7 @@ static void child_ended(struct listener *listener, struct child *child,
     if (child->is_xl && WIFEXITED(status))
         report("%s: xl ended with status %d", child->peer,
                WEXITSTATUS(status));
-    else if (WIFSIGNALED(status) && (child->is_xl || child->pid > 0))
+    else if (WIFSIGNALED(status))
         report("%s: %s was killed by signal %d", child->peer,
                child->is_xl ? "xl" : "the session", WTERMSIG(status));
     if (child->control >= 0)
@@ -155,7 +155,7 @@ static void make_room(struct listener *listener)
     child_ended(listener, oldest, 0);
 }
 
-/* ---- xl --------------------------------------------------------------------- */
+/* ---- xl ---------------------------------------------------------------- */
 
 static void become_xl(const struct listener *listener, uint32_t request,
                       int in, int out)
@@ -243,7 +243,7 @@ static void answer(struct listener *listener, size_t index)
         report("starting xl: %s", strerror(errno));
 }
 
-/* ---- connections --------------------------------------------------------------- */
+/* ---- connections ------------------------------------------------------- */
 
 static void become_session(const struct listener *listener, int fd,
                            int control, const struct transport *transport,
@@ -325,7 +325,7 @@ static void take_connection(struct listener *listener,
     child->order = listener->accepted++;
 }
 
-/* ---- the loop ---------------------------------------------------------------------- */
+/* ---- the loop ---------------------------------------------------------- */
 
 static void one_round(struct listener *listener, const sigset_t *mask)
 {
@@ -388,7 +388,7 @@ static int serve(struct listener *listener)
     return STATUS_OK;
 }
 
-/* ---- setting up ---------------------------------------------------------------------- */
+/* ---- setting up -------------------------------------------------------- */
 
 static void allow(struct listener *listener, const char *subject)
 {

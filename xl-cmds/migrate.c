@@ -150,7 +150,7 @@ static int add_transport(struct migration *migration)
     return STATUS_OK;
 }
 
-/* ---- what came of it ----------------------------------------------------- */
+/* ---- what came of it --------------------------------------------------- */
 
 static int stream_version(const struct board *board)
 {
@@ -227,7 +227,7 @@ static void print_text(const struct migration *migration, int status)
     fputc('\n', stderr);
 }
 
-/* ---- the command ------------------------------------------------------------ */
+/* ---- the command ------------------------------------------------------- */
 
 static int migrate(struct migration *migration)
 {

@@ -251,7 +251,7 @@ def test_host_is_not_the_shells(hosts, host, tmp_path):
     assert result.returncode == (1 if host[0] == "-" else 0), result.stderr
 
 
-# ---- peers of another kind ---------------------------------------------------
+# ---- peers of another kind -------------------------------------------------
 
 
 class Peer:
@@ -407,7 +407,7 @@ def test_every_damaged_octet_of_hello(hosts, path):
     assert hosts.notes() == []
 
 
-# ---- ends that come early -------------------------------------------------------
+# ---- ends that come early --------------------------------------------------
 
 
 def test_sender_gives_up(hosts, path):
@@ -478,7 +478,7 @@ def status_of(pid):
                     if ":\t" in line)
 
 
-# ---- a link that is cut or damaged ---------------------------------------------
+# ---- a link that is cut or damaged -----------------------------------------
 
 
 @contextmanager
@@ -559,7 +559,7 @@ def test_flipped_bits_of_hello(hosts, path):
     assert {note for note in hosts.noted("bad_head")} <= {repr(b"")}
 
 
-# ---- listen -----------------------------------------------------------------------
+# ---- listen ----------------------------------------------------------------
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root has privileges")
@@ -649,7 +649,7 @@ def test_systemd_without_sockets(hosts):
     assert result.returncode == 1 and "LISTEN_PID" in result.stderr
 
 
-# ---- plain TCP -----------------------------------------------------------------------
+# ---- plain TCP -------------------------------------------------------------
 
 
 def test_tcp_on_loopback(hosts):
@@ -689,7 +689,7 @@ def test_systemd_tcp_sockets_are_for_tls(hosts):
     assert "who may connect?" in result.stderr
 
 
-# ---- TLS ------------------------------------------------------------------------------
+# ---- TLS -------------------------------------------------------------------
 
 
 class Certificates:
@@ -867,7 +867,7 @@ def test_tls_files_that_are_not_there(hosts, certificates, missing):
     assert result.returncode == 1 and "/nowhere" in result.stderr
 
 
-# ---- a crowd ---------------------------------------------------------------------------
+# ---- a crowd ---------------------------------------------------------------
 
 
 class Crowd:

@@ -92,7 +92,7 @@ static void assert_state(const struct v3_hello *hello,
                  hello->error.text);
 }
 
-/* ---- agreement ----------------------------------------------------------- */
+/* ---- agreement --------------------------------------------------------- */
 
 static void agree(void **unused)
 {
@@ -206,7 +206,7 @@ static void refusal_of_the_callers(void **unused)
     free(pair);
 }
 
-/* ---- stock peers ------------------------------------------------------------ */
+/* ---- stock peers ------------------------------------------------------- */
 
 static void stock_receiver(void **unused)
 {
@@ -289,7 +289,7 @@ static void stock_sender(void **unused)
     free(hello);
 }
 
-/* ---- hostile peers ------------------------------------------------------------- */
+/* ---- hostile peers ----------------------------------------------------- */
 
 /* A HELLO of a sender as it comes over the link; its length. */
 static size_t sender_hello(uint8_t *message)

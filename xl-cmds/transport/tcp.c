@@ -201,7 +201,7 @@ int tcp_name_peer(struct link *link, int fd)
     return is_loopback((struct sockaddr *)&address);
 }
 
-/* ---- the transport ---------------------------------------------------------- */
+/* ---- the transport ----------------------------------------------------- */
 
 static int plain_connect(struct link *link, const char *address,
                          char *const *xl,

@@ -25,7 +25,7 @@ static const char *path_or(const char *path, const char *otherwise)
     return path ? path : otherwise;
 }
 
-/* ---- errors ---------------------------------------------------------------- */
+/* ---- errors ------------------------------------------------------------ */
 
 /* What OpenSSL says in its own words, in those of the matter. */
 static const struct {
@@ -104,7 +104,7 @@ static int tls_wants(struct link *link, int r, short *events,
     }
 }
 
-/* ---- link -------------------------------------------------------------------- */
+/* ---- link -------------------------------------------------------------- */
 
 static ssize_t tls_read(struct link *link, void *data, size_t length)
 {
@@ -166,7 +166,7 @@ static const struct link_ops tls_ops = {
     .close = tls_close,
 };
 
-/* ---- preparing ------------------------------------------------------------------ */
+/* ---- preparing --------------------------------------------------------- */
 
 static int load_revoked(SSL_CTX *context, const char *path)
 {
@@ -250,7 +250,7 @@ static int tls_prepare(struct transport_options *options, bool receiver,
     return 0;
 }
 
-/* ---- who it is ---------------------------------------------------------------------- */
+/* ---- who it is --------------------------------------------------------- */
 
 /*
  * An entry with "=" is a whole subject as RFC 2253 writes it; another is a
@@ -317,7 +317,7 @@ static int expect_host(SSL *tls, const char *host)
            SSL_set_tlsext_host_name(tls, host) == 1 ? 0 : -1;
 }
 
-/* ---- connecting ---------------------------------------------------------------------- */
+/* ---- connecting -------------------------------------------------------- */
 
 static int shake_hands(struct link *link, int (*method)(SSL *),
                        int64_t deadline)

@@ -16,7 +16,7 @@
 
 #define DEFAULT_PORT "8002"     /* that of Xen's relocation of old */
 
-/* ---- links --------------------------------------------------------------- */
+/* ---- links ------------------------------------------------------------- */
 
 struct link;
 
@@ -61,7 +61,7 @@ int64_t now_ms(void);
  */
 int wait_for(int fd, short events, int64_t deadline);
 
-/* ---- transports -------------------------------------------------------------- */
+/* ---- transports -------------------------------------------------------- */
 
 struct transport_options {
     bool insecure;              /* plain TCP beyond the loopback interface */
@@ -118,7 +118,7 @@ void socket_keep_alive(int fd);
 /* Who is at the other end, in words; only_loopback: -1 if it is far away. */
 int tcp_name_peer(struct link *link, int fd);
 
-/* ---- negotiate.c ---------------------------------------------------------------- */
+/* ---- negotiate.c ------------------------------------------------------- */
 
 /* What this program offers; `format` NULL, "auto", "v2" or "v3". */
 void negotiate_offer(struct v3_hello_offer *offer, enum v3_hello_role role,
@@ -138,7 +138,7 @@ void negotiate(struct link *link, struct v3_hello *hello,
                const struct v3_hello_offer *offer,
                const struct negotiate_times *times);
 
-/* ---- pump.c ------------------------------------------------------------------------ */
+/* ---- pump.c ------------------------------------------------------------ */
 
 struct pump {
     struct link *a, *b;
@@ -154,7 +154,7 @@ struct pump {
 /* Until both ways have ended.  -1 if one ended in an error: in `why`. */
 int pump_run(struct pump *pump, char *why, size_t size);
 
-/* ---- board.c ------------------------------------------------------------------------- */
+/* ---- board.c ----------------------------------------------------------- */
 
 /*
  * Where a transport tells the command that started it, and the plugin, how it
