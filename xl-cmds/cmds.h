@@ -35,7 +35,7 @@ struct command {
 extern const struct command command_save, command_restore, command_run,
     command_info, command_verify, command_convert, command_dump_core,
     command_to_core, command_migrate, command_listen, command_transport,
-    command_receive, command_page, command_diff;
+    command_receive, command_page, command_diff, command_doctor;
 
 /* main.c */
 

@@ -12,7 +12,7 @@
 static const struct command *const commands[] = {
     &command_save, &command_restore, &command_run,
     &command_info, &command_verify,  &command_convert,
-    &command_page, &command_diff,
+    &command_page, &command_diff, &command_doctor,
     &command_dump_core, &command_to_core,
     &command_migrate, &command_listen,
     &command_transport, &command_receive,

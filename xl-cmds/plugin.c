@@ -79,9 +79,16 @@ static void set_variable(const char *name, const char *value)
     }
 }
 
+const char *plugin_path(void)
+{
+    const char *set = secure_getenv("XL_ALIGNED_PLUGIN");
+
+    return set && *set ? set : XL_ALIGNED_PLUGIN_PATH;
+}
+
 bool plugin_environment(const struct plugin_settings *settings)
 {
-    const char *plugin = secure_getenv("XL_ALIGNED_PLUGIN");
+    const char *plugin = plugin_path();
     const char *preload = getenv("LD_PRELOAD");
     struct plugin_settings copy = *settings;
     char *both;
@@ -91,8 +98,6 @@ bool plugin_environment(const struct plugin_settings *settings)
     unsetenv("XL_ALIGNED_COMMIT_NAME");
     unsetenv("XL_ALIGNED_LIVE");
 
-    if (!plugin || !*plugin)
-        plugin = XL_ALIGNED_PLUGIN_PATH;
     if (access(plugin, R_OK) < 0) {
         report("warning: no plugin at %s (%s): xl works as without it",
                plugin, strerror(errno));

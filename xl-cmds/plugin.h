@@ -41,6 +41,8 @@ int plugin_option(const struct command *self, int opt, const char *value,
  */
 bool plugin_environment(const struct plugin_settings *settings);
 
+/* The plugin's path, whether it is there or not. */
+const char *plugin_path(void);
 /* The path of xl's program, or NULL after a report.  Not to be freed. */
 const char *xl_program(void);
 /* Becomes a program; returns an exit status if that fails. */

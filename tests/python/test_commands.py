@@ -16,7 +16,7 @@ import pytest
 from command import PROGRAM, ROOT, FakeXl, build_empty_plugin, run, save_file
 
 COMMANDS = ("save", "restore", "run", "info", "verify", "convert", "migrate",
-            "listen")
+            "listen", "page", "diff", "doctor")
 V2 = save_file("v2")
 OLD = b"the previous file of that name"
 
@@ -146,7 +146,8 @@ def options_in_help(command):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_completion_knows_every_option(command):
     assert "--help" in options_in_help(command)
-    valued = re.findall(r"^  (--[\w-]+)=", run(command, "--help").stdout,
+    valued = re.findall(r"^  (?:-\w, )?(--[\w-]+)=",
+                        run(command, "--help").stdout,
                         re.M)
     assert complete("xl-aligned", command, "-") == {
         option + "=" if option in valued else option

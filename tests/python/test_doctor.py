@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""xl-aligned doctor, with a toolstack of the test's own."""
+import json
+import os
+import subprocess
+
+import pytest
+
+from command import ROOT, run
+
+BUILD = ROOT / "build"
+PLUGIN = BUILD / "libxl-aligned.so.0"
+
+# What of Xen's libraries is called across them.
+SOURCES = {
+    "libxenctrl.so.4.17": (
+        "int read_exact(void){return 0;} int write_exact(void){return 0;}"
+        "int writev_exact(void){return 0;}"
+        "int xc_domain_dumpcore(void){return 0;}", ()),
+    "libxenguest.so.4.17": (
+        "int read_exact(void), write_exact(void), writev_exact(void);"
+        "int xc_domain_save(void){return read_exact()+write_exact()"
+        "+writev_exact();}", ("libxenctrl.so.4.17",)),
+    "libxenlight.so.4.17": (
+        "int xc_domain_dumpcore(void); int execvp(const char*,char*const*);"
+        "int libxl_domain_suspend(void){return execvp(\"\",0);}"
+        "int libxl_domain_create_restore(void){return 0;}"
+        "int libxl_domain_core_dump(void){return xc_domain_dumpcore();}",
+        ("libxenctrl.so.4.17",)),
+    "xl": (
+        "int libxl_domain_suspend(void), libxl_domain_create_restore(void),"
+        "libxl_domain_core_dump(void);"
+        "int main(void){return libxl_domain_suspend()"
+        "+libxl_domain_create_restore()+libxl_domain_core_dump();}",
+        ("libxenlight.so.4.17", "libxenctrl.so.4.17")),
+    "libxl-save-helper": (
+        "int xc_domain_save(void); int main(void){return xc_domain_save();}",
+        ("libxenguest.so.4.17", "libxenctrl.so.4.17")),
+}
+
+
+@pytest.fixture(scope="module")
+def toolstack(tmp_path_factory):
+    """A directory with an xl, a save helper and their libraries."""
+    place = tmp_path_factory.mktemp("toolstack")
+    for name, (source, libraries) in SOURCES.items():
+        shared = ["-shared", "-fPIC", f"-Wl,-soname,{name}"] \
+            if name.startswith("lib") and ".so" in name else []
+        subprocess.run(
+            ["gcc", "-w", "-x", "c", "-o", place / name, "-", *shared,
+             "-Wl,--no-as-needed", f"-Wl,-rpath,{place}",
+             f"-Wl,-rpath-link,{place}",
+             *(f"-l:{library}" for library in libraries), f"-L{place}"],
+            input=source.encode(), check=True)
+    return place
+
+
+def examine(toolstack, *arguments, plugin=PLUGIN, **env):
+    result = run("doctor", "--json", *arguments,
+                 env={"XL_ALIGNED_XL": str(toolstack / "xl"),
+                      "XL_ALIGNED_PLUGIN": str(plugin), **env})
+    assert result.stderr == ""
+    found = json.loads(result.stdout)
+    bad = [f for f in found["findings"] if f["level"] == "bad"]
+    assert result.returncode == (1 if bad else 0)
+    assert found["healthy"] == (not bad)
+    return found
+
+
+def levels(found, what):
+    return [f["level"] for f in found["findings"] if f["what"] == what]
+
+
+def text(found, what):
+    return " ".join(f["text"] for f in found["findings"]
+                    if f["what"] == what)
+
+
+def test_every_hook_binds(toolstack, tmp_path):
+    found = examine(toolstack, tmp_path)
+    assert levels(found, "plugin") == levels(found, "helper") == ["ok"]
+    for name in ("libxl_domain_suspend", "libxl_domain_create_restore",
+                 "xc_domain_dumpcore", "execvp"):
+        assert name in text(found, "plugin")
+    for name in ("read_exact", "write_exact", "writev_exact"):
+        assert name in text(found, "helper")
+    assert text(found, "libxl") == "of Xen 4.17"
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_plugin_that_does_not_bind(toolstack, tmp_path):
+    """One of nothing but its name."""
+    plugin = tmp_path / "libxl-aligned.so.0"
+    subprocess.run(["gcc", "-shared", "-x", "c", "-o", plugin, "-"],
+                   input=b"", check=True)
+    found = examine(toolstack, BUILD, plugin=plugin)
+    assert levels(found, "plugin") == ["bad"]
+    assert "is not the plugin's" in text(found, "plugin")
+    assert levels(found, "helper") == ["bad"]
+    assert "goes stock's way" in found["outlook"]
+
+
+def test_missing_pieces(toolstack, tmp_path):
+    found = examine(toolstack, BUILD, plugin=tmp_path / "none.so")
+    assert levels(found, "plugin") == ["bad"]
+    static = tmp_path / "static"
+    subprocess.run(["gcc", "-static", "-x", "c", "-o", static, "-"],
+                   input=b"int main(void){return 0;}", check=True)
+    found = examine(toolstack, BUILD, XL_ALIGNED_XL=str(static))
+    assert levels(found, "plugin") == ["bad"]
+    assert levels(found, "libxl") == ["bad"]
+    assert "static" in text(found, "plugin")
+
+
+def test_direct_io_is_said_as_it_is(toolstack):
+    """build/ is where O_DIRECT works if it does anywhere."""
+    found = examine(toolstack, BUILD)
+    fd = os.open(BUILD, os.O_TMPFILE | os.O_RDWR)
+    try:
+        reopened = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_DIRECT)
+        os.close(reopened)
+        assert text(found, "writing").startswith("direct, through ")
+    except OSError:
+        assert "refused" in text(found, "writing")
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no tmpfs")
+def test_where_direct_io_is_refused(toolstack):
+    found = examine(toolstack, "/dev/shm", XL_ALIGNED_IO="window")
+    assert levels(found, "writing") == ["note"]
+    assert "through the page cache" in text(found, "writing")
+    assert "tmpfs" in text(found, "space")
+
+
+def test_the_engine_is_the_one_of_the_settings(toolstack):
+    found = examine(toolstack, BUILD, XL_ALIGNED_ENGINE="thread")
+    assert "through thread" in text(found, "writing")
+
+
+def test_no_such_directory(toolstack, tmp_path):
+    found = examine(toolstack, tmp_path / "none")
+    assert levels(found, "directory") == ["bad"]
+    assert "No such file" in text(found, "directory")
+
+
+@pytest.mark.parametrize("content,level,words", [
+    ("", ["ok"], "read"),
+    ('format = "compat"\n# io="x"\n', ["note", "ok"], ":1: format is compat"),
+    ("io='window'\n", ["note", "ok"], "io is window"),
+    ('io = "fast"\n', ["bad", "ok"], "fast is not one of auto direct"),
+    ('io = "auto direct"\n', ["bad", "ok"], "is not one of"),
+    ("reserve = 0\n", ["note", "ok"], "reserve is 0"),
+    ("io = auto\n", ["bad", "ok"], ":1: not of the form"),
+    ("\n\nio\n", ["bad", "ok"], ":3: not of the form"),
+    ('colour = "red"\n', ["note", "ok"], "colour is not a setting"),
+    ('format = "v3\n', ["bad", "ok"], "not of the form"),
+])
+def test_settings(toolstack, tmp_path, content, level, words):
+    config = tmp_path / "conf"
+    config.write_text(content)
+    found = examine(toolstack, BUILD, XL_ALIGNED_CONFIG=str(config))
+    assert levels(found, "config") == level
+    assert words in text(found, "config")
+
+
+def test_the_example_is_understood(toolstack):
+    """With every setting of it in force."""
+    example = (ROOT / "docs/xl-aligned.conf.example").read_text()
+    config = BUILD / "example.conf"
+    config.write_text("\n".join(
+        line[1:] if '="' in line.replace(" ", "") else line
+        for line in example.splitlines()) + "\n")
+    try:
+        found = examine(toolstack, BUILD, XL_ALIGNED_CONFIG=str(config))
+    finally:
+        config.unlink()
+    assert levels(found, "config") == ["ok"]
+
+
+def test_for_people(toolstack):
+    result = run("doctor", BUILD,
+                 env={"XL_ALIGNED_XL": str(toolstack / "xl"),
+                      "XL_ALIGNED_PLUGIN": str(PLUGIN)})
+    lines = result.stdout.splitlines()
+    assert lines[-2] == "" and lines[-1].startswith(f"A save to {BUILD} ")
+    for line in lines[:-2]:
+        assert line[12:16].strip() in ("ok", "note", "BAD")
