@@ -98,6 +98,68 @@ static Elf64_Ehdr elf_header(const struct v3_core_domain *domain)
     };
 }
 
+/* ---- the kernel's own addresses ------------------------------------------ */
+
+#define KERNEL_MAP      0xffffffff80000000ULL
+#define KERNEL_START    (2ULL << 20)        /* what its mapping is made of */
+#define KERNEL_LENGTH   (128ULL << 20)
+
+/* The value behind KEY= on a line of its own. */
+static bool find_value(const struct elf *elf, const char *key, int base,
+                       uint64_t *value)
+{
+    const char *text = (const char *)elf->vmcoreinfo;
+    const char *end = text + elf->vmcoreinfo_length, *at = text;
+    size_t length = strlen(key);
+    char number[32] = "";
+
+    for (; (at = memmem(at, end - at, key, length)); at += length) {
+        if (at == text || at[-1] != '\n')
+            continue;
+        memcpy(number, at + length,
+               min_u64(sizeof(number) - 1, end - at - length));
+        *value = base == 10 ? (uint64_t)strtoll(number, NULL, base)
+                            : strtoull(number, NULL, base);
+        return true;
+    }
+    return false;
+}
+
+/*
+ * A kernel's page tables are found through the mapping of its image, so that
+ * this one is given with its virtual addresses as well.
+ */
+static int add_kernel(struct v3_core_writer *writer, struct elf *elf)
+{
+    uint64_t physical_base, start, end, first, last, i, n = elf->headers;
+    Elf64_Phdr *load, of;
+
+    if (!find_value(elf, "SYMBOL(_stext)=", 16, &start) ||
+        !find_value(elf, "NUMBER(phys_base)=", 10, &physical_base) ||
+        start < KERNEL_MAP)
+        return 0;
+    start = round_down(start, KERNEL_START) - KERNEL_MAP + physical_base;
+    end = start + KERNEL_LENGTH;
+    for (i = 1; i < n; i++) {
+        of = elf->header[i];
+        first = of.p_paddr > start ? of.p_paddr : start;
+        last = min_u64(of.p_paddr + of.p_memsz, end);
+        if (first >= last || first % V2_PAGE_SIZE)
+            continue;
+        load = add_header(writer, elf);
+        if (!load)
+            return -1;
+        *load = of;
+        load->p_offset += first - of.p_paddr;
+        load->p_paddr = first;
+        load->p_vaddr = first - physical_base + KERNEL_MAP;
+        load->p_filesz = load->p_memsz = last - first;
+    }
+    return 0;
+}
+
+/* ---- headers ------------------------------------------------------------- */
+
 /*
  * The program headers go before the notes if there is room, else behind the
  * pages; a number that the header cannot hold goes into a section header.
@@ -177,6 +239,7 @@ static int elf_write(struct v3_core_writer *writer)
     if (!add_header(writer, elf) ||
         v3_core_put_zeros(writer, elf->pages_offset) ||
         v3_core_put_pages(writer, UINT64_MAX, add_page, elf) ||
+        add_kernel(writer, elf) ||
         put_headers(writer, elf))
         goto out;
     writer->result->segments = elf->headers - 1;

@@ -194,7 +194,9 @@ static void tell_progress(struct v3_core_writer *writer, bool end)
     if (!options->progress || (!end && pages < writer->progress_at))
         return;
     writer->progress_at = pages + PROGRESS_PAGES;
-    options->progress(options->progress_context, pages,
+    /* What a domain has where no dump looks is never reached. */
+    options->progress(options->progress_context,
+                      end ? writer->domain->nr_pages : pages,
                       writer->domain->nr_pages);
 }
 

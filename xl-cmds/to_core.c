@@ -93,6 +93,8 @@ static int write_core(struct to_core *c)
     rc = v3_core_write(sink, domain,
                        v3_core_savefile_memory(c->core, share ? c->out : -1),
                        &c->options, &result, &c->error);
+    if (rc && c->options.progress)
+        fputc('\n', stderr);
     if (rc)
         report_about(c->out_name, c->error.text);
     /* What was reserved and then not needed. */

@@ -106,6 +106,8 @@ static int dump(xc_interface *xch, uint32_t domid,
     goto out;
 
 failed:
+    if (options->progress)
+        fputc('\n', stderr);
     report(NULL, XTL_ERROR, "no dump of domain %u in %s: %s", domid,
            output->name, error.text);
     errno = error.errnum;

@@ -33,6 +33,7 @@ class Core:
     sections: dict = field(default_factory=dict)
     notes: list = field(default_factory=list)       # (name, type, contents)
     loads: list = field(default_factory=list)       # (address, octets)
+    kernel: list = field(default_factory=list)      # (virtual, address, …)
 
 
 def note_list(data: bytes) -> list:
@@ -126,7 +127,14 @@ def read_elf(path, pages: bool = True) -> Core:
             core.notes = note_list(data[offset:offset + size])
             continue
         assert (type_, flags, align) == (1, 7, PAGE)
-        assert virtual == physical and size == memory and size
+        assert size == memory and size
+        if virtual != physical:
+            core.kernel.append((virtual, physical, size))
+            for at in range(0, size if pages else 0, PAGE):
+                assert core.pages[(physical + at) // PAGE] == \
+                    data[offset + at:offset + at + PAGE]
+            continue
+        assert not core.kernel
         assert offset % PAGE == 0 and offset + size <= len(data)
         assert not core.loads or physical > sum(core.loads[-1])
         core.loads.append((physical, size))

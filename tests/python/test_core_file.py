@@ -247,6 +247,21 @@ def test_the_last_contents_win(tmp_path):
         assert read_elf(saved.core("--format=elf")).pages == want
 
 
+def test_the_kernel_is_where_it_thinks_it_is(tmp_path):
+    pages = [(0, 0, vmcoreinfo_page())]
+    pages += [(pfn, 0, page()) for pfn in range(0xff0, 0x1010)]
+    pages += [(pfn, 0, page()) for pfn in range(0x1020, 0x1030)]
+    pages += [(pfn, 0, ZERO) for pfn in range(0x8f80, 0x9080)]
+    core = read_elf(Saved(tmp_path, hvm_stream(
+        batches(pages), [cpu_record(0)]), "v3").core("--format=elf"))
+    assert core.pages == expected(pages)
+    image = 0xffffffff81000000      # _stext, at 0x1000000
+    assert core.kernel == [
+        (image, 0x1000000, 0x10 * PAGE),
+        (image + 0x20000, 0x1020000, 0x10 * PAGE),
+        (image + 0x7f80000, 0x8f80000, 0x80 * PAGE)]
+
+
 @pytest.mark.parametrize("count", (16383, 16385, 66000))
 def test_many_pieces(tmp_path, count):
     pages = [(0x200000 + 2 * i, 0, ZERO) for i in range(count - 1)]
