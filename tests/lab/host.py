@@ -16,8 +16,9 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
+from typing import IO
 
-from . import images
+from . import images, places
 from .guest import Guests
 
 CPU = ("max,-smap,-rdtscp,-xsave,-xsaveopt,-avx,-avx2,-fma,-f16c,-pku,"
@@ -41,6 +42,15 @@ class CommandFailed(Exception):
 
 class CommandTimeout(Exception):
     """A command in dom0 did not end in time; it has been killed."""
+
+
+def patience() -> float:
+    """How much longer than usual things may take on this machine now.
+
+    Emulation takes all the processor time it can get: beside other work
+    every time limit would measure that work.
+    """
+    return max(1.0, 1.5 * os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 @dataclass(frozen=True)
@@ -129,18 +139,19 @@ class Job:
 
     def wait(self, timeout: float = 120, check: bool = True) -> Result:
         """Wait for the end; on timeout the command is killed."""
+        timeout *= patience()
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(LabError, subprocess.TimeoutExpired):
                 self.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(5)
+                self.process.wait(5 * patience())
             self.process.kill()
             self.process.wait()
             result = self.output()
             raise CommandTimeout(
-                f"{self.command}: not done after {timeout} s\n"
+                f"{self.command}: not done after {timeout:.0f} s\n"
                 f"--- stdout\n{result.stdout}\n--- stderr\n{result.stderr}"
             ) from None
         result = self.output()
@@ -215,6 +226,7 @@ class XenHost(Guests):
         self._qemu: subprocess.Popen | None = None
         self._master: subprocess.Popen | None = None
         self._watcher: subprocess.Popen | None = None
+        self._place: IO | None = None
         self._sockets = tempfile.mkdtemp(prefix="xlab-")
         self._connecting = threading.Lock()
         self.boot_seconds = 0.0
@@ -239,6 +251,8 @@ class XenHost(Guests):
         self.image = images.image(self.parts)
         for disk in self.disks:
             disk.prepare()
+        if not self._place:
+            self._place = places.take_place()
         boot = os.path.join(self.share, "boot")
         os.makedirs(boot, exist_ok=True)
         for file in (self.image.guest_kernel, self.image.guest_initrd):
@@ -312,12 +326,13 @@ class XenHost(Guests):
         return args
 
     def wait_ready(self) -> "XenHost":
-        deadline = self._started + self.boot_timeout
+        limit = self.boot_timeout * patience()
+        deadline = self._started + limit
         while "lab: ready" not in self.serial_text():
             if self._qemu.poll() is not None:
                 self._boot_failed("QEMU ended")
             if time.monotonic() > deadline:
-                self._boot_failed(f"not up after {self.boot_timeout} s")
+                self._boot_failed(f"not up after {limit:.0f} s")
             time.sleep(0.05)
         if "lab: FAILED" in self.serial_text():
             self._boot_failed("something did not start")
@@ -337,7 +352,7 @@ class XenHost(Guests):
     def monitor(self, command: str) -> str:
         """Say something to QEMU's monitor."""
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(20)
+            sock.settimeout(20 * patience())
             sock.connect(f"{self._sockets}/monitor")
             text = b""
             while not text.endswith(b"(qemu) "):
@@ -367,6 +382,9 @@ class XenHost(Guests):
                 process.wait()
         if self._watcher:
             self._watcher.stdin.close()
+        if self._place:
+            self._place.close()
+            self._place = None
 
     def close(self, keep: bool = False) -> None:
         """Stop the machine and, unless told otherwise, remove its files."""
@@ -429,7 +447,7 @@ class XenHost(Guests):
         if not self.alive():
             raise LabError(f"{self.name} is not running")
         if not self.connected():
-            self._connect(time.monotonic() + 30)
+            self._connect(time.monotonic() + 30 * patience())
         return self._ssh("-tt" if tty else "-T", "root@127.0.0.1", script)
 
     def popen(self, command: str, tty: bool = False,
@@ -444,7 +462,8 @@ class XenHost(Guests):
 
     def control(self, script: str, timeout: float = 30) -> str:
         """A plain script without a job's trappings; its output."""
-        done = subprocess.run(self.ssh_command(script), timeout=timeout,
+        done = subprocess.run(self.ssh_command(script),
+                              timeout=timeout * patience(),
                               stdin=subprocess.DEVNULL,
                               capture_output=True)
         return done.stdout.decode(errors="replace")
@@ -523,7 +542,8 @@ class XenHost(Guests):
 @contextlib.contextmanager
 def host_pair(**settings):
     """Two joined hosts, xen1 (10.77.0.1) and xen2 (10.77.0.2)."""
-    with tempfile.TemporaryDirectory(prefix="xlab-") as net:
+    with (places.one_at_a_time("pair"),
+          tempfile.TemporaryDirectory(prefix="xlab-") as net):
         ends = (f"{net}/1", f"{net}/2")
         hosts = [XenHost(name=f"xen{n}", address=f"10.77.0.{n}",
                          join=join, **settings)
