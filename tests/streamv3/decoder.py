@@ -225,8 +225,9 @@ class Decoder:
         if h.min_reader_version > L.VERSION:
             raise self.refuse("the stream needs a reader of version "
                               f"{h.min_reader_version}, this one is 3")
-        if h.version < L.VERSION:
-            raise self.refuse(f"stream version {h.version}")
+        if h.version < L.VERSION or h.min_reader_version < L.VERSION:
+            raise self.refuse(f"stream version {h.version} for readers of "
+                              f"version {h.min_reader_version}")
         if h.mandatory_features:
             raise self.refuse("mandatory features that are not implemented: "
                               + feature_names(h.mandatory_features))
