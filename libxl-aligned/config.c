@@ -12,6 +12,7 @@
 
 #include <libxlutil.h>
 
+#include "hello.h"
 #include "internal.h"
 
 #define CONFIG_PATH "/etc/xen/xl-aligned.conf"
@@ -88,9 +89,13 @@ static const struct setting {
 static int set(const struct setting *setting, libxl_aligned_options *opts,
                const char *where, const char *value, char *why, size_t size)
 {
+    char text[256];
+
     if (!setting->set(opts, value))
         return 0;
-    snprintf(why, size, "%s: \"%s\" is none of %s", where, value,
+    /* Of one line, whatever the value is. */
+    v3_hello_printable(text, sizeof(text), value, strlen(value));
+    snprintf(why, size, "%s: \"%s\" is none of %s", where, text,
              setting->values);
     return -1;
 }
@@ -154,6 +159,22 @@ static int read_settings(const struct parser *parser, XLU_Config *config,
     return 0;
 }
 
+/*
+ * Xen's parser ends the process at a NUL inside quotes (an assertion), and
+ * NULs are what a power cut may leave of a file.
+ */
+static bool holds_nul(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    int octet = 1;
+
+    while (file && octet > 0)
+        octet = getc(file);
+    if (file)
+        fclose(file);
+    return !octet;
+}
+
 static int read_file(libxl_aligned_options *opts, const char *path,
                      int minor, char *why, size_t size)
 {
@@ -166,6 +187,10 @@ static int read_file(libxl_aligned_options *opts, const char *path,
 
     if (access(path, R_OK)) {
         snprintf(why, size, "%s: %s", path, strerror(errno));
+        goto out;
+    }
+    if (holds_nul(path)) {
+        snprintf(why, size, "%s: holds a NUL; the file is damaged", path);
         goto out;
     }
     if (find_parser(&parser, minor)) {
@@ -200,6 +225,7 @@ static int read_environment(libxl_aligned_options *opts,
                             size_t size)
 {
     const char *value;
+    char name[256];
     size_t i;
 
     for (i = 0; i < SETTINGS; i++) {
@@ -212,8 +238,10 @@ static int read_environment(libxl_aligned_options *opts,
     opts->any_reader = env->format &&
                        opts->format != LIBXL_ALIGNED_FORMAT_AUTO;
     if (env->commit_name && env->commit_name[0] != '/') {
+        v3_hello_printable(name, sizeof(name), env->commit_name,
+                           strlen(env->commit_name));
         snprintf(why, size, "XL_ALIGNED_COMMIT_NAME: %s is not an absolute "
-                 "path", env->commit_name);
+                 "path", name);
         return -1;
     }
     return 0;
