@@ -52,7 +52,8 @@ static bool is_variable(const char *entry, const char *name)
 static int exec_helper(const char *file, char *const argv[],
                        const char *plan, const char *library)
 {
-    char stream[PLAN_TEXT_MAX + 64];
+    char stream[PLAN_TEXT_MAX + 192];
+    const char *progress = progress_path();
     const char *others = getenv("LD_PRELOAD");
     size_t count = 0, used = 0, i, preload_size;
     int r;
@@ -61,8 +62,9 @@ static int exec_helper(const char *file, char *const argv[],
         count++;
     preload_size = sizeof("LD_PRELOAD=:") + strlen(library) +
                    (others ? strlen(others) : 0);
-    r = snprintf(stream, sizeof(stream), "XL_ALIGNED_STREAM=fd=%s;%s",
-                 argv[2], plan);
+    r = snprintf(stream, sizeof(stream), "XL_ALIGNED_STREAM=fd=%s;%s%s%s",
+                 argv[2], plan, progress ? ";progress=" : "",
+                 progress ? progress : "");
     if (r < 0 || r >= (int)sizeof(stream) || preload_size > ENVIRONMENT_MAX ||
         (count + 3) * sizeof(char *) > ENVIRONMENT_MAX)
         return execvpe(file, argv, environ);

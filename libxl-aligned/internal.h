@@ -24,6 +24,7 @@ struct environment {
     char *commit_name;
     char *config;
     char *live;             /* "yes": the domain runs while it is saved */
+    char *progress;         /* file to tell how far a save is */
     char *negotiated;
 };
 
@@ -102,6 +103,9 @@ const char *plan_find(int fd, bool restore);
 
 /* ---- reserve.c -------------------------------------------------------- */
 
+/* Octets; 0 if there is no such domain. */
+uint64_t domain_memory(const struct real *real, libxl_ctx *ctx,
+                       uint32_t domid);
 /*
  * Allocates room for the memory of `domid` from `offset` on.  ERROR_FAIL if
  * there is too little.  `fd` must be open for writing.
@@ -134,6 +138,13 @@ bool interrupt_pending(void);
 void interrupt_end(void);
 /* In the child that becomes the helper. */
 void interrupt_child(void);
+
+/* ---- progress.c ---------------------------------------------------------- */
+
+/* What the helper is to be told of, or NULL. */
+const char *progress_path(void);
+void progress_begin(uint64_t total);
+void progress_commit(void);
 
 /* ---- live.c -------------------------------------------------------------- */
 

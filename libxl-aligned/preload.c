@@ -102,5 +102,6 @@ static void __attribute__((constructor)) preload(void)
     take("XL_ALIGNED_COMMIT_NAME", &environment.commit_name);
     take("XL_ALIGNED_CONFIG", &environment.config);
     take("XL_ALIGNED_LIVE", &environment.live);
+    take("XL_ALIGNED_PROGRESS", &environment.progress);
     take("XL_ALIGNED_NEGOTIATED", &environment.negotiated);
 }

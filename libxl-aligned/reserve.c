@@ -26,7 +26,7 @@
 
 #define MIB(octets) ((unsigned long long)((octets) + (1 << 20) - 1) >> 20)
 
-static uint64_t domain_memory(const struct real *real, libxl_ctx *ctx,
+uint64_t domain_memory(const struct real *real, libxl_ctx *ctx,
                               uint32_t domid)
 {
     /* Room for members that a later Xen may append. */

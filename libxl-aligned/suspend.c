@@ -237,6 +237,7 @@ static int save_commit(struct save *save)
         report(save->lg, XTL_ERROR, "not saved: lseek: %s", strerror(errno));
         return ERROR_FAIL;
     }
+    progress_commit();
     rc = commit_file(save->file, save->libxl_offset, length, save->lg);
     if (rc || !save->commit_name || !S_ISREG(save->st.st_mode))
         return rc;
@@ -344,6 +345,7 @@ EXPORT int libxl_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd,
 
     if (!runtime->real.suspend)
         return ERROR_NI;
+    progress_begin(domain_memory(&runtime->real, ctx, domid));
     flags |= live_flags(&runtime->real, ctx, domid, runtime->opts.lg);
     /* Its end is not ours to see, so it cannot be committed. */
     if (ao_how) {

@@ -116,15 +116,20 @@ static bool stop_helper(pid_t xl)
 
 /* ---- xl ----------------------------------------------------------------- */
 
-static void child(const char *program, char **argv, const sigset_t *mask,
-                  int error_fd)
+static void child(const char *program, char **argv,
+                  const struct guard *guard, int error_fd)
 {
     int errnum;
 
+    if (guard->stderr_fd >= 0) {
+        dup2(guard->stderr_fd, STDERR_FILENO);
+        /* If this program is killed, xl is to go on without a reader. */
+        signal(SIGPIPE, SIG_IGN);
+    }
     setpgid(0, 0);
     /* In a background group now, which must not stop when it prints. */
     signal(SIGTTOU, SIG_IGN);
-    sigprocmask(SIG_SETMASK, mask, NULL);
+    sigprocmask(SIG_SETMASK, &guard->old_mask, NULL);
     umask(077);
     execvp(program, argv);
     errnum = errno;
@@ -134,8 +139,8 @@ static void child(const char *program, char **argv, const sigset_t *mask,
 }
 
 /* Starts xl; 0 or an errno value if it cannot be run. */
-static int start(const char *program, char **argv, const sigset_t *mask,
-                 pid_t *pid)
+static int start(const char *program, char **argv,
+                 const struct guard *guard, pid_t *pid)
 {
     int error_pipe[2], errnum = 0;
     ssize_t r;
@@ -144,7 +149,7 @@ static int start(const char *program, char **argv, const sigset_t *mask,
         return errno;
     *pid = fork();
     if (*pid == 0)
-        child(program, argv, mask, error_pipe[1]);
+        child(program, argv, guard, error_pipe[1]);
     if (*pid < 0)
         errnum = errno;
     close(error_pipe[1]);
@@ -171,7 +176,7 @@ static bool reap(pid_t pid, struct guard_result *result)
     return true;
 }
 
-static void attend(pid_t pid, const sigset_t *signals,
+static void attend(pid_t pid, const struct guard *guard,
                    struct guard_result *result)
 {
     const struct timespec interval = { 0, SEARCH_INTERVAL_NS };
@@ -179,11 +184,14 @@ static void attend(pid_t pid, const sigset_t *signals,
     int signum;
 
     while (!reap(pid, result)) {
+        bool wakes = (result->interrupt && !stopped) || guard->tick;
+
         if (result->interrupt && !stopped)
             stopped = stop_helper(pid);
-        signum = sigtimedwait(signals, NULL,
-                              result->interrupt && !stopped ? &interval
-                                                            : NULL);
+        signum = sigtimedwait(&guard->signals, NULL,
+                              wakes ? &interval : NULL);
+        if (guard->tick)
+            guard->tick(guard->tick_context);
         if (signum < 0 || signum == SIGCHLD)
             continue;
         if (!result->interrupt)
@@ -203,25 +211,30 @@ void guard_begin(struct guard *guard)
 
     /* An ignored SIGCHLD would take xl's exit status away. */
     signal(SIGCHLD, SIG_DFL);
+    guard->stderr_fd = -1;
+    guard->tick = NULL;
     sigemptyset(&guard->signals);
     for (i = 0; i < sizeof(signums) / sizeof(signums[0]); i++)
         sigaddset(&guard->signals, signums[i]);
     sigprocmask(SIG_BLOCK, &guard->signals, &guard->old_mask);
 }
 
-int guard_run(const struct guard *guard, const char *program, char **argv,
+int guard_run(struct guard *guard, const char *program, char **argv,
               struct guard_result *result)
 {
     pid_t pid = -1;
     int r;
 
     *result = (struct guard_result){ 0 };
-    r = start(program, argv, &guard->old_mask, &pid);
+    r = start(program, argv, guard, &pid);
+    if (guard->stderr_fd >= 0)
+        close(guard->stderr_fd);
+    guard->stderr_fd = -1;
     if (r) {
         report("running %s: %s", program, strerror(r));
         result->status = STATUS_NO_XL;
         return -1;
     }
-    attend(pid, &guard->signals, result);
+    attend(pid, guard, result);
     return 0;
 }

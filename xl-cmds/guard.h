@@ -10,6 +10,9 @@
 struct guard {
     sigset_t signals;       /* that are kept back from here on */
     sigset_t old_mask;
+    int stderr_fd;          /* for xl, closed once it runs; -1: ours */
+    void (*tick)(void *context);    /* NULL, or called now and then */
+    void *tick_context;
 };
 
 struct guard_result {
@@ -28,7 +31,7 @@ void guard_begin(struct guard *guard);
  * signals the save helper is asked to give up, so that xl itself resumes the
  * guest; xl is always waited for.  0, or -1 after a report.
  */
-int guard_run(const struct guard *guard, const char *program, char **argv,
+int guard_run(struct guard *guard, const char *program, char **argv,
               struct guard_result *result);
 
 #endif /* XL_CMDS_GUARD_H */

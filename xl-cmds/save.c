@@ -4,6 +4,7 @@
 
 #include "guard.h"
 #include "plugin.h"
+#include "progress.h"
 #include "savefile.h"
 #include "target.h"
 
@@ -57,13 +58,14 @@ static int conclude(struct target *target, const struct guard_result *result)
 }
 
 static int save(struct arguments *xl, char **operands,
-                struct plugin_settings *settings)
+                struct plugin_settings *settings, const char *progress_mode)
 {
     struct target target = { .dirfd = -1, .fd = -1 };
     struct guard guard;
     struct guard_result result;
+    struct progress *progress;
     const char *program = xl_program();
-    int status;
+    int status, r;
 
     if (!program)
         return STATUS_NO_XL;
@@ -78,7 +80,10 @@ static int save(struct arguments *xl, char **operands,
     if (!plugin_environment(settings) && settings->live)
         report("warning: without the plugin the domain stands still while "
                "it is saved");
-    if (guard_run(&guard, program, xl->argv, &result) < 0) {
+    progress = progress_begin(progress_mode, &guard);
+    r = guard_run(&guard, program, xl->argv, &result);
+    progress_end(progress, r == 0 && result.status == STATUS_OK);
+    if (r < 0) {
         target_abandon(&target);
         status = result.status;
     } else {
@@ -88,10 +93,11 @@ static int save(struct arguments *xl, char **operands,
     return status;
 }
 
-enum { OPTION_LIVE = OPTION_RESTORE_IO + 1 };
+enum { OPTION_LIVE = OPTION_RESTORE_IO + 1, OPTION_PROGRESS };
 
 static int save_run(const struct command *self, int argc, char **argv)
 {
+    const char *progress = NULL;
     bool runs_on = false;
     struct plugin_settings settings = { 0 };
     struct arguments xl = { 0 };
@@ -108,7 +114,14 @@ static int save_run(const struct command *self, int argc, char **argv)
         status = STATUS_USAGE;
         if (r < 0)
             goto out;
-        if (opt == OPTION_LIVE)
+        if (opt == OPTION_PROGRESS && !progress_mode_known(optarg)) {
+            status = command_misuse(self, "--progress=%s: the value must be "
+                                    "one of bar plain json none", optarg);
+            goto out;
+        }
+        if (opt == OPTION_PROGRESS)
+            progress = optarg;
+        else if (opt == OPTION_LIVE)
             settings.live = true;
         else if (!r)
             arguments_add(&xl, letter);
@@ -125,7 +138,7 @@ static int save_run(const struct command *self, int argc, char **argv)
                                       "-c or -p");
         goto out;
     }
-    status = save(&xl, argv + optind, &settings);
+    status = save(&xl, argv + optind, &settings, progress);
 
 out:
     arguments_free(&xl);
@@ -143,6 +156,8 @@ const struct command command_save = {
         "  --engine=ENGINE        auto uring thread\n"
         "  --live                 with -c or -p: let the domain run while it "
         "is saved\n"
+        "  --progress=HOW         bar plain json none; a bar on a "
+        "terminal\n"
         "\n"
         "xl's own options:\n"
         "  -c                     leave the domain running\n"
@@ -152,6 +167,8 @@ const struct command command_save = {
     .short_options = "cpD",
     .long_options = (const struct option[]){
         FORMAT_OPTION, IO_OPTION, ENGINE_OPTION,
-        { "live", no_argument, NULL, OPTION_LIVE }, HELP_OPTION },
+        { "live", no_argument, NULL, OPTION_LIVE },
+        { "progress", required_argument, NULL, OPTION_PROGRESS },
+        HELP_OPTION },
     .run = save_run,
 };

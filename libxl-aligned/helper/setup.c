@@ -71,6 +71,13 @@ static int set_head_padding(struct stream_plan *plan, const char *value)
     return 0;
 }
 
+static int set_progress(struct stream_plan *plan, const char *value)
+{
+    int r = snprintf(plan->progress, sizeof(plan->progress), "%s", value);
+
+    return r < (int)sizeof(plan->progress) ? 0 : -1;
+}
+
 static const struct key {
     const char *name;
     int (*set)(struct stream_plan *plan, const char *value);
@@ -78,7 +85,7 @@ static const struct key {
     { "fd", set_fd },           { "mode", set_mode },
     { "format", set_format },   { "io", set_io },
     { "engine", set_engine },   { "reserve", set_reserve },
-    { "head_padding", set_head_padding },
+    { "head_padding", set_head_padding }, { "progress", set_progress },
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
 

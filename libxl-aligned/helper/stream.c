@@ -119,6 +119,7 @@ void stream_activate(const struct stream_plan *plan)
     r = readlink(link, stream.name, sizeof(stream.name) - 1);
     stream.name[r < 0 ? 0 : r] = '\0';
     stream.plan = *plan;
+    stream_progress_open(plan->progress);
     stream.state = WAITING;
 }
 
@@ -172,6 +173,8 @@ static bool is_ours(int fd, bool restore)
 
 static int stream_write(const struct iovec *iov, int iovcnt)
 {
+    struct v3_totals totals;
+
     if (stream.state == FAILED) {
         errno = stream.error.errnum;
         return -1;
@@ -180,6 +183,8 @@ static int stream_write(const struct iovec *iov, int iovcnt)
         return stream_fail(EBADF, "save given up on request");
     if (v3_encoder_pushv(stream.encoder, iov, iovcnt))
         return stream_fail(stream.error.errnum, stream.error.text);
+    v3_encoder_totals(stream.encoder, &totals);
+    stream_progress(&totals);
     if (!v3_encoder_ended(stream.encoder))
         return 0;
 

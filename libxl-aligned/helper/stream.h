@@ -18,6 +18,7 @@ struct stream_plan {
     enum v3_format format;
     struct v3_io_options io;
     uint32_t head_padding;
+    char progress[64];      /* file to tell how far it is; "": none */
 };
 
 /* setup.c: -1 and one line in `why` if the text is not to be understood. */
@@ -27,6 +28,10 @@ int stream_plan_parse(struct stream_plan *plan, const char *text,
 /* report.c: one line on stderr; stdout is the helper's control channel. */
 void stream_report(const char *fmt, ...)
     __attribute__((format(printf, 1, 2)));
+
+/* progress.c */
+void stream_progress_open(const char *path);
+void stream_progress(const struct v3_totals *totals);
 
 /* stream.c */
 void stream_activate(const struct stream_plan *plan);

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""save --progress and --live: what is shown, and what xl is told."""
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from command import PROGRAM, ROOT, FakeXl, build_empty_plugin, run, save_file
+from streamv3.generator import Generator
+
+sys.path.insert(0, str(ROOT / "tests/integration"))
+from plugin.bench import PLUGIN, Bench, build_tools     # noqa: E402
+
+MIB = 1 << 20
+V3 = save_file("v3")
+
+# Half of it in 1.3 seconds, then the commit.
+SLOW_XL = r'''#!/usr/bin/python3
+import mmap, os, struct, sys, time
+
+progress = os.environ.get("XL_ALIGNED_PROGRESS")
+print("env", progress, os.environ.get("XL_ALIGNED_LIVE"),
+      file=open(os.environ["FAKE_LOG"], "w"))
+if progress:
+    with open(progress, "r+b") as file:
+        page = mmap.mmap(file.fileno(), 4096)
+print("Saving to somewhere", file=sys.stderr)
+print("xc: progress: Frames: 512/1024 50%", file=sys.stderr)
+for i in range(13):
+    if progress:
+        struct.pack_into("<IxxxxQQQ", page, 0, 1, 200 << 20,
+                         (i + 1) * 8 << 20, (i + 1) * 4 << 20)
+    time.sleep(0.1)
+if progress:
+    struct.pack_into("<I", page, 0, 2)
+sys.stderr.write("a line without an end")
+sys.stderr.flush()
+time.sleep(0.5)
+if os.environ["FAKE_XL"] == "fail":
+    sys.exit(3)
+fd = os.open(sys.argv[-1], os.O_WRONLY | os.O_TRUNC)
+os.write(fd, open(os.environ["FAKE_CONTENT"], "rb").read())
+os.fsync(fd)
+os.rename(os.readlink(f"/proc/self/fd/{fd}"),
+          os.environ["XL_ALIGNED_COMMIT_NAME"])
+'''
+
+
+# Its file is open when its stderr goes; by itself, SIGPIPE would end it.
+PATIENT_XL = r'''#!/bin/sh
+for last; do :; done
+exec 3>"$last"
+echo started >"$FAKE_LOG"
+sleep 1
+for i in 1 2 3; do echo "line $i" >&2; done
+cat "$FAKE_CONTENT" >&3
+mv "$(readlink /proc/$$/fd/3)" "$XL_ALIGNED_COMMIT_NAME"
+'''
+
+
+@pytest.fixture
+def xl(tmp_path):
+    (tmp_path / "xl").mkdir()
+    fake = FakeXl(tmp_path / "xl", build_empty_plugin(tmp_path))
+    fake.path.write_text(SLOW_XL)
+    fake.will("commit", V3)
+    return fake
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "private").mkdir(mode=0o700)
+    return tmp_path / "private/file"
+
+
+def test_json(xl, file):
+    result = xl.run("save", "--progress=json", "d", file)
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert 2 <= len(lines) <= 4
+    assert lines[0]["phase"] in ("start", "memory")
+    memory = [line for line in lines if line["phase"] == "memory"]
+    assert memory and memory[0]["total"] == 200 * MIB
+    assert 0 < memory[0]["done"] < memory[0]["total"]
+    assert memory[0]["seconds_left"] > 0
+    # 8 MiB every tenth of a second.
+    assert 20 * MIB < memory[0]["rate"] < 100 * MIB
+    assert lines[-1]["phase"] == "saved"
+    assert lines[-1]["done"] == 104 * MIB
+    assert lines[-1]["written"] == 52 * MIB
+    # What xl says is xl's, as ever.
+    assert result.stderr.splitlines() == [
+        "Saving to somewhere", "xc: progress: Frames: 512/1024 50%",
+        "a line without an end"]
+
+
+def test_json_of_a_failure(xl, file):
+    xl.will("fail", b"")
+    result = xl.run("save", "--progress=json", "d", file)
+    assert result.returncode == 3
+    assert json.loads(result.stdout.splitlines()[-1])["phase"] == "failed"
+
+
+def test_plain(xl, file):
+    result = xl.run("save", "--progress=plain", "d", file)
+    assert result.returncode == 0
+    assert re.search(r"^(?:a line without an end)?xl-aligned: saved: 104 MiB "
+                     r"of memory, 52 MiB of file, in [\d.]+ s$",
+                     result.stderr, re.M)
+
+
+def on_a_terminal(xl, *arguments) -> tuple:
+    pid, master = pty.fork()
+    if pid == 0:
+        os.environ.update(xl.env)
+        os.execv(PROGRAM, [PROGRAM, *map(str, arguments)])
+    text = b""
+    while True:
+        try:
+            more = os.read(master, 65536)
+        except OSError:
+            break
+        if not more:
+            break
+        text += more
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text.decode()
+
+
+def screen(text: str) -> list:
+    """The lines that are left of it."""
+    lines = []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        lines.append(line.rsplit("\x1b[K", 1)[-1])
+    return lines
+
+
+@pytest.mark.parametrize("option", ((), ("--progress=bar",)))
+def test_bar_on_a_terminal(xl, file, option):
+    status, text = on_a_terminal(xl, "save", *option, "d", file)
+    assert status == 0
+    bars = re.findall(r"memory \[(#*)(\.*)\] +(\d+) %  (\d+) of 200 MiB  "
+                      r"\d+ MiB/s  \d+:\d\d left", text)
+    assert len(bars) >= 3
+    filled = [len(bar[0]) for bar in bars]
+    assert filled == sorted(filled) and filled[0] < filled[-1]
+    assert len({len(bar[0]) + len(bar[1]) for bar in bars}) <= 3
+    assert re.search(r"commit \[#+\.+\]", text)
+    # No remains of the bar, and none of xl's own.
+    assert screen(text) == ["Saving to somewhere", "a line without an end",
+                            ""]
+
+
+def test_none_on_a_terminal(xl, file):
+    status, text = on_a_terminal(xl, "save", "--progress=none", "d", file)
+    assert status == 0
+    assert "[" not in text and "xc: progress" in text
+    assert "env None None" in xl.log.read_text()
+
+
+def test_nothing_without_a_terminal(xl, file):
+    result = xl.run("save", "d", file,
+                    env={"XL_ALIGNED_PROGRESS": "/etc/passwd",
+                         "XL_ALIGNED_LIVE": "yes"})
+    assert result.returncode == 0 and result.stdout == ""
+    # Nor from a variable that was left over.
+    assert xl.log.read_text() == "env None None\n"
+
+
+def test_an_unknown_way(xl, file):
+    result = xl.run("save", "--progress=loud", "d", file)
+    assert result.returncode == 2
+    assert "one of bar plain json none" in result.stderr
+
+
+def test_xl_survives_the_one_who_reads_its_messages(xl, file):
+    """A killed xl-aligned is no reason for xl to stop in the middle."""
+    xl.path.write_text(PATIENT_XL)
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [PROGRAM, "save", "--progress=bar", "d", str(file)], stderr=slave,
+        env={**os.environ, **xl.env})
+    os.close(slave)
+    deadline = time.monotonic() + 30
+    while not xl.log.exists() or not xl.log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    while not file.exists():
+        assert time.monotonic() < deadline, "xl did not end the save"
+        time.sleep(0.05)
+    os.close(master)
+
+
+# ---- live ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("letter", ("-c", "-p"))
+def test_live(xl, file, letter):
+    result = xl.run("save", letter, "--live", "d", file)
+    assert result.returncode == 0
+    assert xl.log.read_text() == "env None yes\n"
+
+
+def test_live_is_for_domains_that_stay(xl, file):
+    result = xl.run("save", "--live", "d", file)
+    assert result.returncode == 2
+    assert "-c or -p" in result.stderr
+    assert not xl.log.exists()
+
+
+def test_live_without_the_plugin(xl, file):
+    result = xl.run("save", "-c", "--live", "d", file,
+                    env={"XL_ALIGNED_PLUGIN": "/none"})
+    assert "stands still while it is saved" in result.stderr
+
+
+# ---- with the plugin and a helper ------------------------------------------
+
+
+def test_the_helper_tells_how_far_it_is(tmp_path, file):
+    """Through the plugin and the helper's library, as in a real save."""
+    tools = tmp_path / "tools"
+    build_tools(tools)
+    stream = Generator(5, 3000).hvm()
+    folder = tmp_path / "bench"
+    folder.mkdir()
+    bench = Bench(tools, folder, stream, b"")
+    # Linked statically, it leaves the environment as it is.
+    source = ('#include <unistd.h>\nint main(int c, char **v){execl("%s",'
+              '"toolstack","save",v[c-1],(char*)0);return 9;}'
+              % (tools / "toolstack"))
+    subprocess.run(["gcc", "-static", "-x", "c", "-o", tools / "xl", "-"],
+                   input=source.encode(), check=True)
+    result = run("save", "--progress=json", "d", file, env={
+        **bench.environment(preload=""), "XL_ALIGNED_XL": str(tools / "xl"),
+        "XL_ALIGNED_PLUGIN": str(PLUGIN)})
+    assert result.returncode == 0, result.stderr
+    last = [json.loads(line) for line in result.stdout.splitlines()
+            if line.startswith("{")][-1]
+    assert last["phase"] == "saved"
+    assert last["done"] == len(stream)
+    # The stream; its head and tail are not the helper's.
+    assert file.stat().st_size - 200 < last["written"] < file.stat().st_size
+    # Nothing else that is started hears of it.
+    assert "XL_ALIGNED_PROGRESS" not in bench.helper()
