@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Fixtures that give a test real Xen hosts (see lab/README.md).
 
-host            one shared host, cleaned before each test
-host_pair       two shared hosts, joined by a network
+host            a host shared by a module's tests, cleaned before each
+host_pair       two such hosts, joined by a network
 new_host        makes hosts with settings of the test's own
 build_overlay   the tree of `make install` that all of them run with
 """
@@ -21,7 +21,7 @@ if HERE not in sys.path:
 
 import lab  # noqa: E402
 
-LAB_FIXTURES = {"lab_host", "host", "lab_pair", "host_pair", "new_host"}
+LAB_FIXTURES = {"lab_host", "host", "host_pair", "new_host"}
 
 
 def pytest_configure(config):
@@ -80,26 +80,51 @@ def build_overlay(tmp_path_factory):
     return str(tree)
 
 
-@pytest.fixture(scope="session")
-def _lab_host(build_overlay):
-    box = [None]
+class Shared:
+    """The shared hosts: one or two, never both.
 
-    def current():
-        if box[0] is None or not box[0].alive():
-            if box[0] is not None:
-                box[0].close()
-            box[0] = lab.XenHost(overlays=(build_overlay,)).start()
-        return box[0]
+    An emulated host keeps a processor busy, and only so many may run at
+    once; a test that needs others has these ended first.
+    """
 
-    yield current
-    if box[0] is not None:
-        box[0].close()
+    def __init__(self, overlay):
+        self.overlay, self._host, self._pair = overlay, None, None
+
+    def host(self):
+        if self._host is None or not self._host.alive():
+            self.close()
+            self._host = lab.XenHost(overlays=(self.overlay,)).start()
+        return self._host
+
+    def pair(self):
+        if self._pair is None or not all(h.alive() for h in self._hosts):
+            self.close()
+            pair = lab.host_pair(overlays=(self.overlay,), memory=2048,
+                                 dom0_mem=768)
+            self._hosts = pair.__enter__()
+            self._pair = pair
+        return self._hosts
+
+    def close(self):
+        if self._host is not None:
+            self._host.close()
+        if self._pair is not None:
+            self._pair.__exit__(None, None, None)
+        self._host = self._pair = None
+
+
+@pytest.fixture(scope="module")
+def _shared(build_overlay):
+    # Not longer: the next module may have hosts of its own to start.
+    shared = Shared(build_overlay)
+    yield shared
+    shared.close()
 
 
 @pytest.fixture
-def host(_lab_host, request):
+def host(_shared, request):
     """The shared host; booted anew if a test has killed it."""
-    here = _lab_host()
+    here = _shared.host()
     tidy(here)
     yield here
     save_logs(request, here)
@@ -108,25 +133,20 @@ def host(_lab_host, request):
 lab_host = host
 
 
-@pytest.fixture(scope="session")
-def lab_pair(build_overlay):
-    with lab.host_pair(overlays=(build_overlay,), memory=2048,
-                       dom0_mem=768) as hosts:
-        yield hosts
-
-
 @pytest.fixture
-def host_pair(lab_pair, request):
+def host_pair(_shared, request):
     """Two joined hosts: xen1 (10.77.0.1) and xen2 (10.77.0.2)."""
-    for here in lab_pair:
+    hosts = _shared.pair()
+    for here in hosts:
         tidy(here)
-    yield lab_pair
-    save_logs(request, *lab_pair)
+    yield hosts
+    save_logs(request, *hosts)
 
 
 @pytest.fixture
-def new_host(build_overlay, request):
+def new_host(_shared, build_overlay, request):
     """A function: new_host(dom0_mem=256, ...) boots a host."""
+    _shared.close()
     hosts = []
 
     def make(**settings):

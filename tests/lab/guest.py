@@ -10,6 +10,8 @@ import struct
 import time
 from dataclasses import dataclass, field
 
+from .measure import patience
+
 KERNEL = "/boot/vmlinux"
 RAMDISK = "/boot/guest.cpio.gz"
 VERDICT = re.compile(
@@ -183,6 +185,7 @@ class Guests:
     def wait_verdict(self, name: str, after: tuple[int, ...] | None = None,
                      count: int = 2, timeout: float = 120) -> Verdict:
         """Wait for `count` new verdicts; the last, when all are ok."""
+        timeout *= patience()
         deadline = time.monotonic() + timeout
         while True:
             seen = self.verdicts(name, after)
@@ -195,7 +198,7 @@ class Guests:
             if time.monotonic() > deadline:
                 raise GuestFailed(
                     f"{name}: {len(seen)} of {count} verdicts after "
-                    f"{timeout} s\n{self._guest_state(name)}")
+                    f"{timeout:.0f} s\n{self._guest_state(name)}")
             time.sleep(0.1)
 
     def _guest_state(self, name: str) -> str:

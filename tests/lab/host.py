@@ -20,6 +20,7 @@ from typing import IO
 
 from . import images, places
 from .guest import Guests
+from .measure import patience
 
 CPU = ("max,-smap,-rdtscp,-xsave,-xsaveopt,-avx,-avx2,-fma,-f16c,-pku,"
        "-la57")
@@ -42,15 +43,6 @@ class CommandFailed(Exception):
 
 class CommandTimeout(Exception):
     """A command in dom0 did not end in time; it has been killed."""
-
-
-def patience() -> float:
-    """How much longer than usual things may take on this machine now.
-
-    Emulation takes all the processor time it can get: beside other work
-    every time limit would measure that work.
-    """
-    return max(1.0, 1.5 * os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,21 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Watch dom0's memory while something runs."""
+"""Watch dom0's memory while something runs, and this machine's load."""
 
 from __future__ import annotations
 
+import os
 import signal
 import uuid
 from dataclasses import dataclass
+
+
+def patience() -> float:
+    """How much longer than usual things may take on this machine now.
+
+    Emulation takes all the processor time it can get: beside other work
+    every time limit would measure that work.
+    """
+    return max(1.0, 1.5 * os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from . import images
 
 GIB = 1 << 30
 HOST_MEMORY = 5 * GIB       # of one host with its page cache
+_held: list[IO] = []        # by this process
 
 
 def places() -> int:
@@ -43,7 +44,13 @@ def take_place() -> IO:
         for number in range(places()):
             file = _try(f".place-{number}")
             if file:
+                _held.append(file)
                 return file
+        _held[:] = [file for file in _held if not file.closed]
+        if len(_held) >= places():
+            raise RuntimeError(
+                f"this process already runs {len(_held)} emulated hosts, as "
+                "many as the machine carries: end one first")
         if not waiting:
             images.say("waiting for another emulated host to end")
             waiting = True
