@@ -9,6 +9,7 @@ build_overlay   the tree of `make install` that all of them run with
 
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -25,6 +26,11 @@ LAB_FIXTURES = {"lab_host", "host", "host_pair", "new_host"}
 
 
 def pytest_configure(config):
+    # A shell that runs this in the background ignores these for it, and
+    # so would every program that a test interrupts.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     config.addinivalue_line(
         "markers", "lab: boots a Xen host in QEMU; takes its time")
 
