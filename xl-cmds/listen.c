@@ -146,7 +146,7 @@ static void make_room(struct listener *listener)
         if (!oldest || child->order < oldest->order)
             oldest = child;
     }
-    if (shaking < listener->connections)
+    if (!oldest || shaking < listener->connections)
         return;
     report("%s: refused: %u connections are shaking hands, and this one for "
            "longest", oldest->peer, shaking);

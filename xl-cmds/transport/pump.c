@@ -153,24 +153,18 @@ static enum step flow_step(struct flow *flow)
     return MOVED;
 }
 
-static int flow_init(struct flow *flow, struct link *from, struct link *to,
-                     const void *early, size_t early_length,
-                     uint64_t *count)
+static void flow_init(struct flow *flow, struct link *from, struct link *to,
+                      uint8_t *buffer, uint64_t *count)
 {
     memset(flow, 0, sizeof(*flow));
     flow->from = from;
     flow->to = to;
     flow->splice = from->splice_in && to->splice_out;
     flow->count = count;
-    flow->buffer = malloc(BUFFER_SIZE);
-    if (!flow->buffer || early_length > BUFFER_SIZE)
-        return -1;
-    memcpy(flow->buffer, early, early_length);
-    flow->end = early_length;
+    flow->buffer = buffer;
     /* Fewer, larger steps; a limit for other users is not ours to mind. */
     fcntl(from->in, F_SETPIPE_SZ, SPLICE_MAX);
     fcntl(to->out, F_SETPIPE_SZ, SPLICE_MAX);
-    return 0;
 }
 
 static void flows_run(struct flow *flows)
@@ -207,16 +201,19 @@ static void flows_run(struct flow *flows)
 
 int pump_run(struct pump *pump, char *why, size_t size)
 {
-    struct flow flows[2] = { 0 };
-    int i, r = -1;
+    uint8_t *buffers[2] = { malloc(BUFFER_SIZE), malloc(BUFFER_SIZE) };
+    struct flow flows[2];
+    int r = -1;
 
-    if (flow_init(&flows[0], pump->a, pump->b, "", 0, pump->a_to_b) ||
-        flow_init(&flows[1], pump->b, pump->a,
-                  pump->early ? pump->early : "", pump->early_length,
-                  pump->b_to_a)) {
+    if (!buffers[0] || !buffers[1] || pump->early_length > BUFFER_SIZE) {
         snprintf(why, size, "out of memory");
         goto out;
     }
+    flow_init(&flows[0], pump->a, pump->b, buffers[0], pump->a_to_b);
+    flow_init(&flows[1], pump->b, pump->a, buffers[1], pump->b_to_a);
+    if (pump->early_length)
+        memcpy(buffers[1], pump->early, pump->early_length);
+    flows[1].end = pump->early_length;
     flows[1].last = pump->b_to_a_last;
     flows_run(flows);
     r = flows[0].failed || flows[1].failed ? -1 : 0;
@@ -225,7 +222,7 @@ int pump_run(struct pump *pump, char *why, size_t size)
              pump->a->error[0] && pump->b->error[0] ? "; " : "",
              pump->a->error);
 out:
-    for (i = 0; i < 2; i++)
-        free(flows[i].buffer);
+    free(buffers[0]);
+    free(buffers[1]);
     return r;
 }

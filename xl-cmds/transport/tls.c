@@ -322,7 +322,7 @@ static int expect_host(SSL *tls, const char *host)
 static int shake_hands(struct link *link, int (*method)(SSL *),
                        int64_t deadline)
 {
-    short events;
+    short events = POLLIN;
     int r;
 
     for (;;) {
