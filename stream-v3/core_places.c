@@ -17,9 +17,13 @@ struct walk {
     uint64_t file_size;
     uint64_t offset;            /* of the record */
     bool ascending;
+    bool cached;                /* it was in the page cache before */
+    uint64_t dropped;           /* octets before this are not in it */
     struct v3_error *error;
     uint64_t pfn[V3_BATCH_MAX];
 };
+
+#define DROP_STEP (512U << 10)
 
 static int read_at(struct walk *walk, void *data, size_t length,
                    uint64_t offset)
@@ -139,6 +143,12 @@ static int walk_records(struct walk *walk)
                 kinds[i].add(walk, body, record.length))
                 return -1;
         walk->offset = body + record.length + record_padding(record.length);
+        if (!walk->cached && walk->offset - walk->dropped >= DROP_STEP) {
+            posix_fadvise(walk->fd, walk->dropped,
+                          walk->offset - walk->dropped,
+                          POSIX_FADV_DONTNEED);
+            walk->dropped = walk->offset;
+        }
     } while (record.type != V2_RECORD_END);
     return 0;
 }
@@ -200,7 +210,6 @@ int v3_core_places_find(struct v3_core_places *places, int fd,
                         struct v3_error *error)
 {
     struct walk *walk = calloc(1, sizeof(*walk));
-    bool cached;
     int r;
 
     if (!walk)
@@ -214,8 +223,8 @@ int v3_core_places_find(struct v3_core_places *places, int fd,
     }
     /* Headers only; the pages between them need not be read ahead. */
     posix_fadvise(walk->fd, 0, 0, POSIX_FADV_RANDOM);
-    cached = v3_resident(walk->fd, 0, savefile->file_size) >
-             (int64_t)savefile->file_size / 2;
+    walk->cached = v3_resident(walk->fd, 0, savefile->file_size) >
+                   (int64_t)savefile->file_size / 2;
     walk->file_size = savefile->file_size;
     walk->offset = savefile->stream_start + sizeof(struct v2_image_header) +
                    sizeof(struct v2_domain_header);
@@ -226,7 +235,7 @@ int v3_core_places_find(struct v3_core_places *places, int fd,
         r = sort(places, error);
     if (!r)
         keep_last(places);
-    if (!cached)
+    if (!walk->cached)
         posix_fadvise(walk->fd, 0, 0, POSIX_FADV_DONTNEED);
     close(walk->fd);
     free(walk);

@@ -172,7 +172,8 @@ def test_readers(host, kind, tmp_path):
     program = drgn.Program()
     program.set_core_dump(str(elf))
     assert program.read(address, PAGE, physical=True) == guest.contents
-    kernel_by_its_own_tables(program, plain)
+    kernel_by_its_own_tables(program, elf, plain)
+    assert "Linux version" in kernel_log(elf)
 
 
 def gdb_reads(path, address: int, contents: bytes) -> None:
@@ -184,14 +185,26 @@ def gdb_reads(path, address: int, contents: bytes) -> None:
     assert bytes.fromhex("".join(found[-8:])) == contents[:8], out
 
 
-def kernel_by_its_own_tables(program, core) -> None:
+def kernel_by_its_own_tables(program, path, core) -> None:
     """A kernel's virtual address, translated through the dumped tables."""
+    import kdumpfile
+    dump = kdumpfile.kdumpfile(str(path))
+    dump.attr["addrxlat.ostype"] = "linux"
     info = next(data for name, _, data in core.notes
                 if name == "VMCOREINFO").decode()
     release = re.search(r"OSRELEASE=(\S+)", info)[1].encode()
     names = int(re.search(r"SYMBOL\(init_uts_ns\)=(\w+)", info)[1], 16)
-    assert release in program.read(names, 512)
-    assert b"Linux\0" in program.read(names, 512)
+    for read in (lambda: program.read(names, 512),
+                 lambda: dump.read(kdumpfile.KDUMP_KVADDR, names, 512)):
+        assert b"Linux\0" in bytes(read()) and release in bytes(read())
+
+
+def kernel_log(path) -> str:
+    """The guest's own log, out of its memory, by makedumpfile."""
+    log = path.with_suffix(".dmesg")
+    subprocess.run(["/usr/bin/makedumpfile", "--dump-dmesg", path, log],
+                   check=True, capture_output=True, timeout=60)
+    return log.read_text(errors="replace")
 
 
 # -- against stock ---------------------------------------------------------
