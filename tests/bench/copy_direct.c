@@ -23,7 +23,7 @@
 struct copy {
     struct load_options options;
     int fd;
-    uint8_t *image;
+    uint8_t *image;             /* mapped once */
     uint8_t *slots;
     bool busy[SLOTS];
     uint32_t length[SLOTS];
@@ -145,6 +145,7 @@ static int open_ring(struct copy *copy)
 
 int main(int argc, char *argv[])
 {
+    struct load_image image;
     struct copy copy = {.fd = load_fd(argc, argv, 8, "--save-domain")};
     const char *layout = load_variable("BENCH_LAYOUT", "stream");
     struct load_meter meter;
@@ -153,8 +154,11 @@ int main(int argc, char *argv[])
 
     if (copy.fd < 0 || load_options_get(&copy.options))
         return 1;
-    copy.image = load_image_alloc(copy.options.image_pages);
-    if (!copy.image || load_image_fill(copy.image, &copy.options))
+    if (load_image_open(&image, &copy.options) ||
+        load_image_fill(&image, &copy.options))
+        return 1;
+    copy.image = load_batch_map(&image, 0, image.pages, false);
+    if (!copy.image)
         return 1;
 
     load_meter_begin(&meter);

@@ -35,7 +35,7 @@ int load_fd(int argc, char *argv[], int count, const char *mode)
     return fd;
 }
 
-/* ---- options ---------------------------------------------------------------- */
+/* ---- options ------------------------------------------------------------- */
 
 const char *load_variable(const char *name, const char *otherwise)
 {
@@ -68,6 +68,7 @@ int load_options_get(struct load_options *options)
     options->pvh = !strcmp(load_variable("BENCH_GUEST", "pvh"), "pvh");
     options->sync = load_variable("BENCH_SYNC", "none");
     options->inproc = load_variable("BENCH_INPROC", NULL);
+    options->by_batch = !strcmp(load_variable("BENCH_MAP", "once"), "batch");
     options->digest = load_number("BENCH_DIGEST", 0);
     options->io.buffer_size = load_number("BENCH_BUFFER_SIZE", 0);
     options->io.buffers = load_number("BENCH_BUFFERS", 0);
@@ -75,27 +76,55 @@ int load_options_get(struct load_options *options)
         return load_fail("BENCH_IO");
     if (v3_engine_parse(engine, &options->io.engine))
         return load_fail("BENCH_ENGINE");
-    /* A batch must not hold a page of the image twice. */
-    if (options->image_pages < V3_BATCH_MAX) {
+    /* So that a batch is one piece of the image. */
+    if (!options->capture &&
+        (!options->pages || options->pages % V3_BATCH_MAX ||
+         options->image_pages % V3_BATCH_MAX)) {
         errno = EINVAL;
-        return load_fail("BENCH_SIZE or BENCH_IMAGE below 4 MiB");
+        return load_fail("BENCH_SIZE and BENCH_IMAGE: multiples of 4 MiB");
     }
     return 0;
 }
 
-/* ---- memory ------------------------------------------------------------------ */
+/* ---- memory -------------------------------------------------------------- */
 
-void *load_image_alloc(uint64_t pages)
+static uint8_t *map(int fd, uint64_t page, uint64_t pages, int protection)
 {
-    void *image = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *memory = mmap(NULL, pages * PAGE, protection,
+                        MAP_SHARED | MAP_POPULATE, fd, page * PAGE);
 
-    if (image == MAP_FAILED) {
-        load_fail("guest memory");
-        return NULL;
-    }
-    madvise(image, pages * PAGE, MADV_NOHUGEPAGE);
-    return image;
+    if (memory != MAP_FAILED)
+        return memory;
+    load_fail("mapping guest memory");
+    return NULL;
+}
+
+int load_image_open(struct load_image *image,
+                    const struct load_options *options)
+{
+    image->pages = options->image_pages;
+    image->by_batch = options->by_batch;
+    image->fd = memfd_create("guest", MFD_CLOEXEC);
+    if (image->fd < 0 || ftruncate(image->fd, image->pages * PAGE))
+        return load_fail("guest memory");
+    image->memory = map(image->fd, 0, image->pages, PROT_READ | PROT_WRITE);
+    return image->memory ? 0 : -1;
+}
+
+uint8_t *load_batch_map(const struct load_image *image, uint64_t index,
+                        uint64_t pages, bool write)
+{
+    index %= image->pages;
+    if (!image->by_batch)
+        return image->memory + index * PAGE;
+    return map(image->fd, index, pages, PROT_READ | (write ? PROT_WRITE : 0));
+}
+
+void load_batch_unmap(const struct load_image *image, void *mapping,
+                      uint64_t pages)
+{
+    if (mapping && image->by_batch)
+        munmap(mapping, pages * PAGE);
 }
 
 static uint64_t mix(uint64_t x)
@@ -136,7 +165,8 @@ static const struct data_set {
     {"tenth", zero_most},
 };
 
-int load_image_fill(uint8_t *image, const struct load_options *options)
+int load_image_fill(struct load_image *image,
+                    const struct load_options *options)
 {
     const struct data_set *set = NULL;
     uint64_t *word, state;
@@ -148,8 +178,8 @@ int load_image_fill(uint8_t *image, const struct load_options *options)
         errno = EINVAL;
         return load_fail("BENCH_DATA");
     }
-    for (uint64_t page = 0; page < options->image_pages; page++) {
-        word = (uint64_t *)(image + page * PAGE);
+    for (uint64_t page = 0; page < image->pages; page++) {
+        word = (uint64_t *)(image->memory + page * PAGE);
         if (set->zero(page) || (page >= VGA_BEGIN && page < VGA_END)) {
             /* A page of its own, not the kernel's one zero page. */
             memset(word, 0, PAGE);
@@ -162,19 +192,20 @@ int load_image_fill(uint8_t *image, const struct load_options *options)
     return 0;
 }
 
-uint64_t load_digest(const void *image, uint64_t octets)
+void load_image_set(struct load_image *image, uint8_t octet)
 {
-    XXH3_state_t *state = XXH3_createState();
-    uint64_t digest;
-
-    XXH3_64bits_reset(state);
-    XXH3_64bits_update(state, image, octets);
-    digest = XXH3_64bits_digest(state);
-    XXH3_freeState(state);
-    return digest;
+    memset(image->memory, octet, image->pages * PAGE);
+    /* No page of Xen's: nothing fills it. */
+    memset(image->memory + VGA_BEGIN * PAGE, 0,
+           (VGA_END - VGA_BEGIN) * PAGE);
 }
 
-/* ---- the meter ----------------------------------------------------------------- */
+uint64_t load_image_digest(const struct load_image *image)
+{
+    return XXH3_64bits(image->memory, image->pages * PAGE);
+}
+
+/* ---- the meter ----------------------------------------------------------- */
 
 static double now(void)
 {

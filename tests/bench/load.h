@@ -21,7 +21,7 @@ int read_exact(int fd, void *data, size_t size);
 int write_exact(int fd, const void *data, size_t size);
 int writev_exact(int fd, const struct iovec *iov, int iovcnt);
 
-/* ---- options: the environment, since argv has the helper's form --------- */
+/* ---- options: the environment, since argv has the helper's form ---------- */
 
 struct load_options {
     uint64_t pages;             /* of the guest: BENCH_SIZE / 4096 */
@@ -34,6 +34,7 @@ struct load_options {
     const char *sync;           /* "none", "data", "commit" */
     const char *inproc;         /* a format: without the helper library */
     struct v3_io_options io;    /* for inproc */
+    bool by_batch;              /* BENCH_MAP=batch: see load_image */
     bool digest;
 };
 
@@ -41,16 +42,32 @@ int load_options_get(struct load_options *options);
 const char *load_variable(const char *name, const char *otherwise);
 uint64_t load_number(const char *name, uint64_t otherwise);
 
-/* ---- the guest's memory --------------------------------------------------- */
+/* ---- the guest's memory -------------------------------------------------- */
 
 /*
- * 4 KiB pages, as privcmd maps a guest's.  Where the image is smaller than
- * the guest, page n of the guest is page n % image_pages of the image: no
- * page is used twice in a batch, and the caches of the CPU see none twice.
+ * Shared memory of 4 KiB pages.  It is mapped once, or batch by batch, as
+ * libxenguest maps a guest's through privcmd: what that costs without the
+ * hypercalls.  Where the image is smaller than the guest, page n of the guest
+ * is page n % image_pages of the image: no page is used twice in a batch.
  */
-void *load_image_alloc(uint64_t pages);
-int load_image_fill(uint8_t *image, const struct load_options *options);
-uint64_t load_digest(const void *image, uint64_t octets);
+struct load_image {
+    int fd;
+    uint64_t pages;
+    bool by_batch;
+    uint8_t *memory;            /* all of it */
+};
+
+int load_image_open(struct load_image *image,
+                    const struct load_options *options);
+int load_image_fill(struct load_image *image,
+                    const struct load_options *options);
+void load_image_set(struct load_image *image, uint8_t octet);
+uint64_t load_image_digest(const struct load_image *image);
+/* Pages from page `index` of the guest on, present in the page table. */
+uint8_t *load_batch_map(const struct load_image *image, uint64_t index,
+                        uint64_t pages, bool write);
+void load_batch_unmap(const struct load_image *image, void *mapping,
+                      uint64_t pages);
 
 /*
  * Where the guest's pages are: RAM below 3.5 GiB, the rest from 4 GiB on, as
@@ -78,7 +95,7 @@ static inline bool pfn_has_page(const struct load_options *options,
     return pfn_to_index(pfn) < options->pages;
 }
 
-/* ---- what is measured --------------------------------------------------------- */
+/* ---- what is measured ---------------------------------------------------- */
 
 struct load_meter {
     double begin, stream_end, end;

@@ -46,7 +46,7 @@ class Sample:
         return self.user + self.system + self.kernel
 
 
-# ---- counters ---------------------------------------------------------------
+# ---- counters --------------------------------------------------------------
 
 def cached_octets(fd: int) -> int:
     """Octets of the file behind fd that are in the page cache."""
@@ -104,7 +104,7 @@ class KernelClock:
                    self.idle * seconds)
 
 
-# ---- files --------------------------------------------------------------------
+# ---- files -----------------------------------------------------------------
 
 def settle(directory: Path):
     """Writes back and frees what earlier runs left on this filesystem."""
@@ -153,7 +153,7 @@ def touch_memory(octets: int):
               mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
 
 
-# ---- runs ------------------------------------------------------------------------
+# ---- runs ------------------------------------------------------------------
 
 class Meter:
     """Counters around one run that uses the file behind fd."""

@@ -54,7 +54,7 @@ def limit(rows: dict, name: str) -> str | None:
                key=lambda row: rows[row]['median_seconds'], default=None)
 
 
-# ---- tables --------------------------------------------------------------------
+# ---- tables ----------------------------------------------------------------
 
 HEAD = ('row', 'GiB/s', 'slowest', 'fastest', 'of fio', 'CPU-s/GiB',
         'kernel', 'cache MiB', 'RSS MiB', 'file MiB')
@@ -88,7 +88,7 @@ def print_set(result: dict):
                         for i, (text, width) in enumerate(zip(line, widths))))
 
 
-# ---- targets ---------------------------------------------------------------------
+# ---- targets ---------------------------------------------------------------
 
 def overhead(row: dict) -> float:
     """Octets that are neither pages nor batches without a page, by pages."""
@@ -135,6 +135,8 @@ def targets(results: dict) -> list[tuple[str, float, str, float]]:
             '≤', 1)
     add('restore, warm: speed, of stock',
         against(rows, 'v3-warm', 'stock-warm'), '≥', 0.95)
+    add('restore, warm, memory mapped by batch: speed, of stock',
+        against(rows, 'v3-map-warm', 'stock-map-warm'), '≥', 0.95)
     for other in results['sets'][1:]:
         if other['data'].startswith('half') and 'v3' in rows and \
                 'v3' in other['rows']:
@@ -160,7 +162,7 @@ def print_targets(results: dict):
               f'({sign} {bound})')
 
 
-# ---- plots -----------------------------------------------------------------------
+# ---- plots -----------------------------------------------------------------
 
 STYLE = '''set terminal pngcairo size {width},{height} font "sans,10"
 set output "{output}"

@@ -15,7 +15,8 @@
 struct restore {
     struct load_options options;
     int fd;
-    uint8_t *image;
+    struct load_image image;
+    uint8_t *scratch;           /* a batch; for captures */
     uint64_t batches, pages;
     /* inproc */
     struct v3_error error;
@@ -52,7 +53,7 @@ static void inproc_close(struct restore *restore)
     v3_source_free(restore->source);
 }
 
-/* ---- pages -------------------------------------------------------------------- */
+/* ---- pages --------------------------------------------------------------- */
 
 static int bad(const char *what)
 {
@@ -67,21 +68,39 @@ static int place_pages(struct restore *restore, const uint64_t *pfns,
 {
     uint64_t *mfns = malloc(count * sizeof(*mfns));
     int *errors = malloc(count * sizeof(*errors));
-    uint64_t pages = 0, index;
+    uint64_t pages = 0, index, span;
+    uint8_t *mapping = NULL;
+    int r = -1;
 
     if (!mfns || !errors)
-        return load_fail("batch");
+        goto out;
     for (uint32_t i = 0; i < count; i++)
         if (types[i] < V2_PFN_TYPE_BROKEN)
-            mfns[pages++] = pfns[i];
-    for (uint64_t i = 0; i < pages; i++, data += PAGE) {
-        index = pfn_to_index(mfns[i]) % restore->options.image_pages;
-        memcpy(restore->image + index * PAGE, data, PAGE);
-    }
+            mfns[pages++] = pfn_to_index(pfns[i]);
+    r = 0;
+    if (!pages)
+        goto out;
+    r = -1;
+    /* The pfns of one batch are of one piece of 4 MiB, ascending. */
+    index = mfns[0];
+    span = mfns[pages - 1] - index + 1;
+    if (restore->options.capture)
+        mapping = restore->scratch;
+    else if (span <= V3_BATCH_MAX)
+        mapping = load_batch_map(&restore->image, index, span, true);
+    if (!mapping)
+        goto out;
+    for (uint64_t i = 0; i < pages; i++, data += PAGE)
+        memcpy(mapping + (restore->options.capture ? i : mfns[i] - index) *
+                         PAGE, data, PAGE);
+    if (!restore->options.capture)
+        load_batch_unmap(&restore->image, mapping, span);
     restore->pages += pages;
+    r = 0;
+ out:
     free(errors);
     free(mfns);
-    return 0;
+    return r ? load_fail("batch") : 0;
 }
 
 static int handle_page_data(struct restore *restore, const uint8_t *body,
@@ -115,7 +134,7 @@ static int handle_page_data(struct restore *restore, const uint8_t *body,
     return r;
 }
 
-/* ---- records ------------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------- */
 
 /* 1: there are more. */
 static int one_record(struct restore *restore)
@@ -163,15 +182,11 @@ static int read_guest(struct restore *restore)
 /* Xen hands out memory before it is filled. */
 static int prepare(struct restore *restore)
 {
-    uint64_t octets = restore->options.image_pages * PAGE;
-
-    restore->image = load_image_alloc(restore->options.image_pages);
-    if (!restore->image)
+    restore->scratch = malloc((size_t)V3_BATCH_MAX * PAGE);
+    if (!restore->scratch ||
+        load_image_open(&restore->image, &restore->options))
         return -1;
-    memset(restore->image, 0xa5, octets);
-    /* Xen does not populate the hole, and no record fills it. */
-    memset(restore->image + VGA_BEGIN * PAGE, 0,
-           (VGA_END - VGA_BEGIN) * PAGE);
+    load_image_set(&restore->image, 0xa5);
     return 0;
 }
 
@@ -200,8 +215,7 @@ int main(int argc, char *argv[])
         return 1;
 
     if (restore.options.digest)
-        digest = load_digest(restore.image,
-                             restore.options.image_pages * PAGE);
+        digest = load_image_digest(&restore.image);
     snprintf(more, sizeof(more), "\"batches\": %" PRIu64 ", "
              "\"pages\": %" PRIu64 ", \"digest\": \"%016" PRIx64 "\"",
              restore.batches, restore.pages, digest);

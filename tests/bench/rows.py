@@ -69,7 +69,7 @@ def toolstack_head(align: bool) -> tuple[bytes, int]:
     return xl + optional + libxl, padding
 
 
-# ---- save ----------------------------------------------------------------------
+# ---- save ------------------------------------------------------------------
 
 @dataclass(frozen=True)
 class SaveRow:
@@ -137,6 +137,8 @@ class CommandRow(SaveRow):
         return run_command(argv, fd, bench)
 
 
+# As libxenguest maps a guest's memory, without the hypercalls.
+BY_BATCH = (('BENCH_MAP', 'batch'),)
 PROD = {'sync': 'commit', 'reserve': True}
 SAVE_ROWS = [
     CommandRow('fio', 'fio, O_DIRECT, 4 MiB, depth 8, io_uring: the limit',
@@ -165,11 +167,13 @@ SAVE_ROWS = [
             engine='thread', **PROD),
     SaveRow('v3-window', 'v3, through a window of the page cache', 'v3',
             io='window', **PROD),
+    SaveRow('v3-map', 'v3, memory mapped by batch', 'v3', extra=BY_BATCH,
+            **PROD),
     SaveRow('v3-growing', 'v3, direct, committed, no space reserved', 'v3',
             sync='commit'),
 ]
 
-# ---- restore ---------------------------------------------------------------------
+# ---- restore ---------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -236,4 +240,8 @@ RESTORE_ROWS = [
                aligned=True),
     RestoreRow('compat-warm', 'compat, file in the page cache', 'compat',
                warm=True, aligned=True),
+    RestoreRow('stock-map-warm', 'stock-warm, memory mapped by batch', 'v2',
+               warm=True, extra=BY_BATCH),
+    RestoreRow('v3-map-warm', 'v3-warm, memory mapped by batch', 'v3',
+               warm=True, aligned=True, extra=BY_BATCH),
 ]

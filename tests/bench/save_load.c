@@ -3,8 +3,7 @@
  * Writes a save stream by the calls that libxenguest makes, from a memory
  * image the size of a guest.  With the helper-side library preloaded and
  * XL_ALIGNED_STREAM set it is a save with the plugin; without, a stock save.
- * What Xen's hypervisor does for the helper (page types, foreign mappings) is
- * not here.
+ * The hypercalls are not here.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +36,8 @@ struct arrays {                 /* libxenguest's, for one batch */
 struct save {
     struct load_options options;
     int fd;
-    uint8_t *image;
+    struct load_image image;
+    uint8_t *capture;
     struct arrays arrays;       /* Xen's master keeps them */
     uint64_t batches, empty_batches, pages;
     /* inproc */
@@ -46,7 +46,7 @@ struct save {
     struct v3_encoder *encoder;
 };
 
-/* ---- the two ways to write --------------------------------------------------- */
+/* ---- the two ways to write ----------------------------------------------- */
 
 static int emit(struct save *save, const struct iovec *iov, int iovcnt)
 {
@@ -92,7 +92,7 @@ static void inproc_close(struct save *save)
     save->sink = NULL;
 }
 
-/* ---- records ----------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------- */
 
 static int write_headers(struct save *save)
 {
@@ -132,7 +132,7 @@ static int write_context(struct save *save, uint32_t type, uint32_t length)
     return write_record(save, type, octets, length);
 }
 
-/* ---- batches ------------------------------------------------------------------- */
+/* ---- batches ------------------------------------------------------------- */
 
 static int arrays_get(struct arrays *arrays, uint32_t count)
 {
@@ -191,6 +191,23 @@ static int page_entry(struct iovec *iov, int iovcnt, bool merged, void *page)
     return iovcnt + 1;
 }
 
+/* What libxenguest finds out about the pfns; the number of pages. */
+static uint32_t look_up(struct save *save, uint64_t first, uint32_t count)
+{
+    struct arrays *arrays = &save->arrays;
+    uint32_t pages = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        bool has = pfn_has_page(&save->options, first + i);
+
+        arrays->types[i] = has ? 0 : TYPE_XTAB << 60;
+        arrays->pfns[i] = arrays->types[i] | (first + i);
+        if (has)
+            arrays->mfns[pages++] = pfn_to_index(first + i);
+    }
+    return pages;
+}
+
 static int write_batch(struct save *save, uint64_t first, uint32_t count)
 {
     bool merged = save->options.merged;
@@ -199,34 +216,34 @@ static int write_batch(struct save *save, uint64_t first, uint32_t count)
         struct v2_page_data_header page_data;
     } head = {{V2_RECORD_PAGE_DATA, 0}, {count, 0}};
     struct arrays *arrays = &save->arrays;
-    uint32_t pages = 0;
-    uint64_t index;
-    int iovcnt, r;
+    uint64_t index = pfn_to_index(first);
+    uint8_t *mapping = NULL;
+    uint32_t pages;
+    int iovcnt, r = -1;
 
     if (!merged && arrays_get(arrays, count))
         return -1;
-    for (uint32_t i = 0; i < count; i++) {
-        bool has = pfn_has_page(&save->options, first + i);
-
-        index = pfn_to_index(first + i) % save->options.image_pages;
-        arrays->mfns[i] = first + i;
-        arrays->types[i] = has ? 0 : TYPE_XTAB << 60;
-        arrays->pfns[i] = arrays->types[i] | (first + i);
-        arrays->guest_data[i] = has ? save->image + index * PAGE : NULL;
-        pages += has;
+    pages = look_up(save, first, count);
+    if (pages) {
+        mapping = load_batch_map(&save->image, index, count, false);
+        if (!mapping)
+            goto out;
     }
     head.record.length = sizeof(head.page_data) + 8 * count + pages * PAGE;
     iovcnt = head_entries(arrays->iov, merged, &head, arrays->pfns, count);
-    for (uint32_t i = 0; i < count; i++)
-        if (arrays->guest_data[i])
-            iovcnt = page_entry(arrays->iov, iovcnt, merged,
-                                arrays->guest_data[i]);
+    for (uint32_t i = 0; i < pages; i++) {
+        arrays->guest_data[i] = mapping + (arrays->mfns[i] - index) * PAGE;
+        iovcnt = page_entry(arrays->iov, iovcnt, merged,
+                            arrays->guest_data[i]);
+    }
     r = emit(save, arrays->iov, iovcnt);
-    if (!merged)
-        arrays_put(arrays);
     save->batches++;
     save->empty_batches += !pages;
     save->pages += pages;
+ out:
+    load_batch_unmap(&save->image, mapping, count);
+    if (!merged)
+        arrays_put(arrays);
     return r;
 }
 
@@ -263,9 +280,9 @@ static int write_guest(struct save *save)
     return write_record(save, V2_RECORD_END, NULL, 0);
 }
 
-/* ---- a captured guest --------------------------------------------------------- */
+/* ---- a captured guest ---------------------------------------------------- */
 
-/* The v2 stream of the capture lies in save->image; walks and writes it. */
+/* The v2 stream lies in save->capture; walks and writes it. */
 static int replay_record(struct save *save, uint8_t *record)
 {
     struct v2_record_header *head = (void *)record;
@@ -305,7 +322,7 @@ static int replay_record(struct save *save, uint8_t *record)
 
 static int replay(struct save *save)
 {
-    uint8_t *at = save->image, *next;
+    uint8_t *at = save->capture, *next;
     struct v2_record_header *head;
 
     if (emit_one(save, at, sizeof(struct v2_image_header)))
@@ -337,22 +354,22 @@ static int load_capture(struct save *save)
         return -1;
     }
     length = file.file_size - file.stream_start;
-    save->image = load_image_alloc(length / PAGE + 2);
-    if (!save->image)
-        return -1;
+    save->capture = malloc(length);
+    if (!save->capture)
+        return load_fail(save->options.capture);
     /*
-     * Page contents follow 8-octet records; they are not on page boundaries
-     * in memory as they would be in a mapping of a guest.
+     * Page contents follow records of 8 octets: they are not on boundaries of
+     * pages, and not mapped, as those of a guest would be.
      */
     for (uint64_t done = 0; done < length && r > 0; done += r)
-        r = pread(fd, save->image + done, length - done,
+        r = pread(fd, save->capture + done, length - done,
                   file.stream_start + done);
     close(fd);
     save->options.digest = false;
     return r > 0 ? 0 : load_fail(save->options.capture);
 }
 
-/* ---- behind the stream ------------------------------------------------------- */
+/* ---- behind the stream --------------------------------------------------- */
 
 /* What the toolstack does: libxl's END, and what makes it durable. */
 static int finish(struct save *save)
@@ -388,8 +405,9 @@ static int prepare(struct save *save)
         return -1;
     if (save->options.capture)
         return load_capture(save);
-    save->image = load_image_alloc(save->options.image_pages);
-    return save->image ? load_image_fill(save->image, &save->options) : -1;
+    if (load_image_open(&save->image, &save->options))
+        return -1;
+    return load_image_fill(&save->image, &save->options);
 }
 
 int main(int argc, char *argv[])
@@ -403,7 +421,7 @@ int main(int argc, char *argv[])
     if (save.fd < 0 || load_options_get(&save.options) || prepare(&save))
         return 1;
     if (save.options.digest)
-        digest = load_digest(save.image, save.options.image_pages * PAGE);
+        digest = load_image_digest(&save.image);
 
     load_meter_begin(&meter);
     r = save.options.inproc ? inproc_open(&save) : 0;
