@@ -133,6 +133,17 @@ def check_file(path: Path, format_: str) -> None:
         assert decoder.header.state == 2
 
 
+def check_identity(stock: Path, format_: str) -> None:
+    there, back = stock.with_suffix(".there"), stock.with_suffix(".back")
+    for to, source, out in ((format_, stock, there), ("v2", there, back)):
+        subprocess.run([ROOT / "build" / "xl-aligned", "convert",
+                        f"--to={to}", source, out], check=True)
+    check_file(there, format_)
+    wanted = stock.read_bytes()
+    assert back.read_bytes() == wanted
+    assert savefile.to_v2(there.read_bytes()) == wanted
+
+
 # -- guests of every kind ----------------------------------------------------
 
 
@@ -168,9 +179,12 @@ def test_formats_and_readers(host, tmp_path, make):
         stock_size = size
         restore(host, guest, plugin=plugin)
 
-    # And a file of stock xl.
+    # And a file of stock xl, which any conversion gives back.
     xl(host, f"save {guest.name} {FILE}", plugin=False)
-    assert len(fetch(host, tmp_path).read_bytes()) == stock_size
+    stock = fetch(host, tmp_path)
+    assert stock.stat().st_size == stock_size
+    for format_ in ("v3", "compat"):
+        check_identity(stock, format_)
     restore(host, guest)
 
 
