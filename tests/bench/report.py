@@ -110,7 +110,8 @@ def targets(results: dict) -> list[tuple[str, float, str, float]]:
     full = results['sets'][0]
     size, rows = full['size'], full['rows']
     if 'v3' in rows:
-        add('save: speed, of fio', against(rows, 'v3', limit(rows, 'v3')), '≥', 0.95)
+        add('save: speed, of fio',
+            against(rows, 'v3', limit(rows, 'v3')), '≥', 0.95)
         add('save: CPU-s/GiB', cpu_per_gib(rows['v3'], size), '≤', 0.45)
         add('save: overhead over the pages', overhead(rows['v3']), '≤',
             0.004)
