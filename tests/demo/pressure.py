@@ -22,7 +22,7 @@ from . import plot
 from .measure import (BUILD, OVERLAYS, ROOT, TOOLS, Watch, mib, parse, say, table)
 
 DOM0, GUEST, NOISE = 416, 768, 300
-HOT_MIB = 96
+HOT_MIB = 160
 PAUSE_US = 2000
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 OUT = os.path.join(BUILD, "pressure")
