@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A saved domain as a source of pages: spec 5. */
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
@@ -12,21 +13,33 @@
 #define DEVICES_FIRST   0xf0000U
 #define DEVICES_END     0x100000U
 
+/* Windows of pfns after which their records leave the page cache. */
+#define DROP_WINDOWS    64U
+
 struct v3_core_savefile {
     struct v3_core_memory memory;       /* first: what callers hold */
     struct v3_core_collected collected;
-    struct v3_core_places places;
-    struct v3_core_reader reader;
+    struct v3_index *index;
+    struct v3_error index_error;
     enum v3_core_format format;
     int fd;
     int target;                         /* -1: nothing can be shared */
     uint64_t *p2m;                      /* PV: mfn of each pfn */
     uint64_t p2m_size;
-    uint64_t next;                      /* place */
-    uint64_t batch_first;               /* place of the batch's first page */
-    struct v3_buffers buffers;
-    size_t used;
+    uint64_t next;                      /* pfn */
+    bool cached;                        /* the file was before this began */
+    uint32_t windows;
+    struct v3_index_page window[V3_CORE_BATCH];
+    struct v3_index_page page[V3_CORE_BATCH];   /* of the batch */
+    uint8_t *contents;                  /* V3_CORE_BATCH pages */
 };
+
+static int index_failed(const struct v3_core_savefile *core,
+                        struct v3_error *error)
+{
+    *error = core->index_error;
+    return -1;
+}
 
 /* ---- PV: machine frames ------------------------------------------------- */
 
@@ -44,23 +57,20 @@ static int read_p2m_page(struct v3_core_savefile *core, uint64_t number,
     uint32_t entries = V2_PAGE_SIZE / width, mfn32;
     uint64_t *entry = core->p2m + core->collected.p2m_first +
                       number * entries;
-    const struct v3_core_place *place;
-    const uint8_t *page;
+    struct v3_index_page page;
 
-    place = v3_core_places_look_up(&core->places,
-                                   core->collected.p2m_pfn[number]);
-    if (!place || place->offset == V3_CORE_PLACE_ZERO)
+    if (v3_index_map(core->index, core->collected.p2m_pfn[number], 1, &page))
+        return index_failed(core, error);
+    if (page.kind != V3_PAGE_STORED)
         return 0;
-    page = v3_core_reader_read(&core->reader, core->buffers.base,
-                               place->offset, V2_PAGE_SIZE, error);
-    if (!page)
-        return -1;
+    if (v3_index_read(core->index, &page, core->contents))
+        return index_failed(core, error);
     if (width == 8) {
-        memcpy(entry, page, V2_PAGE_SIZE);
+        memcpy(entry, core->contents, V2_PAGE_SIZE);
         return 0;
     }
     for (i = 0; i < entries; i++) {
-        memcpy(&mfn32, page + i * sizeof(mfn32), sizeof(mfn32));
+        memcpy(&mfn32, core->contents + i * sizeof(mfn32), sizeof(mfn32));
         entry[i] = mfn32 == UINT32_MAX ? UINT64_MAX : mfn32;
     }
     return 0;
@@ -153,29 +163,53 @@ static int prepare_pv(struct v3_core_savefile *core, struct v3_error *error)
     return 0;
 }
 
-static void prepare_translated(struct v3_core_savefile *core)
-{
-    struct v3_core_place *place = core->places.place;
-    uint64_t i, pfn, kept = 0;
-
-    for (i = 0; i < core->places.count; i++) {
-        pfn = place[i].pfn;
-        if ((pfn >= VGA_FIRST && pfn < VGA_END) ||
-            (pfn >= DEVICES_FIRST && pfn < DEVICES_END))
-            continue;
-        place[kept++] = place[i];
-    }
-    core->places.count = kept;
-}
-
 /* ---- pages -------------------------------------------------------------- */
 
+static bool is_left_out(const struct v3_core_savefile *core, uint64_t pfn)
+{
+    return core->collected.domain.translated &&
+           ((pfn >= VGA_FIRST && pfn < VGA_END) ||
+            (pfn >= DEVICES_FIRST && pfn < DEVICES_END));
+}
+
+/* Records are read through the page cache, a little around each batch. */
+static void drop_records(struct v3_core_savefile *core)
+{
+    if (!core->cached && ++core->windows % DROP_WINDOWS == 0)
+        posix_fadvise(core->fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+/* The next pfns that a dump has, and their pages; none at the end. */
+static int next_pages(struct v3_core_savefile *core,
+                      struct v3_core_batch *batch, struct v3_error *error)
+{
+    uint64_t first;
+    uint32_t i;
+
+    for (batch->count = 0; !batch->count; core->next = first + V3_CORE_BATCH) {
+        if (v3_index_next(core->index, core->next, &first))
+            return index_failed(core, error);
+        if (first == UINT64_MAX)
+            return 0;
+        if (v3_index_map(core->index, first, V3_CORE_BATCH, core->window))
+            return index_failed(core, error);
+        drop_records(core);
+        for (i = 0; i < V3_CORE_BATCH; i++) {
+            if (core->window[i].kind == V3_PAGE_ABSENT ||
+                is_left_out(core, first + i))
+                continue;
+            core->page[batch->count] = core->window[i];
+            batch->pfn[batch->count++] = first + i;
+        }
+    }
+    return 0;
+}
+
 /* Page tables, of which a dump in the Xen format has machine frames. */
-static bool is_translated(const struct v3_core_savefile *core,
-                          const struct v3_core_place *place)
+static bool is_translated(const struct v3_core_savefile *core, uint32_t index)
 {
     return core->p2m && core->format == V3_CORE_XEN &&
-           v3_core_is_pagetable(place->type);
+           v3_core_is_pagetable(core->page[index].type);
 }
 
 static void translate(struct v3_core_savefile *core, uint8_t *page)
@@ -186,59 +220,34 @@ static void translate(struct v3_core_savefile *core, uint8_t *page)
     memcpy(page, copy, sizeof(copy));
 }
 
-/* Pages from `place` on whose contents follow each other in the file. */
-static uint32_t run_of(const struct v3_core_place *place, uint32_t most)
-{
-    uint32_t run = 1;
-
-    while (run < most && place[run].offset ==
-                         place[0].offset + (uint64_t)run * V2_PAGE_SIZE)
-        run++;
-    return run;
-}
-
-static int load_run(struct v3_core_savefile *core,
-                    struct v3_core_batch *batch, uint32_t first,
-                    uint32_t count, struct v3_error *error)
-{
-    const struct v3_core_place *place = core->places.place +
-                                        core->batch_first + first;
-    size_t length = (size_t)count * V2_PAGE_SIZE;
-    uint8_t *page;
-    uint32_t i;
-
-    page = v3_core_reader_read(&core->reader,
-                               core->buffers.base + core->used,
-                               place->offset, length, error);
-    if (!page)
-        return -1;
-    core->used += v3_core_reader_room(&core->reader, place->offset, length);
-    for (i = 0; i < count; i++, page += V2_PAGE_SIZE) {
-        if (is_translated(core, &place[i]))
-            translate(core, page);
-        batch->page[first + i] = page;
-    }
-    return 0;
-}
-
 static int saved_load(struct v3_core_memory *memory,
                       struct v3_core_batch *batch, uint32_t first,
                       uint32_t count, struct v3_error *error)
 {
     struct v3_core_savefile *core = (struct v3_core_savefile *)memory;
-    const struct v3_core_place *place = core->places.place +
-                                        core->batch_first;
-    uint32_t i, end = first + count, run;
+    uint32_t i;
 
-    for (i = first; i < end; i += run) {
-        run = 1;
-        if (place[i].offset == V3_CORE_PLACE_ZERO)
-            continue;
-        run = run_of(place + i, end - i);
-        if (load_run(core, batch, i, run, error))
-            return -1;
+    for (i = first; i < first + count; i++) {
+        uint8_t *page = core->contents + (size_t)i * V2_PAGE_SIZE;
+
+        if (v3_index_read(core->index, &core->page[i], page))
+            return index_failed(core, error);
+        if (is_translated(core, i))
+            translate(core, page);
+        batch->page[i] = page;
     }
     return 0;
+}
+
+/* Pages whose contents follow each other in the file. */
+static uint32_t run_of(const struct v3_index_page *page, uint32_t most)
+{
+    uint32_t run = 1;
+
+    while (run < most && page[run].offset ==
+                         page[0].offset + (uint64_t)run * V2_PAGE_SIZE)
+        run++;
+    return run;
 }
 
 static bool saved_share(struct v3_core_memory *memory,
@@ -246,15 +255,14 @@ static bool saved_share(struct v3_core_memory *memory,
                         uint32_t count, uint64_t offset)
 {
     struct v3_core_savefile *core = (struct v3_core_savefile *)memory;
-    const struct v3_core_place *place = core->places.place +
-                                        core->batch_first + first;
+    const struct v3_index_page *page = core->page + first;
     struct file_clone_range range = { .src_fd = core->fd };
     uint32_t i, run;
 
     (void)batch;
     for (i = 0; core->target >= 0 && i < count; i += run) {
-        run = run_of(place + i, count - i);
-        range.src_offset = place[i].offset;
+        run = run_of(page + i, count - i);
+        range.src_offset = page[i].offset;
         range.src_length = (uint64_t)run * V2_PAGE_SIZE;
         range.dest_offset = offset + (uint64_t)i * V2_PAGE_SIZE;
         /* The filesystem that refuses one refuses all. */
@@ -264,41 +272,41 @@ static bool saved_share(struct v3_core_memory *memory,
     return core->target >= 0;
 }
 
-static bool is_shareable(const struct v3_core_savefile *core,
-                         const struct v3_core_place *place)
-{
-    return core->target >= 0 && place->offset % V2_PAGE_SIZE == 0 &&
-           !is_translated(core, place);
-}
-
 static int saved_next(struct v3_core_memory *memory,
                       struct v3_core_batch *batch, struct v3_error *error)
 {
     struct v3_core_savefile *core = (struct v3_core_savefile *)memory;
-    const struct v3_core_place *place = core->places.place + core->next;
-    uint32_t i, run;
+    uint32_t i;
 
-    batch->count = min_u64(core->places.count - core->next, V3_CORE_BATCH);
-    core->batch_first = core->next;
-    core->next += batch->count;
-    core->used = 0;
+    if (next_pages(core, batch, error))
+        return -1;
     for (i = 0; i < batch->count; i++) {
-        batch->pfn[i] = place[i].pfn;
-        batch->mfn[i] = pfn_to_mfn(core, place[i].pfn);
-        batch->page[i] = place[i].offset == V3_CORE_PLACE_ZERO
-                         ? NULL : V3_CORE_UNREAD;
-    }
-    for (i = 0; i < batch->count; i += run) {
-        run = 1;
-        if (!batch->page[i] || is_shareable(core, &place[i]))
+        batch->mfn[i] = pfn_to_mfn(core, batch->pfn[i]);
+        batch->page[i] = NULL;
+        if (core->page[i].kind == V3_PAGE_ZERO)
             continue;
-        while (i + run < batch->count && batch->page[i + run] &&
-               !is_shareable(core, &place[i + run]))
-            run++;
-        if (saved_load(memory, batch, i, run, error))
+        batch->page[i] = V3_CORE_UNREAD;
+        if ((core->target < 0 || core->page[i].offset % V2_PAGE_SIZE ||
+             is_translated(core, i)) &&
+            saved_load(memory, batch, i, 1, error))
             return -1;
     }
     return 0;
+}
+
+static int count_pages(struct v3_core_savefile *core, struct v3_error *error)
+{
+    struct v3_core_batch *batch = malloc(sizeof(*batch));
+    int r;
+
+    if (!batch)
+        return v3_fail(error, ENOMEM, "cannot allocate a batch");
+    do {
+        r = next_pages(core, batch, error);
+        core->collected.domain.nr_pages += batch->count;
+    } while (!r && batch->count);
+    free(batch);
+    return r;
 }
 
 /* ---- opening ------------------------------------------------------------ */
@@ -307,24 +315,22 @@ static int open_savefile(struct v3_core_savefile *core,
                          const struct v3_savefile *savefile,
                          struct v3_error *error)
 {
-    struct v3_core_domain *domain = &core->collected.domain;
-
     if (v3_savefile_check(core->fd, savefile, error) ||
-        v3_core_collect(&core->collected, core->fd, savefile, error) ||
-        v3_core_places_find(&core->places, core->fd, savefile, error) ||
-        v3_core_reader_open(&core->reader, core->fd, error) ||
-        /* Every page alone, at an odd offset of the file. */
-        v3_buffers_alloc(&core->buffers, V3_CORE_BATCH,
-                         V2_PAGE_SIZE + (core->reader.alignment
-                                         ? core->reader.alignment
-                                         : V3_ALIGNMENT_MIN), error))
+        v3_core_collect(&core->collected, core->fd, savefile, error))
         return -1;
-    if (domain->translated)
-        prepare_translated(core);
-    else if (prepare_pv(core, error))
+    core->cached = v3_resident(core->fd, 0, savefile->file_size) >
+                   (int64_t)savefile->file_size / 2;
+    /* Nothing but records: what lies between them is not to be read ahead. */
+    posix_fadvise(core->fd, 0, 0, POSIX_FADV_RANDOM);
+    core->index = v3_index_open(core->fd, savefile, &core->index_error);
+    if (!core->index)
+        return index_failed(core, error);
+    core->contents = malloc((size_t)V3_CORE_BATCH * V2_PAGE_SIZE);
+    if (!core->contents)
+        return v3_fail(error, ENOMEM, "no memory for pages");
+    if (!core->collected.domain.translated && prepare_pv(core, error))
         return -1;
-    domain->nr_pages = core->places.count;
-    return 0;
+    return count_pages(core, error);
 }
 
 struct v3_core_savefile *v3_core_savefile_open(
@@ -341,7 +347,6 @@ struct v3_core_savefile *v3_core_savefile_open(
     core->memory.next = saved_next;
     core->memory.share = saved_share;
     core->memory.load = saved_load;
-    core->reader.fd = -1;
     core->target = -1;
     core->fd = fd;
     core->format = format;
@@ -370,9 +375,10 @@ void v3_core_savefile_free(struct v3_core_savefile *core)
     if (!core)
         return;
     v3_core_collected_free(&core->collected);
-    v3_core_reader_close(&core->reader);
-    v3_buffers_free(&core->buffers);
-    free(core->places.place);
+    v3_index_free(core->index);
+    if (!core->cached)
+        posix_fadvise(core->fd, 0, 0, POSIX_FADV_DONTNEED);
+    free(core->contents);
     free(core->p2m);
     free(core);
 }
