@@ -286,7 +286,7 @@ class XenHost(Guests):
         host_byte = int(uuid.uuid4().hex[:2], 16)
         mac = f"52:54:00:78:{host_byte:02x}"
         args = [
-            "qemu-system-x86_64", "-accel", "tcg,thread=multi",
+            "qemu-system-x86_64", "-accel", "tcg,thread=multi,tb-size=256",
             "-cpu", CPU, "-smp", "2", "-m", str(self.memory),
             "-display", "none", "-no-reboot",
             "-serial", f"file:{self.serial}",
@@ -294,7 +294,8 @@ class XenHost(Guests):
             "-kernel", self.image.xen, "-append",
             "console=com1 com1=115200,8n1 "
             f"dom0_mem={self.dom0_mem}M,max:{self.dom0_mem}M "
-            f"dom0_max_vcpus={self.dom0_vcpus} noreboot "
+            # Scrubbing would have this machine give all the memory.
+            f"dom0_max_vcpus={self.dom0_vcpus} noreboot bootscrub=0 "
             f"{self.xen_options}".strip(),
             "-initrd", " ".join(linux) + "," + initrd,
             "-netdev", "user,id=u0,hostfwd=tcp:127.0.0.1:0-:22",
