@@ -52,6 +52,8 @@ struct real {
     int minor;              /* N of libxenlight.so.4.N; -1: not known */
 };
 
+/* A function of the program's own libraries, or NULL. */
+void *real_symbol(const char *name);
 /* Fills what it finds.  `why` (one line) is set if something is amiss. */
 void real_find(struct real *real, char *why, size_t size);
 

@@ -1,15 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Runs when the library is loaded: takes what concerns it out of the
- * environment, so that nothing that the toolstack starts inherits it.
+ * Runs when the library is loaded.  In a toolstack: takes what concerns it out
+ * of the environment, so that nothing that the toolstack starts inherits it.
+ * In any other program, which may be a script that runs one: leaves it there.
  */
 #include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
 
 #define PRELOAD_SEPARATORS " :"
+
+/*
+ * How many programs, each started by the one before, have handed this library
+ * on.  More than any chain of scripts around a toolstack needs; what a daemon
+ * starts, which is no toolstack after all, is rid of it then.
+ */
+#define HOPS_VARIABLE   "XL_ALIGNED_HOPS"
+#define HOPS_MAX        8
 
 struct environment environment;
 char own_path[PATH_MAX];
@@ -79,29 +90,76 @@ static void leave_preload(void)
     free(rest);
 }
 
-static void take(const char *name, char **value)
-{
-    /* Nothing at all in a program that runs with raised privileges. */
-    char *found = secure_getenv(name);
+static const struct setting {
+    const char *name;
+    char **value;
+} settings[] = {
+    { "XL_ALIGNED_FORMAT", &environment.format },
+    { "XL_ALIGNED_IO", &environment.io },
+    { "XL_ALIGNED_ENGINE", &environment.engine },
+    { "XL_ALIGNED_RESTORE_IO", &environment.restore_io },
+    { "XL_ALIGNED_RESERVE", &environment.reserve },
+    { "XL_ALIGNED_COMMIT_NAME", &environment.commit_name },
+    { "XL_ALIGNED_CONFIG", &environment.config },
+    { "XL_ALIGNED_LIVE", &environment.live },
+    { "XL_ALIGNED_PROGRESS", &environment.progress },
+    { "XL_ALIGNED_NEGOTIATED", &environment.negotiated },
+};
 
-    /* The text stays where it is when the variable goes. */
-    if (found && *found)
-        *value = found;
-    unsetenv(name);
+static void take_environment(void)
+{
+    char *found;
+    size_t i;
+
+    leave_preload();
+    unsetenv(HOPS_VARIABLE);
+    for (i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+        /* Nothing at all in a program that runs with raised privileges. */
+        found = secure_getenv(settings[i].name);
+        /* The text stays where it is when the variable goes. */
+        if (found && *found)
+            *settings[i].value = found;
+        unsetenv(settings[i].name);
+    }
 }
+
+static void hand_on(void)
+{
+    const char *text = getenv(HOPS_VARIABLE);
+    int hops = text ? atoi(text) : 0;
+    char next[16];
+
+    if (hops < 0 || hops >= HOPS_MAX) {
+        take_environment();
+        return;
+    }
+    snprintf(next, sizeof(next), "%d", hops + 1);
+    if (setenv(HOPS_VARIABLE, next, 1))
+        take_environment();
+}
+
+static pthread_once_t taken = PTHREAD_ONCE_INIT;
 
 static void __attribute__((constructor)) preload(void)
 {
     find_own_path();
-    leave_preload();
-    take("XL_ALIGNED_FORMAT", &environment.format);
-    take("XL_ALIGNED_IO", &environment.io);
-    take("XL_ALIGNED_ENGINE", &environment.engine);
-    take("XL_ALIGNED_RESTORE_IO", &environment.restore_io);
-    take("XL_ALIGNED_RESERVE", &environment.reserve);
-    take("XL_ALIGNED_COMMIT_NAME", &environment.commit_name);
-    take("XL_ALIGNED_CONFIG", &environment.config);
-    take("XL_ALIGNED_LIVE", &environment.live);
-    take("XL_ALIGNED_PROGRESS", &environment.progress);
-    take("XL_ALIGNED_NEGOTIATED", &environment.negotiated);
+    if (real_symbol("libxl_ctx_alloc"))
+        pthread_once(&taken, take_environment);
+    else
+        hand_on();
+}
+
+/*
+ * The first that a toolstack calls.  One that loads libxenlight as a module,
+ * as libvirt does, is known as a toolstack from here on; it calls this before
+ * it has anything to do with domains, and hence anything to start.
+ */
+EXPORT int libxl_ctx_alloc(libxl_ctx **pctx, int version, unsigned flags,
+                           xentoollog_logger *lg)
+{
+    int (*real)(libxl_ctx **, int, unsigned, xentoollog_logger *) =
+        real_symbol("libxl_ctx_alloc");
+
+    pthread_once(&taken, take_environment);
+    return real ? real(pctx, version, flags, lg) : ERROR_NI;
 }

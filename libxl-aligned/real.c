@@ -25,7 +25,7 @@ static void *object_of(const void *address)
  * Behind this library in the search order (preloaded, or linked ahead of
  * libxenlight), else wherever the program finds it.
  */
-static void *find(const char *name)
+void *real_symbol(const char *name)
 {
     void *symbol = dlsym(RTLD_NEXT, name);
 
@@ -95,7 +95,7 @@ void real_find(struct real *real, char *why, size_t size)
     real->minor = -1;
     why[0] = '\0';
     for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-        *table[i].symbol = find(table[i].name);
+        *table[i].symbol = real_symbol(table[i].name);
         if (!*table[i].symbol && !missing)
             missing = table[i].name;
     }

@@ -159,6 +159,73 @@ def test_other_programs_know_nothing_of_it(bench, tmp_path):
     assert "XL_ALIGNED_STREAM" not in helper
 
 
+@pytest.fixture
+def script(bench, tmp_path):
+    """A shell script that runs the toolstack and ends as that does."""
+    def make(name: str, tool, before: str = "") -> Path:
+        path = tmp_path / name
+        path.write_text(f'#!/bin/sh\n{before}\n"{bench.tools / tool}" "$@"\n'
+                        'exit $?\n')
+        path.chmod(0o755)
+        return path
+    return make
+
+
+@pytest.mark.parametrize("depth", (1, 3))
+def test_scripts_hand_it_on(bench, tmp_path, script, depth):
+    """As Debian's xl does, which is a script, or xendomains."""
+    tool = "toolstack"
+    for number in range(depth):
+        tool = script(f"script{number}", tool)
+    partial, file = tmp_path / "file.partial", tmp_path / "file"
+    result = bench.run("save", partial, tool=tool, XL_ALIGNED_FORMAT="compat",
+                       XL_ALIGNED_COMMIT_NAME=str(file))
+    assert result.status == 0 and not result.lines, result
+    assert audit.audit(str(file))[1].format == "compat"
+    # What the toolstack starts knows nothing of it, as ever.
+    variables = bench.variables("script-env")
+    assert "LD_PRELOAD" not in variables
+    assert not any(key.startswith("XL_ALIGNED") for key in variables)
+    result = bench.run("restore", file, tool=tool)
+    assert result.status == 0 and not result.lines, result
+    assert bench.helper()["LOADED"] == "yes"
+
+
+def test_it_is_not_handed_on_for_ever(bench, tmp_path, script):
+    """A daemon that a script starts has children, and they have."""
+    tool = "toolstack"
+    for number in range(12):
+        note = f'env >"$FAKE_DIR/env-of-{12 - number}"'
+        tool = script(f"script{number}", tool, note)
+    result = bench.run("save", tmp_path / "file", tool=tool,
+                       XL_ALIGNED_FORMAT="v3")
+    check_stock_save(bench, result, tmp_path / "file")
+    assert bench.variables("env-of-4")["LD_PRELOAD"] == str(PLUGIN)
+    last = bench.variables("env-of-12")
+    assert "LD_PRELOAD" not in last
+    assert not any(key.startswith("XL_ALIGNED") for key in last)
+
+
+def test_toolstack_that_is_a_module(bench, tmp_path):
+    """libvirtd has no libxenlight when it starts."""
+    file = tmp_path / "file"
+    result = bench.run("save", file, tool="daemon")
+    assert result.status == 0 and result.out == "destroy\n", result
+    assert not result.lines
+    check_v3(file, bench)
+    assert bench.variables("early-env")["LD_PRELOAD"] == str(PLUGIN)
+    variables = bench.variables("script-env")
+    assert "LD_PRELOAD" not in variables
+    assert not any(key.startswith("XL_ALIGNED") for key in variables)
+    result = bench.run("restore", file, tool="daemon")
+    assert result.status == 0 and not result.lines, result
+    assert bench.restored() == bench.stream
+    result = bench.run("save-many", *(tmp_path / f"f{n}" for n in range(6)),
+                       tool="daemon", XL_ALIGNED_FORMAT="compat")
+    assert result.status == 0 and not result.lines, result
+    assert audit.audit(str(tmp_path / "f5"))[1].format == "compat"
+
+
 def check_stock_save(bench, result, file) -> None:
     assert result.status == 0 and result.out == "destroy\n", result
     assert file.read_bytes() == bench.stock_file()

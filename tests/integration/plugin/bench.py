@@ -25,7 +25,8 @@ def cc(*args) -> None:
 
 
 def build_tools(folder: Path, soname: str = "libxenlight.so.4.17") -> None:
-    """`toolstack`, `toolstack-api` (linked with the plugin) and `helper`."""
+    """`toolstack`, `toolstack-api` (linked with the plugin), `daemon` (loads
+    the toolstack as a module) and `helper`."""
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / soname
     cc("-shared", "-fPIC", f"-Wl,-soname,{soname}",
@@ -35,6 +36,10 @@ def build_tools(folder: Path, soname: str = "libxenlight.so.4.17") -> None:
     cc(HERE / "toolstack.c", "-o", folder / "toolstack", *link)
     cc("-DAPI", HERE / "toolstack.c", "-o", folder / "toolstack-api",
        "-Wl,--no-as-needed", PLUGIN, f"-Wl,-rpath,{BUILD}", *link)
+    cc("-shared", "-fPIC", "-Dmain=toolstack_main", HERE / "toolstack.c",
+       "-o", folder / "libtoolstack-module.so", "-Wno-missing-prototypes",
+       *link)
+    cc(HERE / "daemon.c", "-o", folder / "daemon", "-pthread")
     cc(HERE / "save_helper.c", "-o", folder / "helper", "-lxenctrl")
     cc("-shared", "-fPIC", HERE / "faults.c", "-o", folder / "faults.so")
 
@@ -70,6 +75,7 @@ class Bench:
             "PATH": os.environ["PATH"],
             "FAKE_DIR": str(self.folder),
             "FAKE_STREAM": str(self.folder / "stream"),
+            "FAKE_MODULES": str(self.tools),
             "FAKE_RESTORED": str(self.folder / "restored"),
             "FAKE_CONFIG": self.config,
             "LIBXL_SAVE_HELPER": str(self.tools / "helper"),

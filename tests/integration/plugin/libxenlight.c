@@ -174,6 +174,15 @@ int fake_run_events(void)
     return deferred.run(deferred.fd, deferred.stream_type);
 }
 
+int libxl_ctx_alloc(libxl_ctx **pctx, int version, unsigned flags,
+                    xentoollog_logger *lg)
+{
+    (void)flags;
+    (void)lg;
+    *pctx = NULL;
+    return version == LIBXL_VERSION ? 0 : ERROR_VERSION;
+}
+
 int libxl_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
                          const libxl_asyncop_how *ao_how)
 {
@@ -219,7 +228,26 @@ int libxl_domain_info(libxl_ctx *ctx, libxl_dominfo *info, uint32_t domid)
     (void)ctx;
     (void)domid;
     info->current_memkb = memory ? strtoull(memory, NULL, 0) : 1024;
+    info->domain_type = getenv("FAKE_PV") ? LIBXL_DOMAIN_TYPE_PV :
+                        LIBXL_DOMAIN_TYPE_PVH;
     return 0;
+}
+
+int libxl_get_physinfo(libxl_ctx *ctx, libxl_physinfo *physinfo)
+{
+    (void)ctx;
+    physinfo->cap_shadow = getenv("FAKE_SHADOW") != NULL;
+    return 0;
+}
+
+void libxl_physinfo_init(libxl_physinfo *physinfo)
+{
+    memset(physinfo, 0, sizeof(*physinfo));
+}
+
+void libxl_physinfo_dispose(libxl_physinfo *physinfo)
+{
+    (void)physinfo;
 }
 
 void libxl_dominfo_init(libxl_dominfo *info)

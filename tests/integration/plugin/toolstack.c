@@ -68,9 +68,11 @@ static int finish(int fd, int rc)
 
 static int save(char **args)
 {
+    const char *live = getenv("FAKE_LIVE");
     int fd = open_new(args[0], O_TRUNC);
 
-    return finish(fd, libxl_domain_suspend(NULL, 1, fd, 0, NULL));
+    return finish(fd, libxl_domain_suspend(
+        NULL, 1, fd, live ? LIBXL_SUSPEND_LIVE : 0, NULL));
 }
 
 static int append(char **args)
@@ -247,8 +249,11 @@ static const struct {
 
 int main(int argc, char **argv)
 {
+    libxl_ctx *ctx;
     size_t i;
 
+    if (libxl_ctx_alloc(&ctx, LIBXL_VERSION, 0, NULL))
+        return 2;
     for (i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (!strcmp(argv[1], commands[i].name))
             return commands[i].run(argv + 2);
