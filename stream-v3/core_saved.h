@@ -23,4 +23,18 @@ int v3_core_collect(struct v3_core_collected *collected, int fd,
                     struct v3_error *error);
 void v3_core_collected_free(struct v3_core_collected *collected);
 
+/* core_share.c */
+struct v3_core_share {
+    int from, to;
+    uint32_t way;
+    bool copies;            /* copying is known to spare the page cache */
+};
+
+/* `to`: a file open for reading and writing; -1: nothing can be shared. */
+void v3_core_share_init(struct v3_core_share *share, int from, int to);
+bool v3_core_can_share(const struct v3_core_share *share);
+/* False: the octets, if they came at all, are to be written. */
+bool v3_core_share(struct v3_core_share *share, uint64_t from, uint64_t to,
+                   uint64_t length);
+
 #endif /* STREAM_V3_CORE_SAVED_H */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A saved domain as a source of pages: spec 5. */
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 
 #include "core_context.h"
 #include "core_saved.h"
@@ -23,7 +21,7 @@ struct v3_core_savefile {
     struct v3_error index_error;
     enum v3_core_format format;
     int fd;
-    int target;                         /* -1: nothing can be shared */
+    struct v3_core_share share;
     uint64_t *p2m;                      /* PV: mfn of each pfn */
     uint64_t p2m_size;
     uint64_t next;                      /* pfn */
@@ -256,20 +254,17 @@ static bool saved_share(struct v3_core_memory *memory,
 {
     struct v3_core_savefile *core = (struct v3_core_savefile *)memory;
     const struct v3_index_page *page = core->page + first;
-    struct file_clone_range range = { .src_fd = core->fd };
     uint32_t i, run;
 
     (void)batch;
-    for (i = 0; core->target >= 0 && i < count; i += run) {
+    for (i = 0; i < count; i += run) {
         run = run_of(page + i, count - i);
-        range.src_offset = page[i].offset;
-        range.src_length = (uint64_t)run * V2_PAGE_SIZE;
-        range.dest_offset = offset + (uint64_t)i * V2_PAGE_SIZE;
-        /* The filesystem that refuses one refuses all. */
-        if (ioctl(core->target, FICLONERANGE, &range))
-            core->target = -1;
+        if (!v3_core_share(&core->share, page[i].offset,
+                           offset + (uint64_t)i * V2_PAGE_SIZE,
+                           (uint64_t)run * V2_PAGE_SIZE))
+            return false;
     }
-    return core->target >= 0;
+    return true;
 }
 
 static int saved_next(struct v3_core_memory *memory,
@@ -286,7 +281,8 @@ static int saved_next(struct v3_core_memory *memory,
         if (core->page[i].kind == V3_PAGE_ZERO)
             continue;
         batch->page[i] = V3_CORE_UNREAD;
-        if ((core->target < 0 || core->page[i].offset % V2_PAGE_SIZE ||
+        if ((!v3_core_can_share(&core->share) ||
+             core->page[i].offset % V2_PAGE_SIZE ||
              is_translated(core, i)) &&
             saved_load(memory, batch, i, 1, error))
             return -1;
@@ -347,7 +343,7 @@ struct v3_core_savefile *v3_core_savefile_open(
     core->memory.next = saved_next;
     core->memory.share = saved_share;
     core->memory.load = saved_load;
-    core->target = -1;
+    v3_core_share_init(&core->share, fd, -1);
     core->fd = fd;
     core->format = format;
     if (open_savefile(core, savefile, error)) {
@@ -365,7 +361,7 @@ struct v3_core_domain *v3_core_savefile_domain(struct v3_core_savefile *core)
 struct v3_core_memory *v3_core_savefile_memory(struct v3_core_savefile *core,
                                                int target)
 {
-    core->target = target;
+    v3_core_share_init(&core->share, core->fd, target);
     core->next = 0;
     return &core->memory;
 }
