@@ -19,6 +19,7 @@
 #define LINKS_MAX   8
 #define SUFFIX      ".partial"
 #define MODE        (S_IRUSR | S_IWUSR)
+#define WRITABLE_BY_OTHERS  (S_IWGRP | S_IWOTH)
 
 static int fail(const struct output *output, const char *what)
 {
@@ -191,12 +192,27 @@ static int create_partial(struct output *output)
 
 /* ---- the whole ---------------------------------------------------------- */
 
+/* Somebody else can place names in the directory. */
+static bool is_shared(int directory)
+{
+    struct stat st;
+
+    return fstat(directory, &st) || st.st_mode & WRITABLE_BY_OTHERS ||
+           (st.st_uid && st.st_uid != geteuid());
+}
+
+/* The kernel, which would refuse what others have placed, is not asked. */
 static int follow_link(struct output *output)
 {
     char to[PATH_MAX];
-    ssize_t r = readlinkat(output->directory, output->base, to,
-                           sizeof(to) - 1);
+    ssize_t r;
 
+    if (is_shared(output->directory)) {
+        errno = EACCES;
+        return fail(output, "a symbolic link in a directory that others can "
+                            "write to; name the file itself");
+    }
+    r = readlinkat(output->directory, output->base, to, sizeof(to) - 1);
     if (r < 0)
         return fail(output, "link");
     to[r] = '\0';

@@ -311,6 +311,18 @@ def test_links_and_pipes(program, hvm):
             link.symlink_to(target)
             assert hvm.dump(program, out=link).returncode == 0
             assert link.is_symlink() and real.read_bytes() == data
+    # One that others may have placed is not followed.
+    shared = hvm.directory / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (shared / "link").symlink_to(real)
+    real.write_text("earlier")
+    done = hvm.dump(program, out=shared / "link")
+    assert done.returncode == 1 and done.stdout.startswith("-13 ")
+    assert "others can write to" in done.stderr
+    assert done.stderr.count("\n") == 1 and real.read_text() == "earlier"
+    assert os.listdir(shared) == ["link"]
+
     loop = hvm.directory / "loop"
     loop.symlink_to("loop")
     assert "links: Too many levels" in hvm.dump(program, out=loop).stderr
