@@ -23,7 +23,7 @@ struct environment {
     char *reserve;
     char *commit_name;
     char *config;
-    char *live;             /* "yes": the domain runs while it is saved */
+    char *live;             /* whether it is to run meanwhile: live.c */
     char *progress;         /* file to tell how far a save is */
     char *negotiated;
 };
@@ -151,11 +151,11 @@ void progress_commit(void);
 /* ---- live.c -------------------------------------------------------------- */
 
 /*
- * LIBXL_SUSPEND_LIVE if this save was to let the domain run, and Xen can do
- * it; else 0.
+ * The flags of a save or migration, with LIBXL_SUSPEND_LIVE if the domain is
+ * to run meanwhile and Xen can do it.
  */
 int live_flags(const struct real *real, libxl_ctx *ctx, uint32_t domid,
-               xentoollog_logger *lg);
+               int flags, xentoollog_logger *lg);
 
 /* ---- negotiated.c ----------------------------------------------------- */
 

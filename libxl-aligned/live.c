@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Whether a domain can be saved while it runs, asked for with
- * XL_ALIGNED_LIVE=yes: Xen must be able to log what the domain writes.
+ * Whether a domain runs while it is saved or migrated: Xen must be able to
+ * log what it writes.  XL_ALIGNED_LIVE says what is wanted: "yes" (if it can
+ * be had), "no", "must" (nothing else will do).
  */
 #include <dlfcn.h>
 #include <string.h>
@@ -49,14 +50,25 @@ static bool is_pv(const struct real *real, libxl_ctx *ctx, uint32_t domid)
     return pv;
 }
 
-int live_flags(const struct real *real, libxl_ctx *ctx, uint32_t domid,
-               xentoollog_logger *lg)
+static bool is_wanted(const char *how)
 {
-    if (!environment.live || strcmp(environment.live, "yes"))
-        return 0;
-    if (!is_pv(real, ctx, domid) || has_shadow_paging(ctx))
-        return LIBXL_SUSPEND_LIVE;
-    report(lg, XTL_WARN, "domain %u stands still while it is saved: it is a "
-           "PV domain, and this Xen was built without shadow paging", domid);
-    return 0;
+    return environment.live && !strcmp(environment.live, how);
+}
+
+int live_flags(const struct real *real, libxl_ctx *ctx, uint32_t domid,
+               int flags, xentoollog_logger *lg)
+{
+    if (is_wanted("no"))
+        return flags & ~LIBXL_SUSPEND_LIVE;
+    if (is_wanted("yes"))
+        flags |= LIBXL_SUSPEND_LIVE;
+    else if (is_wanted("must") || !environment.negotiated)
+        return flags;           /* Xen may refuse what was asked for */
+    if (!(flags & LIBXL_SUSPEND_LIVE) || !is_pv(real, ctx, domid) ||
+        has_shadow_paging(ctx))
+        return flags;
+    report(lg, XTL_WARN, "domain %u stands still while it %s: it is a PV "
+           "domain, and this Xen was built without shadow paging", domid,
+           environment.negotiated ? "migrates" : "is saved");
+    return flags & ~LIBXL_SUSPEND_LIVE;
 }

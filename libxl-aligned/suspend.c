@@ -346,7 +346,7 @@ EXPORT int libxl_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd,
     if (!runtime->real.suspend)
         return ERROR_NI;
     progress_begin(domain_memory(&runtime->real, ctx, domid));
-    flags |= live_flags(&runtime->real, ctx, domid, runtime->opts.lg);
+    flags = live_flags(&runtime->real, ctx, domid, flags, runtime->opts.lg);
     /* Its end is not ours to see, so it cannot be committed. */
     if (ao_how) {
         plan_withdraw(fd);

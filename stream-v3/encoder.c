@@ -135,6 +135,20 @@ static int batch_complete(struct v3_encoder *encoder)
     return next_record(encoder);
 }
 
+static void count_pass(struct v3_encoder *encoder)
+{
+    struct v3_passes *passes = &encoder->passes;
+    const uint64_t *pfns = encoder->pfns;
+    uint32_t last = encoder->page_data.count - 1;
+
+    if (!passes->count || (pfns[0] & V2_PFN_MASK) <= encoder->last_pfn) {
+        if (passes->count < V3_PASSES)
+            passes->count++;
+    }
+    passes->pages[passes->count - 1] += encoder->contents;
+    encoder->last_pfn = pfns[last] & V2_PFN_MASK;
+}
+
 static int pfns_complete(struct v3_encoder *encoder)
 {
     if (!v3_page_data_regular(&encoder->record, &encoder->page_data,
@@ -144,6 +158,7 @@ static int pfns_complete(struct v3_encoder *encoder)
                                           encoder->page_data.count);
     encoder->next_pfn = 0;
     encoder->totals.batches++;
+    count_pass(encoder);
     if (encoder->format->batch(encoder))
         return -1;
     if (!encoder->contents)
@@ -311,6 +326,12 @@ PUBLIC void v3_encoder_totals(const struct v3_encoder *encoder,
 {
     *totals = encoder->totals;
     totals->bytes = v3_sink_offset(encoder->sink) - encoder->start;
+}
+
+PUBLIC void v3_encoder_passes(const struct v3_encoder *encoder,
+                              struct v3_passes *passes)
+{
+    *passes = encoder->passes;
 }
 
 PUBLIC void v3_encoder_free(struct v3_encoder *encoder)

@@ -45,6 +45,8 @@ struct v3_encoder {
     struct v3_error *error;
     uint64_t start;             /* stream start */
     struct v3_totals totals;
+    struct v3_passes passes;
+    uint64_t last_pfn;          /* of the batch before */
     uint64_t v2_records;
     struct v3_checksum context, batch;
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How far a save is, in a page of memory that is shared by the command that
- * shows it, the toolstack that knows how much there is, and the helper that
- * knows how much is done.  XL_ALIGNED_PROGRESS names the file to map.
+ * How far a save or migration is, in a page of memory that is shared by the
+ * command that shows it, the toolstack that knows how much there is, and the
+ * helper that knows how much is done.  XL_ALIGNED_PROGRESS names the file to
+ * map.
  */
 #ifndef STREAM_V3_PROGRESS_H
 #define STREAM_V3_PROGRESS_H
@@ -13,6 +14,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "stream-v3.h"
 
 #define V3_PROGRESS_LENGTH  4096U
 #define V3_PROGRESS_PATH    64U     /* octets of the name, NUL included */
@@ -27,7 +30,9 @@ struct v3_progress {
     _Atomic uint32_t phase;
     _Atomic uint64_t total;     /* octets of the domain's memory; 0: unknown */
     _Atomic uint64_t done;      /* octets of the v2 stream; may pass total */
-    _Atomic uint64_t written;   /* octets of the file */
+    _Atomic uint64_t written;   /* octets of the file or stream */
+    _Atomic uint32_t passes;    /* struct v3_passes */
+    _Atomic uint64_t pass_pages[V3_PASSES];
 };
 
 /* NULL: there is nothing to tell anybody. */

@@ -61,6 +61,17 @@ struct v3_totals {
     uint64_t v2_bytes;      /* of the v2 stream so far */
 };
 
+/*
+ * A domain that runs while it is saved is gone through several times: all of
+ * its pages, then those that it has written to since.  The last entry counts
+ * what belongs to it and to all that come later.
+ */
+#define V3_PASSES 16
+struct v3_passes {
+    uint32_t count;
+    uint64_t pages[V3_PASSES];  /* with contents, zero or not */
+};
+
 /* ---- moving octets --------------------------------------------------- */
 
 enum v3_io {
@@ -194,6 +205,12 @@ int v3_encoder_pushv(struct v3_encoder *encoder, const struct iovec *iov,
 bool v3_encoder_ended(const struct v3_encoder *encoder);
 void v3_encoder_totals(const struct v3_encoder *encoder,
                        struct v3_totals *totals);
+/*
+ * Told by the pfns, which ascend within a pass: two passes of which the second
+ * begins above the first's end count as one.  Not of V3_FORMAT_V2.
+ */
+void v3_encoder_passes(const struct v3_encoder *encoder,
+                       struct v3_passes *passes);
 void v3_encoder_free(struct v3_encoder *encoder);
 
 /* ---- decoder: any format in, v2 octets out ----------------------------- */

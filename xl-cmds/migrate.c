@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "json.h"
+#include "progress-page.h"
 #include "transport/options.h"
 #include "transport/shell.h"
 
@@ -23,7 +24,9 @@ struct migration {
     struct transport_options options;
     struct arguments xl;
     bool json, progress;
+    const char *live;           /* for XL_ALIGNED_LIVE; NULL: if it can be */
     struct board *board;
+    struct v3_progress *page;   /* NULL: pages are not counted */
     char board_path[64];
     int64_t began, ended;
 };
@@ -196,6 +199,7 @@ static int print_json(const struct migration *migration, int status)
     json_number(gen, "bytes_sent", board->sent);
     json_number(gen, "bytes_received", board->received);
     json_truth(gen, "spliced", board->spliced);
+    passes_json(gen, migration->page);
     if (downtime(migration, status) >= 0)
         json_real(gen, "downtime_seconds", downtime(migration, status));
     else
@@ -221,6 +225,7 @@ static void print_text(const struct migration *migration, int status)
             stream_version(board), board->transport, board->peer,
             board->sent / 1048576.0,
             seconds(board->began, board->last));
+    passes_print(stderr, migration->page);
     if (downtime(migration, status) >= 0)
         fprintf(stderr, ", the domain stood still for %.2f s",
                 downtime(migration, status));
@@ -233,7 +238,7 @@ static int migrate(struct migration *migration)
 {
     const struct plugin_settings settings = { 0 };
     const char *program = xl_program(), *rest;
-    int status;
+    int page_fd, status;
 
     if (!program)
         return STATUS_NO_XL;
@@ -247,15 +252,24 @@ static int migrate(struct migration *migration)
     }
     /* Whatever it says, it is not known to suit this receiver. */
     unsetenv("XL_ALIGNED_FORMAT");
+    unsetenv("XL_ALIGNED_PROGRESS");
     if (!plugin_environment(&settings)) {
+        if (migration->live && !strcmp(migration->live, "no")) {
+            report("--no-live needs the plugin");
+            return STATUS_FAILED;
+        }
         if (migration->format && !strcmp(migration->format, "v3")) {
             report("--format=v3 needs the plugin");
             return STATUS_FAILED;
         }
         migration->format = "v2";
-    } else if (setenv("XL_ALIGNED_NEGOTIATED", migration->board_path, 1)) {
+    } else if (setenv("XL_ALIGNED_NEGOTIATED", migration->board_path, 1) ||
+               (migration->live &&
+                setenv("XL_ALIGNED_LIVE", migration->live, 1))) {
         report("setenv: %s", strerror(errno));
         return STATUS_FAILED;
+    } else {
+        migration->page = progress_page(&page_fd);
     }
     status = add_transport(migration);
     if (status)
@@ -283,7 +297,10 @@ static int take_option(struct migration *migration, int opt)
         arguments_add(&migration->xl, "--debug");
         return 0;
     case OPTION_XL_LIVE:
-        arguments_add(&migration->xl, "--live");
+        migration->live = "must";
+        return 0;
+    case OPTION_NO_LIVE:
+        migration->live = "no";
         return 0;
     case 'C':
         arguments_add(&migration->xl, letter);
@@ -351,6 +368,9 @@ const struct command command_migrate = {
         "  --peer-name=NAME       in the receiver's certificate, instead of\n"
         "                         HOST\n"
         TLS_HELP
+        "  --no-live              let the domain stand still meanwhile\n"
+        "  --live                 never let it: fail where Xen cannot copy a\n"
+        "                         domain that runs\n"
         "  --json                 the outcome, on stdout\n"
         "\n"
         "xl's own options:\n"
@@ -359,7 +379,6 @@ const struct command command_migrate = {
         "  -p                     leave the domain paused\n"
         "  -D                     preserve the domain id\n"
         "  --debug                verify each page again\n"
-        "  --live                 nothing; for compatibility\n"
         "\n",
     .short_options = "C:epD",
     .long_options = (const struct option[]){
@@ -367,6 +386,7 @@ const struct command command_migrate = {
         { "json", no_argument, NULL, OPTION_JSON },
         { "debug", no_argument, NULL, OPTION_XL_DEBUG },
         { "live", no_argument, NULL, OPTION_XL_LIVE },
+        { "no-live", no_argument, NULL, OPTION_NO_LIVE },
         HELP_OPTION },
     .run = migrate_run,
 };

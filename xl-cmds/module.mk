@@ -4,6 +4,8 @@ XL_CMDS_OBJ := $(XL_CMDS_SRC:%.c=$(B)/%.o)
 XL_ALIGNED := $(B)/xl-aligned
 COMPLETIONDIR ?= $(DATADIR)/bash-completion/completions
 UNITDIR ?= $(PREFIX)/lib/systemd/system
+# Those that save domains; they are others', and may be absent.
+SAVING_SERVICES := xendomains libvirtd virtxend
 
 ALL += $(XL_ALIGNED)
 INSTALL += install-xl-cmds
@@ -20,9 +22,15 @@ $(B)/xl-cmds/plugin.o: CPPFLAGS += \
     -DXL_ALIGNED_PLUGIN_PATH='"$(PLUGIN_PATH)"'
 $(B)/xl-cmds/plugin.o: $(B)/xl-cmds/plugin-path
 
+XL_ALIGNED_LIBS = $(STREAM_LIBS) -lyajl -lssl -lcrypto
 $(XL_ALIGNED): $(XL_CMDS_OBJ) $(STREAM_A)
 	$(SAY) LD $@
-	$(Q)$(CC) -pie $(LDFLAGS) -o $@ $^ $(STREAM_LIBS) -lyajl -lssl -lcrypto
+	$(Q)$(CC) -pie $(LDFLAGS) -o $@ $^ $(XL_ALIGNED_LIBS)
+
+# For tests that link it with a part of their own.
+.PHONY: print-libraries
+print-libraries:
+	@echo $(XL_ALIGNED_LIBS)
 
 .PHONY: install-xl-cmds
 install-xl-cmds: $(XL_ALIGNED)
@@ -36,3 +44,14 @@ install-xl-cmds: $(XL_ALIGNED)
 	sed 's,@BINDIR@,$(BINDIR),' \
 	    xl-cmds/systemd/xl-aligned-listen.service \
 	    >$(DESTDIR)$(UNITDIR)/xl-aligned-listen.service
+	for service in $(SAVING_SERVICES); do \
+	    install -d $(DESTDIR)$(UNITDIR)/$$service.service.d && \
+	    sed 's,@SYSCONFDIR@,$(SYSCONFDIR),' \
+	        xl-cmds/systemd/xl-aligned.conf \
+	        >$(DESTDIR)$(UNITDIR)/$$service.service.d/xl-aligned.conf || \
+	    exit 1; \
+	done
+	install -d $(DESTDIR)$(SYSCONFDIR)/default
+	test -e $(DESTDIR)$(SYSCONFDIR)/default/xl-aligned || \
+	    sed 's,@LIBDIR@,$(LIBDIR),' xl-cmds/systemd/services.default \
+	    >$(DESTDIR)$(SYSCONFDIR)/default/xl-aligned

@@ -6,12 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "progress.h"
-#include "../stream-v3/progress.h"
+#include "progress-page.h"
 
 #define MIB             (1024.0 * 1024)
 #define BAR_MAX         40
@@ -276,21 +275,6 @@ static void take_stderr(struct progress *p, struct guard *guard)
     guard->stderr_fd = fds[1];
 }
 
-static int make_page(struct progress *p)
-{
-    char path[V3_PROGRESS_PATH];
-
-    p->page_fd = memfd_create("xl-aligned progress", MFD_CLOEXEC);
-    if (p->page_fd < 0 || ftruncate(p->page_fd, V3_PROGRESS_LENGTH) < 0)
-        return -1;
-    snprintf(path, sizeof(path), "/proc/%ld/fd/%d", (long)getpid(),
-             p->page_fd);
-    p->page = v3_progress_map(path);
-    if (!p->page)
-        return -1;
-    return setenv("XL_ALIGNED_PROGRESS", path, 1);
-}
-
 struct progress *progress_begin(const char *mode, struct guard *guard)
 {
     struct progress *p;
@@ -303,10 +287,9 @@ struct progress *progress_begin(const char *mode, struct guard *guard)
     p = xrealloc(NULL, sizeof(*p));
     memset(p, 0, sizeof(*p));
     p->ops = find_mode(mode);
-    if (make_page(p) < 0) {
+    p->page = progress_page(&p->page_fd);
+    if (!p->page) {
         report("no progress can be shown: %s", strerror(errno));
-        if (p->page_fd >= 0)
-            close(p->page_fd);
         free(p);
         return NULL;
     }

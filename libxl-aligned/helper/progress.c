@@ -9,10 +9,18 @@ void stream_progress_open(const char *path)
     progress = *path ? v3_progress_map(path) : NULL;
 }
 
-void stream_progress(const struct v3_totals *totals)
+void stream_progress(const struct v3_totals *totals,
+                     const struct v3_passes *passes)
 {
+    uint32_t i;
+
     if (!progress)
         return;
+    for (i = 0; i < passes->count; i++)
+        atomic_store_explicit(&progress->pass_pages[i], passes->pages[i],
+                              memory_order_relaxed);
+    atomic_store_explicit(&progress->passes, passes->count,
+                          memory_order_release);
     atomic_store_explicit(&progress->done, totals->v2_bytes,
                           memory_order_relaxed);
     atomic_store_explicit(&progress->written, totals->bytes,

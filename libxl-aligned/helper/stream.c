@@ -174,6 +174,7 @@ static bool is_ours(int fd, bool restore)
 static int stream_write(const struct iovec *iov, int iovcnt)
 {
     struct v3_totals totals;
+    struct v3_passes passes;
 
     if (stream.state == FAILED) {
         errno = stream.error.errnum;
@@ -184,7 +185,8 @@ static int stream_write(const struct iovec *iov, int iovcnt)
     if (v3_encoder_pushv(stream.encoder, iov, iovcnt))
         return stream_fail(stream.error.errnum, stream.error.text);
     v3_encoder_totals(stream.encoder, &totals);
-    stream_progress(&totals);
+    v3_encoder_passes(stream.encoder, &passes);
+    stream_progress(&totals, &passes);
     if (!v3_encoder_ended(stream.encoder))
         return 0;
 

@@ -31,7 +31,8 @@ void stream_report(const char *fmt, ...)
 
 /* progress.c */
 void stream_progress_open(const char *path);
-void stream_progress(const struct v3_totals *totals);
+void stream_progress(const struct v3_totals *totals,
+                     const struct v3_passes *passes);
 
 /* stream.c */
 void stream_activate(const struct stream_plan *plan);

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The plugin encodes a stream as a transport has negotiated it."""
 import os
+import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from plugin.bench import Bench, build_tools             # noqa: E402
+from streamv3 import layout as L                        # noqa: E402
 from streamv3 import savefile                           # noqa: E402
-from streamv3.generator import Generator                # noqa: E402
+from streamv3.generator import (                        # noqa: E402
+    Generator, domain_header, image_header, page_data)
+from streamv3.records import record                     # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +82,74 @@ def test_files_are_not_concerned(bench, tmp_path):
     assert result.status == 0 and not result.lines, result
     data = (tmp_path / "file").read_bytes()
     assert savefile.to_v2(data) == bench.stock_file() != data
+
+
+# ---- whether the domain runs meanwhile --------------------------------
+
+
+LIVE = 2
+PV = {"FAKE_PV": "yes"}
+
+
+@pytest.mark.parametrize("env,negotiated,live,warns", [
+    ({}, True, True, False),
+    (PV, True, False, True),
+    (PV | {"FAKE_SHADOW": "yes"}, True, True, False),
+    # Xen refuses, and xl says so.
+    (PV | {"XL_ALIGNED_LIVE": "must"}, True, True, False),
+    ({"XL_ALIGNED_LIVE": "no"}, True, False, False),
+    (PV | {"XL_ALIGNED_LIVE": "no"}, True, False, False),
+    # Not a migration of ours.
+    (PV, False, True, False),
+])
+def test_a_domain_that_cannot_be_logged_stands_still(
+        bench, tmp_path, env, negotiated, live, warns):
+    board = tmp_path / "board"
+    board.write_bytes(b"format=v3\n")
+    if negotiated:
+        env = env | {"XL_ALIGNED_NEGOTIATED": str(board)}
+    result, _ = send(bench, tmp_path, FAKE_LIVE="yes", **env)
+    flags = LIVE if live else 0
+    assert f"suspend domid=1 flags={flags} ao=0" in bench.log()
+    if warns:
+        line, = result.lines
+        assert "domain 1 stands still while it migrates: it is a PV " \
+               "domain" in line
+    else:
+        assert not result.lines, result
+
+
+# ---- pages per pass ---------------------------------------------------
+
+
+def live_stream(passes: list) -> bytes:
+    """Batches of four pfns at most; one in eight has no contents."""
+    parts = [image_header(), domain_header(1)]
+    for pfns in passes:
+        for at in range(0, len(pfns), 4):
+            part = [pfn | (0xf << 60 if pfn % 8 == 7 else 0)
+                    for pfn in pfns[at:at + 4]]
+            pages = [bytes([pfn & 1]) * 4096 for pfn in part if pfn < 2**60]
+            parts.append(page_data(part, pages))
+    return b"".join(parts) + record(L.END, b"")
+
+
+@pytest.mark.parametrize("passes,pages", [
+    ([range(64)], [56]),
+    ([range(64), range(8, 16), [13]], [56, 7, 1]),
+    # As many as there is room for, and the last takes the rest.
+    ([range(16)] * 20, [14] * 15 + [70]),
+])
+def test_pages_per_pass_are_told(tools, tmp_path, passes, pages):
+    bench = Bench(tools, tmp_path, live_stream(list(map(list, passes))))
+    board = tmp_path / "board"
+    board.write_bytes(b"format=v3\n")
+    # Its name may have 63 octets.
+    with tempfile.NamedTemporaryFile(dir="/tmp") as page:
+        page.truncate(4096)
+        send(bench, tmp_path, XL_ALIGNED_NEGOTIATED=str(board),
+             XL_ALIGNED_PROGRESS=page.name, FAKE_LIVE="yes")
+        # struct v3_progress
+        count, *found = struct.unpack_from("<I4x16Q", page.read(), 32)
+    assert found[:count] == pages
+    assert not any(found[count:])

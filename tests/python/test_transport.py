@@ -221,6 +221,38 @@ def test_json(hosts, path):
     assert report["bytes_received"] == 54 + 34 + 39 + 1
 
 
+@pytest.mark.parametrize("passes,text", [
+    ([], None), ([4096], "1 pass of 4096 pages"),
+    ([32768, 512], "2 passes of 32768 and 512 pages"),
+    ([32768, 512, 7], "3 passes of 32768, 512 and 7 pages")])
+def test_pages_per_pass(hosts, path, passes, text):
+    with Listener(hosts, f"unix:{path}"):
+        result = hosts.migrate("--json", "dom", f"unix:{path}",
+                               FAKE_PASSES=json.dumps(passes))
+    assert json.loads(result.stdout)["pages_per_pass"] == (passes or None)
+    if text:
+        assert f" s, {text}" in result.stderr
+    else:
+        assert " pages" not in result.stderr
+
+
+@pytest.mark.parametrize("option,value", [
+    ([], None), (["--no-live"], "no"), (["--live"], "must")])
+def test_whether_the_domain_may_stand_still(hosts, path, option, value):
+    with Listener(hosts, f"unix:{path}"):
+        result = hosts.migrate(*option, "dom", f"unix:{path}")
+    assert result.returncode == 0, result.stderr
+    assert hosts.noted("live") == [value]
+
+
+def test_no_live_needs_the_plugin(hosts, path):
+    result = hosts.migrate("--no-live", "dom", f"unix:{path}",
+                           XL_ALIGNED_PLUGIN="/nowhere/plugin.so")
+    assert result.returncode == 1
+    assert "--no-live needs the plugin" in result.stderr
+    assert hosts.notes() == []
+
+
 def test_progress_on_a_terminal(hosts, path):
     gate = hosts.folder / "gate"
     gate.touch()

@@ -84,7 +84,14 @@ def migrate():
     path = os.environ.get("XL_ALIGNED_NEGOTIATED")
     line = (open(path, "rb").readline(64).decode() if path
             else None)
-    note(negotiated=line)
+    note(negotiated=line, live=os.environ.get("XL_ALIGNED_LIVE"))
+    if os.environ.get("FAKE_PASSES"):
+        # What the helper's library does: struct v3_progress.
+        passes = json.loads(os.environ["FAKE_PASSES"])
+        with open(os.environ["XL_ALIGNED_PROGRESS"], "r+b") as page:
+            page.seek(32)
+            page.write(struct.pack(f"<Q{len(passes)}Q", len(passes),
+                                   *passes))
     with open(os.environ["FAKE_CONTENT"], "rb") as file:
         data = file.read()
     pause = os.environ.get("FAKE_PAUSE")

@@ -27,6 +27,7 @@ enum {
     OPTION_PROGRESS,
     OPTION_XL_DEBUG,
     OPTION_XL_LIVE,
+    OPTION_NO_LIVE,
 };
 
 #define TLS_OPTIONS \
