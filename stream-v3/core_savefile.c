@@ -12,7 +12,7 @@
 #define DEVICES_END     0x100000U
 
 /* Windows of pfns after which their records leave the page cache. */
-#define DROP_WINDOWS    64U
+#define DROP_WINDOWS    8U
 
 struct v3_core_savefile {
     struct v3_core_memory memory;       /* first: what callers hold */
