@@ -6,15 +6,20 @@ import json
 import os
 import re
 import signal
+import socket
 import struct
 import subprocess
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from command import PROGRAM
+import pytest
+
+from command import PROGRAM, build_empty_plugin
 
 MAGIC = b"fake domain, xl\n"
+CONTENT = os.urandom(3 << 20)
 
 # Both ends.  What migrate sends is FAKE_CONTENT; what it was told of the
 # stream, and what was received, is noted.
@@ -309,3 +314,99 @@ class Authority:
 def frame(content: bytes) -> bytes:
     """What the fake migrate sends for a domain."""
     return MAGIC + struct.pack("<Q", len(content)) + content
+
+
+# ---- fixtures, for modules that import them ----------------------------------
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory):
+    return build_empty_plugin(tmp_path_factory.mktemp("plugin"))
+
+
+@pytest.fixture
+def hosts(tmp_path, plugin):
+    return Hosts(tmp_path, plugin, CONTENT)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "socket"
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+# ---- smaller things ----------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def eventually(condition, what):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def cmdline(pid):
+    with suppress(FileNotFoundError):
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()
+    return b""
+
+
+def status_of(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file
+                    if ":\t" in line)
+
+
+class Certificates:
+    def __init__(self, folder) -> None:
+        own = Authority(folder, "own")
+        other = Authority(folder, "other")
+        self.authority = own.cert
+        self.files = {
+            "receiver": own.issue("receiver", "/CN=receiver.example",
+                                  "DNS:receiver.example,DNS:localhost,"
+                                  "IP:127.0.0.1"),
+            "sender": own.issue("sender", "/O=lab/CN=sender.example",
+                                "DNS:sender.example"),
+            "stranger": own.issue("stranger", "/CN=stranger.example",
+                                  "DNS:stranger.example"),
+            "expired": own.issue("expired", "/CN=sender.example",
+                                 "DNS:sender.example", days=-1),
+            "expired-receiver": own.issue(
+                "expired-receiver", "/CN=receiver.example",
+                "DNS:localhost", days=-1),
+            "wrong-ca": other.issue("wrong-ca", "/CN=sender.example",
+                                    "DNS:sender.example"),
+            "wrong-ca-receiver": other.issue(
+                "wrong-ca-receiver", "/CN=receiver.example",
+                "DNS:localhost"),
+        }
+
+    def options(self, name) -> list:
+        cert, key = self.files[name]
+        return [f"--cert={cert}", f"--key={key}", f"--ca={self.authority}"]
+
+
+@contextmanager
+def tls_listener(hosts, certificates, *options, who="receiver"):
+    port = free_port()
+    options = options or ("--allow=sender.example",)
+    with Listener(hosts, *certificates.options(who), *options,
+                  f"tls:localhost:{port}") as listener:
+        yield listener, port
