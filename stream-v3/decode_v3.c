@@ -28,20 +28,6 @@ static int read_header(struct v3_decoder *decoder)
     return 0;
 }
 
-/* The lengths and counts of a batch header agree with one another. */
-static bool batch_fits(const struct v3_decoder *decoder)
-{
-    const struct v3_aligned_page_data *aligned = &decoder->aligned;
-
-    return aligned->count && aligned->count <= V3_BATCH_MAX &&
-           aligned->pages <= aligned->count && !aligned->flags &&
-           aligned->pad_length < decoder->header.body.alignment &&
-           (aligned->pages || !aligned->pad_length) &&
-           decoder->record.length ==
-           sizeof(*aligned) + 8 * aligned->count + aligned->pad_length +
-           aligned->pages * V2_PAGE_SIZE;
-}
-
 /* Makes the v2 form of the pfn array; false if it does not hold. */
 static bool take_pfns(struct v3_decoder *decoder)
 {
@@ -70,7 +56,8 @@ static int read_page_data(struct v3_decoder *decoder)
         return bad(decoder, "ALIGNED_PAGE_DATA shorter than its header");
     if (v3_source_read(decoder->source, aligned, sizeof(*aligned)))
         return -1;
-    if (!batch_fits(decoder))
+    if (!v3_batch_fits(&decoder->header.body, &decoder->record, aligned,
+                       &decoder->stored))
         return bad(decoder, "ALIGNED_PAGE_DATA with counts and lengths that "
                    "do not agree");
     if (v3_source_read(decoder->source, decoder->pfns, 8ULL * aligned->count))

@@ -164,7 +164,8 @@ static int (*const begin[])(struct v3_decoder *) = {
 /* ---- pages ---------------------------------------------------------------- */
 
 /* Stored octets, into the checksum while they are in the CPU's cache. */
-static int read_stored(struct v3_decoder *decoder, uint8_t *to, size_t length)
+int v3_decoder_read_stored(struct v3_decoder *decoder, uint8_t *to,
+                           size_t length)
 {
     size_t part;
 
@@ -177,7 +178,7 @@ static int read_stored(struct v3_decoder *decoder, uint8_t *to, size_t length)
     return 0;
 }
 
-static int check_batch(struct v3_decoder *decoder)
+int v3_decoder_check_batch(struct v3_decoder *decoder)
 {
     uint32_t count = decoder->v2.page_data.count;
 
@@ -213,6 +214,9 @@ static int read_pages(struct v3_decoder *decoder, uint8_t *to)
     uint32_t count = decoder->v2.page_data.count, run = 0;
     uint64_t zero = decoder->format->format == V3_FORMAT_V3 ? V3_PFN_ZERO : 0;
 
+    /* compat leaves the header of a v3 batch as it began: zeros. */
+    if (v3_batch_codec(&decoder->aligned))
+        return v3_decoder_read_packed(decoder, to);
     for (uint32_t i = 0; i < count; i++) {
         if (!v3_pfn_has_contents(decoder->pfns[i]))
             continue;
@@ -220,18 +224,18 @@ static int read_pages(struct v3_decoder *decoder, uint8_t *to)
             run++;
             continue;
         }
-        if (read_stored(decoder, to, (size_t)run * V2_PAGE_SIZE))
+        if (v3_decoder_read_stored(decoder, to, (size_t)run * V2_PAGE_SIZE))
             return -1;
         to += (size_t)run * V2_PAGE_SIZE;
         memset(to, 0, V2_PAGE_SIZE);
         to += V2_PAGE_SIZE;
         run = 0;
     }
-    if (read_stored(decoder, to, (size_t)run * V2_PAGE_SIZE))
+    if (v3_decoder_read_stored(decoder, to, (size_t)run * V2_PAGE_SIZE))
         return -1;
     if (v3_decoder_zeros(decoder, record_padding(decoder->record.length)))
         return -1;
-    return check_batch(decoder);
+    return v3_decoder_check_batch(decoder);
 }
 
 int v3_decoder_begin_batch(struct v3_decoder *decoder)
@@ -392,6 +396,7 @@ PUBLIC void v3_decoder_free(struct v3_decoder *decoder)
         return;
     v3_checksum_free(&decoder->context);
     v3_checksum_free(&decoder->batch);
+    v3_unpacker_free(&decoder->unpacker);
     free(decoder->staging);
     free(decoder);
 }

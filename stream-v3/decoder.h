@@ -4,7 +4,7 @@
 #define STREAM_V3_DECODER_H
 
 #include "checksum.h"
-#include "internal.h"
+#include "codec.h"
 
 struct v3_decoder;
 
@@ -54,8 +54,10 @@ struct v3_decoder {
     bool pages_pending;         /* the pages of the batch below */
 
     struct v3_aligned_page_data aligned;
+    uint32_t stored;            /* octets of its contents in the stream */
     uint32_t contents;          /* of the v2 batch, in pages */
     uint8_t *staging;           /* one batch, if it is asked for in parts */
+    struct v3_unpacker unpacker;
 
     struct {
         struct v2_record_header record;
@@ -71,6 +73,13 @@ int v3_decoder_fail(struct v3_decoder *decoder, const char *format, ...)
 int v3_decoder_pass_record(struct v3_decoder *decoder);
 /* Reads octets that must be zero. */
 int v3_decoder_zeros(struct v3_decoder *decoder, uint64_t length);
+/* Reads octets of the contents of a batch, into its checksum as well. */
+int v3_decoder_read_stored(struct v3_decoder *decoder, uint8_t *to,
+                           size_t length);
+/* The contents have been read: whether the checksum of the batch matches. */
+int v3_decoder_check_batch(struct v3_decoder *decoder);
+/* All pages of a compressed batch, in the order of its pfns. */
+int v3_decoder_read_packed(struct v3_decoder *decoder, uint8_t *to);
 /*
  * Hands out the batch whose v2 form is in decoder->v2; one without pages only
  * when its checksum has matched.

@@ -17,6 +17,9 @@ static int v3_begin(struct v3_encoder *encoder)
     memcpy(body->magic, V3_MAGIC, sizeof(body->magic));
     body->version = V3_VERSION;
     body->min_reader_version = V3_VERSION;
+    if (encoder->packer)
+        body->mandatory_features =
+            v3_codec_find(encoder->options.compression.codec)->feature;
     body->optional_features = V3_OPTIONAL_INDEX;
     body->alignment = encoder->sink->alignment;
     body->state = v3_sink_can_rewrite(encoder->sink) ? V3_STATE_UNFINISHED
@@ -33,8 +36,7 @@ static int v3_batch(struct v3_encoder *encoder)
     static const uint64_t room[(8 + sizeof(encoder->aligned)) / 8];
 
     memset(&encoder->aligned, 0, sizeof(encoder->aligned));
-    memset(&encoder->entry, 0, sizeof(encoder->entry));
-    encoder->entry.first_pfn = UINT64_MAX;
+    encoder->pages_offset = 0;
     encoder->batch_offset = v3_sink_offset(encoder->sink);
     v3_checksum_reset(&encoder->batch);
     /* The header and the array are known only when the pages are. */
@@ -55,7 +57,7 @@ static int store_page(struct v3_encoder *encoder, const void *page)
             round_up(offset, sink->alignment) - offset;
         if (v3_sink_zeros(sink, encoder->aligned.pad_length))
             return -1;
-        encoder->entry.page_offset = v3_sink_offset(sink) - encoder->start;
+        encoder->pages_offset = v3_sink_offset(sink);
     }
     encoder->aligned.pages++;
     return v3_encoder_copy_page(encoder, page);
@@ -63,15 +65,8 @@ static int store_page(struct v3_encoder *encoder, const void *page)
 
 static int v3_page(struct v3_encoder *encoder, const void *page)
 {
-    uint64_t *entry = &encoder->pfns[encoder->next_pfn];
-    uint64_t pfn = *entry & V2_PFN_MASK;
-
-    if (pfn < encoder->entry.first_pfn)
-        encoder->entry.first_pfn = pfn;
-    if (pfn > encoder->entry.last_pfn)
-        encoder->entry.last_pfn = pfn;
     if (!encoder->options.keep_zero_pages && v3_page_is_zero(page)) {
-        *entry |= V3_PFN_ZERO;
+        encoder->pfns[encoder->next_pfn] |= V3_PFN_ZERO;
         encoder->totals.pages_zero++;
         return 0;
     }
@@ -79,66 +74,93 @@ static int v3_page(struct v3_encoder *encoder, const void *page)
     return store_page(encoder, page);
 }
 
-static int add_to_index(struct v3_encoder *encoder)
+static int grow_index(struct v3_encoder *encoder)
 {
-    uint32_t capacity = encoder->index_capacity;
-    void *grown;
+    uint32_t capacity = encoder->index_capacity ? encoder->index_capacity * 2
+                                                : 256;
+    void *grown = realloc(encoder->index,
+                          capacity * sizeof(encoder->index[0]));
 
-    if (encoder->index_full)
+    if (!grown)
+        return v3_fail(encoder->error, ENOMEM,
+                       "cannot allocate %u index entries", capacity);
+    encoder->index = grown;
+    encoder->index_capacity = capacity;
+    return 0;
+}
+
+int v3_encoder_add_to_index(struct v3_encoder *encoder,
+                            const struct v3_batch_head *head,
+                            uint64_t offset, uint64_t pages)
+{
+    struct v3_index_entry entry = {
+        .offset = offset - encoder->start,
+        .first_pfn = UINT64_MAX,
+        .count = head->aligned.count,
+        .pages = head->aligned.pages,
+        .page_offset = pages ? pages - encoder->start : 0,
+    };
+
+    for (uint32_t i = 0; i < entry.count; i++) {
+        uint64_t pfn = head->pfns[i] & V2_PFN_MASK;
+
+        if (!v3_pfn_has_contents(head->pfns[i]))
+            continue;
+        if (pfn < entry.first_pfn)
+            entry.first_pfn = pfn;
+        if (pfn > entry.last_pfn)
+            entry.last_pfn = pfn;
+    }
+    if (entry.first_pfn == UINT64_MAX || encoder->index_full)
         return 0;
     if (encoder->index_entries == INDEX_MAX) {
         encoder->index_full = true;
         return 0;
     }
-    if (encoder->index_entries == capacity) {
-        capacity = capacity ? capacity * 2 : 256;
-        grown = realloc(encoder->index, capacity * sizeof(encoder->entry));
-        if (!grown)
-            return v3_fail(encoder->error, ENOMEM,
-                           "cannot allocate %u index entries", capacity);
-        encoder->index = grown;
-        encoder->index_capacity = capacity;
-    }
-    encoder->entry.offset = encoder->batch_offset - encoder->start;
-    encoder->entry.count = encoder->aligned.count;
-    encoder->entry.pages = encoder->aligned.pages;
-    encoder->index[encoder->index_entries++] = encoder->entry;
+    if (encoder->index_entries == encoder->index_capacity &&
+        grow_index(encoder))
+        return -1;
+    encoder->index[encoder->index_entries++] = entry;
     return 0;
+}
+
+void v3_encoder_seal_batch(struct v3_encoder *encoder,
+                           struct v3_batch_head *head, uint32_t stored,
+                           const struct v3_checksum *checksum)
+{
+    struct v3_checksum whole = *checksum;
+
+    head->record.type = V3_RECORD_PAGE_DATA;
+    head->record.length = sizeof(head->aligned) + 8 * head->aligned.count +
+                          head->aligned.pad_length + stored;
+    head->aligned.checksum = 0;
+    v3_checksum_add(&whole, head, v3_batch_head_length(head->aligned.count));
+    head->aligned.checksum = v3_checksum_get(&whole);
+    v3_checksum_add(&encoder->context, &head->aligned.checksum, 8);
 }
 
 static int v3_batch_end(struct v3_encoder *encoder)
 {
-    struct v3_aligned_page_data *aligned = &encoder->aligned;
-    uint32_t array = 8 * encoder->page_data.count;
-    struct {
-        struct v2_record_header record;
-        struct v3_aligned_page_data aligned;
-        uint64_t pfns[V3_BATCH_MAX];
-    } head;
+    uint32_t count = encoder->page_data.count;
+    struct v3_batch_head head;
 
-    aligned->count = encoder->page_data.count;
-    head.record.type = V3_RECORD_PAGE_DATA;
-    head.record.length = sizeof(*aligned) + array + aligned->pad_length +
-                         aligned->pages * V2_PAGE_SIZE;
-    head.aligned = *aligned;
-    memcpy(head.pfns, encoder->pfns, array);
-    v3_checksum_add(&encoder->batch, &head,
-                    offsetof(typeof(head), pfns) + array);
-    head.aligned.checksum = v3_checksum_get(&encoder->batch);
-    v3_checksum_add(&encoder->context, &head.aligned.checksum, 8);
+    encoder->aligned.count = count;
+    head.aligned = encoder->aligned;
+    memcpy(head.pfns, encoder->pfns, 8 * (size_t)count);
+    v3_encoder_seal_batch(encoder, &head, head.aligned.pages * V2_PAGE_SIZE,
+                          &encoder->batch);
     if (v3_sink_zeros(encoder->sink, record_padding(head.record.length)))
         return -1;
     if (v3_sink_patch(encoder->sink, encoder->batch_offset, &head,
-                      offsetof(typeof(head), pfns) + array))
+                      v3_batch_head_length(count)))
         return -1;
-    if (encoder->entry.first_pfn == UINT64_MAX)
-        return 0;
-    return add_to_index(encoder);
+    return v3_encoder_add_to_index(encoder, &head, encoder->batch_offset,
+                                   encoder->pages_offset);
 }
 
 static int write_index(struct v3_encoder *encoder)
 {
-    size_t length = encoder->index_entries * sizeof(encoder->entry);
+    size_t length = encoder->index_entries * sizeof(encoder->index[0]);
     struct {
         struct v2_record_header record;
         struct v3_aligned_index index;

@@ -25,6 +25,8 @@ static int next_record(struct v3_encoder *encoder)
 int v3_encoder_emit(struct v3_encoder *encoder, const void *data,
                     size_t length)
 {
+    if (encoder->format->flush && encoder->format->flush(encoder))
+        return -1;
     if (encoder->format->context)
         v3_checksum_add(&encoder->context, data, length);
     return v3_sink_write(encoder->sink, data, length);
@@ -284,6 +286,17 @@ static int encoder_init(struct v3_encoder *encoder,
                        "compat needs a stream that starts at a multiple of "
                        "8, this one starts at %llu; use v3",
                        (unsigned long long)encoder->start);
+    if (options->compression.codec != V3_CODEC_NONE) {
+        if (options->format != V3_FORMAT_V3)
+            return v3_fail(encoder->error, EINVAL,
+                           "only v3 can be compressed, %s cannot",
+                           v3_format_name(options->format));
+        encoder->packer = v3_packer_new(&options->compression,
+                                        options->threads, encoder->error);
+        if (!encoder->packer)
+            return -1;
+        encoder->format = &v3_encoder_packed;
+    }
     if (v3_checksum_init(&encoder->context) ||
         v3_checksum_init(&encoder->batch))
         return v3_fail(encoder->error, ENOMEM,
@@ -338,6 +351,7 @@ PUBLIC void v3_encoder_free(struct v3_encoder *encoder)
 {
     if (!encoder)
         return;
+    v3_packer_free(encoder->packer);
     v3_checksum_free(&encoder->context);
     v3_checksum_free(&encoder->batch);
     free(encoder->index);

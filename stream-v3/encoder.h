@@ -5,6 +5,7 @@
 
 #include "checksum.h"
 #include "internal.h"
+#include "pack.h"
 
 struct v3_encoder;
 
@@ -18,13 +19,28 @@ struct v3_encoder_format {
     /* The contents of pfns[next_pfn]. */
     int (*page)(struct v3_encoder *encoder, const void *page);
     int (*batch_end)(struct v3_encoder *encoder);
+    /* NULL, or writes what is held back: octets of another kind come. */
+    int (*flush)(struct v3_encoder *encoder);
     /* Before END is written. */
     int (*end)(struct v3_encoder *encoder);
     /* The sink has finished. */
     int (*finished)(struct v3_encoder *encoder);
 };
 
-extern const struct v3_encoder_format v3_encoder_v3, v3_encoder_compat;
+extern const struct v3_encoder_format v3_encoder_v3, v3_encoder_packed,
+                                      v3_encoder_compat;
+
+/* The beginning of an ALIGNED_PAGE_DATA. */
+struct v3_batch_head {
+    struct v2_record_header record;
+    struct v3_aligned_page_data aligned;
+    uint64_t pfns[V3_BATCH_MAX];
+};
+
+static inline size_t v3_batch_head_length(uint32_t count)
+{
+    return offsetof(struct v3_batch_head, pfns) + 8 * (size_t)count;
+}
 
 enum stage {
     STAGE_IMAGE,
@@ -61,7 +77,12 @@ struct v3_encoder {
     /* The batch that is being written. */
     uint64_t batch_offset;      /* of its (padding) record */
     struct v3_aligned_page_data aligned;
-    struct v3_index_entry entry;
+    uint64_t pages_offset;      /* in the file */
+
+    /* Where batches are compressed. */
+    struct v3_packer *packer;
+    struct v3_pack_job *job;    /* the batch that is coming in */
+    bool packed;                /* one became smaller */
 
     struct v3_index_entry *index;
     uint32_t index_entries, index_capacity;
@@ -78,6 +99,17 @@ struct v3_encoder {
 /* Writes octets that are not page data. */
 int v3_encoder_emit(struct v3_encoder *encoder, const void *data,
                     size_t length);
+/*
+ * Fills in the length and the checksum of a batch whose contents take
+ * `stored` octets and are in `checksum` already.
+ */
+void v3_encoder_seal_batch(struct v3_encoder *encoder,
+                           struct v3_batch_head *head, uint32_t stored,
+                           const struct v3_checksum *checksum);
+/* `offset` of the record and `pages` of its contents, in the file. */
+int v3_encoder_add_to_index(struct v3_encoder *encoder,
+                            const struct v3_batch_head *head,
+                            uint64_t offset, uint64_t pages);
 /* Copies a page into the sink and its copy into the batch checksum. */
 int v3_encoder_copy_page(struct v3_encoder *encoder, const void *page);
 

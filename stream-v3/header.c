@@ -5,15 +5,7 @@
 
 #include "internal.h"
 
-#define KNOWN_MANDATORY 0ULL
-
-static const struct {
-    uint64_t bit;
-    const char *name;
-} mandatory_names[] = {
-    {V3_MANDATORY_LZ4, "LZ4 (batches compressed with LZ4)"},
-    {V3_MANDATORY_ZSTD, "ZSTD (batches compressed with Zstandard)"},
-};
+#define KNOWN_MANDATORY (V3_MANDATORY_LZ4 | V3_MANDATORY_ZSTD)
 
 static uint64_t header_checksum(const struct v3_header_record *header)
 {
@@ -33,12 +25,6 @@ static int refuse_features(uint64_t unknown, uint64_t offset,
 {
     int bit = __builtin_ctzll(unknown);
 
-    for (size_t i = 0; i < ARRAY_SIZE(mandatory_names); i++)
-        if (unknown & mandatory_names[i].bit)
-            return v3_fail_at(error, ENOTSUP, offset, 0,
-                              "stream needs feature %s, which this version "
-                              "cannot read; use a newer one",
-                              mandatory_names[i].name);
     return v3_fail_at(error, ENOTSUP, offset, 0,
                       "stream needs unknown mandatory feature bit %d; "
                       "use a newer version of this software", bit);

@@ -183,29 +183,29 @@ int v3_index_load_head(struct v3_index *index, uint64_t batch)
     uint64_t offset = entry->offset, at = offset + sizeof(head->record);
     size_t body = v3 ? sizeof(head->aligned) : sizeof(head->page_data);
     size_t array = 8 * entry->count;
-    uint64_t length, pages;
+    uint64_t pages;
 
     if (v3_index_pread(index, &head->record, sizeof(head->record), offset) ||
         v3_index_pread(index, &head->aligned, body, at) ||
         v3_index_pread(index, head->pfns, array, at + body))
         return -1;
-    length = body + array + (uint64_t)entry->pages * V2_PAGE_SIZE;
+    index->stored = entry->pages * V2_PAGE_SIZE;
     pages = at + body + array;
     if (v3) {
         if (head->record.type != V3_RECORD_PAGE_DATA ||
             head->aligned.count != entry->count ||
-            head->aligned.pages != entry->pages || head->aligned.flags ||
-            head->aligned.pad_length >= index->savefile.header.alignment)
+            head->aligned.pages != entry->pages ||
+            !v3_batch_fits(&index->savefile.header, &head->record,
+                           &head->aligned, &index->stored))
             goto bad;
-        length += head->aligned.pad_length;
         pages += head->aligned.pad_length;
     } else if (head->record.type != V2_RECORD_PAGE_DATA ||
                head->page_data.count != entry->count ||
-               head->page_data.reserved) {
+               head->page_data.reserved ||
+               head->record.length != body + array + index->stored) {
         goto bad;
     }
-    if (head->record.length != length ||
-        (entry->pages && entry->page_offset != pages) ||
+    if ((entry->pages && entry->page_offset != pages) ||
         !v3_index_take_pfns(head->pfns, entry->count, v3, &found) ||
         found.pages != entry->pages || found.first_pfn != entry->first_pfn ||
         found.last_pfn != entry->last_pfn)
@@ -256,6 +256,7 @@ PUBLIC void v3_index_free(struct v3_index *index)
         close(index->direct);
     for (size_t i = 0; i < V3_INDEX_CACHED; i++)
         free(index->cached[i].pages);
+    v3_unpacker_free(&index->unpacker);
     free(index->entries);
     free(index->checksums);
     free(index);

@@ -3,7 +3,7 @@
 #ifndef STREAM_V3_INDEX_H
 #define STREAM_V3_INDEX_H
 
-#include "internal.h"
+#include "codec.h"
 
 /* One record: 128 MiB. */
 #define V3_INDEX_MAX \
@@ -45,6 +45,8 @@ struct v3_index {
     uint64_t end;
     uint64_t uses;
     struct v3_index_head head;  /* of the batch looked at last */
+    uint32_t stored;            /* octets of its contents in the file */
+    struct v3_unpacker unpacker;
     struct v3_index_cached cached[V3_INDEX_CACHED];
 };
 

@@ -15,6 +15,7 @@ static uint32_t fill(const struct v3_index *index, uint64_t batch,
 {
     const struct v3_index_entry *entry = &index->entries[batch];
     const bool v3 = index->savefile.format == V3_FORMAT_V3;
+    const bool packed = v3 && v3_batch_codec(&index->head.aligned);
     uint32_t slot = entry->pages, filled = 0;
 
     /* Backwards: of a pfn that is there twice, the last one wins. */
@@ -34,8 +35,9 @@ static uint32_t fill(const struct v3_index *index, uint64_t batch,
         page->kind = zero ? V3_PAGE_ZERO : V3_PAGE_STORED;
         page->type = stored >> V2_PFN_TYPE_SHIFT;
         page->batch = batch;
-        page->offset = zero ? 0 : entry->page_offset +
-                                  (uint64_t)slot * V2_PAGE_SIZE;
+        page->place = slot;
+        page->offset = zero ? 0 : packed ? UINT64_MAX :
+                       entry->page_offset + (uint64_t)slot * V2_PAGE_SIZE;
         filled++;
     }
     return filled;
@@ -103,13 +105,17 @@ PUBLIC int v3_index_map(struct v3_index *index, uint64_t first,
 
 /* ---- contents ----------------------------------------------------------- */
 
-static int read_pages(struct v3_index *index, uint8_t *pages, size_t length,
-                      uint64_t offset)
+/* Of the batch whose head has been loaded; `to` has room for its pages. */
+static int read_stored(struct v3_index *index, uint8_t *to, uint64_t offset)
 {
+    size_t length = index->stored;
+
+    /* What is compressed ends in the midst of a block. */
     if (index->direct >= 0 && offset % V2_PAGE_SIZE == 0 &&
-        !v3_pread_exact(index->direct, pages, length, offset))
+        !v3_pread_exact(index->direct, to, round_up(length, V2_PAGE_SIZE),
+                        offset))
         return 0;
-    if (v3_index_pread(index, pages, length, offset))
+    if (v3_index_pread(index, to, length, offset))
         return -1;
     /* They are seldom read twice, and a guest may be larger than dom0. */
     posix_fadvise(index->fd, offset, length, POSIX_FADV_DONTNEED);
@@ -137,7 +143,7 @@ static int check_padding(struct v3_index *index,
 }
 
 static int verify(struct v3_index *index, uint64_t batch,
-                  const uint8_t *pages)
+                  const uint8_t *stored)
 {
     const struct v3_index_entry *entry = &index->entries[batch];
     const bool v3 = index->savefile.format == V3_FORMAT_V3;
@@ -156,7 +162,7 @@ static int verify(struct v3_index *index, uint64_t batch,
         head->aligned.checksum = 0;
     }
     v3_checksum_reset(&checksum);
-    v3_checksum_add(&checksum, pages, (size_t)entry->pages * V2_PAGE_SIZE);
+    v3_checksum_add(&checksum, stored, index->stored);
     v3_checksum_add(&checksum, &head->record, sizeof(head->record));
     v3_checksum_add(&checksum, &head->aligned,
                     v3 ? sizeof(head->aligned) : sizeof(head->page_data));
@@ -168,6 +174,44 @@ static int verify(struct v3_index *index, uint64_t batch,
     return v3_fail(index->error, EBADMSG, "the batch at offset %" PRIu64
                    " has the checksum %016" PRIx64 ", not %016" PRIx64
                    "; the file is damaged", entry->offset, found, expected);
+}
+
+static int unpack(struct v3_index *index, uint64_t batch, uint8_t *pages)
+{
+    const struct v3_index_entry *entry = &index->entries[batch];
+    uint32_t codec = v3_batch_codec(&index->head.aligned);
+    int r;
+
+    r = v3_unpack(&index->unpacker, codec, pages,
+                  (size_t)entry->pages * V2_PAGE_SIZE, index->stored);
+    if (r == EBADMSG)
+        return v3_fail(index->error, r, "the batch at offset %" PRIu64
+                       " does not decompress (%s) to its %" PRIu32
+                       " pages; whatever wrote the file is broken",
+                       entry->offset, v3_codec_name(codec), entry->pages);
+    return r ? v3_fail(index->error, r, "out of memory") : 0;
+}
+
+/* Reads, verifies and, if need be, decompresses all pages of a batch. */
+static int read_batch(struct v3_index *index, uint64_t batch, uint8_t *pages)
+{
+    const struct v3_index_entry *entry = &index->entries[batch];
+    uint8_t *stored = pages;
+    bool packed;
+
+    if (v3_index_load_head(index, batch))
+        return -1;
+    packed = index->savefile.format == V3_FORMAT_V3 &&
+             v3_batch_codec(&index->head.aligned);
+    if (packed) {
+        stored = v3_unpacker_room(&index->unpacker);
+        if (!stored)
+            return v3_fail(index->error, ENOMEM, "out of memory");
+    }
+    if (read_stored(index, stored, entry->page_offset) ||
+        verify(index, batch, stored))
+        return -1;
+    return packed ? unpack(index, batch, pages) : 0;
 }
 
 static struct v3_index_cached *choose(struct v3_index *index, uint64_t batch)
@@ -186,7 +230,6 @@ static struct v3_index_cached *choose(struct v3_index *index, uint64_t batch)
 
 static struct v3_index_cached *load(struct v3_index *index, uint64_t batch)
 {
-    const struct v3_index_entry *entry = &index->entries[batch];
     struct v3_index_cached *cached = choose(index, batch);
 
     cached->used = ++index->uses;
@@ -200,10 +243,7 @@ static struct v3_index_cached *load(struct v3_index *index, uint64_t batch)
         v3_fail(index->error, ENOMEM, "out of memory");
         return NULL;
     }
-    if (v3_index_load_head(index, batch) ||
-        read_pages(index, cached->pages, (size_t)entry->pages * V2_PAGE_SIZE,
-                   entry->page_offset) ||
-        verify(index, batch, cached->pages))
+    if (read_batch(index, batch, cached->pages))
         return NULL;
     cached->batch = batch;
     return cached;
@@ -223,8 +263,7 @@ PUBLIC int v3_index_read(struct v3_index *index,
     cached = load(index, page->batch);
     if (!cached)
         return -1;
-    memcpy(contents, cached->pages +
-           (page->offset - index->entries[page->batch].page_offset),
+    memcpy(contents, cached->pages + (size_t)page->place * V2_PAGE_SIZE,
            V2_PAGE_SIZE);
     return 0;
 }

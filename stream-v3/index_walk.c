@@ -34,18 +34,17 @@ static int walk_aligned(struct walk *walk)
     struct v3_index_head *head = &walk->index->head;
     uint64_t at = walk->offset + sizeof(walk->record);
     struct v3_index_entry entry;
+    uint32_t stored;
     size_t array;
 
     if (walk->record.length < sizeof(header))
         return bad(walk, "ALIGNED_PAGE_DATA is too short");
     if (v3_index_pread(walk->index, &header, sizeof(header), at))
         return -1;
-    array = 8 * (size_t)header.count;
-    if (!header.count || header.count > V3_BATCH_MAX ||
-        header.pages > header.count || walk->record.length !=
-        sizeof(header) + array + (uint64_t)header.pad_length +
-        (uint64_t)header.pages * V2_PAGE_SIZE)
+    if (!v3_batch_fits(&walk->index->savefile.header, &walk->record, &header,
+                       &stored))
         return bad(walk, "ALIGNED_PAGE_DATA that does not fit together");
+    array = 8 * (size_t)header.count;
     at += sizeof(header);
     if (v3_index_pread(walk->index, head->pfns, array, at))
         return -1;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 STREAM_SRC := $(wildcard stream-v3/*.c)
 STREAM_OBJ := $(STREAM_SRC:%.c=$(B)/%.o)
-STREAM_LIBS := -luring -lxxhash -pthread
+STREAM_LIBS := -luring -lxxhash -lzstd -llz4 -pthread
 STREAM_A := $(B)/libstream-v3.a
 STREAM_SO := $(B)/libstream-v3.so.0
 

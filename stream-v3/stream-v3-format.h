@@ -98,8 +98,8 @@ enum v3_state {
     V3_STATE_COMPLETE = 2,
 };
 
-#define V3_MANDATORY_LZ4        (1ULL << 0)     /* reserved */
-#define V3_MANDATORY_ZSTD       (1ULL << 1)     /* reserved */
+#define V3_MANDATORY_LZ4        (1ULL << 0)
+#define V3_MANDATORY_ZSTD       (1ULL << 1)
 #define V3_OPTIONAL_INDEX       (1ULL << 0)
 
 /* Spec 3.1. */
@@ -131,6 +131,15 @@ struct v3_aligned_page_data {
     uint32_t flags;
     uint64_t checksum;
 };
+#define V3_BATCH_CODEC_MASK     3U      /* of flags: enum v3_codec */
+
+/* Spec 3.2.1; the values are the stream's. */
+enum v3_codec {
+    V3_CODEC_NONE = 0,
+    V3_CODEC_LZ4 = 1,
+    V3_CODEC_ZSTD = 2,
+};
+#define V3_CODECS               3U
 
 /* Spec 3.4. */
 struct v3_padding {

@@ -52,6 +52,20 @@ const char *v3_format_name(enum v3_format format);
 /* -1 with errno EINVAL if `name` is none of the three. */
 int v3_format_parse(const char *name, enum v3_format *format);
 
+struct v3_compression {
+    enum v3_codec codec;
+    int level;              /* from 1 on; 0: the codec's default */
+};
+
+/* "none", "lz4", "zstd". */
+const char *v3_codec_name(enum v3_codec codec);
+/*
+ * "none", "lz4", "zstd", the latter two with or without ":LEVEL", 1 to 12 and
+ * 1 to 19.  -1 with errno EINVAL if `text` is none of these.
+ */
+int v3_compression_parse(const char *text,
+                         struct v3_compression *compression);
+
 struct v3_totals {
     uint64_t records;       /* of the encoded stream, all types */
     uint64_t batches;       /* PAGE_DATA and ALIGNED_PAGE_DATA records */
@@ -181,6 +195,9 @@ struct v3_encoder_options {
     enum v3_format format;
     uint32_t head_padding;  /* compat: spec 3.4 */
     bool keep_zero_pages;   /* v3: store zero pages too */
+    struct v3_compression compression;  /* v3: spec 3.2.1 */
+    uint32_t threads;       /* that compress; 0: one for every CPU but one,
+                             * at least 1 and at most 4 */
 };
 
 struct v3_encoder;
@@ -298,8 +315,10 @@ enum v3_page_kind {
 struct v3_index_page {
     uint8_t kind;               /* enum v3_page_kind */
     uint8_t type;               /* Xen's, bits 63-60 of the pfn entry */
+    uint16_t place;             /* STORED: among the pages of its batch */
     uint32_t batch;             /* in the order of the stream */
-    uint64_t offset;            /* STORED: in the file */
+    uint64_t offset;            /* STORED: in the file; UINT64_MAX if the
+                                 * batch is compressed */
 };
 
 struct v3_index;
@@ -325,7 +344,8 @@ int v3_index_map(struct v3_index *index, uint64_t first, uint32_t count,
                  struct v3_index_page *pages);
 /*
  * The 4096 octets of a page.  Its whole batch is read, not through the page
- * cache, and its checksum tested before; the last few batches are kept.
+ * cache, its checksum tested before, and decompressed if it has to be; the
+ * last few batches are kept.
  */
 int v3_index_read(struct v3_index *index, const struct v3_index_page *page,
                   void *contents);

@@ -81,7 +81,8 @@ def test_octet_by_octet():
 
 @pytest.mark.parametrize("vector", [v for v in VECTORS.values()
                                     if not v.refused and v.format != "v2"
-                                    and v.name != "pipe"],
+                                    and v.name != "pipe"
+                                    and "packed" not in v.name],
                          ids=lambda v: v.filename)
 def test_encodes_the_golden_vectors(vector):
     v2 = VECTORS[f"{vector.name}.v2.hex"]
@@ -247,7 +248,8 @@ def test_refuses_the_golden_vectors(vector):
     assert result.error is not None
     assert result.error.text and "\n" not in result.error.text
     assert not result.ended
-    v2 = vectors.pv_minimal()
+    v2 = (vectors.packable() if "packed" in vector.name
+          else vectors.pv_minimal())
     assert v2.startswith(result.v2) and len(result.v2) < len(v2)
 
 
@@ -257,7 +259,7 @@ def test_errors_say_what_and_where():
     assert error.has_offset and error.offset == 40 + 128 + 16 + 8
     assert error.record == 3 and "checksum" in error.text
     error = clib.decode(VECTORS["refused-mandatory-feature.v3.hex"].data).error
-    assert "zstd" in error.text.lower()
+    assert "feature bit 5" in error.text
     error = clib.decode(VECTORS["refused-newer-reader.v3.hex"].data).error
     assert "4" in error.text
     cut = VECTORS["refused-cut.v3.hex"].data

@@ -40,7 +40,12 @@ class IoOptions(C.Structure):
 
 class EncoderOptions(C.Structure):
     _fields_ = [("format", C.c_int), ("head_padding", C.c_uint32),
-                ("keep_zero_pages", C.c_bool)]
+                ("keep_zero_pages", C.c_bool), ("codec", C.c_int),
+                ("level", C.c_int), ("threads", C.c_uint32)]
+
+
+class Compression(C.Structure):
+    _fields_ = [("codec", C.c_int), ("level", C.c_int)]
 
 
 class Iovec(C.Structure):
@@ -92,6 +97,8 @@ _PROTOTYPES = {
     "v3_source_open_stream": (_P, C.c_int, _E),
     "v3_source_open_memory": (_P, C.c_char_p, C.c_size_t, C.c_uint64, _E),
     "v3_source_free": (None, _P),
+    "v3_codec_name": (C.c_char_p, C.c_int),
+    "v3_compression_parse": (C.c_int, C.c_char_p, C.POINTER(Compression)),
     "v3_encoder_new": (_P, _P, C.POINTER(EncoderOptions), _E),
     "v3_encoder_push": (C.c_int, _P, C.c_char_p, C.c_size_t),
     "v3_encoder_pushv": (C.c_int, _P, C.POINTER(Iovec), C.c_int),
@@ -172,7 +179,8 @@ def _push(lib, encoder, v2: bytes, chunks: Chunks) -> bool:
 
 
 def _encode(sink, error: Error, v2: bytes, format_: str, head_padding: int,
-            keep_zero: bool, seed: Optional[int]) -> dict:
+            keep_zero: bool, seed: Optional[int], codec: int = 0,
+            level: int = 0, threads: int = 0) -> dict:
     """Pushes a stream into a sink, which is freed; the totals."""
     lib = library()
     if not sink:
@@ -180,7 +188,7 @@ def _encode(sink, error: Error, v2: bytes, format_: str, head_padding: int,
     encoder = None
     try:
         options = EncoderOptions(FORMATS.index(format_), head_padding,
-                                 keep_zero)
+                                 keep_zero, codec, level, threads)
         encoder = lib.v3_encoder_new(sink, C.byref(options), C.byref(error))
         if not encoder or not _push(lib, encoder, v2, Chunks(seed)):
             raise LibraryError(error)
@@ -196,12 +204,14 @@ def _encode(sink, error: Error, v2: bytes, format_: str, head_padding: int,
 
 
 def encode(v2: bytes, format_: str, start: int = 0, *, head_padding: int = 0,
-           keep_zero: bool = False, seed: Optional[int] = None) -> bytes:
-    """Through the memory sink."""
+           keep_zero: bool = False, seed: Optional[int] = None,
+           **packing) -> bytes:
+    """Through the memory sink; `packing`: codec, level, threads."""
     data, length, error = C.c_void_p(), C.c_size_t(), Error()
     sink = library().v3_sink_open_memory(
         start, C.byref(data), C.byref(length), C.byref(error))
-    _encode(sink, error, v2, format_, head_padding, keep_zero, seed)
+    _encode(sink, error, v2, format_, head_padding, keep_zero, seed,
+            **packing)
     result = C.string_at(data, length.value)
     _libc.free(data)
     return result
@@ -210,17 +220,18 @@ def encode(v2: bytes, format_: str, start: int = 0, *, head_padding: int = 0,
 def encode_fd(fd: int, v2: bytes, format_: str, *, head_padding: int = 0,
               keep_zero: bool = False, seed: Optional[int] = None,
               io: str = "auto", engine: str = "auto", reserve: int = 0,
-              buffer_size: int = 0, buffers: int = 0) -> dict:
+              buffer_size: int = 0, buffers: int = 0, **packing) -> dict:
     """Into a file, at the offset of its fd."""
     options = IoOptions(IO.index(io), ENGINES.index(engine), buffer_size,
                         buffers, reserve)
     error = Error()
     sink = library().v3_sink_open_file(fd, C.byref(options), C.byref(error))
-    return _encode(sink, error, v2, format_, head_padding, keep_zero, seed)
+    return _encode(sink, error, v2, format_, head_padding, keep_zero, seed,
+                   **packing)
 
 
 def encode_pipe(v2: bytes, format_: str, seed: Optional[int] = None,
-                head_padding: int = 0) -> bytes:
+                head_padding: int = 0, **packing) -> bytes:
     """Through a pipe."""
     reader, writer = os.pipe()
     parts = []
@@ -234,7 +245,8 @@ def encode_pipe(v2: bytes, format_: str, seed: Optional[int] = None,
     try:
         error = Error()
         sink = library().v3_sink_open_stream(writer, C.byref(error))
-        _encode(sink, error, v2, format_, head_padding, False, seed)
+        _encode(sink, error, v2, format_, head_padding, False, seed,
+                **packing)
     finally:
         os.close(writer)
         thread.join()
@@ -358,6 +370,18 @@ def decode_pipe(stream: bytes, seed: Optional[int] = None) -> tuple:
         os.close(reader)
         thread.join()
     return result, left
+
+
+def parse_compression(text: str) -> tuple:
+    """(codec, level)"""
+    parsed = Compression()
+    if library().v3_compression_parse(text.encode(), C.byref(parsed)):
+        raise ValueError(text)
+    return parsed.codec, parsed.level
+
+
+def codec_name(codec: int) -> str:
+    return library().v3_codec_name(codec).decode()
 
 
 def probe(fd: int, libxl_offset: int = (1 << 64) - 1) -> Savefile:

@@ -5,6 +5,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO, Iterator, Optional
 
+from . import codecs
 from . import layout as L
 from .records import Source, StreamError, page_data
 from .xxh3 import Hash, xxh3
@@ -19,6 +20,8 @@ class Batch:
     pfns: tuple                     # as in the record
     pages: int                      # stored
     zero: int                       # elided
+    codec: int = codecs.NONE
+    stored: int = 0                 # octets of compressed contents
 
     def index_entry(self, start: int) -> Optional[tuple]:
         """What spec 3.5 says of it; None if no pfn has contents."""
@@ -228,9 +231,10 @@ class Decoder:
         if h.version < L.VERSION or h.min_reader_version < L.VERSION:
             raise self.refuse(f"stream version {h.version} for readers of "
                               f"version {h.min_reader_version}")
-        if h.mandatory_features:
+        if h.mandatory_features & ~L.MANDATORY_KNOWN:
             raise self.refuse("mandatory features that are not implemented: "
-                              + feature_names(h.mandatory_features))
+                              + feature_names(h.mandatory_features
+                                              & ~L.MANDATORY_KNOWN))
         if (not L.ALIGNMENT_MIN <= h.alignment <= L.ALIGNMENT_MAX
                 or h.alignment & (h.alignment - 1)):
             raise self.refuse(f"alignment {h.alignment}")
@@ -292,12 +296,10 @@ class Decoder:
             L.BATCH_HEADER.unpack(fixed)
         if not 1 <= count <= L.BATCH_MAX or pages > count:
             raise self.refuse(f"batch of {count} pfns and {pages} pages")
-        if flags:
-            raise self.refuse(f"reserved batch flags 0x{flags:x}")
         if pad_length >= self.header.alignment or pad_length and not pages:
             raise self.refuse(f"pad length {pad_length}")
-        if length != 24 + 8 * count + pad_length + L.PAGE * pages:
-            raise self.refuse("length of a batch does not fit its fields")
+        stored = length - 24 - 8 * count - pad_length
+        codec = self.batch_codec(flags, pages, stored)
         array = self.source.read(8 * count, "the pfns of a batch")
         pfns = struct.unpack(f"<{count}Q", array)
         for pfn in pfns:
@@ -311,7 +313,7 @@ class Decoder:
             raise self.refuse(f"{pages} pages for {contents - zero} pfns")
         self.zeros(pad_length, "padding of a batch")
         pages_offset = self.source.offset
-        data = self.source.read(L.PAGE * pages, "the pages of a batch")
+        data = self.source.read(stored, "the pages of a batch")
         self.zeros(-length % 8, "padding of ALIGNED_PAGE_DATA")
         header = L.RECORD_HEADER.pack(L.ALIGNED_PAGE_DATA, length)
         if xxh3(data + header + fixed[:16] + bytes(8) + array) != checksum:
@@ -320,10 +322,36 @@ class Decoder:
         self.batches += 1
         self.pages_stored += pages
         self.pages_zero += zero
+        if codec != codecs.NONE:
+            try:
+                data = codecs.unpack(codec, data, L.PAGE * pages)
+            except codecs.CodecError as error:
+                raise self.refuse("a batch does not decompress "
+                                  f"({codecs.NAMES[codec]}): "
+                                  f"{error}") from None
         self.observer.batch(Batch(L.ALIGNED_PAGE_DATA, self.at,
-                                  pages_offset, pfns, pages, zero))
+                                  pages_offset, pfns, pages, zero, codec,
+                                  stored if codec else 0))
         self.next_record(L.ALIGNED_PAGE_DATA, length)
         return self.v2_batch(pfns, contents, data)
+
+    def batch_codec(self, flags: int, pages: int, stored: int) -> int:
+        """How a batch is compressed, if that can be (spec 3.2.1)."""
+        codec = flags & L.BATCH_CODEC
+        if flags & ~L.BATCH_CODEC or codec not in codecs.NAMES:
+            raise self.refuse(f"reserved batch flags 0x{flags:x}")
+        least = 1 if codec else L.PAGE * pages
+        most = L.PAGE * (pages - 1) if codec else L.PAGE * pages
+        if not least <= stored <= most:
+            raise self.refuse(f"{stored} octets for {pages} pages, "
+                              f"compression {codecs.NAMES[codec]}; "
+                              "the length does not fit")
+        if codec and not (self.header.mandatory_features
+                          & codecs.MANDATORY[codec]):
+            raise self.refuse(f"a batch with compression "
+                              f"{codecs.NAMES[codec]}, which the header "
+                              "does not announce")
+        return codec
 
     @staticmethod
     def v2_batch(pfns: tuple, contents: int, data: bytes) -> bytes:

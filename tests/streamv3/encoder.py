@@ -4,8 +4,9 @@
 It holds everything in memory and is meant to be read beside the spec.
 """
 import struct
-from typing import Optional
+from typing import Callable, Optional
 
+from . import codecs
 from . import layout as L
 from .decoder import Batch
 from .records import STREAM_HEADERS, PageData, StreamError, page_data
@@ -55,11 +56,17 @@ def checked_input(v2: bytes) -> list:
 
 class V3Encoder:
     def __init__(self, start: int = 0, state: int = L.UNFINISHED,
-                 alignment: int = 4096, keep_zero: bool = False) -> None:
+                 alignment: int = 4096, keep_zero: bool = False,
+                 codec: int = codecs.NONE,
+                 pack: Optional[Callable[[bytes], bytes]] = None) -> None:
         self.start = start
         self.keep_zero = keep_zero
-        self.header = L.AlignedHeader(alignment=alignment, state=state,
-                                      stream_start=start)
+        self.codec = codec
+        self.pack = pack or (lambda data: codecs.pack(codec, data))
+        self.packed = False
+        self.header = L.AlignedHeader(
+            alignment=alignment, state=state, stream_start=start,
+            mandatory_features=codecs.MANDATORY.get(codec, 0))
         self.out = bytearray()
         self.check = Hash()
         self.entries: list = []
@@ -107,17 +114,23 @@ class V3Encoder:
         offset = self.start + len(self.out)
         unpadded = offset + 8 + 24 + len(array)
         pad = -unpadded % self.header.alignment if stored else 0
-        length = 24 + len(array) + pad + L.PAGE * len(stored)
+        pages = b"".join(stored)
+        codec, contents = codecs.NONE, pages
+        if self.codec and len(stored) > 1:
+            packed = self.pack(pages)
+            if len(packed) <= len(pages) - L.PAGE:
+                codec, contents = self.codec, packed
+                self.packed = True
+        length = 24 + len(array) + pad + len(contents)
         record_header = L.RECORD_HEADER.pack(L.ALIGNED_PAGE_DATA, length)
 
         def fixed(checksum: int) -> bytes:
-            return L.BATCH_HEADER.pack(len(pfns), len(stored), pad, 0,
+            return L.BATCH_HEADER.pack(len(pfns), len(stored), pad, codec,
                                        checksum)
 
-        pages = b"".join(stored)
-        checksum = xxh3(pages + record_header + fixed(0) + array)
+        checksum = xxh3(contents + record_header + fixed(0) + array)
         self.put(record(L.ALIGNED_PAGE_DATA,
-                        fixed(checksum) + array + bytes(pad) + pages),
+                        fixed(checksum) + array + bytes(pad) + contents),
                  L.U64.pack(checksum))
         zero = shape.contents - len(stored)
         self.header.batches += 1
@@ -140,6 +153,8 @@ class V3Encoder:
         """Step 3 of spec section 5."""
         self.header.stream_length = len(self.out)
         self.header.index_offset = index_offset
+        if not self.packed:
+            self.header.mandatory_features = 0
         raw = header_record(self.header)
         self.out[STREAM_HEADERS:STREAM_HEADERS + len(raw)] = raw
 

@@ -75,6 +75,7 @@ class Sealed:
     @staticmethod
     def seal_batch(body: bytearray) -> None:
         count, _, pad, _ = struct.unpack_from("<IIII", body)
+        # The stored octets, compressed or not.
         array = bytes(body[24:24 + 8 * count])
         pages = bytes(body[24 + 8 * count + pad:])
         header = L.RECORD_HEADER.pack(L.ALIGNED_PAGE_DATA, len(body))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Iterator
 
+from . import codecs
 from . import layout as L
 from . import savefile
 from .encoder import commit, encode, header_record
@@ -226,16 +227,20 @@ def label_page_data(body: bytes) -> Iterator[tuple]:
 
 
 def label_batch(body: bytes) -> Iterator[tuple]:
-    count, pages, pad, _ = struct.unpack_from("<IIII", body)
+    count, pages, pad, flags = struct.unpack_from("<IIII", body)
     yield 4, f"count = {count}"
     yield 4, f"pages = {pages}"
     yield 4, f"pad_length = {pad}"
-    yield 4, "flags"
+    yield 4, f"flags = {codecs.NAMES[flags]}" if flags else "flags"
     yield 8, "checksum"
     yield from label_pfns(body, 24, count)
     if pad:
         yield pad, "padding"
-    yield from label_pages(pages)
+    if flags:
+        yield (len(body) - 24 - 8 * count - pad,
+               f"contents of {pages} pages, {codecs.NAMES[flags]}")
+    else:
+        yield from label_pages(pages)
 
 
 def label_padding(body: bytes) -> Iterator[tuple]:
@@ -281,13 +286,17 @@ class Case:
     config: bytes = b""             # instead of `head`: a file of xl's
     formats: tuple = ("v2", "v3", "compat")
     state: int = L.UNFINISHED       # committed if this
+    codec: int = codecs.NONE
 
     def file(self, format_: str) -> Vector:
         if self.config:
             data = savefile.build(self.v2, self.config, self.tail, format_)
             start = savefile.parse_head(data).stream_start
             return Vector(self.name, format_, start, data)
-        options = {"state": self.state} if format_ == "v3" else {}
+        options = {}
+        if format_ == "v3":
+            options = {"state": self.state, "codec": self.codec,
+                       "pack": codecs.SIMPLE.get(self.codec)}
         start = len(self.head)
         data = (self.head + encode(self.v2, format_, start, **options)
                 + self.tail)
@@ -321,6 +330,15 @@ def hvm_two_batches() -> bytes:
                   [page(0xb0), page(0), page(0xb3)]),
         page_data([0x4, 0x5], [page(0), page(0)]),
         record(0x9, b"hvm context" * 3))
+
+
+def packable() -> bytes:
+    return stream(
+        2, record(0x10),
+        page_data([0x0, 0x1, XTAB | 0x2, 0x3, 0x4],
+                  [page(0xf0), page(0xf1), page(0), page(0xf1)]),
+        page_data([0x5], [page(0xf2)]),
+        page_data([0x6, 0x7], [page(0xf3), page(0xf3)]))
 
 
 def cases() -> list:
@@ -368,6 +386,11 @@ def cases() -> list:
         Case("pipe", "Written to something without offsets: state STREAMED, "
              "all totals zero.", pv_minimal(), formats=("v3",),
              state=L.STREAMED),
+        Case("packed-lz4", "Two batches compressed with LZ4, their contents "
+             "of any length, and one between them that is too small for it.",
+             packable(), formats=("v2", "v3"), codec=codecs.LZ4),
+        Case("packed-zstd", "The same with Zstandard.", packable(),
+             formats=("v2", "v3"), codec=codecs.ZSTD),
         Case("empty", "No record but END: an index without entries.",
              stream(1)),
     ]
@@ -390,6 +413,20 @@ def refused() -> list:
             setattr(h, name, value)
         return good[:40] + header_record(h) + good[168:]
 
+    def packed(codec: int, change) -> bytes:
+        s = Sealed(commit(encode(packable(), "v3", codec=codec,
+                                 pack=codecs.SIMPLE[codec]), 0))
+        change(s, s.records[s.find(L.ALIGNED_PAGE_DATA)[0]][1])
+        return s.seal()
+
+    def one_less(s: Sealed, body: bytearray) -> None:
+        pages = (page(0xf0) + 2 * page(0xf1))[:-1]
+        at = 24 + 8 * 5 + struct.unpack_from("<I", body, 8)[0]
+        body[at:] = codecs.SIMPLE[body[12]](pages)
+
+    def not_announced(s: Sealed, body: bytearray) -> None:
+        s.records[0][1][16:24] = L.U64.pack(codecs.MANDATORY[codecs.ZSTD])
+
     def batch(offset: int, value: bytes) -> bytes:
         s = Sealed(good)
         n, = s.find(L.ALIGNED_PAGE_DATA)
@@ -399,8 +436,8 @@ def refused() -> list:
     add("unfinished", "The writer stopped before the commit.",
         encode(pv_minimal(), "v3"), "UNFINISHED")
     add("mandatory-feature", "A mandatory feature that no reader of this "
-        "version has: ZSTD and bit 5.", header(mandatory_features=0x22),
-        "ZSTD")
+        "version has: bit 5, and ZSTD, which it has.",
+        header(mandatory_features=0x22), "bit 5")
     add("newer-reader", "A stream that needs a reader of version 4.",
         header(version=4, min_reader_version=4), "version 4")
     add("batch-checksum", "One bit of a page differs.",
@@ -412,6 +449,14 @@ def refused() -> list:
     add("no-check", "END without ALIGNED_CHECK.", good[:-56] + record(L.END),
         "ALIGNED_CHECK")
     add("cut", "The file ends before END.", good[:-8], "end of file")
+    add("packed-size-lz4", "A batch that decompresses to an octet less than "
+        "its pages; every checksum is right.", packed(codecs.LZ4, one_less),
+        "does not decompress")
+    add("packed-size-zstd", "The same with Zstandard.",
+        packed(codecs.ZSTD, one_less), "does not decompress")
+    add("packed-not-announced", "A batch compressed with LZ4 where the "
+        "header announces ZSTD.", packed(codecs.LZ4, not_announced),
+        "does not announce")
     add("compat-checksum", "One bit of a page differs.",
         compat[:4096] + b"\xa0" + compat[4097:], "checksum")
     add("compat-no-padding", "PAGE_DATA with pages, but without the PADDING "

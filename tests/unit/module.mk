@@ -8,7 +8,8 @@ CHECK += check-unit
 # The calls that test_faults makes fail; the linker routes them through it.
 FAULTS := pwrite pwritev2 pread read fsync fdatasync ftruncate lseek open \
           mmap malloc calloc realloc posix_memalign io_uring_queue_init \
-          io_uring_submit
+          io_uring_submit pthread_create ZSTD_createCCtx ZSTD_createDCtx \
+          ZSTD_compress2
 $(B)/tests/unit/test_faults: LDFLAGS += $(FAULTS:%=-Wl,--wrap=%)
 
 $(UNIT_TESTS): %: %.o $(UNIT_COMMON) $(STREAM_A)

@@ -46,11 +46,13 @@ static uint64_t pfn_type(enum synthetic_pages pages, unsigned i)
 {
     static const uint8_t types[] = {0, 1, 0xf, 2, 0xd, 9, 0xe, 4};
 
-    return pages == PAGES_MIXED_TYPES ? types[i % sizeof(types)] : 0;
+    return pages >= PAGES_MIXED_TYPES ? types[i % sizeof(types)] : 0;
 }
 
 static bool page_zero(enum synthetic_pages pages, unsigned i)
 {
+    if (pages == PAGES_TEXT)
+        return i % 8 == 3;
     return pages == PAGES_ZERO || (pages != PAGES_FULL && i % 2);
 }
 
@@ -74,6 +76,8 @@ static void put_batch(struct octets *octets, enum synthetic_pages pages,
             continue;
         for (unsigned k = 0; k < V2_PAGE_SIZE / 4; k++)
             words[k] = *seed = *seed * 1664525 + 1013904223;
+        for (unsigned k = 0; pages == PAGES_TEXT && k < V2_PAGE_SIZE / 4; k++)
+            words[k] = words[k] >> 29;
         put(octets, page_zero(pages, i) ? NULL : words, V2_PAGE_SIZE);
     }
 }

@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include <liburing.h>
+#include <zstd.h>
 
 #include "synthetic.h"
 
@@ -43,6 +45,10 @@ enum fault {
     FAULT_URING_SUBMIT,
     FAULT_SHORT_PWRITE,
     FAULT_SHORT_PREAD,
+    FAULT_THREAD,
+    FAULT_ZSTD_CCTX,
+    FAULT_ZSTD_DCTX,
+    FAULT_ZSTD_COMPRESS,
     FAULTS,
 };
 
@@ -103,6 +109,17 @@ WRAP(FAULT_URING_INIT, int, -injected.errnum, io_uring_queue_init,
 WRAP(FAULT_URING_SUBMIT, int, -injected.errnum, io_uring_submit,
      (struct io_uring *ring), (ring))
 
+WRAP(FAULT_THREAD, int, EAGAIN, pthread_create,
+     (pthread_t *thread, const pthread_attr_t *attributes,
+      void *(*start)(void *), void *argument),
+     (thread, attributes, start, argument))
+
+WRAP(FAULT_ZSTD_CCTX, ZSTD_CCtx *, NULL, ZSTD_createCCtx, (void), ())
+WRAP(FAULT_ZSTD_DCTX, ZSTD_DCtx *, NULL, ZSTD_createDCtx, (void), ())
+WRAP(FAULT_ZSTD_COMPRESS, size_t, -64UL, ZSTD_compress2,
+     (ZSTD_CCtx *context, void *to, size_t room, const void *from,
+      size_t length), (context, to, room, from, length))
+
 ssize_t __real_pwrite(int fd, const void *data, size_t length, off_t at);
 ssize_t __wrap_pwrite(int fd, const void *data, size_t length, off_t at);
 ssize_t __wrap_pwrite(int fd, const void *data, size_t length, off_t at)
@@ -137,6 +154,7 @@ int __wrap_open(const char *path, int flags, ...)
 /* ---- what is run ------------------------------------------------------------ */
 
 static struct octets v2;
+static struct v3_compression compression;
 
 static int descriptors(void)
 {
@@ -154,7 +172,11 @@ static int descriptors(void)
 static const char *save(int fd, const struct v3_io_options *io)
 {
     static struct v3_error error, sink_error;
-    struct v3_encoder_options options = {.format = V3_FORMAT_V3};
+    struct v3_encoder_options options = {
+        .format = V3_FORMAT_V3,
+        .compression = compression,
+        .threads = 2,
+    };
     struct v3_encoder *encoder = NULL;
     struct v3_savefile savefile;
     struct v3_sink *sink;
@@ -308,6 +330,40 @@ static void every_call_of_a_restore(void **state)
     assert_true(refusals > 100);
 }
 
+/* One manner of I/O: what is new here is in memory and in threads. */
+static void compressed_with(enum v3_codec codec)
+{
+    int fd = new_file();
+
+    free(v2.data);
+    v2 = synthetic_stream(PAGES_TEXT, 6, 128, 3);
+    compression.codec = codec;
+    assert_string_equal(save(fd, &manners[3]), "");
+    survivals = refusals = 0;
+    for (int fault = FAULT_PWRITE; fault < FAULTS; fault++) {
+        for (int n = 1; fail_save(fault, n, &manners[3]); n++)
+            ;
+        for (int n = 1; fail_restore(fault, n, fd, &manners[3]); n++)
+            ;
+    }
+    print_message("%s: %d faults refused, %d survived\n",
+                  v3_codec_name(codec), refusals, survivals);
+    assert_true(refusals > 30 && survivals > 3);
+    close(fd);
+}
+
+static void every_call_with_lz4(void **state)
+{
+    (void)state;
+    compressed_with(V3_CODEC_LZ4);
+}
+
+static void every_call_with_zstd(void **state)
+{
+    (void)state;
+    compressed_with(V3_CODEC_ZSTD);
+}
+
 static int make_stream(void **state)
 {
     (void)state;
@@ -327,6 +383,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_call_of_a_save),
         cmocka_unit_test(every_call_of_a_restore),
+        cmocka_unit_test(every_call_with_lz4),
+        cmocka_unit_test(every_call_with_zstd),
     };
 
     return cmocka_run_group_tests(tests, make_stream, free_stream);

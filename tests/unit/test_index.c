@@ -14,9 +14,13 @@
 #define COUNT   200U
 #define PFNS    (BATCHES * COUNT)
 
-static int save(enum v3_format format, struct octets v2)
+static int save_as(enum v3_format format, enum v3_codec codec,
+                   struct octets v2)
 {
-    struct v3_encoder_options options = {.format = format};
+    struct v3_encoder_options options = {
+        .format = format,
+        .compression.codec = codec,
+    };
     /* Only v3 bears a stream that starts anywhere. */
     struct octets head = synthetic_head(format == V3_FORMAT_V3 ? 101 : 100);
     struct v3_error sink_error, error;
@@ -40,6 +44,11 @@ static int save(enum v3_format format, struct octets v2)
                                         lseek(fd, 0, SEEK_CUR), &error), 0);
     free(head.data);
     return fd;
+}
+
+static int save(enum v3_format format, struct octets v2)
+{
+    return save_as(format, V3_CODEC_NONE, v2);
 }
 
 static struct v3_index *try_open(int fd, struct v3_error *error)
@@ -155,11 +164,17 @@ static struct octets live_stream(void)
 
 static void test_every_format(void **state)
 {
-    static const enum v3_format formats[] = {
-        V3_FORMAT_V2, V3_FORMAT_COMPAT, V3_FORMAT_V3,
+    static const struct {
+        enum v3_format format;
+        enum v3_codec codec;
+    } formats[] = {
+        { V3_FORMAT_V2, V3_CODEC_NONE }, { V3_FORMAT_COMPAT, V3_CODEC_NONE },
+        { V3_FORMAT_V3, V3_CODEC_NONE }, { V3_FORMAT_V3, V3_CODEC_LZ4 },
+        { V3_FORMAT_V3, V3_CODEC_ZSTD },
     };
     static const enum synthetic_pages kinds[] = {
         PAGES_FULL, PAGES_ZERO, PAGES_ALTERNATING, PAGES_MIXED_TYPES,
+        PAGES_TEXT,
     };
     (void)state;
 
@@ -171,7 +186,7 @@ static void test_every_format(void **state)
 
         play(v2, &memory);
         for (size_t f = 0; f < sizeof(formats) / sizeof(formats[0]); f++) {
-            int fd = save(formats[f], v2);
+            int fd = save_as(formats[f].format, formats[f].codec, v2);
             struct v3_error error;
             struct v3_index *index = open_index(fd, &error);
 
@@ -201,6 +216,41 @@ static void test_without_index(void **state)
     assert_non_null(index);
     compare(index, &error, &memory);
     v3_index_free(index);
+    close(fd);
+    free(v2.data);
+}
+
+/* Compressed pages have no place of their own in the file. */
+static void test_compressed(void **state)
+{
+    struct octets v2 = synthetic_stream(PAGES_TEXT, BATCHES, COUNT, 3);
+    int fd = save_as(V3_FORMAT_V3, V3_CODEC_ZSTD, v2);
+    struct v3_index_page pages[PFNS];
+    struct v3_savefile savefile;
+    struct v3_error error;
+    struct memory memory;
+    unsigned stored = 0;
+    (void)state;
+
+    play(v2, &memory);
+    assert_int_equal(v3_savefile_probe(fd, UINT64_MAX, &savefile, &error), 0);
+    assert_int_equal(savefile.header.mandatory_features, V3_MANDATORY_ZSTD);
+    for (int walked = 0; walked < 2; walked++) {
+        struct v3_index *index = v3_index_open(fd, &savefile, &error);
+
+        assert_non_null(index);
+        compare(index, &error, &memory);
+        assert_int_equal(v3_index_map(index, 0, PFNS, pages), 0);
+        for (unsigned i = 0; i < PFNS; i++) {
+            if (pages[i].kind == V3_PAGE_STORED) {
+                assert_true(pages[i].offset == UINT64_MAX);
+                stored++;
+            }
+        }
+        v3_index_free(index);
+        savefile.header.index_offset = 0;
+    }
+    assert_int_equal(stored, 2 * PFNS / 2);
     close(fd);
     free(v2.data);
 }
@@ -289,6 +339,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_format),
         cmocka_unit_test(test_without_index),
+        cmocka_unit_test(test_compressed),
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_truncation),
     };

@@ -20,12 +20,16 @@ struct setting {
     unsigned start;
     enum synthetic_pages pages;
     unsigned batches, count;
+    struct v3_compression compression;
 };
 
 static void encode(int fd, const struct setting *setting,
                    const struct octets *v2)
 {
-    struct v3_encoder_options options = {.format = setting->format};
+    struct v3_encoder_options options = {
+        .format = setting->format,
+        .compression = setting->compression,
+    };
     struct v3_error sink_error, error;
     struct v3_encoder *encoder;
     struct v3_sink *sink;
@@ -102,7 +106,7 @@ static void pretend_complete(int fd, const struct setting *setting)
 static void check_alignment(int fd, const struct setting *setting)
 {
     struct octets file;
-    uint32_t type, length, pages;
+    uint32_t type, length, pages, head[4];
     size_t at = setting->start + 40;
 
     if (setting->format != V3_FORMAT_V3)
@@ -112,10 +116,12 @@ static void check_alignment(int fd, const struct setting *setting)
         memcpy(&type, file.data + at, 4);
         memcpy(&length, file.data + at + 4, 4);
         pages = 0;
-        if (type == V3_RECORD_PAGE_DATA)
-            memcpy(&pages, file.data + at + 12, 4);
+        if (type == V3_RECORD_PAGE_DATA) {
+            memcpy(head, file.data + at + 8, sizeof(head));
+            pages = head[1];
+        }
         if (pages)
-            assert_int_equal((at + 8 + length - pages * 4096ULL) % 4096, 0);
+            assert_int_equal((at + 8 + 24 + 8 * head[0] + head[2]) % 4096, 0);
         at += 8 + length + (-length & 7);
     } while (type);
     free(file.data);
@@ -148,6 +154,25 @@ static void every_format_and_pages(void **state)
                 roundtrip(&setting);
 }
 
+static void every_compression(void **state)
+{
+    struct setting setting = {
+        .format = V3_FORMAT_V3,
+        .batches = 9,
+        .count = 1024,
+        .start = 1003,
+    };
+    struct v3_compression *compression = &setting.compression;
+
+    (void)state;
+    for (setting.pages = 0; setting.pages <= PAGES_TEXT; setting.pages++)
+        for (compression->codec = V3_CODEC_LZ4;
+             compression->codec <= V3_CODEC_ZSTD; compression->codec++)
+            for (compression->level = 0; compression->level <= 3;
+                 compression->level += 3)
+                roundtrip(&setting);
+}
+
 static void every_manner_of_io(void **state)
 {
     struct setting setting = {
@@ -164,6 +189,9 @@ static void every_manner_of_io(void **state)
              engine++) {
             setting.write.io = setting.read.io = io;
             setting.write.engine = setting.read.engine = engine;
+            setting.compression.codec = V3_CODEC_NONE;
+            roundtrip(&setting);
+            setting.compression.codec = V3_CODEC_ZSTD;
             roundtrip(&setting);
         }
 }
@@ -233,6 +261,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_format_and_pages),
+        cmocka_unit_test(every_compression),
         cmocka_unit_test(every_manner_of_io),
         cmocka_unit_test(every_start_modulo_8),
         cmocka_unit_test(smallest_buffers),
