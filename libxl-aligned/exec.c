@@ -50,10 +50,10 @@ static bool is_variable(const char *entry, const char *name)
 }
 
 static int exec_helper(const char *file, char *const argv[],
-                       const char *plan, const char *library)
+                       const char *plan, const char *progress,
+                       const char *library)
 {
     char stream[PLAN_TEXT_MAX + 192];
-    const char *progress = progress_path();
     const char *others = getenv("LD_PRELOAD");
     size_t count = 0, used = 0, i, preload_size;
     int r;
@@ -90,11 +90,15 @@ EXPORT int execvp(const char *file, char *const argv[])
 {
     const struct helper_mode *mode = helper_mode(argv);
     const char *plan = mode ? plan_find(atoi(argv[2]), mode->restore) : NULL;
+    const char *progress = mode ? operation_child(atoi(argv[2]),
+                                                  mode->restore,
+                                                  atoi(argv[4])) : NULL;
 
     if (!plan)
         return execvpe(file, argv, environ);
     if (!mode->restore)
         interrupt_child();
     /* A plan is only made once the runtime is known: this does not block. */
-    return exec_helper(file, argv, plan, runtime_get()->helper_library);
+    return exec_helper(file, argv, plan, progress,
+                       runtime_get()->helper_library);
 }

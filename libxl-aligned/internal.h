@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "libxl-aligned.h"
+#include "operation.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -143,10 +144,59 @@ void interrupt_child(void);
 
 /* ---- progress.c ---------------------------------------------------------- */
 
-/* What the helper is to be told of, or NULL. */
-const char *progress_path(void);
-void progress_begin(uint64_t total);
-void progress_commit(void);
+/* NULL: how far it is cannot be told.  `*fd` stays open, or is -1. */
+struct v3_progress *progress_open(char path[V3_PROGRESS_PATH], int *fd);
+void progress_close(struct v3_progress *page, int fd);
+
+/* ---- operation.c --------------------------------------------------------- */
+
+struct operation_info {
+    const char *kind;       /* docs/spec/progress.md */
+    bool restore;
+    int fd;                 /* of the stream; -1: none */
+    uint32_t domid;         /* V3_DOMID_UNKNOWN */
+    uint64_t total;         /* octets of memory; 0: not known */
+};
+
+struct operation_sample {
+    uint32_t domid, phase;
+    uint64_t total, done, written;
+};
+
+struct operation;
+/* NULL, which all of these take: nobody will hear of it. */
+struct operation *operation_new(const struct operation_info *info);
+/* From here on others can see and cancel it.  `file` NULL: what fd is. */
+void operation_start(struct operation *operation, const char *format,
+                     const char *file);
+void operation_phase(struct operation *operation, uint32_t phase);
+void operation_done(struct operation *operation, uint64_t octets);
+bool operation_cancelled(const struct operation *operation);
+/* Frees it; `rc` not 0: it has failed. */
+void operation_end(struct operation *operation, int rc, xentoollog_logger *lg);
+
+/* From the thread of the entry. */
+void operation_sample(const struct operation *operation,
+                      struct operation_sample *sample);
+void operation_cancel(struct operation *operation);
+/*
+ * In the child that becomes a helper: no lock, no memory.  Where it is to say
+ * how far it is, or NULL.
+ */
+const char *operation_child(int fd, bool restore, uint32_t domid);
+
+/* ---- entry.c ------------------------------------------------------------- */
+
+struct entry_text {
+    const char *kind, *format, *file;   /* NULL: not told */
+};
+
+struct entry;
+/* NULL: there is no xenstore. */
+struct entry *entry_begin(struct operation *operation,
+                          const struct entry_text *text);
+/* False: xenstore does not answer, and what it was given stays in use. */
+bool entry_end(struct entry *entry, const char *result);
 
 /* ---- live.c -------------------------------------------------------------- */
 

@@ -1,31 +1,53 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the toolstack side knows of how far a save is. */
+/*
+ * The page in which an operation says how far it is: the one that the command
+ * which started this program looks at, or one of its own.
+ */
+#include <stdatomic.h>
+#include <stdio.h>
+
 #include "internal.h"
-#include "progress.h"
 
-static struct v3_progress *progress;
-
-/* To be handed on in one text with others: no separators, not long. */
-const char *progress_path(void)
+/* The command has started this program for one operation. */
+static struct v3_progress *given(char path[V3_PROGRESS_PATH])
 {
-    const char *path = environment.progress;
+    static atomic_flag taken = ATOMIC_FLAG_INIT;
+    struct v3_progress *page;
 
-    return path && strlen(path) < V3_PROGRESS_PATH && !strpbrk(path, ";=") ?
-           path : NULL;
+    if (!environment.progress ||
+        strlen(environment.progress) >= V3_PROGRESS_PATH ||
+        /* It is handed on in one text with others. */
+        strpbrk(environment.progress, ";=") ||
+        atomic_flag_test_and_set(&taken))
+        return NULL;
+    page = v3_progress_map(environment.progress);
+    if (page)
+        strcpy(path, environment.progress);
+    return page;
 }
 
-void progress_begin(uint64_t total)
+struct v3_progress *progress_open(char path[V3_PROGRESS_PATH], int *fd)
 {
-    if (!progress)
-        progress = v3_progress_map(progress_path());
-    if (!progress)
-        return;
-    atomic_store(&progress->total, total);
-    atomic_store(&progress->phase, V3_PROGRESS_MEMORY);
+    struct v3_progress *page = given(path);
+
+    *fd = -1;
+    if (page)
+        return page;
+    *fd = memfd_create("libxl-aligned progress", MFD_CLOEXEC);
+    if (*fd < 0)
+        return NULL;
+    snprintf(path, V3_PROGRESS_PATH, "/proc/%ld/fd/%d", (long)getpid(), *fd);
+    if (!ftruncate(*fd, V3_PROGRESS_LENGTH))
+        page = v3_progress_map(path);
+    if (!page)
+        progress_close(NULL, *fd);
+    return page;
 }
 
-void progress_commit(void)
+void progress_close(struct v3_progress *page, int fd)
 {
-    if (progress)
-        atomic_store(&progress->phase, V3_PROGRESS_COMMIT);
+    if (page)
+        munmap(page, V3_PROGRESS_LENGTH);
+    if (fd >= 0)
+        close(fd);
 }

@@ -52,21 +52,27 @@ static bool is_unknown(const struct v3_savefile *savefile,
            (params->stream_version < 2 || error->errnum == ENOTSUP);
 }
 
-/* ERROR_FAIL: not to be restored.  *ours: to be read by the stream library. */
+/* What is known of a restore before it begins. */
+struct choice {
+    bool ours;              /* to be read by the stream library */
+    const char *format;     /* NULL: found out by reading */
+    uint64_t memory;        /* octets; 0: not known */
+};
+
+/* ERROR_FAIL: not to be restored. */
 static int choose(int fd, const libxl_domain_restore_params *params,
-                  const libxl_aligned_options *opts, bool *ours)
+                  const libxl_aligned_options *opts, struct choice *choice)
 {
     struct v3_savefile savefile;
     struct v3_error error = { 0 };
     struct stat st;
     off_t offset;
 
-    *ours = false;
     if (fstat(fd, &st))
         return 0;
     /* What comes through these is seen only by reading it. */
     if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)) {
-        *ours = params->stream_version >= 2;
+        choice->ours = params->stream_version >= 2;
         return 0;
     }
     offset = lseek(fd, 0, SEEK_CUR);
@@ -78,8 +84,34 @@ static int choose(int fd, const libxl_domain_restore_params *params,
         report(opts->lg, XTL_ERROR, "not restored: %s", error.text);
         return ERROR_FAIL;
     }
-    *ours = params->stream_version >= 2;
+    choice->ours = params->stream_version >= 2;
+    choice->format = v3_format_name(savefile.format);
+    choice->memory = savefile.format == V3_FORMAT_V3 ?
+        (savefile.header.pages_stored + savefile.header.pages_zero) *
+        V2_PAGE_SIZE : savefile.file_size - savefile.stream_start;
     return 0;
+}
+
+/* What others may see of it, and stop. */
+static struct operation *tell(int restore_fd, int send_back_fd,
+                              const struct choice *choice)
+{
+    struct operation_info info = {
+        .kind = "restore",
+        .restore = true,
+        .fd = restore_fd,
+        .domid = V3_DOMID_UNKNOWN,
+        .total = choice->memory,
+    };
+    struct operation *operation;
+    struct stat st;
+
+    if (send_back_fd >= 0 ||
+        (!fstat(restore_fd, &st) && S_ISSOCK(st.st_mode)))
+        info.kind = "receive";
+    operation = operation_new(&info);
+    operation_start(operation, choice->ours ? choice->format : "stock", NULL);
+    return operation;
 }
 
 int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
@@ -97,7 +129,8 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
         .io = opts->restore_io,
         .engine = opts->engine,
     };
-    bool ours = false;
+    struct choice choice = { 0 };
+    struct operation *operation = NULL;
     int rc;
 
     plan_withdraw(restore_fd);
@@ -105,12 +138,17 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
     if (restore_fd >= 0 && params &&
         params->checkpointed_stream == LIBXL_CHECKPOINTED_STREAM_NONE &&
         runtime_usable(runtime, opts->lg)) {
-        rc = choose(restore_fd, params, opts, &ours);
+        rc = choose(restore_fd, params, opts, &choice);
         if (rc)
             return rc;
     }
-    if (ours && plan_publish(restore_fd, &stream))
+    if (choice.ours && plan_publish(restore_fd, &stream)) {
+        choice.ours = false;
         report(opts->lg, XTL_WARN, "using stock restore: too many at once");
+    }
+    /* With ao_how its end is not ours to see. */
+    if (!ao_how && restore_fd >= 0)
+        operation = tell(restore_fd, send_back_fd, &choice);
 
     rc = runtime->real.create_restore(ctx, d_config, domid, restore_fd,
                                       send_back_fd, params, ao_how,
@@ -118,6 +156,7 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
     /* With ao_how the helper may start after this call has returned. */
     if (!ao_how || rc)
         plan_withdraw(restore_fd);
+    operation_end(operation, rc, opts->lg);
     return rc;
 }
 

@@ -20,6 +20,8 @@ struct save {
     uint64_t libxl_offset;
     bool stock;             /* the stream library has no part in it */
     bool interruptible;
+    const char *format;     /* its name */
+    struct operation *operation;
     char *commit_name;
     xentoollog_logger *lg;
     struct save *next;
@@ -48,6 +50,7 @@ static struct save *save_new(int fd, const libxl_aligned_options *opts)
     save->fd = fd;
     save->file = -1;
     save->stock = true;
+    save->format = "stock";
     save->lg = opts->lg;
     if (opts->commit_name) {
         save->commit_name = strdup(opts->commit_name);
@@ -194,13 +197,18 @@ static int save_begin(struct save *save, const struct runtime *runtime,
     }
 
     save->stock = plan_publish(save->fd, &stream);
-    return save->stock ? give_way(save) : 0;
+    if (save->stock)
+        return give_way(save);
+    save->format = v3_format_name(stream.format);
+    return 0;
 }
 
 /* ---- after ------------------------------------------------------------ */
 
 static int check_interrupted(const struct save *save)
 {
+    if (operation_cancelled(save->operation))
+        return ERROR_FAIL;      /* its end says so */
     if (!save->interruptible || !interrupt_pending())
         return 0;
     report(save->lg, XTL_ERROR, "not saved: interrupted");
@@ -237,7 +245,7 @@ static int save_commit(struct save *save)
         report(save->lg, XTL_ERROR, "not saved: lseek: %s", strerror(errno));
         return ERROR_FAIL;
     }
-    progress_commit();
+    operation_phase(save->operation, V3_PROGRESS_COMMIT);
     rc = commit_file(save->file, save->libxl_offset, length, save->lg);
     if (rc || !save->commit_name || !S_ISREG(save->st.st_mode))
         return rc;
@@ -269,10 +277,30 @@ static int save_end(struct save *save, int rc)
         rc = save_commit(save);
     if (rc)
         save_abandon(save);
+    operation_end(save->operation, rc, save->lg);
+    save->operation = NULL;
     return rc;
 }
 
 /* ---- both ------------------------------------------------------------- */
+
+/* What others may see of it, and stop. */
+static void save_tell(struct save *save, const struct real *real,
+                      libxl_ctx *ctx, uint32_t domid, int flags)
+{
+    bool migrates = S_ISSOCK(save->st.st_mode) || environment.negotiated ||
+                    (S_ISFIFO(save->st.st_mode) &&
+                     (flags & LIBXL_SUSPEND_LIVE));
+    struct operation_info info = {
+        .kind = migrates ? "migrate" : "save",
+        .fd = save->fd,
+        .domid = domid,
+        .total = real->domain_info ? domain_memory(real, ctx, domid) : 0,
+    };
+
+    save->operation = operation_new(&info);
+    operation_start(save->operation, save->format, save->commit_name);
+}
 
 static void pending_add(struct save *save)
 {
@@ -315,6 +343,7 @@ int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
         goto out;
     }
 
+    save_tell(save, &runtime->real, ctx, domid, flags);
     /* The signals of a program that called for this itself are its own. */
     save->interruptible = preloaded && !save->stock;
     if (save->interruptible)
@@ -345,7 +374,6 @@ EXPORT int libxl_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd,
 
     if (!runtime->real.suspend)
         return ERROR_NI;
-    progress_begin(domain_memory(&runtime->real, ctx, domid));
     flags = live_flags(&runtime->real, ctx, domid, flags, runtime->opts.lg);
     /* Its end is not ours to see, so it cannot be committed. */
     if (ao_how) {

@@ -24,6 +24,7 @@ enum v3_progress_phase {
     V3_PROGRESS_START,          /* nothing of the memory is written */
     V3_PROGRESS_MEMORY,
     V3_PROGRESS_COMMIT,         /* memory is written, storage is waited for */
+    V3_PROGRESS_DEVICES,        /* it is read, the domain is completed */
 };
 
 struct v3_progress {

@@ -17,7 +17,6 @@
 struct dump_settings {
     char *format;           /* NULL: not set */
     char *sparse;
-    char *progress;
 };
 
 extern struct dump_settings dump_settings;
@@ -75,8 +74,9 @@ void dump_domain_free(struct v3_core_domain *domain);
 struct v3_core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
                                    uint32_t domid,
                                    const struct v3_core_domain *domain,
-                                   enum v3_core_format format, char *why,
-                                   size_t size);
+                                   enum v3_core_format format,
+                                   const struct operation *operation,
+                                   char *why, size_t size);
 void dump_memory_free(struct v3_core_memory *memory);
 
 /* ---- output.c ----------------------------------------------------------- */
@@ -95,6 +95,8 @@ int output_open(struct output *output, const char *name);
 int output_commit(struct output *output);
 /* Removes what was not committed. */
 void output_close(struct output *output);
+/* The name that it is to have; false if it has none. */
+bool output_name(const struct output *output, char *name, size_t size);
 /* Where stock, which takes a path, can write the same file. */
 void output_path(const struct output *output, char *path, size_t size);
 

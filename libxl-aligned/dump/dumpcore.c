@@ -64,8 +64,15 @@ static void report_change(xc_interface *xch, uint32_t domid,
            (unsigned long long)result->lost);
 }
 
+static void tell_progress(void *context, uint64_t pages, uint64_t of)
+{
+    (void)of;
+    operation_done(context, pages * PAGE_OCTETS);
+}
+
 static int dump(xc_interface *xch, uint32_t domid,
                 const struct output *output,
+                const struct operation *operation,
                 const struct v3_core_options *options)
 {
     struct v3_core_memory *memory = NULL;
@@ -80,8 +87,8 @@ static int dump(xc_interface *xch, uint32_t domid,
         report(NULL, XTL_ERROR, "no dump of domain %u: %s", domid, why);
         return -1;
     }
-    memory = dump_memory(&xen, xch, domid, &domain, options->format, why,
-                         sizeof(why));
+    memory = dump_memory(&xen, xch, domid, &domain, options->format,
+                         operation, why, sizeof(why));
     if (!memory) {
         report(NULL, XTL_ERROR, "no dump of domain %u: %s", domid, why);
         goto out;
@@ -106,8 +113,6 @@ static int dump(xc_interface *xch, uint32_t domid,
     goto out;
 
 failed:
-    if (options->progress)
-        fputc('\n', stderr);
     report(NULL, XTL_ERROR, "no dump of domain %u in %s: %s", domid,
            output->name, error.text);
     errno = error.errnum;
@@ -139,13 +144,36 @@ static int dump_by_stock(xc_interface *xch, uint32_t domid,
     return xen.dumpcore(xch, domid, path);
 }
 
+/* What others may see of it, and stop. */
+static struct operation *tell(xc_interface *xch, uint32_t domid,
+                              const struct output *output,
+                              const struct v3_core_options *options)
+{
+    struct operation_info info = {
+        .kind = "dump-core",
+        .fd = -1,
+        .domid = domid,
+    };
+    struct operation *operation;
+    char name[PATH_MAX + NAME_MAX];
+
+    if (!xen_why[0])
+        info.total = dump_domain_pages(&xen, xch, domid) * PAGE_OCTETS;
+    operation = operation_new(&info);
+    operation_start(operation, xen_why[0] ? "stock" :
+                    v3_core_format_name(options->format),
+                    output_name(output, name, sizeof(name)) ? name : NULL);
+    return operation;
+}
+
 EXPORT int xc_domain_dumpcore(xc_interface *xch, uint32_t domid,
                               const char *corename)
 {
     struct v3_core_options options;
+    struct operation *operation;
     struct output output;
     char why[256];
-    int r;
+    int errnum, r;
 
     pthread_once(&xen_once, find);
     if (dump_options(&options, why, sizeof(why))) {
@@ -155,10 +183,18 @@ EXPORT int xc_domain_dumpcore(xc_interface *xch, uint32_t domid,
     }
     if (output_open(&output, corename))
         return -errno;
+    operation = tell(xch, domid, &output, &options);
+    options.progress = tell_progress;
+    options.progress_context = operation;
     r = xen_why[0] ? dump_by_stock(xch, domid, &output)
-                   : dump(xch, domid, &output, &options);
-    if (!r)
+                   : dump(xch, domid, &output, operation, &options);
+    if (!r) {
+        operation_phase(operation, V3_PROGRESS_COMMIT);
         r = output_commit(&output);
+    }
     output_close(&output);
+    errnum = errno;
+    operation_end(operation, r, NULL);
+    errno = errnum;
     return r < 0 ? r : 0;
 }

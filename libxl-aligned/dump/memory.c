@@ -33,6 +33,7 @@ struct foreign {
     const struct xen *xen;
     const struct kind *kind;
     xc_interface *xch;
+    const struct operation *operation;
     xenforeignmemory_handle *handle;
     uint32_t domid;
     uint64_t next, end;             /* pfns to look at */
@@ -166,6 +167,11 @@ static int foreign_next(struct v3_core_memory *memory,
     struct foreign *foreign = (struct foreign *)memory;
     uint32_t i, n;
 
+    if (operation_cancelled(foreign->operation)) {
+        error->errnum = ECANCELED;
+        snprintf(error->text, sizeof(error->text), "given up on request");
+        return -1;
+    }
     batch->count = 0;
     while (!batch->count) {
         unmap(foreign);
@@ -233,8 +239,9 @@ static int open_pv(struct foreign *foreign, enum v3_core_format format,
 struct v3_core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
                                    uint32_t domid,
                                    const struct v3_core_domain *domain,
-                                   enum v3_core_format format, char *why,
-                                   size_t size)
+                                   enum v3_core_format format,
+                                   const struct operation *operation,
+                                   char *why, size_t size)
 {
     struct foreign *foreign = calloc(1, sizeof(*foreign));
 
@@ -245,6 +252,7 @@ struct v3_core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
     foreign->memory.next = foreign_next;
     foreign->xen = xen;
     foreign->xch = xch;
+    foreign->operation = operation;
     foreign->handle = xen->memory_handle(xch);
     foreign->domid = domid;
     if (domain->translated ? open_translated(foreign, why, size)

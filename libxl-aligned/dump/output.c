@@ -288,6 +288,26 @@ void output_close(struct output *output)
     errno = errnum;
 }
 
+bool output_name(const struct output *output, char *name, size_t size)
+{
+    char link[64];
+    struct stat st;
+    ssize_t r;
+
+    if (!output->base[0] && (fstat(output->fd, &st) ||
+                             S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
+        return false;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d",
+             output->base[0] ? output->directory : output->fd);
+    r = readlink(link, name, size - 1);
+    if (r < 0)
+        return false;
+    name[r] = '\0';
+    if (output->base[0])
+        snprintf(name + r, size - r, "%s%s", r > 1 ? "/" : "", output->base);
+    return true;
+}
+
 void output_path(const struct output *output, char *path, size_t size)
 {
     snprintf(path, size, "/proc/self/fd/%d", output->fd);

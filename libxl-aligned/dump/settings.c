@@ -21,7 +21,6 @@ static void __attribute__((constructor)) take_settings(void)
 {
     take("XL_ALIGNED_DUMP_FORMAT", &dump_settings.format);
     take("XL_ALIGNED_DUMP_SPARSE", &dump_settings.sparse);
-    take("XL_ALIGNED_DUMP_PROGRESS", &dump_settings.progress);
 }
 
 static int yes_or_no(const char *name, const char *value, bool *yes,
@@ -36,23 +35,9 @@ static int yes_or_no(const char *name, const char *value, bool *yes,
     return -1;
 }
 
-static void show_progress(void *context, uint64_t pages, uint64_t of)
-{
-    int *last = context, percent = of ? pages * 100 / of : 100;
-
-    if (percent > 100)
-        percent = 100;
-    if (percent == *last)
-        return;
-    *last = percent;
-    fprintf(stderr, "\rdump-core: %3d %%%s", percent,
-            pages >= of ? "\n" : "");
-}
-
 int dump_options(struct v3_core_options *options, char *why, size_t size)
 {
-    static __thread int last_percent;
-    bool sparse = true, progress = false;
+    bool sparse = true;
 
     memset(options, 0, sizeof(*options));
     if (dump_settings.format &&
@@ -62,15 +47,8 @@ int dump_options(struct v3_core_options *options, char *why, size_t size)
         return -1;
     }
     if (yes_or_no("XL_ALIGNED_DUMP_SPARSE", dump_settings.sparse, &sparse,
-                  why, size) ||
-        yes_or_no("XL_ALIGNED_DUMP_PROGRESS", dump_settings.progress,
-                  &progress, why, size))
+                  why, size))
         return -1;
     options->no_sparse = !sparse;
-    if (progress) {
-        last_percent = -1;
-        options->progress = show_progress;
-        options->progress_context = &last_percent;
-    }
     return 0;
 }

@@ -26,3 +26,15 @@ void stream_progress(const struct v3_totals *totals,
     atomic_store_explicit(&progress->written, totals->bytes,
                           memory_order_relaxed);
 }
+
+void stream_progress_read(const struct v3_totals *totals, bool ended)
+{
+    if (!progress)
+        return;
+    atomic_store_explicit(&progress->done, totals->v2_bytes,
+                          memory_order_relaxed);
+    atomic_store_explicit(&progress->written, totals->bytes,
+                          memory_order_relaxed);
+    if (ended)
+        atomic_store(&progress->phase, V3_PROGRESS_DEVICES);
+}

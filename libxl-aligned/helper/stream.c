@@ -200,12 +200,16 @@ static int stream_write(const struct iovec *iov, int iovcnt)
 
 static int stream_read(void *data, size_t size)
 {
+    struct v3_totals totals;
+
     if (stream.state == FAILED) {
         errno = stream.error.errnum;
         return -1;
     }
     if (v3_decoder_read(stream.decoder, data, size))
         return stream_fail(stream.error.errnum, stream.error.text);
+    v3_decoder_totals(stream.decoder, &totals);
+    stream_progress_read(&totals, v3_decoder_ended(stream.decoder));
     if (v3_decoder_ended(stream.decoder)) {
         stream_close();
         stream.state = PASSING;

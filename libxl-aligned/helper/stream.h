@@ -33,6 +33,7 @@ void stream_report(const char *fmt, ...)
 void stream_progress_open(const char *path);
 void stream_progress(const struct v3_totals *totals,
                      const struct v3_passes *passes);
+void stream_progress_read(const struct v3_totals *totals, bool ended);
 
 /* stream.c */
 void stream_activate(const struct stream_plan *plan);

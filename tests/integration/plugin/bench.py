@@ -29,9 +29,14 @@ def build_tools(folder: Path, soname: str = "libxenlight.so.4.17") -> None:
     the toolstack as a module) and `helper`."""
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / soname
+    store = folder / "libxenstore.so.4"
+    cc("-shared", "-fPIC", f"-Wl,-soname,{store.name}",
+       HERE / "libxenstore.c", "-o", store)
+    # As libxenlight does, it brings libxenstore into the program.
     cc("-shared", "-fPIC", f"-Wl,-soname,{soname}",
        f"-Wl,--version-script={HERE / 'libxenlight.map'}",
-       HERE / "libxenlight.c", "-o", library)
+       HERE / "libxenlight.c", "-o", library,
+       "-Wl,--no-as-needed", store, f"-Wl,-rpath,{folder}")
     link = [library, f"-Wl,-rpath,{folder}", "-pthread"]
     cc(HERE / "toolstack.c", "-o", folder / "toolstack", *link)
     cc("-DAPI", HERE / "toolstack.c", "-o", folder / "toolstack-api",

@@ -79,7 +79,9 @@ static int run_helper(const char *mode, int fd, int arguments,
         snprintf(fd_text, sizeof(fd_text), "%d", fd);
         argv[2] = fd_text;
         argv[3] = "-1";
-        for (i = 4; i < arguments - 1; i++)
+        /* The domain. */
+        argv[4] = strcmp(mode, "--save-domain") ? "7" : "1";
+        for (i = 5; i < arguments - 1; i++)
             argv[i] = "0";
         argv[i++] = type_text;
         argv[i] = NULL;

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is under way in this process: how far it is, which helper moves its
+ * memory, and whether somebody has asked for its end.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define OPERATIONS 64
+
+struct operation {
+    struct operation_info info;
+    struct stat st;                 /* of info.fd */
+    struct v3_progress *page;
+    char page_path[V3_PROGRESS_PATH];
+    int page_fd;
+    struct entry *entry;
+    char *format, *file;
+};
+
+/*
+ * Written under a lock; read without one in forked children, which see a
+ * snapshot (plan.c).
+ */
+static _Atomic(struct operation *) operations[OPERATIONS];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int enter(struct operation *operation)
+{
+    int i, r = -1;
+
+    pthread_mutex_lock(&lock);
+    for (i = 0; i < OPERATIONS && r; i++) {
+        if (atomic_load(&operations[i]))
+            continue;
+        atomic_store(&operations[i], operation);
+        r = 0;
+    }
+    pthread_mutex_unlock(&lock);
+    return r;
+}
+
+static void leave(struct operation *operation)
+{
+    int i;
+
+    pthread_mutex_lock(&lock);
+    for (i = 0; i < OPERATIONS; i++)
+        if (atomic_load(&operations[i]) == operation)
+            atomic_store(&operations[i], NULL);
+    pthread_mutex_unlock(&lock);
+}
+
+/* ---- its life ----------------------------------------------------------- */
+
+struct operation *operation_new(const struct operation_info *info)
+{
+    struct operation *operation = calloc(1, sizeof(*operation));
+
+    if (!operation)
+        return NULL;
+    operation->info = *info;
+    operation->page = progress_open(operation->page_path,
+                                    &operation->page_fd);
+    if (!operation->page || (info->fd >= 0 &&
+                             fstat(info->fd, &operation->st)))
+        goto failed;
+    atomic_store(&v3_control(operation->page)->domid, info->domid);
+    atomic_store(&operation->page->total, info->total);
+    atomic_store(&operation->page->phase, V3_PROGRESS_MEMORY);
+    if (enter(operation))
+        goto failed;
+    return operation;
+
+failed:
+    progress_close(operation->page, operation->page_fd);
+    free(operation);
+    return NULL;
+}
+
+/* Of a file or device; the name it is to get comes before the one it has. */
+static char *file_name(const struct operation *operation, const char *name)
+{
+    char link[64], path[PATH_MAX];
+    ssize_t r;
+
+    if (name)
+        return strdup(name);
+    if (operation->info.fd < 0 || S_ISFIFO(operation->st.st_mode) ||
+        S_ISSOCK(operation->st.st_mode))
+        return NULL;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", operation->info.fd);
+    r = readlink(link, path, sizeof(path) - 1);
+    if (r < 0)
+        return NULL;
+    path[r] = '\0';
+    return strdup(path);
+}
+
+void operation_start(struct operation *operation, const char *format,
+                     const char *file)
+{
+    struct entry_text text = { 0 };
+
+    if (!operation)
+        return;
+    operation->format = format ? strdup(format) : NULL;
+    operation->file = file_name(operation, file);
+    text.kind = operation->info.kind;
+    text.format = operation->format;
+    text.file = operation->file;
+    operation->entry = entry_begin(operation, &text);
+}
+
+void operation_end(struct operation *operation, int rc, xentoollog_logger *lg)
+{
+    bool cancelled = operation_cancelled(operation);
+
+    if (!operation)
+        return;
+    leave(operation);
+    atomic_store(&v3_control(operation->page)->helper, 0);
+    if (rc && cancelled)
+        report(lg, XTL_ERROR, "%s: ended on request", operation->info.kind);
+    /* If xenstore does not answer, it is not ours to free any more. */
+    if (!entry_end(operation->entry, !rc ? "complete" : cancelled ?
+                   "cancelled" : "failed"))
+        return;
+    progress_close(operation->page, operation->page_fd);
+    free(operation->format);
+    free(operation->file);
+    free(operation);
+}
+
+/* ---- how far it is ------------------------------------------------------ */
+
+void operation_phase(struct operation *operation, uint32_t phase)
+{
+    if (operation)
+        atomic_store(&operation->page->phase, phase);
+}
+
+void operation_done(struct operation *operation, uint64_t octets)
+{
+    if (operation)
+        atomic_store(&operation->page->done, octets);
+}
+
+/* What a helper without our library has moved, by the word of the kernel. */
+static uint64_t moved_by(pid_t helper, bool restore)
+{
+    char path[32], line[64];
+    unsigned long long octets = 0;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%ld/io", (long)helper);
+    file = fopen(path, "re");
+    if (!file)
+        return 0;
+    while (fgets(line, sizeof(line), file))
+        if (sscanf(line, restore ? "rchar: %llu" : "wchar: %llu",
+                   &octets) == 1)
+            break;
+    fclose(file);
+    return octets;
+}
+
+void operation_sample(const struct operation *operation,
+                      struct operation_sample *sample)
+{
+    struct v3_control *control = v3_control(operation->page);
+    pid_t helper = atomic_load(&control->helper);
+
+    sample->domid = atomic_load(&control->domid);
+    sample->phase = atomic_load(&operation->page->phase);
+    sample->total = atomic_load(&operation->page->total);
+    sample->done = atomic_load(&operation->page->done);
+    sample->written = atomic_load(&operation->page->written);
+    if (!sample->done && helper > 0)
+        sample->done = moved_by(helper, operation->info.restore);
+}
+
+/* ---- its end ------------------------------------------------------------ */
+
+/* One that is no child of ours is not the helper any more. */
+static void signal_child(pid_t pid)
+{
+    int pidfd = pidfd_open(pid, 0);
+    siginfo_t info;
+
+    if (pidfd < 0)
+        return;
+    if (!waitid(P_PIDFD, pidfd, &info, WEXITED | WNOHANG | WNOWAIT))
+        pidfd_send_signal(pidfd, SIGTERM, NULL, 0);
+    close(pidfd);
+}
+
+void operation_cancel(struct operation *operation)
+{
+    struct v3_control *control = v3_control(operation->page);
+    pid_t helper;
+
+    /* In this order: the child does the reverse, so one of us notices. */
+    atomic_store(&control->cancelled, 1);
+    helper = atomic_load(&control->helper);
+    if (helper > 0)
+        signal_child(helper);
+}
+
+bool operation_cancelled(const struct operation *operation)
+{
+    return operation &&
+           atomic_load(&v3_control(operation->page)->cancelled);
+}
+
+/* ---- in the child that becomes a helper --------------------------------- */
+
+const char *operation_child(int fd, bool restore, uint32_t domid)
+{
+    struct operation *found = NULL, *operation;
+    struct v3_control *control;
+    struct stat st;
+    int i;
+
+    if (fstat(fd, &st))
+        return NULL;
+    for (i = 0; i < OPERATIONS; i++) {
+        operation = atomic_load(&operations[i]);
+        if (!operation || operation->info.fd < 0 ||
+            operation->info.restore != restore ||
+            operation->st.st_dev != st.st_dev ||
+            operation->st.st_ino != st.st_ino)
+            continue;
+        /* libxl hands the helper a duplicate of fds 0 to 2. */
+        if (operation->info.fd == fd ||
+            (!found && operation->info.fd <= 2))
+            found = operation;
+    }
+    if (!found)
+        return NULL;
+    control = v3_control(found->page);
+    atomic_store(&control->domid, domid);
+    atomic_store(&control->helper, getpid());
+    if (atomic_load(&control->cancelled))
+        _exit(1);
+    return found->page_path;
+}
