@@ -101,6 +101,7 @@ static int doctor_run(const struct command *self, int argc, char **argv)
 
     doctor_config(&doctor);
     doctor_host(&doctor);
+    doctor_services(&doctor);
     doctor_directory(&doctor);
     status = doctor_is_bad(&doctor) ? STATUS_FAILED : STATUS_OK;
     if (json ? print_json(&doctor) : (print(&doctor), 0))

@@ -33,6 +33,8 @@ bool doctor_is_bad(const struct doctor *doctor);
 
 /* doctor-host.c: Xen, xl, the plugin and the helper's library. */
 void doctor_host(struct doctor *doctor);
+/* doctor-services.c: xendomains and libvirt. */
+void doctor_services(struct doctor *doctor);
 /* doctor-config.c: /etc/xen/xl-aligned.conf and the environment. */
 void doctor_config(struct doctor *doctor);
 /* doctor-directory.c: the kernel, and what the directory is on. */

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from command import ROOT, run
+from command import PROGRAM, ROOT, run
 
 BUILD = ROOT / "build"
 PLUGIN = BUILD / "libxl-aligned.so.0"
@@ -163,6 +163,67 @@ def test_settings(toolstack, tmp_path, content, level, words):
     found = examine(toolstack, BUILD, XL_ALIGNED_CONFIG=str(config))
     assert levels(found, "config") == level
     assert words in text(found, "config")
+
+
+def examine_services(toolstack, tmp_path, content) -> list:
+    """With an /etc/default of the test's own, if `content` is not None."""
+    default = tmp_path / "default"
+    default.mkdir(exist_ok=True)
+    if content is not None:
+        (default / "xl-aligned").write_text(content)
+    result = subprocess.run(
+        ["unshare", "--mount", "sh", "-c",
+         'mount --bind "$1" /etc/default && exec "$2" doctor --json "$3"',
+         "sh", default, PROGRAM, BUILD], text=True, capture_output=True,
+        env={**os.environ, "XL_ALIGNED_XL": str(toolstack / "xl"),
+             "XL_ALIGNED_PLUGIN": str(PLUGIN)})
+    assert result.stderr == ""
+    return [(f["level"], f["text"]) for f in
+            json.loads(result.stdout)["findings"] if f["what"] == "services"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+@pytest.mark.parametrize("content,level,words", [
+    (None, "note", "can change that"),
+    ("#LD_PRELOAD=/usr/lib/libxl-aligned.so.0\n", "note", "can change that"),
+    (f"LD_PRELOAD={PLUGIN}\n", "ok", "go through the plugin"),
+    (f' LD_PRELOAD="/other.so {PLUGIN}"\n', "ok", "go through the plugin"),
+    ("LD_PRELOAD=/none/libxl-aligned.so.0\n", "bad", "/none/libxl-aligned"),
+    (f"LD_PRELOAD={PLUGIN}\nLD_PRELOAD=/other.so\n", "note",
+     "something else"),
+])
+def test_services(toolstack, tmp_path, content, level, words):
+    (found, text), = examine_services(toolstack, tmp_path, content)
+    assert found == level and words in text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+@pytest.mark.parametrize("preload,wanted,level,words", [
+    ("", True, "note", "without the plugin"),
+    (str(PLUGIN), True, "ok", "with the plugin"),
+    (str(PLUGIN), False, "ok", "until it is started anew"),
+    ("", False, None, None),
+])
+def test_daemons(toolstack, tmp_path, preload, wanted, level, words):
+    """One of libvirt's name, that runs."""
+    daemon = tmp_path / "virtxend"
+    subprocess.run(["gcc", "-x", "c", "-o", daemon, "-"], check=True,
+                   input=b"#include <unistd.h>\n#include <stdio.h>\n"
+                         b"int main(void){puts(\"up\");fflush(stdout);"
+                         b"return pause();}")
+    process = subprocess.Popen([daemon], stdout=subprocess.PIPE,
+                               env={"LD_PRELOAD": preload})
+    try:
+        process.stdout.readline()
+        found = examine_services(
+            toolstack, tmp_path, f"LD_PRELOAD={PLUGIN}\n" if wanted else "")
+    finally:
+        process.kill()
+        process.communicate()
+    assert [entry[0] for entry in found[1:]] == ([level] if level else [])
+    if level:
+        assert words in found[1][1]
+        assert f"(process {process.pid})" in found[1][1]
 
 
 def test_the_example_is_understood(toolstack):
