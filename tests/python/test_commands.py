@@ -15,8 +15,9 @@ import pytest
 
 from command import PROGRAM, ROOT, FakeXl, build_empty_plugin, run, save_file
 
-COMMANDS = ("save", "restore", "run", "info", "verify", "convert", "migrate",
-            "listen", "page", "diff", "doctor")
+# All that it says it has: none may lack what is tested here.
+COMMANDS = re.findall(r"^  ([a-z][\w-]+) +\S", run("--help").stdout,
+                      re.M)[:-1]
 V2 = save_file("v2")
 OLD = b"the previous file of that name"
 
@@ -69,6 +70,13 @@ def one_line(result, status=2):
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1, result.stderr
     return result.stderr
+
+
+def test_commands():
+    assert {"save", "restore", "run", "info", "verify", "convert", "page",
+            "diff", "doctor", "dump-core", "to-core", "migrate",
+            "listen"} <= set(COMMANDS)
+    assert "help" not in COMMANDS
 
 
 def test_version():
