@@ -10,7 +10,7 @@
 
 #include "decoder.h"
 
-#define COPY_STEP 65536U
+#define COPY_STEP 262144U
 
 int v3_decoder_fail(struct v3_decoder *decoder, const char *format, ...)
 {

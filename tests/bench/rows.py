@@ -169,6 +169,10 @@ SAVE_ROWS = [
             io='window', **PROD),
     SaveRow('v3-map', 'v3, memory mapped by batch', 'v3', extra=BY_BATCH,
             **PROD),
+    SaveRow('v3-half-runs', 'v3, half of the pages zero, in runs of 2 MiB',
+            'v3', extra=(('BENCH_DATA', 'half-runs'),), **PROD),
+    SaveRow('v3-half-pages', 'v3, every other page zero', 'v3',
+            extra=(('BENCH_DATA', 'half-pages'),), **PROD),
     SaveRow('v3-growing', 'v3, direct, committed, no space reserved', 'v3',
             sync='commit'),
 ]

@@ -16,7 +16,7 @@ class Curve:
 
 
 def draw(path: str, title: str, panels: list[tuple[str, list[Curve]]],
-         x_label: str, y_label: str) -> None:
+         x_label: str, y_label: str, floor: float = -10) -> None:
     """One panel under the other, same axes."""
     script = [
         f"set terminal pngcairo size 900,{340 * len(panels)} "
@@ -25,7 +25,8 @@ def draw(path: str, title: str, panels: list[tuple[str, list[Curve]]],
         f"set multiplot layout {len(panels)},1 title '{title}' "
         "font ',13'",
         "set grid lc rgb '#dddddd'", "set border 3", "set tics nomirror",
-        "set key at graph 0.02,0.92 left top reverse Left", "set yrange [-10:*]",
+        "set key at graph 0.02,0.92 left top reverse Left",
+        f"set yrange [{floor}:*]",
         f"set ylabel '{y_label}'",
     ]
     for number, (name, curves) in enumerate(panels):

@@ -160,7 +160,7 @@ def draw(rows: list[Figures]) -> str:
             for name in ("stock", "aligned")]))
     plot.draw(path, f"A neighbour in dom0 reads a hot file: dom0 {DOM0} MiB,"
               f" guest {GUEST} MiB", panels, "seconds since it began",
-              "MiB read again from disk")
+              "MiB read again from disk", floor=0)
     return path
 
 
