@@ -34,98 +34,163 @@ int commit_file(int fd, uint64_t libxl_offset, uint64_t file_length,
     return 0;
 }
 
-/* The name under which the file behind `fd` is found now. */
-static int name_of(int fd, char path[PATH_MAX])
+/*
+ * Where a file is found now: its name in an open folder, so that nobody who
+ * moves folders about can make a rename or a removal reach into others.
+ */
+struct place {
+    int folder;
+    char *base;             /* in path */
+    char path[PATH_MAX];
+};
+
+static bool same(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+static void place_leave(struct place *place)
+{
+    int errnum = errno;
+
+    if (place->folder >= 0)
+        close(place->folder);
+    place->folder = -1;
+    errno = errnum;
+}
+
+/* -1 with errno; nothing is left open then. */
+static int place_find(int fd, struct place *place)
 {
     struct stat own, named;
-    char link[64];
+    char link[64], folder[PATH_MAX];
     ssize_t r;
 
+    place->folder = -1;
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    r = readlink(link, path, PATH_MAX - 1);
+    r = readlink(link, place->path, sizeof(place->path) - 1);
     if (r < 0)
         return -1;
-    path[r] = '\0';
-    if (fstat(fd, &own) || lstat(path, &named))
-        return -1;
-    if (own.st_dev != named.st_dev || own.st_ino != named.st_ino) {
+    place->path[r] = '\0';
+    memcpy(folder, place->path, r + 1);
+    place->base = strrchr(place->path, '/');
+    /* Neither a pipe nor the like has a name. */
+    if (!place->base || !*++place->base) {
         errno = ESTALE;
         return -1;
     }
-    return 0;
+    place->folder = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (place->folder < 0)
+        return -1;
+    if (!fstat(fd, &own) && !fstatat(place->folder, place->base, &named,
+                                     AT_SYMLINK_NOFOLLOW)) {
+        if (same(&own, &named))
+            return 0;
+        errno = ESTALE;
+    }
+    place_leave(place);
+    return -1;
 }
 
-static int sync_folder(const char *name)
+static bool is_folder_of(const struct place *place, const char *name)
 {
+    struct stat here, there;
     char path[PATH_MAX];
-    int folder, r, errnum;
 
     snprintf(path, sizeof(path), "%s", name);
-    folder = open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0)
-        return -1;
-    r = fsync(folder);
-    errnum = errno;
-    close(folder);
-    errno = errnum;
-    return r;
+    return !fstat(place->folder, &here) && !stat(dirname(path), &there) &&
+           same(&here, &there);
 }
 
 /*
  * An earlier file of that name is kept, under the temporary name, until the
  * folder is on stable storage.
  */
-static int give_name(const char *path, const char *name, bool *exchanged)
+static int give_name(const struct place *place, const char *base,
+                     bool *exchanged)
 {
     struct stat st;
 
-    *exchanged = !lstat(name, &st) && S_ISREG(st.st_mode) &&
-                 !renameat2(AT_FDCWD, path, AT_FDCWD, name, RENAME_EXCHANGE);
-    return *exchanged ? 0 : rename(path, name);
+    *exchanged = !fstatat(place->folder, base, &st, AT_SYMLINK_NOFOLLOW) &&
+                 S_ISREG(st.st_mode) &&
+                 !renameat2(place->folder, place->base, place->folder, base,
+                            RENAME_EXCHANGE);
+    return *exchanged ? 0 : renameat(place->folder, place->base,
+                                     place->folder, base);
 }
 
-static void take_name_back(const char *path, const char *name,
+static void take_name_back(const struct place *place, const char *base,
                            bool exchanged)
 {
     if (exchanged)
-        (void)renameat2(AT_FDCWD, name, AT_FDCWD, path, RENAME_EXCHANGE);
+        (void)renameat2(place->folder, base, place->folder, place->base,
+                        RENAME_EXCHANGE);
     else
-        (void)rename(name, path);
+        (void)renameat(place->folder, base, place->folder, place->base);
 }
 
 int commit_rename(int fd, const char *name, xentoollog_logger *lg)
 {
-    char path[PATH_MAX];
+    const char *slash = strrchr(name, '/');
+    const char *base = slash ? slash + 1 : name;
+    struct place place;
     bool exchanged;
+    int rc = ERROR_FAIL;
 
-    if (name_of(fd, path)) {
+    if (place_find(fd, &place)) {
         report(lg, XTL_ERROR, "not saved: the file for %s has lost its name: "
                "%s", name, strerror(errno));
         return ERROR_FAIL;
     }
-    if (!strcmp(path, name))
-        return 0;
-    if (give_name(path, name, &exchanged)) {
-        report(lg, XTL_ERROR, "not saved: rename %s to %s: %s", path, name,
-               strerror(errno));
-        return ERROR_FAIL;
+    if (!is_folder_of(&place, name)) {
+        report(lg, XTL_ERROR, "not saved: %s is not in the folder of %s",
+               place.path, name);
+        goto out;
     }
-    if (sync_folder(name)) {
+    if (give_name(&place, base, &exchanged)) {
+        report(lg, XTL_ERROR, "not saved: rename %s to %s: %s", place.path,
+               name, strerror(errno));
+        goto out;
+    }
+    if (fsync(place.folder)) {
         report(lg, XTL_ERROR, "not saved: fsync of the folder of %s: %s",
                name, strerror(errno));
         /* The domain runs on: a save file of its past must not stay. */
-        take_name_back(path, name, exchanged);
-        return ERROR_FAIL;
+        take_name_back(&place, base, exchanged);
+        goto out;
     }
-    if (exchanged)
-        unlink(path);
-    return 0;
+    if (exchanged && strcmp(place.base, base))
+        unlinkat(place.folder, place.base, 0);
+    rc = 0;
+
+out:
+    place_leave(&place);
+    return rc;
+}
+
+int commit_folder(int fd, xentoollog_logger *lg)
+{
+    struct place place;
+    int rc = 0;
+
+    /* Whoever took the name away does not need it. */
+    if (place_find(fd, &place))
+        return 0;
+    if (fsync(place.folder) && errno != EINVAL) {
+        report(lg, XTL_ERROR, "not saved: fsync of the folder of %s: %s",
+               place.path, strerror(errno));
+        rc = ERROR_FAIL;
+    }
+    place_leave(&place);
+    return rc;
 }
 
 void commit_discard(int fd)
 {
-    char path[PATH_MAX];
+    struct place place;
 
-    if (!name_of(fd, path))
-        unlink(path);
+    if (place_find(fd, &place))
+        return;
+    unlinkat(place.folder, place.base, 0);
+    place_leave(&place);
 }

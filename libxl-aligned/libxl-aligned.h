@@ -37,8 +37,9 @@ typedef struct libxl_aligned_options {
     enum v3_engine engine;
     bool reserve;           /* allocate the space before the domain is
                              * suspended; refuse if there is too little */
-    char *commit_name;      /* saves: rename the file to this absolute path
-                             * when it is whole; NULL for none */
+    char *commit_name;      /* saves: rename the file to this absolute path,
+                             * in the same folder, when it is whole; NULL for
+                             * none */
     xentoollog_logger *lg;  /* messages; NULL for stderr; the caller's */
 } libxl_aligned_options;
 

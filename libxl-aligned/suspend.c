@@ -247,8 +247,10 @@ static int save_commit(struct save *save)
     }
     operation_phase(save->operation, V3_PROGRESS_COMMIT);
     rc = commit_file(save->file, save->libxl_offset, length, save->lg);
-    if (rc || !save->commit_name || !S_ISREG(save->st.st_mode))
+    if (rc || !S_ISREG(save->st.st_mode))
         return rc;
+    if (!save->commit_name)
+        return commit_folder(save->file, save->lg);
     rc = check_interrupted(save);
     if (rc)
         return rc;

@@ -10,6 +10,7 @@
 #include "json.h"
 #include "pages.h"
 #include "tail.h"
+#include "target.h"
 
 #define LINE    16U
 #define STEP    1024U           /* pages looked up at once */
@@ -171,11 +172,48 @@ static int absent(const struct output *output)
     return STATUS_FAILED;
 }
 
+static int write_pages(struct output *output, struct pfn_range *ranges,
+                       int count)
+{
+    output->ops = &extract_ops;
+    if (each_page(output, ranges, count))
+        return pages_failed(output->pages, STATUS_FAILED);
+    return STATUS_OK;
+}
+
+/* The pages are the guest's memory: only the caller may read the file. */
+static int write_file(struct output *output, struct pfn_range *ranges,
+                      int count)
+{
+    struct target target;
+    int status = target_open(&target, output->name);
+
+    if (status != STATUS_OK)
+        return status;
+    target_abandon_on_signal(&target);
+    output->fd = open(target.path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    if (output->fd < 0) {
+        report("%s: %s", output->name, strerror(errno));
+        status = STATUS_FAILED;
+    } else {
+        status = write_pages(output, ranges, count);
+        if (close(output->fd) && status == STATUS_OK) {
+            report("%s: %s", output->name, strerror(errno));
+            status = STATUS_FAILED;
+        }
+    }
+    if (status == STATUS_OK && target.final)
+        status = target_commit(&target);
+    if (status != STATUS_OK)
+        target_abandon(&target);
+    target_abandon_on_signal(NULL);
+    target_close(&target);
+    return status;
+}
+
 static int extract(struct output *output, struct pfn_range *ranges,
                    int count)
 {
-    int status = STATUS_OK;
-
     /* All of them or nothing: pages in the output have no names. */
     output->ops = &count_ops;
     if (each_page(output, ranges, count))
@@ -183,22 +221,9 @@ static int extract(struct output *output, struct pfn_range *ranges,
     if (output->absent)
         return absent(output);
     output->fd = STDOUT_FILENO;
-    if (strcmp(output->name, "-") != 0)
-        output->fd = open(output->name,
-                          O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (output->fd < 0) {
-        report("%s: %s", output->name, strerror(errno));
-        return STATUS_FAILED;
-    }
-    output->ops = &extract_ops;
-    if (each_page(output, ranges, count))
-        status = pages_failed(output->pages, STATUS_FAILED);
-    if (output->fd != STDOUT_FILENO && close(output->fd) &&
-        status == STATUS_OK) {
-        report("%s: %s", output->name, strerror(errno));
-        status = STATUS_FAILED;
-    }
-    return status;
+    return strcmp(output->name, "-") == 0
+           ? write_pages(output, ranges, count)
+           : write_file(output, ranges, count);
 }
 
 static int show(struct output *output, struct pfn_range *ranges, int count,

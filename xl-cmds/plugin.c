@@ -196,7 +196,7 @@ const char *xl_program(void)
 {
     static char *program;
     const char *set = secure_getenv("XL_ALIGNED_XL");
-    const char *directories = getenv("PATH");
+    const char *directories = secure_getenv("PATH");
 
     if (set && *set)
         return set;

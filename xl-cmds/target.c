@@ -11,24 +11,15 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "directory.h"
 #include "target.h"
 
 #define LINKS_MAX   8
-#define WRITABLE_BY_OTHERS  (S_IWGRP | S_IWOTH)
 
 static int refuse(const struct target *target, const char *why)
 {
     report("%s: %s", target->given, why);
     return STATUS_FAILED;
-}
-
-/* Somebody else can place names in the directory. */
-static bool is_shared(int dirfd)
-{
-    struct stat st;
-
-    return fstat(dirfd, &st) < 0 || (st.st_mode & WRITABLE_BY_OTHERS) ||
-           (st.st_uid != 0 && st.st_uid != geteuid());
 }
 
 static bool same_file(const struct stat *a, const struct stat *b)
@@ -46,32 +37,57 @@ static bool name_is(const struct target *target, const char *base)
 
 /* ---- finding the place -------------------------------------------------- */
 
-/* Sets dirfd, final and base to what `name` says. */
+/* The name of an open directory. */
+static char *name_of_directory(int fd)
+{
+    char link[64], name[PATH_MAX];
+    ssize_t r;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    r = readlink(link, name, sizeof(name) - 1);
+    if (r < 0)
+        return NULL;
+    name[r] = 0;
+    return xstrdup(name);
+}
+
+static int cannot_open_directory(const struct target *target,
+                                 const char *directory)
+{
+    report("%s: directory %s: %s", target->given, directory,
+           errno == EPERM ? "leads over a symbolic link of somebody else's; "
+           "name the directory itself" : strerror(errno));
+    return STATUS_FAILED;
+}
+
+/*
+ * Sets dirfd, final and base to what `name` says, seen from dirfd if it is
+ * open.
+ */
 static int look_up_directory(struct target *target, const char *name)
 {
     const char *slash = strrchr(name, '/');
     const char *base = slash ? slash + 1 : name;
     char *directory = slash ? xasprintf("%.*s", (int)(slash - name + 1), name)
                             : xstrdup(".");
-    char *real = realpath(directory, NULL);
-    int status = STATUS_FAILED;
+    char *real = NULL;
+    int status = STATUS_FAILED, fd = -1;
 
     if (!*base || strcmp(base, ".") == 0 || strcmp(base, "..") == 0) {
         refuse(target, "names a directory; give the name of a file");
         goto out;
     }
+    fd = v3_directory_open(target->dirfd >= 0 ? target->dirfd : AT_FDCWD,
+                           directory);
+    real = fd < 0 ? NULL : name_of_directory(fd);
     if (!real) {
-        report("%s: directory %s: %s", target->given, directory,
-               strerror(errno));
+        cannot_open_directory(target, directory);
         goto out;
     }
     if (target->dirfd >= 0)
         close(target->dirfd);
-    target->dirfd = open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (target->dirfd < 0) {
-        report("%s: directory %s: %s", target->given, real, strerror(errno));
-        goto out;
-    }
+    target->dirfd = fd;
+    fd = -1;
     free(target->final);
     free(target->base);
     target->final = xasprintf("%s/%s", strcmp(real, "/") ? real : "", base);
@@ -79,6 +95,8 @@ static int look_up_directory(struct target *target, const char *name)
     status = STATUS_OK;
 
 out:
+    if (fd >= 0)
+        close(fd);
     free(directory);
     free(real);
     return status;
@@ -95,11 +113,10 @@ static bool is_magic_link(const struct target *target)
 /* Goes one step along a symbolic link. */
 static int follow_link(struct target *target)
 {
-    char to[PATH_MAX], *next;
+    char to[PATH_MAX];
     ssize_t r;
-    int status;
 
-    if (is_shared(target->dirfd))
+    if (v3_directory_is_shared(target->dirfd))
         return refuse(target, "is or leads to a symbolic link in a directory "
                               "that others can write to; name the file "
                               "itself");
@@ -107,15 +124,7 @@ static int follow_link(struct target *target)
     if (r < 0)
         return refuse(target, strerror(errno));
     to[r] = 0;
-    if (to[0] == '/')
-        next = xstrdup(to);
-    else
-        next = xasprintf("%.*s%s",
-                         (int)(strlen(target->final) - strlen(target->base)),
-                         target->final, to);
-    status = look_up_directory(target, next);
-    free(next);
-    return status;
+    return look_up_directory(target, to);
 }
 
 static int open_direct(struct target *target, bool magic)
@@ -126,8 +135,8 @@ static int open_direct(struct target *target, bool magic)
         return refuse(target, strerror(errno));
     if (S_ISDIR(target->st.st_mode))
         return refuse(target, "is a directory");
-    if (!magic && is_shared(target->dirfd) && target->st.st_uid != 0 &&
-        target->st.st_uid != geteuid())
+    if (!magic && v3_directory_is_shared(target->dirfd) &&
+        target->st.st_uid != 0 && target->st.st_uid != geteuid())
         return refuse(target, "belongs to somebody else, in a directory that "
                               "others can write to");
     free(target->final);

@@ -14,12 +14,12 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "directory.h"
 #include "dump.h"
 
 #define LINKS_MAX   8
 #define SUFFIX      ".partial"
 #define MODE        (S_IRUSR | S_IWUSR)
-#define WRITABLE_BY_OTHERS  (S_IWGRP | S_IWOTH)
 
 static int fail(const struct output *output, const char *what)
 {
@@ -52,10 +52,10 @@ static int enter(struct output *output, const char *name)
         errno = EISDIR;
         return fail(output, "name of a file");
     }
-    fd = openat(output->directory, directory,
-                O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    fd = v3_directory_open(output->directory, directory);
     if (fd < 0)
-        return fail(output, directory);
+        return fail(output, errno == EPERM ? "a symbolic link of somebody "
+                            "else's on the way" : directory);
     if (output->directory != AT_FDCWD)
         close(output->directory);
     output->directory = fd;
@@ -192,22 +192,13 @@ static int create_partial(struct output *output)
 
 /* ---- the whole ---------------------------------------------------------- */
 
-/* Somebody else can place names in the directory. */
-static bool is_shared(int directory)
-{
-    struct stat st;
-
-    return fstat(directory, &st) || st.st_mode & WRITABLE_BY_OTHERS ||
-           (st.st_uid && st.st_uid != geteuid());
-}
-
 /* The kernel, which would refuse what others have placed, is not asked. */
 static int follow_link(struct output *output)
 {
     char to[PATH_MAX];
     ssize_t r;
 
-    if (is_shared(output->directory)) {
+    if (v3_directory_is_shared(output->directory)) {
         errno = EACCES;
         return fail(output, "a symbolic link in a directory that others can "
                             "write to; name the file itself");

@@ -637,8 +637,9 @@ def test_helper_killed(bench, tmp_path):
     assert not partial.exists() and not (tmp_path / "new").exists()
 
 
-CALLS = ("open", "fstat", "lstat", "lseek", "ftruncate", "fallocate", "fsync",
-         "fdatasync", "rename", "renameat2", "readlink", "pread", "pwrite",
+CALLS = ("open", "fstat", "fstatat", "lstat", "lseek", "ftruncate",
+         "fallocate", "fsync", "fdatasync", "rename", "renameat", "renameat2",
+         "readlink", "pread", "pwrite",
          "mmap", "calloc", "strdup", "io_uring_queue_init", "io_uring_submit")
 
 

@@ -55,6 +55,10 @@ FAULT(int, fallocate, (int fd, int mode, off_t offset, off_t length),
 FAULT(int, rename, (const char *from, const char *to), (from, to))
 FAULT(int, renameat2, (int from, const char *a, int to, const char *b,
                        unsigned flags), (from, a, to, b, flags))
+FAULT(int, renameat, (int from, const char *a, int to, const char *b),
+      (from, a, to, b))
+FAULT(int, fstatat, (int at, const char *path, struct stat *st, int flags),
+      (at, path, st, flags))
 FAULT(ssize_t, readlink, (const char *path, char *to, size_t size),
       (path, to, size))
 FAULT(ssize_t, pread, (int fd, void *data, size_t length, off_t offset),

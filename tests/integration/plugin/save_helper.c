@@ -94,17 +94,21 @@ static int write_page_data(const char *record, size_t length)
     return writev_exact(io_fd, iov, n);
 }
 
-/* FAKE_PAUSE: after this many records, say so and wait for a signal. */
+/*
+ * FAKE_PAUSE: after this many records, say so and wait for a signal, or for
+ * FAKE_PAUSE_SECONDS.
+ */
 static void maybe_pause(unsigned record)
 {
     const char *at = getenv("FAKE_PAUSE");
+    const char *seconds = getenv("FAKE_PAUSE_SECONDS");
     char path[PATH_MAX];
 
     if (!at || strtoul(at, NULL, 0) != record)
         return;
     snprintf(path, sizeof(path), "%s/paused", getenv("FAKE_DIR"));
     close(open(path, O_WRONLY | O_CREAT, 0644));
-    sleep(30);
+    sleep(seconds ? strtoul(seconds, NULL, 0) : 30);
 }
 
 static int save(void)
