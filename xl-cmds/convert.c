@@ -317,6 +317,8 @@ const struct command command_convert = {
         "\n"
         "IN and OUT are files, devices or pipes; - is standard input or "
         "output.\n"
+        "\n"
+        "Exit status: 0 OUT is whole, 1 it is not.\n"
         "\n",
     .short_options = "",
     .long_options = (const struct option[]){

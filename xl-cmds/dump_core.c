@@ -84,7 +84,11 @@ const struct command command_dump_core = {
         "  --io=HOW               how it is written:\n"
         "                         auto direct window buffered\n"
         "  --engine=ENGINE        auto uring thread\n"
-        "  -q, --quiet            no progress on a terminal\n",
+        "  -q, --quiet            no progress on a terminal\n"
+        "\n"
+        "Exit status: xl's; 1 without the plugin that elf needs, 127 if xl "
+        "cannot be\nrun.\n"
+        "\n",
     .short_options = "q",
     .long_options = (const struct option[]){
         { "format", required_argument, NULL, OPTION_CORE_FORMAT },

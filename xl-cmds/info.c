@@ -245,7 +245,10 @@ const struct command command_info = {
     .details =
         "  --records              every record, and not only their sums\n"
         "  --json                 for programs; an array, one element a "
-        "file\n",
+        "file\n"
+        "\n"
+        "Exit status: 0 all were read to their end, 1 one was not.\n"
+        "\n",
     .short_options = "",
     .long_options = (const struct option[]){
         { "json", no_argument, NULL, OPTION_JSON },

@@ -633,7 +633,11 @@ const struct command command_listen = {
         "  --connections=N        at most so many that are shaking hands (64)\n"
         "  --domains=N            at most so many that are arriving (4)\n"
         "  --handshake-timeout=S  seconds for TLS and HELLO (10)\n"
-        "  --user=USER            as whom to talk to peers (nobody)\n",
+        "  --user=USER            as whom to talk to peers (nobody)\n"
+        "\n"
+        "Exit status: 0 ended by SIGTERM, 1 it cannot listen, 127 there is no "
+        "xl.\n"
+        "\n",
     .short_options = "",
     .long_options = (const struct option[]){
         TLS_OPTIONS,

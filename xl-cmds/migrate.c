@@ -379,6 +379,8 @@ const struct command command_migrate = {
         "  -p                     leave the domain paused\n"
         "  -D                     preserve the domain id\n"
         "  --debug                verify each page again\n"
+        "\n"
+        "Exit status: xl's; 127 if xl cannot be run.\n"
         "\n",
     .short_options = "C:epD",
     .long_options = (const struct option[]){

@@ -85,6 +85,8 @@ const struct command command_restore = {
         "  -V, --vncviewer        attach a VNC viewer\n"
         "  -A, --vncviewer-autopass\n"
         "                         attach a VNC viewer, password on its stdin\n"
+        "\n"
+        "Exit status: xl's; 127 if xl cannot be run.\n"
         "\n",
     .short_options = "FcpdeVA",
     .long_options = (const struct option[]){

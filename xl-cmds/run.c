@@ -37,7 +37,10 @@ const struct command command_run = {
         "  --io=HOW               how they are written:\n"
         "                         auto direct window buffered\n"
         "  --engine=ENGINE        auto uring thread\n"
-        "  --restore-io=HOW       how files are read: auto direct buffered\n",
+        "  --restore-io=HOW       how files are read: auto direct buffered\n"
+        "\n"
+        "Exit status: that of the command; 127 if it cannot be run.\n"
+        "\n",
     /* Options end at the first argument: the others are the program's. */
     .short_options = "+",
     .long_options = (const struct option[]){

@@ -163,6 +163,9 @@ const struct command command_save = {
         "  -c                     leave the domain running\n"
         "  -p                     leave the domain paused\n"
         "  -D                     store the domain id in the file\n"
+        "\n"
+        "Exit status: xl's, and 0 only if the file is whole; 127 if xl cannot "
+        "be run;\n128 and its number if a signal ended the save.\n"
         "\n",
     .short_options = "cpD",
     .long_options = (const struct option[]){

@@ -186,7 +186,10 @@ const struct command command_to_core = {
         "  --no-sparse            write zero pages too; no holes\n"
         "  --io=HOW               how it is written:\n"
         "                         auto direct window buffered\n"
-        "  -q, --quiet            no progress on a terminal\n",
+        "  -q, --quiet            no progress on a terminal\n"
+        "\n"
+        "Exit status: 0 the core is whole, 1 there is none.\n"
+        "\n",
     .short_options = "q",
     .long_options = (const struct option[]){
         { "format", required_argument, NULL, OPTION_CORE_FORMAT },

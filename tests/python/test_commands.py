@@ -145,6 +145,74 @@ def test_misuse_is_one_line_and_2(arguments, word):
     assert word in one_line(run(*arguments))
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_exit_statuses_are_in_the_help(command):
+    assert re.search(r"^Exit status: ", run(command, "--help").stdout, re.M)
+
+
+@pytest.fixture
+def statuses_of(xl, folder):
+    """A function: the exit status of a command, with the file of that name,
+    an xl that ends with 7, and what else a test says."""
+    good, bad = folder / "good", folder / "bad"
+    good.write_bytes(save_file("v3"))
+    data = bytearray(save_file("v3"))
+    data[len(data) // 2] ^= 1
+    bad.write_bytes(data)
+    (folder / "v2").write_bytes(V2)
+
+    def status(line, **env):
+        xl.will(env.pop("will", "exit:7"), save_file("v3"))
+        words = [str(folder / word[1:]) if word[0] == "@" else word
+                 for word in line.split()]
+        return xl.run(*words, env=env).returncode
+    return status
+
+
+NO_XL = {"XL_ALIGNED_XL": "/nonexistent/xl"}
+NO_PLUGIN = {"XL_ALIGNED_PLUGIN": "/nonexistent/plugin.so"}
+
+
+@pytest.mark.parametrize("line,env,status", [
+    ("save d @new", {"will": "commit"}, 0),
+    ("save d @new", {"will": "fail:3"}, 3),
+    ("save d @new", NO_XL, 127),
+    ("restore @good", {"will": "exit:0"}, 0),
+    ("restore @good", {}, 7),
+    ("restore @good", NO_XL, 127),
+    ("run xl list", {"will": "exit:0"}, 0),
+    ("run xl list", {}, 7),
+    ("run xl list", NO_XL, 127),
+    ("run /nonexistent", {}, 127),
+    ("info @good", {}, 0),
+    ("info @good @none", {}, 1),
+    ("verify @good", {}, 0),
+    ("verify @good @bad", {}, 1),
+    ("verify @good @v2", {}, 2),
+    ("verify @none", {}, 2),
+    ("convert --to=v2 @good @out", {}, 0),
+    ("convert --to=v2 @bad @out", {}, 1),
+    ("convert --to=v2 @none @out", {}, 1),
+    ("page @good 99999999", {}, 1),
+    ("page @none 0", {}, 1),
+    ("diff @good @good", {}, 0),
+    ("diff @good @none", {}, 2),
+    ("doctor @none", {}, 1),
+    ("dump-core d @core", {"will": "exit:0"}, 0),
+    ("dump-core d @core", {}, 7),
+    ("dump-core --format=elf d @core", NO_PLUGIN, 1),
+    ("dump-core d @core", NO_XL, 127),
+    ("to-core @none @core", {}, 1),
+    ("migrate d host", {"will": "exit:0"}, 0),
+    ("migrate d host", {}, 7),
+    ("migrate d host", NO_XL, 127),
+    ("listen unix:/nonexistent/socket", {}, 1),
+])
+def test_exit_statuses(statuses_of, line, env, status):
+    """Those of misuse (2) and of a signal to save are other tests'."""
+    assert statuses_of(line, **env) == status
+
+
 def options_in_help(command):
     text = run(command, "--help").stdout.split("\n", 1)[1]
     return set(re.findall(r"^  (?:-\w, )?(--?[\w-]+)", text, re.M)
