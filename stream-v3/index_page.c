@@ -105,15 +105,37 @@ PUBLIC int v3_index_map(struct v3_index *index, uint64_t first,
 
 /* ---- contents ----------------------------------------------------------- */
 
-/* Of the batch whose head has been loaded; `to` has room for its pages. */
+/*
+ * Direct I/O reads whole blocks, and contents begin (v2) and end (if they are
+ * compressed) in the midst of one: `to` has room for a page more.  The file's
+ * last block is no whole one.
+ */
+static bool read_direct(struct v3_index *index, uint8_t *to, size_t length,
+                        uint64_t offset)
+{
+    size_t before = offset % V2_PAGE_SIZE, whole, rest = 0;
+    uint64_t end = offset + length;
+
+    if (index->direct < 0)
+        return false;
+    if (round_up(end, V2_PAGE_SIZE) > index->savefile.file_size)
+        rest = end % V2_PAGE_SIZE;
+    if (rest > length)
+        return false;
+    whole = round_up(before + length - rest, V2_PAGE_SIZE);
+    if (v3_pread_exact(index->direct, to, whole, offset - before))
+        return false;
+    if (before)
+        memmove(to, to + before, length - rest);
+    return !v3_pread_exact(index->fd, to + length - rest, rest, end - rest);
+}
+
+/* Of the batch whose head has been loaded. */
 static int read_stored(struct v3_index *index, uint8_t *to, uint64_t offset)
 {
     size_t length = index->stored;
 
-    /* What is compressed ends in the midst of a block. */
-    if (index->direct >= 0 && offset % V2_PAGE_SIZE == 0 &&
-        !v3_pread_exact(index->direct, to, round_up(length, V2_PAGE_SIZE),
-                        offset))
+    if (read_direct(index, to, length, offset))
         return 0;
     if (v3_index_pread(index, to, length, offset))
         return -1;
@@ -238,7 +260,7 @@ static struct v3_index_cached *load(struct v3_index *index, uint64_t batch)
     cached->batch = UINT64_MAX;
     if (!cached->pages &&
         posix_memalign((void **)&cached->pages, V2_PAGE_SIZE,
-                       (size_t)V3_BATCH_MAX * V2_PAGE_SIZE)) {
+                       (size_t)(V3_BATCH_MAX + 1) * V2_PAGE_SIZE)) {
         cached->pages = NULL;
         v3_fail(index->error, ENOMEM, "out of memory");
         return NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The batches of a file that has no index: v2, compat, a stream that was v3. */
+#include <fcntl.h>
 #include <inttypes.h>
 
 #include "index.h"
@@ -18,9 +19,19 @@ static int bad(struct walk *walk, const char *what)
                       walk->number, "%s; the file is damaged", what);
 }
 
+/* The heads of all batches of a large guest are many pages. */
+static void forget(struct walk *walk, uint64_t end)
+{
+    uint64_t start = round_down(walk->offset, V2_PAGE_SIZE);
+
+    posix_fadvise(walk->index->fd, start, round_up(end, V2_PAGE_SIZE) - start,
+                  POSIX_FADV_DONTNEED);
+}
+
 static int add(struct walk *walk, struct v3_index_entry *entry,
                uint64_t pages)
 {
+    forget(walk, pages);
     if (entry->first_pfn > entry->last_pfn)
         return 0;
     entry->offset = walk->offset;

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from streamv3 import layout as L
-from streamv3 import generator, savefile
+from streamv3 import codecs, generator, savefile
 from streamv3.records import record
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -120,9 +120,10 @@ class Saved:
     """A synthetic domain, saved."""
 
     def __init__(self, directory: Path, v2: bytes, format_: str,
-                 tail: bytes = savefile.pv_tail()) -> None:
+                 tail: bytes = savefile.pv_tail(), **options) -> None:
         self.path = directory / f"guest.{format_}"
-        self.path.write_bytes(savefile.build(v2, CONFIG, tail, format_))
+        self.path.write_bytes(savefile.build(v2, CONFIG, tail, format_,
+                                             **options))
         self.directory = directory
 
     def core(self, *options: str) -> Path:
@@ -245,6 +246,27 @@ def test_the_last_contents_win(tmp_path):
             [cpu_record(0)]), format_)
         assert read_xen(saved.core()).pages == want
         assert read_elf(saved.core("--format=elf")).pages == want
+
+
+@pytest.mark.parametrize("codec", (codecs.LZ4, codecs.ZSTD))
+def test_compressed_batches(tmp_path, codec):
+    """Some compressed, some not, some pages there twice."""
+    def even(pfn: int) -> bytes:
+        return bytes([pfn % 255 + 1]) * PAGE
+
+    first = [(pfn, 0, even(pfn) if pfn % 3 else ZERO)
+             for pfn in range(0x800)]
+    first += [(pfn, 0, page()) for pfn in range(0x800, 0xc00)]
+    again = [(pfn, 0, even(pfn + 7) if pfn % 5 else ZERO)
+             for pfn in range(0, 0x800, 3)]
+    again += [(pfn, 0, page()) for pfn in range(0x100, 0x200)]
+    want = expected(first) | expected(again)
+    v2 = hvm_stream(batches(first) + batches(again), [cpu_record(0)])
+    saved = Saved(tmp_path, v2, "v3", codec=codec)
+    info = run("info", "--json", saved.path).stdout
+    assert saved.path.stat().st_size < 9 << 20, info
+    assert read_xen(saved.core()).pages == want
+    assert read_elf(saved.core("--format=elf")).pages == want
 
 
 def test_the_kernel_is_where_it_thinks_it_is(tmp_path):
