@@ -175,7 +175,8 @@ void operation_phase(struct operation *operation, uint32_t phase);
 void operation_done(struct operation *operation, uint64_t octets);
 bool operation_cancelled(const struct operation *operation);
 /* Frees it; `rc` not 0: it has failed. */
-void operation_end(struct operation *operation, int rc, xentoollog_logger *lg);
+void operation_end(struct operation *operation, int rc,
+                   xentoollog_logger *lg);
 
 /* From the thread of the entry. */
 void operation_sample(const struct operation *operation,

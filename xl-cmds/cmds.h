@@ -35,7 +35,8 @@ struct command {
 extern const struct command command_save, command_restore, command_run,
     command_info, command_verify, command_convert, command_dump_core,
     command_to_core, command_migrate, command_listen, command_transport,
-    command_receive, command_page, command_diff, command_doctor;
+    command_receive, command_page, command_diff, command_doctor,
+    command_status, command_cancel;
 
 /* main.c */
 

@@ -11,16 +11,25 @@ static void print(void *context, const char *text, size_t length)
     fwrite(text, 1, length, stdout);
 }
 
-yajl_gen json_begin(void)
+yajl_gen json_begin_line(void)
 {
     yajl_gen gen = yajl_gen_alloc(NULL);
 
     if (!gen)
         return NULL;
-    yajl_gen_config(gen, yajl_gen_beautify, 1);
-    yajl_gen_config(gen, yajl_gen_indent_string, "  ");
     yajl_gen_config(gen, yajl_gen_validate_utf8, 1);
     yajl_gen_config(gen, yajl_gen_print_callback, print, NULL);
+    return gen;
+}
+
+yajl_gen json_begin(void)
+{
+    yajl_gen gen = json_begin_line();
+
+    if (!gen)
+        return NULL;
+    yajl_gen_config(gen, yajl_gen_beautify, 1);
+    yajl_gen_config(gen, yajl_gen_indent_string, "  ");
     return gen;
 }
 

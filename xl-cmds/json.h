@@ -10,6 +10,8 @@
 
 /* NULL if memory is out. */
 yajl_gen json_begin(void);
+/* The same in one line, whose newline is the caller's. */
+yajl_gen json_begin_line(void);
 /* Writes the last newline; -1 if stdout did not take it all. */
 int json_end(yajl_gen gen);
 

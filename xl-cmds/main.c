@@ -15,6 +15,7 @@ static const struct command *const commands[] = {
     &command_page, &command_diff, &command_doctor,
     &command_dump_core, &command_to_core,
     &command_migrate, &command_listen,
+    &command_status, &command_cancel,
     &command_transport, &command_receive,
 };
 

@@ -152,6 +152,11 @@ def kill(process) -> None:
     process.communicate()
 
 
+def nothing_of(file) -> bool:
+    """What the toolstack wrote itself, and no save."""
+    return not file.exists() or file.stat().st_size < 200
+
+
 def end(process) -> int:
     process.communicate(timeout=60)
     return process.returncode
@@ -209,3 +214,426 @@ def test_at_most_twice_a_second(site, store, tmp_path):
         time.sleep(0.01)
     assert len(seen) <= 8
     kill(process)
+
+
+def test_a_restore_is_told_with_the_domain_that_comes_of_it(site, store,
+                                                           tmp_path):
+    file = tmp_path / "file"
+    assert site.run("save", file).status == 0
+    process = site.paused("restore", file)
+    name, keys = store.only()
+    keys = eventually(lambda: (k := store.keys(name)).get("bytes", "0") != "0"
+                      and k, "nothing done")
+    assert keys["operation"] == "restore" and keys["domid"] == "7"
+    assert keys["format"] == "v3" and keys["file"] == str(file)
+    assert 0 < int(keys["bytes"]) < len(STREAM)
+    # What the file says of its pages: the stream without its records.
+    assert len(STREAM) * 0.9 < int(keys["total"]) < len(STREAM)
+    kill(process)
+
+
+def test_what_comes_through_a_pipe_has_no_file(site, store, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", tmp_path / "pipe"],
+                              stdout=subprocess.DEVNULL)
+    process = site.paused("save", tmp_path / "pipe", FAKE_LIVE="yes")
+    name, keys = store.only()
+    assert keys["operation"] == "migrate" and keys["format"] == "stock"
+    assert "file" not in keys
+    # What the kernel says of the helper, which has no library of ours.
+    eventually(lambda: int(store.keys(name)["bytes"]) > 1000, "not counted")
+    kill(process)
+    reader.wait()
+
+
+def test_each_of_several_has_an_entry(site, store, tmp_path):
+    process = site.paused("save-many", tmp_path / "a", tmp_path / "b")
+    names = eventually(lambda: len(store.entries()) == 2 and store.entries(),
+                       "not two")
+    assert [name.rpartition("-")[2] for name in names] == ["1", "2"]
+    assert {Path(store.keys(name)["file"]).name for name in names} == \
+        {"a", "b"}
+    for child in Path(f"/proc/{process.pid}/task").iterdir():
+        for pid in (child / "children").read_text().split():
+            os.kill(int(pid), signal.SIGTERM)
+    assert end(process) == 1
+    assert store.entries() == []
+
+
+# ---- a xenstore that is not there, or does not answer ----------------------
+
+
+def test_without_xenstore(site, tmp_path):
+    result = site.run("save", tmp_path / "file", FAKE_STORE="")
+    assert result.status == 0 and not result.lines
+    result = site.command("status", FAKE_STORE="")
+    assert result.returncode == 1 and result.stdout == ""
+    assert "xenstore cannot be reached" in result.stderr
+
+
+def test_a_xenstore_that_does_not_answer(site, store, tmp_path):
+    (store.folder / ".hang").touch()
+    began = time.monotonic()
+    result = site.run("save", tmp_path / "file")
+    assert result.status == 0 and not result.lines
+    assert time.monotonic() - began < 5
+    assert savefile.to_v2((tmp_path / "file").read_bytes()) == \
+        site.stock_file()
+
+
+def test_one_that_answers_in_the_middle_of_the_save(site, store, tmp_path):
+    (store.folder / ".hang").touch()
+    process = site.paused("save", tmp_path / "file")
+    assert store.entries() == []
+    (store.folder / ".hang").unlink()
+    store.only()
+    os.kill(helper_of(process.pid), signal.SIGTERM)
+    assert end(process) == 1
+    assert store.entries() == []
+
+
+# ---- status ----------------------------------------------------------------
+
+
+OWN = f"{os.getpid()}-{start_of(os.getpid())}"
+SAVE = dict(operation="save", domid=1, phase="memory", bytes=100 * MIB,
+            total=400 * MIB, written=50 * MIB, rate=20 * MIB, format="v3",
+            file="/srv/saved/web01", begun=1700000000)
+
+
+def test_nothing_is_under_way(site):
+    result = site.command("status")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "No operation is under way.\n"
+    assert site.command("status", "--json").stdout.split() == ["[", "]"]
+    assert site.command("status", "--follow").returncode == 0
+    assert site.command("status", "--follow", "--json").stdout == "[]\n"
+
+
+def test_a_line_each(site, store):
+    store.make(f"{OWN}-1", **SAVE)
+    store.make(f"{OWN}-2", operation="receive", phase="memory",
+               bytes=5 * MIB, total=0, rate=MIB // 2, begun=1700000000)
+    result = site.command("status")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["DOMAIN", "ID", "OPERATION", "PHASE", "DONE",
+                                "MiB", "MiB/s", "LEFT", "FORMAT", "FILE"]
+    assert lines[1].split() == ["web01", "1", "save", "memory", "25", "%",
+                                "100/400", "20.0", "0:15", "v3",
+                                "/srv/saved/web01"]
+    assert lines[2].split() == ["-", "-", "receive", "memory", "-", "5",
+                                "0.5", "-", "-"]
+    # Columns begin below each other, numbers end so.
+    for title in ("OPERATION", "PHASE", "FORMAT"):
+        at = lines[0].index(title)
+        assert all(line[at - 1] == " " and line[at] != " "
+                   for line in lines[1:]), title
+    for title in ("DONE", "MiB ", "MiB/s", "LEFT"):
+        at = lines[0].index(title) + len(title.strip())
+        assert all(line[at - 1] != " " and line[at] == " "
+                   for line in lines[1:]), title
+
+
+def test_json(site, store):
+    store.make(f"{OWN}-1", **SAVE)
+    for follow in ((), ("--follow",)):
+        if follow:
+            threading.Timer(1.5, store_clear, (store,)).start()
+        result = site.command("status", "--json", *follow)
+        assert result.returncode == 0
+        array = json.loads(result.stdout.splitlines()[0] if follow
+                           else result.stdout)
+        assert array == [{
+            "domain": "web01", "domid": 1, "operation": "save",
+            "phase": "memory", "bytes": 100 * MIB, "total": 400 * MIB,
+            "written": 50 * MIB, "rate": 20 * MIB, "seconds_left": 15.0,
+            "format": "v3", "file": "/srv/saved/web01",
+            "begun": 1700000000, "pid": os.getpid(), "result": None}]
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def store_clear(store) -> None:
+    for name in store.entries():
+        subprocess.run(["rm", "-r", store.root / name], check=True)
+
+
+def test_what_others_wrote_does_not_move_the_cursor(site, store):
+    store.make(f"{OWN}-1", **{**SAVE, "file": "/srv/\x1b[2Jx\n",
+                              "bytes": "-1", "rate": "much"})
+    result = site.command("status")
+    assert result.returncode == 0
+    assert "/srv/?[2Jx?" in result.stdout and "\x1b" not in result.stdout
+    assert "0/400" in result.stdout
+
+
+def test_follow_in_lines(site, store):
+    store.make(f"{OWN}-1", **SAVE)
+    threading.Timer(2.5, store_clear, (store,)).start()
+    result = site.command("status", "--follow")
+    assert result.returncode == 0
+    assert 2 <= result.stdout.count("web01  ") <= 4
+
+
+def test_bars_on_a_terminal(site, store):
+    store.make(f"{OWN}-1", **SAVE)
+    store.make(f"{OWN}-2", **{**SAVE, "operation": "dump-core", "domid": 7,
+                              "begun": int(time.time()) - 9})
+    pid, master = pty.fork()
+    if pid == 0:
+        os.environ.update(site.own())
+        os.execv(PROGRAM, [PROGRAM, "status", "--follow"])
+    time.sleep(1.2)
+    store_clear(store)
+    text = b""
+    while True:
+        try:
+            text += os.read(master, 65536)
+        except OSError:
+            break
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    text = text.decode()
+    assert re.search(r"web01 \(1\) save: memory \[#+\.+\]  25 %  100 of 400 "
+                     r"MiB  20 MiB/s  0:15 left", text)
+    assert "\x1b[2A" in text
+    # What stays on the screen.
+    assert re.search(r"db07 \(7\): dump-core ended after 1\d s", text)
+    assert text.endswith("\x1b[J")
+    for line in re.sub(r"\x1b\[\d*[AJK]", "", text).split("\r\n"):
+        assert len(line) < 80, line
+
+
+# ---- stale entries ---------------------------------------------------------
+
+
+def test_a_killed_owner_is_noticed(site, store, tmp_path):
+    process = site.paused("save", tmp_path / "file")
+    name, _ = store.only()
+    kill(process)
+    assert store.entries() == [name]
+    result = site.command("status")
+    assert result.returncode == 0
+    assert f"process {process.pid}, which ran its save, is gone" in \
+        result.stderr and "web01 (1)" in result.stderr
+    assert result.stdout == "No operation is under way.\n"
+    assert store.entries() == []
+
+
+def test_the_next_operation_removes_what_is_stale(site, store, tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    store.make(f"{dead.pid}-1-1", **SAVE)
+    # The number is in use again, by another process.
+    store.make(f"{os.getpid()}-1-1", **SAVE)
+    # Cancelled, and whoever asked is gone.
+    store.make(f"{OWN}-1", **SAVE, cancel=f"{dead.pid}-1",
+               result="cancelled")
+    # These are not.
+    store.make(f"{OWN}-2", **SAVE)
+    store.make("1-1-1", **SAVE, cancel=OWN, result="cancelled")
+    store.make("another", key="value")
+    kept = {f"{OWN}-2", "another"}
+    assert site.run("save", tmp_path / "file").status == 0
+    assert set(store.entries()) == kept | {"1-1-1"}
+
+
+def test_a_zombie_is_gone(site, store):
+    process = subprocess.Popen(["true"])
+    eventually(lambda: Path(f"/proc/{process.pid}/stat").read_text()
+               .rpartition(")")[2].split()[0] == "Z", "no zombie")
+    store.make(f"{process.pid}-{start_of(process.pid)}-1", **SAVE)
+    assert "is gone" in site.command("status").stderr
+    assert store.entries() == []
+    process.wait()
+
+
+# ---- cancel ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("domain", ("web01", "1"))
+@pytest.mark.parametrize("format_", ("v3", "compat", "v2"))
+def test_a_save_is_cancelled(site, store, tmp_path, domain, format_):
+    file = tmp_path / "file"
+    process = site.paused("save", file, XL_ALIGNED_FORMAT=format_)
+    store.only()
+    result = site.command("cancel", domain)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == \
+        "web01 (1): save cancelled: the domain runs on\n"
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and out == b"resume\n"
+    assert b"libxl-aligned: save: ended on request\n" in err
+    assert nothing_of(file)
+    assert store.entries() == []
+
+
+def test_a_file_with_a_name_to_come_is_removed(site, store, tmp_path):
+    partial, final = tmp_path / "final.partial", tmp_path / "final"
+    final.write_text("an older one")
+    process = site.paused("save", partial, XL_ALIGNED_COMMIT_NAME=str(final))
+    store.only()
+    assert site.command("cancel", "web01").returncode == 0
+    assert end(process) == 1
+    assert not partial.exists() and final.read_text() == "an older one"
+
+
+def test_a_stock_migration_is_cancelled(site, store, tmp_path):
+    """Its helper has no library of ours."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", tmp_path / "pipe"],
+                              stdout=subprocess.DEVNULL)
+    process = site.paused("save", tmp_path / "pipe", FAKE_LIVE="yes")
+    store.only()
+    result = site.command("cancel", "web01", "migrate")
+    assert result.returncode == 0, result.stderr
+    assert "migrate cancelled: the domain runs on" in result.stdout
+    assert end(process) == 1
+    reader.wait()
+
+
+def test_a_restore_is_cancelled(site, store, tmp_path):
+    file = tmp_path / "file"
+    assert site.run("save", file).status == 0
+    before = file.read_bytes()
+    process = site.paused("restore", file)
+    name, _ = store.only()
+    eventually(lambda: "domid" in store.keys(name), "no domain")
+    result = site.command("cancel", "db07")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "db07 (7): restore cancelled: there is no " \
+        "domain, and the file is as it was\n"
+    assert end(process) == 1
+    assert file.read_bytes() == before and store.entries() == []
+
+
+def test_one_of_several_saves_of_a_program(site, store, tmp_path):
+    process = site.paused("save-many", tmp_path / "a", tmp_path / "b")
+    names = eventually(lambda: len(store.entries()) == 2 and store.entries(),
+                       "not two")
+    domids = {store.keys(name)["domid"] for name in names}
+    assert domids == {"1"}
+    result = site.command("cancel", "web01")
+    assert result.returncode == 1
+    assert "which one is to end?" in result.stderr
+    # By hand, as another program would.
+    store.make(names[0], cancel=OWN)
+    eventually(lambda: "result" in store.keys(names[0]), "not ended")
+    assert store.keys(names[0])["result"] == "cancelled"
+    assert "result" not in store.keys(names[1])
+    for child in Path(f"/proc/{process.pid}/task").iterdir():
+        for pid in (child / "children").read_text().split():
+            os.kill(int(pid), signal.SIGTERM)
+    assert end(process) == 1
+    assert store.entries() == [names[0]]
+
+
+def test_the_domain_is_waited_for(site, store, tmp_path):
+    process = site.paused("save", tmp_path / "file")
+    store.only()
+    site.state.write_text("web01  1  512  1  ---s--  3.1\n")
+    resumed = threading.Timer(2, site.state.write_text,
+                              ("web01  1  512  1  r-----  3.1\n",))
+    resumed.start()
+    began = time.monotonic()
+    assert site.command("cancel", "web01").returncode == 0
+    assert time.monotonic() - began > 1.5
+    end(process)
+
+
+def test_a_domain_that_nobody_resumes(site, store, tmp_path):
+    process = site.paused("save", tmp_path / "file")
+    store.only()
+    site.state.write_text("web01  1  512  1  ---s--  3.1\n")
+    result = site.command("cancel", "--timeout=3", "web01")
+    assert result.returncode == 1 and result.stdout == ""
+    assert "save cancelled, but the domain is still suspended" in \
+        result.stderr
+    end(process)
+
+
+def test_an_xl_that_does_not_say(site, store, tmp_path):
+    process = site.paused("save", tmp_path / "file")
+    store.only()
+    site.state.unlink()
+    result = site.command("cancel", "web01")
+    assert result.returncode == 1
+    assert "xl does not say whether the domain runs" in result.stderr
+    end(process)
+
+
+def test_nothing_to_cancel(site, store):
+    store.make(f"{OWN}-1", **SAVE)
+    for arguments, words in (
+            (("db07",), "no operation of this domain is under way"),
+            (("web01", "restore"), "no restore of this domain"),
+            (("2",), "no operation of this domain")):
+        result = site.command("cancel", *arguments)
+        assert result.returncode == 1 and result.stdout == ""
+        assert words in result.stderr
+
+
+def test_an_owner_that_does_not_answer(site, store):
+    store.make(f"{OWN}-1", **SAVE)
+    result = site.command("cancel", "--timeout=1", "web01")
+    assert result.returncode == 1
+    assert "has been asked to end, but has not in 1 s" in result.stderr
+    assert re.fullmatch(r"\d+-\d+", store.keys(f"{OWN}-1")["cancel"])
+
+
+def test_two_who_ask(site, store):
+    store.make(f"{OWN}-1", **SAVE, cancel=OWN)
+    result = site.command("cancel", "web01")
+    assert result.returncode == 1
+    assert "being cancelled already" in result.stderr
+    assert store.keys(f"{OWN}-1")["cancel"] == OWN
+
+
+@pytest.mark.parametrize("result,words", (("complete", "is complete"),
+                                          ("failed", "had failed already")))
+def test_too_late(site, store, result, words):
+    name = f"{OWN}-1"
+    store.make(name, **SAVE)
+
+    def answer():
+        eventually(lambda: "cancel" in store.keys(name))
+        store.make(name, result=result)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    done = site.command("cancel", "web01")
+    thread.join()
+    assert done.returncode == 1 and words in done.stderr
+    assert store.entries() == []
+
+
+def test_an_owner_that_dies_of_it(site, store):
+    process = subprocess.Popen(["sleep", "60"])
+    name = f"{process.pid}-{start_of(process.pid)}-1"
+    store.make(name, **SAVE)
+
+    def die():
+        eventually(lambda: "cancel" in store.keys(name))
+        process.kill()
+        process.wait()
+
+    thread = threading.Thread(target=die)
+    thread.start()
+    result = site.command("cancel", "web01")
+    thread.join()
+    assert result.returncode == 1
+    assert f"process {process.pid}, which ran its save, is gone" in \
+        result.stderr
+    assert store.entries() == []
+
+
+@pytest.mark.parametrize("arguments,word", (
+    (("status", "web01"), "takes no operand"),
+    (("cancel",), "needs a domain"),
+    (("cancel", "a", "save", "b"), "needs a domain"),
+    (("cancel", "a", "convert"), "none of save restore"),
+    (("cancel", "--timeout=soon", "a"), "--timeout=soon"),
+    (("cancel", "--timeout=100000", "a"), "--timeout=100000"),
+))
+def test_misuse(site, arguments, word):
+    result = site.command(*arguments)
+    assert result.returncode == 2 and word in result.stderr

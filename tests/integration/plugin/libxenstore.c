@@ -53,7 +53,7 @@ struct xs_handle *xs_open(unsigned long flags)
     char path[PATH_MAX];
 
     (void)flags;
-    if (!getenv("FAKE_STORE")) {
+    if (!getenv("FAKE_STORE") || !*getenv("FAKE_STORE")) {
         errno = ENOENT;
         return NULL;
     }

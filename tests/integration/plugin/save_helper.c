@@ -147,12 +147,14 @@ static int restore(void)
     FILE *out = fopen(getenv("FAKE_RESTORED"), "w");
     struct v2_record_header record;
     static char body[V2_RECORD_MAX];
+    unsigned records = 0;
     char head[40];
 
     assert(out);
     if (take(out, head, 24) || take(out, head, 16))
         return -1;
     do {
+        maybe_pause(records++);
         if (take(out, &record, sizeof(record)) ||
             take(out, body, record_length(&record) - sizeof(record)))
             return -1;

@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Asks for the end of what is under way with a domain, and waits until it has
+ * come and the domain is as it is to be.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "entries.h"
+#include "plugin.h"
+
+#define TIMEOUT_DEFAULT 60
+#define TIMEOUT_MAX     86400
+#define INTERVAL_NS     100000000
+#define TRIES           32          /* of a transaction */
+
+struct cancel {
+    struct v3_store store;
+    struct entry *entry;
+    char title[128];
+    time_t deadline;
+    char *result;
+    bool ended;                     /* before it was asked to */
+};
+
+/* False: it is time. */
+static bool wait_a_little(const struct cancel *cancel)
+{
+    const struct timespec interval = { 0, INTERVAL_NS };
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (now.tv_sec >= cancel->deadline)
+        return false;
+    nanosleep(&interval, NULL);
+    return true;
+}
+
+/* ---- what becomes of the domain ----------------------------------------- */
+
+/* The last but one word of the last line of `xl list DOMID`. */
+static bool list_says(char *text, bool *suspended)
+{
+    char *state = NULL, *last = NULL, *word, *next, *line;
+
+    line = text + strlen(text);
+    while (line > text && line[-1] == '\n')
+        *--line = '\0';
+    line = strrchr(text, '\n');
+    for (word = strtok_r(line ? line : text, " \n", &next); word;
+         word = strtok_r(NULL, " \n", &next)) {
+        state = last;
+        last = word;
+    }
+    if (!state || strlen(state) != 6)
+        return false;
+    *suspended = state[3] == 's';
+    return true;
+}
+
+static bool ask_xl(uint32_t domid, bool *suspended)
+{
+    const char *program = xl_program();
+    char number[16], text[4096];
+    char *argv[] = { "xl", "list", number, NULL };
+    size_t length = 0;
+    int fds[2], status;
+    ssize_t r;
+    pid_t pid;
+
+    snprintf(number, sizeof(number), "%u", domid);
+    if (!program || pipe2(fds, O_CLOEXEC) < 0)
+        return false;
+    pid = fork();
+    if (!pid) {
+        dup2(fds[1], STDOUT_FILENO);
+        _exit(become(program, argv));
+    }
+    close(fds[1]);
+    while (pid > 0 && length < sizeof(text) - 1 &&
+           (r = read(fds[0], text + length, sizeof(text) - 1 - length)) > 0)
+        length += r;
+    close(fds[0]);
+    text[length] = '\0';
+    return pid > 0 && waitpid(pid, &status, 0) == pid && !status &&
+           list_says(text, suspended);
+}
+
+/* The toolstack has yet to resume it when the entry says that it is over. */
+static int until_it_runs(struct cancel *cancel, const char **outcome)
+{
+    bool suspended = true;
+
+    do {
+        if (!ask_xl(cancel->entry->domid, &suspended)) {
+            *outcome = "but xl does not say whether the domain runs";
+            return STATUS_FAILED;
+        }
+        if (!suspended) {
+            *outcome = "the domain runs on";
+            return STATUS_OK;
+        }
+    } while (wait_a_little(cancel));
+    *outcome = "but the domain is still suspended; what does the program "
+               "that was to resume it say?";
+    return STATUS_FAILED;
+}
+
+static int until_it_is_gone(struct cancel *cancel, const char **outcome)
+{
+    char path[64], *there;
+
+    snprintf(path, sizeof(path), "/local/domain/%u/domid",
+             cancel->entry->domid);
+    do {
+        there = cancel->entry->has_domid ?
+                v3_store_get(&cancel->store, 0, path) : NULL;
+        free(there);
+        if (!there) {
+            *outcome = "there is no domain, and the file is as it was";
+            return STATUS_OK;
+        }
+    } while (wait_a_little(cancel));
+    *outcome = "but what was built of the domain is still there";
+    return STATUS_FAILED;
+}
+
+static int no_file(struct cancel *cancel, const char **outcome)
+{
+    (void)cancel;
+    *outcome = "there is no file; the domain was not touched";
+    return STATUS_OK;
+}
+
+static const struct kind {
+    const char *operation;
+    int (*settle)(struct cancel *cancel, const char **outcome);
+} kinds[] = {
+    { "save", until_it_runs },
+    { "migrate", until_it_runs },
+    { "restore", until_it_is_gone },
+    { "receive", until_it_is_gone },
+    { "dump-core", no_file },
+};
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+static const struct kind *kind_of(const char *operation)
+{
+    size_t i;
+
+    for (i = 0; i < KINDS; i++)
+        if (strcmp(kinds[i].operation, operation) == 0)
+            return &kinds[i];
+    return NULL;
+}
+
+/* ---- asking ------------------------------------------------------------- */
+
+static void path_of(const struct cancel *cancel, const char *key, char *path,
+                    size_t size)
+{
+    snprintf(path, size, V3_OPERATION_ROOT "/%s%s%s", cancel->entry->name,
+             *key ? "/" : "", key);
+}
+
+/* 1: somebody else asks; 0: it is written or too late; -1: no answer. */
+static int write_request(struct cancel *cancel, const char *self)
+{
+    struct v3_store *store = &cancel->store;
+    uint32_t transaction = store->transaction_start(store->handle);
+    char path[V3_OPERATION_PATH], *operation, *other;
+    struct v3_process process;
+    bool write = false, taken;
+
+    if (!transaction)
+        return -1;
+    operation = v3_operation_get(store, transaction, cancel->entry->name,
+                                 "operation");
+    other = v3_operation_get(store, transaction, cancel->entry->name,
+                             "cancel");
+    taken = other && !v3_process_parse(other, &process) &&
+            v3_process_lives(&process);
+    if (operation && !taken) {
+        path_of(cancel, "cancel", path, sizeof(path));
+        write = store->write(store->handle, transaction, path, self,
+                             strlen(self));
+    }
+    free(operation);
+    free(other);
+    if (!store->transaction_end(store->handle, transaction, !write))
+        return -1;
+    return taken;
+}
+
+static int ask(struct cancel *cancel)
+{
+    struct v3_process self;
+    char text[64];
+    int tries, r = -1;
+
+    if (v3_process_self(&self) < 0) {
+        report("/proc does not say what this process is");
+        return -1;
+    }
+    snprintf(text, sizeof(text), "%ld-%" PRIu64, (long)self.pid, self.start);
+    errno = EAGAIN;
+    for (tries = 0; tries < TRIES && r < 0 && errno == EAGAIN; tries++)
+        r = write_request(cancel, text);
+    if (r < 0)
+        report("%s: xenstore does not take the request: %s", cancel->title,
+               strerror(errno));
+    if (r > 0)
+        report("%s: its %s is being cancelled already", cancel->title,
+               cancel->entry->operation);
+    return r ? -1 : 0;
+}
+
+/* ---- waiting ------------------------------------------------------------ */
+
+/* What it has come to; -1: it did not end in time. */
+static int wait_for_result(struct cancel *cancel)
+{
+    struct v3_store *store = &cancel->store;
+    const char *name = cancel->entry->name;
+    char *operation;
+    bool lives;
+
+    do {
+        /* In this order: the last that an owner does is to write a result. */
+        lives = v3_process_lives(&cancel->entry->owner);
+        cancel->result = v3_operation_get(store, 0, name, "result");
+        operation = v3_operation_get(store, 0, name, "operation");
+        free(operation);
+        cancel->ended = !operation;
+        if (cancel->result || !operation || !lives)
+            return 0;
+    } while (wait_a_little(cancel));
+    return -1;
+}
+
+/* A restore that had no domain at first may have one by now. */
+static void learn_domid(struct cancel *cancel)
+{
+    char *domid = v3_operation_get(&cancel->store, 0, cancel->entry->name,
+                                   "domid");
+
+    if (domid) {
+        cancel->entry->domid = strtoul(domid, NULL, 10);
+        cancel->entry->has_domid = true;
+    }
+    free(domid);
+}
+
+/* xl resumes, says so, and exits; a daemon stays. */
+static void wait_for_xl(struct cancel *cancel)
+{
+    char path[64], comm[16] = "";
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%ld/comm",
+             (long)cancel->entry->owner.pid);
+    file = fopen(path, "re");
+    if (file) {
+        if (!fgets(comm, sizeof(comm), file))
+            comm[0] = '\0';
+        fclose(file);
+    }
+    if (strcmp(comm, "xl\n") != 0)
+        return;
+    while (v3_process_lives(&cancel->entry->owner) && wait_a_little(cancel))
+        ;
+}
+
+static int conclude(struct cancel *cancel)
+{
+    const struct entry *entry = cancel->entry;
+    const struct kind *kind = kind_of(entry->operation);
+    char path[V3_OPERATION_PATH];
+    const char *outcome = "";
+    int status = STATUS_OK;
+
+    learn_domid(cancel);
+    path_of(cancel, "", path, sizeof(path));
+    cancel->store.rm(cancel->store.handle, 0, path);
+    if (cancel->ended) {
+        report("%s: too late: its %s has ended", cancel->title,
+               entry->operation);
+        return STATUS_FAILED;
+    }
+    if (!cancel->result) {
+        report("%s: process %ld, which ran its %s, is gone; is the domain as "
+               "it should be? See xl list", cancel->title,
+               (long)entry->owner.pid, entry->operation);
+        return STATUS_FAILED;
+    }
+    if (strcmp(cancel->result, "cancelled") != 0) {
+        report("%s: too late: its %s %s", cancel->title, entry->operation,
+               strcmp(cancel->result, "complete") == 0 ? "is complete" :
+               "had failed already");
+        return STATUS_FAILED;
+    }
+    wait_for_xl(cancel);
+    if (kind)
+        status = kind->settle(cancel, &outcome);
+    if (status == STATUS_OK)
+        printf("%s: %s cancelled: %s\n", cancel->title, entry->operation,
+               outcome);
+    else
+        report("%s: %s cancelled, %s", cancel->title, entry->operation,
+               outcome);
+    return status;
+}
+
+static int cancel_entry(struct cancel *cancel, unsigned seconds)
+{
+    struct timespec now;
+    int status;
+
+    entry_title(cancel->entry, cancel->title, sizeof(cancel->title));
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    cancel->deadline = now.tv_sec + seconds;
+    if (ask(cancel) < 0)
+        return STATUS_FAILED;
+    if (wait_for_result(cancel) < 0) {
+        report("%s: its %s has been asked to end, but has not in %u s",
+               cancel->title, cancel->entry->operation, seconds);
+        return STATUS_FAILED;
+    }
+    status = conclude(cancel);
+    free(cancel->result);
+    return status;
+}
+
+/* ---- the command -------------------------------------------------------- */
+
+static bool matches(const struct entry *entry, const char *domain,
+                    const char *operation)
+{
+    char number[16];
+
+    if (entry->result || (operation && strcmp(entry->operation, operation)))
+        return false;
+    snprintf(number, sizeof(number), "%u", entry->domid);
+    return (entry->domain && strcmp(entry->domain, domain) == 0) ||
+           (entry->has_domid && strcmp(number, domain) == 0);
+}
+
+/* NULL after a report. */
+static struct entry *choose(const struct entries *entries, const char *domain,
+                            const char *operation)
+{
+    struct entry *found = NULL;
+    size_t i;
+
+    for (i = 0; i < entries->count; i++) {
+        if (!matches(&entries->list[i], domain, operation))
+            continue;
+        if (found) {
+            report("%s: a %s and a %s are under way: which one is to end? "
+                   "xl-aligned cancel %s OPERATION", domain,
+                   found->operation, entries->list[i].operation, domain);
+            return NULL;
+        }
+        found = &entries->list[i];
+    }
+    if (!found)
+        report("%s: no %s of this domain is under way; see xl-aligned status",
+               domain, operation ? operation : "operation");
+    return found;
+}
+
+enum { OPTION_TIMEOUT = OPTION_LONG };
+
+static int cancel_run(const struct command *self, int argc, char **argv)
+{
+    unsigned long seconds = TIMEOUT_DEFAULT;
+    struct cancel cancel = { 0 };
+    const char *operation;
+    struct entries entries;
+    int opt, status;
+    char *end;
+
+    while ((opt = command_option(self, argc, argv, &status)) != -1) {
+        if (opt == OPTION_DONE)
+            return status;
+        seconds = strtoul(optarg, &end, 10);
+        if (*optarg < '0' || *optarg > '9' || *end || seconds > TIMEOUT_MAX)
+            return command_misuse(self, "--timeout=%s: not a number of "
+                                  "seconds up to %d", optarg, TIMEOUT_MAX);
+    }
+    if (argc - optind < 1 || argc - optind > 2)
+        return command_misuse(self, "needs a domain, and takes at most an "
+                                    "operation after it");
+    operation = argv[optind + 1];
+    if (operation && !kind_of(operation))
+        return command_misuse(self, "%s is none of save restore dump-core "
+                              "migrate receive", operation);
+    if (store_connect(&cancel.store) < 0)
+        return STATUS_FAILED;
+    entries_read(&cancel.store, &entries);
+    cancel.entry = choose(&entries, argv[optind], operation);
+    status = cancel.entry ? cancel_entry(&cancel, seconds) : STATUS_FAILED;
+    entries_free(&entries);
+    cancel.store.close(cancel.store.handle);
+    return status;
+}
+
+const struct command command_cancel = {
+    .name = "cancel",
+    .arguments = "[OPTION...] DOMAIN [OPERATION]",
+    .summary = "End what is under way with a domain",
+    .details =
+        "OPERATION is needed only if there are several of them: save restore\n"
+        "dump-core migrate receive.\n"
+        "\n"
+        "  --timeout=SECONDS      wait no longer for the end; 60\n"
+        "\n"
+        "Exit status: 0 it has ended; 1 it has not, or nothing was under "
+        "way.\n\n",
+    .short_options = "",
+    .long_options = (const struct option[]){
+        { "timeout", required_argument, NULL, OPTION_TIMEOUT },
+        HELP_OPTION },
+    .run = cancel_run,
+};

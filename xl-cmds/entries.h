@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The operations that are told in xenstore: docs/spec/progress.md. */
+#ifndef XL_CMDS_ENTRIES_H
+#define XL_CMDS_ENTRIES_H
+
+#include "../stream-v3/operation.h"
+#include "bar.h"
+#include "cmds.h"
+
+struct entry {
+    char name[V3_OPERATION_NAME];
+    struct v3_process owner;
+    bool has_domid;
+    uint32_t domid;
+    char *domain;               /* its name; these may be NULL */
+    char *operation, *phase, *format, *file, *result;
+    uint64_t bytes, total, written, rate, begun;
+};
+
+struct entries {
+    struct entry *list;
+    size_t count;
+};
+
+/* With libxenstore as this host has it; -1 after a report. */
+int store_connect(struct v3_store *store);
+
+/* Removes stale entries, and reports it. */
+void entries_read(struct v3_store *store, struct entries *entries);
+void entries_free(struct entries *entries);
+
+void entry_figures(const struct entry *entry, struct figures *figures);
+/* "web01 (3)", "domain 3", "a domain". */
+void entry_title(const struct entry *entry, char *title, size_t size);
+
+#endif /* XL_CMDS_ENTRIES_H */
