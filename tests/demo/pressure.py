@@ -19,7 +19,8 @@ import lab
 from lab import XenHost
 
 from . import plot
-from .measure import (BUILD, OVERLAYS, ROOT, TOOLS, Watch, mib, parse, say, table)
+from .measure import (BUILD, OVERLAYS, ROOT, TOOLS, Watch, mib, parse, say,
+                      table)
 
 DOM0, GUEST, NOISE = 416, 768, 300
 HOT_MIB = 160
@@ -50,6 +51,7 @@ class Figures:
     growth: int
     peak: int
     refaults: int
+    major_faults: int
     reads: int
     p50: float
     p99: float
@@ -104,7 +106,8 @@ def run_phase(host: XenHost, neighbour: Neighbour, phase: Phase,
     first = watch.samples[0]
     return Figures(
         phase.name, seconds, watch.growth, watch.peak, watch.refaults,
-        int(seen["reads"]), seen["p50_us"], seen["p99_us"], seen["max_us"],
+        watch.major_faults, int(seen["reads"]), seen["p50_us"],
+        seen["p99_us"], seen["max_us"],
         [(sample.seconds - first.seconds,
           float(sample.refaults - first.refaults) * 4 / 1024)
          for sample in watch.samples])
@@ -133,11 +136,12 @@ def print_table(rows: list[Figures]) -> None:
     print()
     print(table(
         ["medians of %d" % ROUNDS, "seconds", "cache MiB", "refaults",
-         "reads", "p50 us", "p99 us", "max us"],
+         "major faults", "reads", "p50 us", "p99 us", "max us"],
         [[phase.name, f"{median(rows, phase.name, 'seconds'):.1f}",
           mib(median(rows, phase.name, "growth"), 0),
           *(f"{median(rows, phase.name, key):.0f}"
-            for key in ("refaults", "reads", "p50", "p99", "longest"))]
+            for key in ("refaults", "major_faults", "reads", "p50", "p99",
+                        "longest"))]
          for phase in PHASES]))
     idle = median(rows, "idle", "p99")
     for what in ("save", "restore"):
