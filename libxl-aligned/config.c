@@ -66,6 +66,11 @@ static int set_reserve(libxl_aligned_options *opts, const char *value)
     return -1;
 }
 
+static int set_compress(libxl_aligned_options *opts, const char *value)
+{
+    return v3_compression_parse(value, &opts->compression);
+}
+
 static const struct setting {
     const char *name;
     const char *variable;
@@ -83,6 +88,9 @@ static const struct setting {
       offsetof(struct environment, restore_io), set_restore_io },
     { "reserve", "XL_ALIGNED_RESERVE", "yes or no",
       offsetof(struct environment, reserve), set_reserve },
+    { "compress", "XL_ALIGNED_COMPRESS",
+      "none, lz4, lz4:1 to lz4:12, zstd or zstd:1 to zstd:19",
+      offsetof(struct environment, compress), set_compress },
 };
 #define SETTINGS (sizeof(settings) / sizeof(settings[0]))
 
@@ -220,6 +228,23 @@ out:
 
 /* ---- both ------------------------------------------------------------- */
 
+/*
+ * `where` says compress.  What is said of the format in the same place, or of
+ * compression in the stronger one, must not contradict it.
+ */
+static int check_compression(const libxl_aligned_options *opts,
+                             const char *where, char *why, size_t size)
+{
+    if (!opts->compression.codec ||
+        opts->format == LIBXL_ALIGNED_FORMAT_AUTO ||
+        opts->format == V3_FORMAT_V3)
+        return 0;
+    snprintf(why, size, "%s: \"%s\" is for format v3, and %s was asked for",
+             where, v3_codec_name(opts->compression.codec),
+             v3_format_name(opts->format));
+    return -1;
+}
+
 static int read_environment(libxl_aligned_options *opts,
                             const struct environment *env, char *why,
                             size_t size)
@@ -237,6 +262,10 @@ static int read_environment(libxl_aligned_options *opts,
     /* Said for this one command, and so for whatever it writes to. */
     opts->any_reader = env->format &&
                        opts->format != LIBXL_ALIGNED_FORMAT_AUTO;
+    /* What is negotiated is not a matter of settings. */
+    if (env->compress && !env->negotiated &&
+        check_compression(opts, "XL_ALIGNED_COMPRESS", why, size))
+        return -1;
     if (env->commit_name && env->commit_name[0] != '/') {
         v3_hello_printable(name, sizeof(name), env->commit_name,
                            strlen(env->commit_name));
@@ -261,10 +290,16 @@ int options_read(libxl_aligned_options *opts, const struct environment *env,
                  int minor, char *why, size_t size)
 {
     const char *path = env && env->config ? env->config : NULL;
+    char where[PATH_MAX + 16];
 
     options_default(opts);
     if (path || !access(CONFIG_PATH, F_OK)) {
-        if (read_file(opts, path ? path : CONFIG_PATH, minor, why, size))
+        if (!path)
+            path = CONFIG_PATH;
+        if (read_file(opts, path, minor, why, size))
+            return -1;
+        snprintf(where, sizeof(where), "%s: compress", path);
+        if (check_compression(opts, where, why, size))
             return -1;
     }
     return env ? read_environment(opts, env, why, size) : 0;

@@ -22,6 +22,7 @@ struct environment {
     char *engine;
     char *restore_io;
     char *reserve;
+    char *compress;
     char *commit_name;
     char *config;
     char *live;             /* whether it is to run meanwhile: live.c */
@@ -92,6 +93,7 @@ struct plan_stream {
     enum v3_format format;
     enum v3_io io;
     enum v3_engine engine;
+    struct v3_compression compression;  /* v3 */
     uint32_t head_padding;
 };
 
@@ -212,8 +214,11 @@ int live_flags(const struct real *real, libxl_ctx *ctx, uint32_t domid,
 
 /* ---- negotiated.c ----------------------------------------------------- */
 
-/* Of a stream whose receiver a transport has asked; V2 if in doubt. */
-enum v3_format negotiated_format(xentoollog_logger *lg);
+/*
+ * Format and compression of a stream whose receiver a transport has asked; V2
+ * if in doubt.
+ */
+void negotiated_stream(struct plan_stream *stream, xentoollog_logger *lg);
 
 /* ---- watch.c -------------------------------------------------------------- */
 

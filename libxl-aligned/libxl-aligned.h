@@ -35,6 +35,8 @@ typedef struct libxl_aligned_options {
     enum v3_io io;          /* of saves */
     enum v3_io restore_io;  /* WINDOW counts as AUTO */
     enum v3_engine engine;
+    struct v3_compression compression;  /* of v3 files and streams; the other
+                                         * formats have none */
     bool reserve;           /* allocate the space before the domain is
                              * suspended; refuse if there is too little */
     char *commit_name;      /* saves: rename the file to this absolute path,

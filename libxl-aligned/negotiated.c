@@ -6,46 +6,89 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "internal.h"
 
-#define FORMAT "format="
+#define FORMAT      "format="
+#define FEATURES    "features="
 
-/* Its first line, without the newline; -1 with errno. */
-static int read_line(const char *path, char *line, size_t size)
+/* What the file says, up to a NUL; -1 with errno. */
+static int read_text(const char *path, char *text, size_t size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC), errnum;
     ssize_t r;
 
     if (fd < 0)
         return -1;
-    r = read(fd, line, size - 1);
+    r = read(fd, text, size - 1);
     errnum = errno;
     close(fd);
     errno = errnum;
-    line[r < 0 ? 0 : r] = '\0';
-    line[strcspn(line, "\n")] = '\0';
+    text[r < 0 ? 0 : r] = '\0';
     return r < 0 ? -1 : 0;
 }
 
-enum v3_format negotiated_format(xentoollog_logger *lg)
+/* Cuts the first line off; what follows it. */
+static const char *cut_line(char *text)
 {
-    enum v3_format format;
-    char line[64];
+    char *end = text + strcspn(text, "\n");
 
-    if (read_line(environment.negotiated, line, sizeof(line)))
+    if (!*end)
+        return end;
+    *end = '\0';
+    return end + 1;
+}
+
+static uint64_t parse_features(const char *text)
+{
+    return strncmp(text, FEATURES, strlen(FEATURES)) ? 0 :
+           strtoull(text + strlen(FEATURES), NULL, 16);
+}
+
+/* The receiver, and not the user, decides; the user is told. */
+static void restrict_compression(struct plan_stream *stream,
+                                 uint64_t features, xentoollog_logger *lg)
+{
+    enum v3_codec codec = stream->compression.codec;
+
+    /* The configuration is about files. */
+    if (!environment.compress)
+        codec = V3_CODEC_NONE;
+    if (codec && stream->format != V3_FORMAT_V3) {
+        report(lg, XTL_WARN, "sending uncompressed: stream version 2 knows "
+               "no compression, and the receiver no other version");
+        codec = V3_CODEC_NONE;
+    } else if (codec && !(features & v3_codec_feature(codec))) {
+        report(lg, XTL_WARN, "sending uncompressed: the receiver does not "
+               "know %s", v3_codec_name(codec));
+        codec = V3_CODEC_NONE;
+    }
+    stream->compression.codec = codec;
+}
+
+void negotiated_stream(struct plan_stream *stream, xentoollog_logger *lg)
+{
+    const char *features = "";
+    enum v3_format format;
+    char text[128];
+
+    /* Every receiver reads it, also one that has agreed to v3. */
+    stream->format = V3_FORMAT_V2;
+    if (read_text(environment.negotiated, text, sizeof(text))) {
         report(lg, XTL_WARN, "sending v2: what was negotiated cannot be "
                "read: %s: %s", environment.negotiated, strerror(errno));
-    else if (strncmp(line, FORMAT, strlen(FORMAT)) ||
-             v3_format_parse(line + strlen(FORMAT), &format) ||
-             format == V3_FORMAT_COMPAT)
-        report(lg, XTL_WARN, "sending v2: \"%s\" in %s is nothing that is "
-               "negotiated", line, environment.negotiated);
-    else
-        return format;
-    /* Every receiver reads it, also one that has agreed to v3. */
-    return V3_FORMAT_V2;
+    } else {
+        features = cut_line(text);
+        if (strncmp(text, FORMAT, strlen(FORMAT)) ||
+            v3_format_parse(text + strlen(FORMAT), &format) ||
+            format == V3_FORMAT_COMPAT)
+            report(lg, XTL_WARN, "sending v2: \"%s\" in %s is nothing that "
+                   "is negotiated", text, environment.negotiated);
+        else
+            stream->format = format;
+    }
+    restrict_compression(stream, parse_features(features), lg);
 }

@@ -82,6 +82,12 @@ int plan_publish(int fd, const struct plan_stream *stream)
                  "head_padding=%u", stream->restore ? "restore" : "save",
                  v3_format_name(stream->format), v3_io_name(stream->io),
                  v3_engine_name(stream->engine), stream->head_padding);
+    if (r > 0 && r < (int)sizeof(plan->text) &&
+        stream->format == V3_FORMAT_V3 && stream->compression.codec)
+        r += snprintf(plan->text + r, sizeof(plan->text) - r,
+                      ";compress=%s:%d",
+                      v3_codec_name(stream->compression.codec),
+                      stream->compression.level);
     r = r > 0 && r < (int)sizeof(plan->text) ? 0 : -1;
     if (!r)
         atomic_store(&plan->state, READY);

@@ -99,6 +99,7 @@ static const struct setting {
     { "XL_ALIGNED_ENGINE", &environment.engine },
     { "XL_ALIGNED_RESTORE_IO", &environment.restore_io },
     { "XL_ALIGNED_RESERVE", &environment.reserve },
+    { "XL_ALIGNED_COMPRESS", &environment.compress },
     { "XL_ALIGNED_COMMIT_NAME", &environment.commit_name },
     { "XL_ALIGNED_CONFIG", &environment.config },
     { "XL_ALIGNED_LIVE", &environment.live },

@@ -157,11 +157,13 @@ static int give_way(const struct save *save)
 }
 
 /* Of a pipe or socket: whoever reads it may know v2 only. */
-static enum v3_format stream_format(const libxl_aligned_options *opts)
+static void choose_stream(struct plan_stream *stream,
+                          const libxl_aligned_options *opts)
 {
     if (environment.negotiated)
-        return negotiated_format(opts->lg);
-    return opts->any_reader ? file_format(opts) : V3_FORMAT_V2;
+        negotiated_stream(stream, opts->lg);
+    else
+        stream->format = opts->any_reader ? file_format(opts) : V3_FORMAT_V2;
 }
 
 /* Chooses how to save; an error means that the domain is not to be touched. */
@@ -174,6 +176,7 @@ static int save_begin(struct save *save, const struct runtime *runtime,
         .format = file_format(opts),
         .io = opts->io,
         .engine = opts->engine,
+        .compression = opts->compression,
     };
     int rc;
 
@@ -191,7 +194,7 @@ static int save_begin(struct save *save, const struct runtime *runtime,
     } else {
         if (!usable || !is_stream(save))
             return 0;
-        stream.format = stream_format(opts);
+        choose_stream(&stream, opts);
         if (stream.format == V3_FORMAT_V2)
             return 0;
     }

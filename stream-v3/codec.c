@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The compressions that there are, and what a batch says of them. */
-#include <stdio.h>
-
 #include "codec.h"
 
 static const struct v3_codec_ops *const codecs[] = {
@@ -13,56 +11,6 @@ _Static_assert(ARRAY_SIZE(codecs) == V3_CODECS, "one entry each");
 const struct v3_codec_ops *v3_codec_find(uint32_t codec)
 {
     return codec < ARRAY_SIZE(codecs) ? codecs[codec] : NULL;
-}
-
-/* ---- words --------------------------------------------------------------- */
-
-PUBLIC const char *v3_codec_name(enum v3_codec codec)
-{
-    const struct v3_codec_ops *ops = v3_codec_find(codec);
-
-    if (codec == V3_CODEC_NONE)
-        return "none";
-    return ops ? ops->name : NULL;
-}
-
-static int parse_level(const char *text, int max)
-{
-    long level;
-    char *end;
-
-    if (*text < '0' || *text > '9')
-        return -1;
-    errno = 0;
-    level = strtol(text, &end, 10);
-    return errno || *end || level < 1 || level > max ? -1 : level;
-}
-
-PUBLIC int v3_compression_parse(const char *text,
-                                struct v3_compression *compression)
-{
-    struct v3_compression parsed = {.codec = V3_CODEC_NONE};
-    size_t length = strcspn(text, ":");
-
-    if (!strcmp(text, "none")) {
-        *compression = parsed;
-        return 0;
-    }
-    for (uint32_t i = 0; i < ARRAY_SIZE(codecs); i++) {
-        if (!codecs[i] || strlen(codecs[i]->name) != length ||
-            strncmp(codecs[i]->name, text, length))
-            continue;
-        parsed.codec = i;
-        parsed.level = text[length]
-                     ? parse_level(text + length + 1, codecs[i]->level_max)
-                     : codecs[i]->level_default;
-    }
-    if (parsed.codec == V3_CODEC_NONE || parsed.level < 1) {
-        errno = EINVAL;
-        return -1;
-    }
-    *compression = parsed;
-    return 0;
 }
 
 /* ---- unpacking ----------------------------------------------------------- */
@@ -125,6 +73,6 @@ bool v3_batch_fits(const struct v3_aligned_header *header,
     *stored = record->length - before;
     if (codec == V3_CODEC_NONE)
         return *stored == contents;
-    return ops && (header->mandatory_features & ops->feature) && *stored &&
+    return ops && (header->mandatory_features & v3_codec_feature(codec)) && *stored &&
            aligned->pages > 1 && *stored <= contents - V2_PAGE_SIZE;
 }

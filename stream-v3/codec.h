@@ -5,11 +5,16 @@
 
 #include "internal.h"
 
-struct v3_codec_ops {
+struct v3_codec_facts {
     const char *name;
     uint64_t feature;           /* of ALIGNED_HEADER */
     int level_max, level_default;   /* the least is 1 */
+};
 
+/* NULL for what does not exist. */
+const struct v3_codec_facts *v3_codec_facts(uint32_t codec);
+
+struct v3_codec_ops {
     /* State of one thread; NULL if there is no memory. */
     void *(*pack_new)(int level);
     /* Octets written, 0 if they do not fit into `room`. */

@@ -53,10 +53,6 @@ static void lz4_unpack_free(void *state)
 }
 
 const struct v3_codec_ops v3_codec_lz4 = {
-    .name = "lz4",
-    .feature = V3_MANDATORY_LZ4,
-    .level_max = LZ4HC_CLEVEL_MAX,
-    .level_default = 1,
     .pack_new = lz4_pack_new,
     .pack = lz4_pack,
     .pack_free = free,

@@ -62,10 +62,6 @@ static void zstd_unpack_free(void *state)
 }
 
 const struct v3_codec_ops v3_codec_zstd = {
-    .name = "zstd",
-    .feature = V3_MANDATORY_ZSTD,
-    .level_max = 19,            /* beyond it, memory without bound */
-    .level_default = 1,
     .pack_new = zstd_pack_new,
     .pack = zstd_pack,
     .pack_free = zstd_pack_free,

@@ -17,9 +17,8 @@ static int v3_begin(struct v3_encoder *encoder)
     memcpy(body->magic, V3_MAGIC, sizeof(body->magic));
     body->version = V3_VERSION;
     body->min_reader_version = V3_VERSION;
-    if (encoder->packer)
-        body->mandatory_features =
-            v3_codec_find(encoder->options.compression.codec)->feature;
+    body->mandatory_features =
+        v3_codec_feature(encoder->options.compression.codec);
     body->optional_features = V3_OPTIONAL_INDEX;
     body->alignment = encoder->sink->alignment;
     body->state = v3_sink_can_rewrite(encoder->sink) ? V3_STATE_UNFINISHED

@@ -174,13 +174,14 @@ struct v3_packer *v3_packer_new(const struct v3_compression *compression,
                                 uint32_t threads, struct v3_error *error)
 {
     const struct v3_codec_ops *codec = v3_codec_find(compression->codec);
+    const struct v3_codec_facts *facts = v3_codec_facts(compression->codec);
     int level = compression->level;
     struct v3_packer *packer;
     uint32_t count;
 
     if (codec && !level)
-        level = codec->level_default;
-    if (!codec || level < 1 || level > codec->level_max) {
+        level = facts->level_default;
+    if (!codec || level < 1 || level > facts->level_max) {
         v3_fail(error, EINVAL, "no such compression, or no such level of it");
         return NULL;
     }

@@ -59,6 +59,8 @@ struct v3_compression {
 
 /* "none", "lz4", "zstd". */
 const char *v3_codec_name(enum v3_codec codec);
+/* The mandatory feature that it needs; 0 for none. */
+uint64_t v3_codec_feature(enum v3_codec codec);
 /*
  * "none", "lz4", "zstd", the latter two with or without ":LEVEL", 1 to 12 and
  * 1 to 19.  -1 with errno EINVAL if `text` is none of these.

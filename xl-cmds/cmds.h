@@ -32,6 +32,13 @@ struct command {
 #define OPTION_LONG     256
 #define HELP_OPTION     { "help", no_argument, NULL, 'h' }, { 0 }
 
+/* --compress, of the commands that have it. */
+#define COMPRESS_HELP \
+    "  --compress=HOW         v3: none lz4 zstd, the latter two with or " \
+    "without\n" \
+    "                         :LEVEL (1 to 12, 1 to 19)\n"
+#define COMPRESS_WORDS  "none lz4 lz4:LEVEL (1 to 12) zstd zstd:LEVEL (1 to 19)"
+
 extern const struct command command_save, command_restore, command_run,
     command_info, command_verify, command_convert, command_dump_core,
     command_to_core, command_migrate, command_listen, command_transport,

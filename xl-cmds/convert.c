@@ -18,6 +18,7 @@
 
 struct conversion {
     enum v3_format to;
+    struct v3_compression compression;
 
     const char *in_name;
     struct savefile in;         /* in.fd; probed if in_is_file */
@@ -156,6 +157,7 @@ static int write_head(struct conversion *c)
     const struct v3_encoder_options options = {
         .format = c->to,
         .head_padding = padding,
+        .compression = c->compression,
     };
 
     c->sink = c->out_is_file
@@ -282,7 +284,20 @@ out:
 
 /* ---- the command -------------------------------------------------------- */
 
-enum { OPTION_TO = OPTION_LONG };
+enum { OPTION_TO = OPTION_LONG, OPTION_COMPRESS };
+
+static int take_option(const struct command *self, struct conversion *c,
+                       int opt, const char *value)
+{
+    if (opt == OPTION_TO && v3_format_parse(value, &c->to))
+        return command_misuse(self, "--to=%s: the value must be one of "
+                                    "v2 compat v3", value);
+    if (opt == OPTION_COMPRESS &&
+        v3_compression_parse(value, &c->compression))
+        return command_misuse(self, "--compress=%s: the value must be one of "
+                                    COMPRESS_WORDS, value);
+    return STATUS_OK;
+}
 
 static int convert_run(const struct command *self, int argc, char **argv)
 {
@@ -293,14 +308,19 @@ static int convert_run(const struct command *self, int argc, char **argv)
     while ((opt = command_option(self, argc, argv, &status)) != -1) {
         if (opt == OPTION_DONE)
             return status;
-        if (v3_format_parse(optarg, &c.to))
-            return command_misuse(self, "--to=%s: the value must be one of "
-                                        "v2 compat v3", optarg);
-        to_given = true;
+        status = take_option(self, &c, opt, optarg);
+        if (status)
+            return status;
+        to_given |= opt == OPTION_TO;
     }
     if (!to_given)
         return command_misuse(self, "to which format? --to=v2, --to=compat "
                                     "or --to=v3");
+    if (c.compression.codec && c.to != V3_FORMAT_V3)
+        return command_misuse(self, "--compress=%s: only v3 can be "
+                                    "compressed, not %s",
+                              v3_codec_name(c.compression.codec),
+                              v3_format_name(c.to));
     if (argc - optind != 2)
         return command_misuse(self, "needs an input and an output");
     c.in_name = argv[optind];
@@ -310,10 +330,11 @@ static int convert_run(const struct command *self, int argc, char **argv)
 
 const struct command command_convert = {
     .name = "convert",
-    .arguments = "--to=FORMAT IN OUT",
+    .arguments = "--to=FORMAT [--compress=HOW] IN OUT",
     .summary = "Turn a save file into another format",
     .details =
         "  --to=FORMAT            v2 compat v3\n"
+        COMPRESS_HELP
         "\n"
         "IN and OUT are files, devices or pipes; - is standard input or "
         "output.\n"
@@ -322,6 +343,8 @@ const struct command command_convert = {
         "\n",
     .short_options = "",
     .long_options = (const struct option[]){
-        { "to", required_argument, NULL, OPTION_TO }, HELP_OPTION },
+        { "to", required_argument, NULL, OPTION_TO },
+        { "compress", required_argument, NULL, OPTION_COMPRESS },
+        HELP_OPTION },
     .run = convert_run,
 };

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "doctor.h"
+#include "stream-v3.h"
 
 #define CONFIG_PATH "/etc/xen/xl-aligned.conf"
 
@@ -30,16 +31,23 @@ static const struct setting {
     { "restore_io", "XL_ALIGNED_RESTORE_IO", " auto direct buffered ", "auto",
       0 },
     { "reserve", "XL_ALIGNED_RESERVE", " yes no 1 0 true false ", "yes", 0 },
+    { "compress", "XL_ALIGNED_COMPRESS", " " COMPRESS_WORDS " ", "none",
+      0 },
 };
 #define SETTINGS (sizeof(settings) / sizeof(settings[0]))
 
 static void set(struct doctor *doctor, const struct setting *setting,
                 const char *where, const char *value)
 {
+    struct v3_compression compression;
     char word[64];
+    bool holds;
 
     snprintf(word, sizeof(word), " %s ", value);
-    if (strchr(value, ' ') || !*value || !strstr(setting->values, word)) {
+    holds = !strchr(value, ' ') && *value && strstr(setting->values, word);
+    if (strcmp(setting->name, "compress") == 0)
+        holds = v3_compression_parse(value, &compression) == 0;
+    if (!holds) {
         doctor_find(doctor, FINDING_BAD, "config", "%s: %s is not one of%s"
                     "for %s; saves go stock's way", where, value,
                     setting->values, setting->name);

@@ -118,6 +118,25 @@ static void put_whole(yajl_gen gen, const struct info *info)
         json_text(gen, "not_whole_because", info->check_text);
 }
 
+/* One element for each that there is. */
+static void put_compression(yajl_gen gen, const struct info *info)
+{
+    const struct info_codec *packed = info->packed;
+
+    json_open_array(gen, "compression");
+    for (uint32_t i = 0; i < V3_CODECS; i++, packed++) {
+        if (!packed->batches)
+            continue;
+        yajl_gen_map_open(gen);
+        json_text(gen, "codec", v3_codec_name(i));
+        json_number(gen, "batches", packed->batches);
+        json_number(gen, "pages", packed->pages);
+        json_number(gen, "stored_octets", packed->stored);
+        yajl_gen_map_close(gen);
+    }
+    yajl_gen_array_close(gen);
+}
+
 static void put_pages(yajl_gen gen, const struct info *info)
 {
     double percent;
@@ -129,7 +148,10 @@ static void put_pages(yajl_gen gen, const struct info *info)
     json_number(gen, "without_contents",
                 info->pfns - info->pages - info->zero_pages);
     json_number(gen, "aligned", info->aligned_pages);
+    json_number(gen, "compressed", info->pages - info_plain_pages(info));
+    json_number(gen, "stored_octets", info->stored);
     yajl_gen_map_close(gen);
+    put_compression(gen, info);
     json_open_map(gen, "batches");
     json_number(gen, "with_pages", info->page_batches);
     json_number(gen, "alignment", info_alignment(info));
@@ -182,8 +204,12 @@ static void put_records(yajl_gen gen, const struct info *info)
             json_number(gen, "pages", record->pages);
             json_number(gen, "zero", record->zero_pages);
         }
-        if (record->pages)
+        if (record->pages) {
             json_number(gen, "page_offset", record->page_offset);
+            json_number(gen, "stored_octets", record->stored);
+        }
+        if (record->pages && v3_codec_name(record->codec))
+            json_text(gen, "compression", v3_codec_name(record->codec));
         yajl_gen_map_close(gen);
     }
     yajl_gen_array_close(gen);

@@ -118,24 +118,55 @@ static void print_layout(const struct info *info)
     }
 }
 
-static void print_pages(const struct info *info)
+static void print_compression(const struct info *info)
+{
+    const struct info_codec *packed = info->packed;
+    char before[32], after[32];
+    const char *label = "compression";
+
+    for (uint32_t i = 0; i < V3_CODECS; i++, packed++) {
+        if (!packed->batches)
+            continue;
+        printf(LABEL "%s: %" PRIu64 " of %" PRIu64 " batches, %s in %s "
+               "(%.1f %%)\n", label, v3_codec_name(i), packed->batches,
+               info->page_batches,
+               size_text(packed->pages * V2_PAGE_SIZE, before),
+               size_text(packed->stored, after),
+               100.0 * packed->stored / (packed->pages * V2_PAGE_SIZE));
+        label = "";
+    }
+}
+
+static void print_alignment(const struct info *info)
 {
     uint32_t alignment = info_alignment(info);
+    uint64_t plain = info_plain_pages(info);
+    const char *label = "alignment";
+
+    if (plain) {
+        printf(LABEL "%" PRIu64 " of %" PRIu64 " %s pages on a multiple "
+               "of %u\n", label, info->aligned_pages, plain,
+               plain == info->pages ? "stored" : "uncompressed",
+               V2_PAGE_SIZE);
+        label = "";
+    }
+    if (alignment != V2_PAGE_SIZE || plain != info->pages)
+        printf(LABEL "%" PRIu64 " of %" PRIu64 " batches begin on a "
+               "multiple of %" PRIu32 "\n", label, info->aligned_batches,
+               info->page_batches, alignment);
+}
+
+static void print_pages(const struct info *info)
+{
     uint64_t bare = info->pfns - info->pages - info->zero_pages;
     double percent;
 
     printf(LABEL "%" PRIu64 " stored, %" PRIu64 " zero and elided, %" PRIu64
            " without contents\n", "pages", info->pages, info->zero_pages,
            bare);
-    if (info->pages) {
-        printf(LABEL "%" PRIu64 " of %" PRIu64 " stored pages on a multiple "
-               "of %u\n", "alignment", info->aligned_pages, info->pages,
-               V2_PAGE_SIZE);
-        if (alignment != V2_PAGE_SIZE)
-            printf(LABEL "%" PRIu64 " of %" PRIu64 " batches begin on a "
-                   "multiple of %" PRIu32 "\n", "", info->aligned_batches,
-                   info->page_batches, alignment);
-    }
+    print_compression(info);
+    if (info->pages)
+        print_alignment(info);
     if (info_overhead(info, &percent))
         printf(LABEL "%.2f %% beside the stored pages\n", "overhead", percent);
 }

@@ -47,9 +47,15 @@ static void count_batch(struct info *info, const struct walk_record *record)
     if (!record->pages)
         return;
     info->page_batches++;
-    /* The pages of a batch follow each other: one decides for all. */
-    if (record->page_offset % V2_PAGE_SIZE == 0)
+    info->stored += record->stored;
+    if (record->codec != V3_CODEC_NONE && record->codec < V3_CODECS) {
+        info->packed[record->codec].batches++;
+        info->packed[record->codec].pages += record->pages;
+        info->packed[record->codec].stored += record->stored;
+    } else if (record->page_offset % V2_PAGE_SIZE == 0) {
+        /* The pages of a batch follow each other: one decides for all. */
         info->aligned_pages += record->pages;
+    }
     if (record->page_offset % info_alignment(info) == 0)
         info->aligned_batches++;
 }
@@ -144,14 +150,23 @@ static int collect(struct info *info, const char *name)
 
 bool info_overhead(const struct info *info, double *percent)
 {
-    double contents = (double)info->pages * V2_PAGE_SIZE;
+    double contents = (double)info->stored;
 
-    if (!info->pages || !info->walked.stream_end)
+    if (!info->stored || !info->walked.stream_end)
         return false;
     *percent = 100 * ((double)(info->walked.stream_end -
                                info->file.probed.stream_start) - contents) /
                contents;
     return true;
+}
+
+uint64_t info_plain_pages(const struct info *info)
+{
+    uint64_t pages = info->pages;
+
+    for (uint32_t i = 0; i < V3_CODECS; i++)
+        pages -= info->packed[i].pages;
+    return pages;
 }
 
 uint32_t info_alignment(const struct info *info)

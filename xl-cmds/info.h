@@ -34,6 +34,10 @@ struct info {
     uint64_t aligned_pages;     /* of `pages`, on a multiple of 4096 */
     uint64_t aligned_batches;   /* on the alignment that the header states */
     uint64_t page_batches;      /* with pages in the file */
+    uint64_t stored;            /* octets that `pages` take in the file */
+    struct info_codec {         /* what is compressed; by enum v3_codec */
+        uint64_t batches, pages, stored;
+    } packed[V3_CODECS];
     struct walk_result walked;
 
     bool checked;               /* v3: state, length, head and tail */
@@ -46,6 +50,8 @@ struct info {
     size_t kept_count;
 };
 
+/* Pages in batches that are not compressed: they have places of their own. */
+uint64_t info_plain_pages(const struct info *info);
 /* Octets of the stream that are not page contents, in % of those that are. */
 bool info_overhead(const struct info *info, double *percent);
 /* What page contents should lie on: what the header says, or 4096. */

@@ -21,6 +21,7 @@
 
 struct migration {
     const char *domain, *host, *format;
+    const char *compress;       /* NULL: not */
     struct transport_options options;
     struct arguments xl;
     bool json, progress;
@@ -163,6 +164,22 @@ static int stream_version(const struct board *board)
     return version;
 }
 
+/* What the plugin has made of --compress: it goes by the same words. */
+static const char *compression_used(const struct migration *migration)
+{
+    struct v3_compression asked = { .codec = V3_CODEC_NONE };
+    uint64_t features = 0;
+    int version = 0;
+
+    if (migration->compress)
+        v3_compression_parse(migration->compress, &asked);
+    sscanf(migration->board->negotiated, "format=v%d features=%" SCNx64,
+           &version, &features);
+    if (version < 3 || !(features & v3_codec_feature(asked.codec)))
+        asked.codec = V3_CODEC_NONE;
+    return v3_codec_name(asked.codec);
+}
+
 /*
  * From the suspended guest here to the word of the receiver that it runs
  * there; -1 if that is not known.
@@ -196,6 +213,7 @@ static int print_json(const struct migration *migration, int status)
     json_text(gen, "transport", board->transport);
     json_text(gen, "peer", board->peer);
     json_number(gen, "stream_version", stream_version(board));
+    json_text(gen, "compression", compression_used(migration));
     json_number(gen, "bytes_sent", board->sent);
     json_number(gen, "bytes_received", board->received);
     json_truth(gen, "spliced", board->spliced);
@@ -216,13 +234,17 @@ static int print_json(const struct migration *migration, int status)
 static void print_text(const struct migration *migration, int status)
 {
     const struct board *board = migration->board;
+    const char *compression = compression_used(migration);
 
+    if (!strcmp(compression, "none"))
+        compression = "";
     if (!board->negotiated[0])
         return;
-    fprintf(stderr, "xl-aligned: %s: %s %s: stream v%d over %s, peer %s, "
-            "%.1f MiB sent in %.1f s", migration->domain,
+    fprintf(stderr, "xl-aligned: %s: %s %s: stream v%d%s%s over %s, peer "
+            "%s, %.1f MiB sent in %.1f s", migration->domain,
             status ? "not migrated to" : "migrated to", migration->host,
-            stream_version(board), board->transport, board->peer,
+            stream_version(board), *compression ? ", " : "", compression,
+            board->transport, board->peer,
             board->sent / 1048576.0,
             seconds(board->began, board->last));
     passes_print(stderr, migration->page);
@@ -236,7 +258,9 @@ static void print_text(const struct migration *migration, int status)
 
 static int migrate(struct migration *migration)
 {
-    const struct plugin_settings settings = { 0 };
+    const struct plugin_settings settings = {
+        .compress = migration->compress,
+    };
     const char *program = xl_program(), *rest;
     int page_fd, status;
 
@@ -252,6 +276,7 @@ static int migrate(struct migration *migration)
     }
     /* Whatever it says, it is not known to suit this receiver. */
     unsetenv("XL_ALIGNED_FORMAT");
+    unsetenv("XL_ALIGNED_COMPRESS");
     unsetenv("XL_ALIGNED_PROGRESS");
     if (!plugin_environment(&settings)) {
         if (migration->live && !strcmp(migration->live, "no")) {
@@ -262,6 +287,9 @@ static int migrate(struct migration *migration)
             report("--format=v3 needs the plugin");
             return STATUS_FAILED;
         }
+        if (migration->compress && strcmp(migration->compress, "none"))
+            report("sending uncompressed: --compress needs the plugin");
+        migration->compress = NULL;
         migration->format = "v2";
     } else if (setenv("XL_ALIGNED_NEGOTIATED", migration->board_path, 1) ||
                (migration->live &&
@@ -331,7 +359,11 @@ static int migrate_run(const struct command *self, int argc, char **argv)
         if (!r)
             take_option(&migration, opt);
     }
+    status = plugin_options_check(self, &settings);
+    if (status)
+        goto out;
     migration.format = settings.format;
+    migration.compress = settings.compress;
     if (migration.format && !strcmp(migration.format, "compat")) {
         status = command_misuse(self, "--format=compat: a stream has no "
                                       "offsets to align to");
@@ -361,6 +393,7 @@ const struct command command_migrate = {
         "\n"
         "  --format=FORMAT        of the stream: auto (what both ends know),\n"
         "                         v3 (or else refuse), v2\n"
+        COMPRESS_HELP
         "  --ssh=COMMAND          instead of ssh\n"
         "  --stock                the receiver is xl without xl-aligned:\n"
         "                         do not try to negotiate\n"
@@ -384,7 +417,7 @@ const struct command command_migrate = {
         "\n",
     .short_options = "C:epD",
     .long_options = (const struct option[]){
-        FORMAT_OPTION, CONNECT_OPTIONS,
+        FORMAT_OPTION, COMPRESS_OPTION, CONNECT_OPTIONS,
         { "json", no_argument, NULL, OPTION_JSON },
         { "debug", no_argument, NULL, OPTION_XL_DEBUG },
         { "live", no_argument, NULL, OPTION_XL_LIVE },

@@ -77,7 +77,9 @@ static int print_page(struct output *output, uint64_t pfn,
     if (v3_index_read(output->pages->index, page, output->contents))
         return -1;
     printf("pfn 0x%" PRIx64 ": %s", pfn, page_type_name(page->type));
-    if (page->kind == V3_PAGE_STORED)
+    if (page->kind == V3_PAGE_STORED && page->offset == UINT64_MAX)
+        printf(", page %" PRIu16 " of a compressed batch\n", page->place);
+    else if (page->kind == V3_PAGE_STORED)
         printf(", at offset %" PRIu64 " of the file\n", page->offset);
     else
         printf(", all zero, not stored\n");
@@ -99,7 +101,9 @@ static int put_page(struct output *output, uint64_t pfn,
         json_text(output->gen, "type", page_type_name(page->type));
         json_number(output->gen, "batch", page->batch);
     }
-    if (page->kind == V3_PAGE_STORED)
+    if (page->kind == V3_PAGE_STORED && page->offset == UINT64_MAX)
+        json_null(output->gen, "offset");
+    else if (page->kind == V3_PAGE_STORED)
         json_number(output->gen, "offset", page->offset);
     yajl_gen_map_close(output->gen);
     return 0;

@@ -7,8 +7,16 @@
 #include <unistd.h>
 
 #include "plugin.h"
+#include "stream-v3.h"
 
 /* ---- settings ----------------------------------------------------------- */
+
+static bool is_compression(const char *value)
+{
+    struct v3_compression compression;
+
+    return v3_compression_parse(value, &compression) == 0;
+}
 
 static const struct setting {
     int opt;
@@ -16,15 +24,20 @@ static const struct setting {
     const char *values;         /* words, a space after each */
     const char *variable;
     size_t offset;              /* in struct plugin_settings */
+    bool (*holds)(const char *value);   /* NULL: one of the words */
 } settings_table[] = {
     { OPTION_FORMAT, "--format", "v3 compat v2 auto ",
-      "XL_ALIGNED_FORMAT", offsetof(struct plugin_settings, format) },
+      "XL_ALIGNED_FORMAT", offsetof(struct plugin_settings, format), NULL },
     { OPTION_IO, "--io", "auto direct window buffered ",
-      "XL_ALIGNED_IO", offsetof(struct plugin_settings, io) },
+      "XL_ALIGNED_IO", offsetof(struct plugin_settings, io), NULL },
     { OPTION_ENGINE, "--engine", "auto uring thread ",
-      "XL_ALIGNED_ENGINE", offsetof(struct plugin_settings, engine) },
+      "XL_ALIGNED_ENGINE", offsetof(struct plugin_settings, engine), NULL },
+    { OPTION_COMPRESS, "--compress", COMPRESS_WORDS " ",
+      "XL_ALIGNED_COMPRESS", offsetof(struct plugin_settings, compress),
+      is_compression },
     { OPTION_RESTORE_IO, "--io", "auto direct buffered ",
-      "XL_ALIGNED_RESTORE_IO", offsetof(struct plugin_settings, restore_io) },
+      "XL_ALIGNED_RESTORE_IO", offsetof(struct plugin_settings, restore_io),
+      NULL },
 };
 
 #define SETTINGS (sizeof(settings_table) / sizeof(settings_table[0]))
@@ -57,7 +70,8 @@ int plugin_option(const struct command *self, int opt, const char *value,
          setting++) {
         if (setting->opt != opt)
             continue;
-        if (!is_word_of(value, setting->values)) {
+        if (setting->holds ? !setting->holds(value)
+                           : !is_word_of(value, setting->values)) {
             command_misuse(self, "%s=%s: the value must be one of %.*s",
                            setting->option, value,
                            (int)strlen(setting->values) - 1, setting->values);
@@ -67,6 +81,18 @@ int plugin_option(const struct command *self, int opt, const char *value,
         return 1;
     }
     return 0;
+}
+
+int plugin_options_check(const struct command *self,
+                         const struct plugin_settings *settings)
+{
+    const char *format = settings->format, *compress = settings->compress;
+
+    if (!compress || !strcmp(compress, "none") || !format ||
+        !strcmp(format, "v3") || !strcmp(format, "auto"))
+        return 0;
+    return command_misuse(self, "--compress=%s: only v3 can be compressed, "
+                                "not %s", compress, format);
 }
 
 /* ---- environment -------------------------------------------------------- */

@@ -11,6 +11,7 @@ struct plugin_settings {
     const char *io;
     const char *engine;
     const char *restore_io;
+    const char *compress;
     const char *commit_name;    /* NULL: the plugin renames nothing */
     bool live;                  /* the domain runs while it is saved */
 };
@@ -20,11 +21,14 @@ enum {
     OPTION_FORMAT = OPTION_LONG,
     OPTION_IO,
     OPTION_ENGINE,
+    OPTION_COMPRESS,
     OPTION_RESTORE_IO,
 };
 #define FORMAT_OPTION   { "format", required_argument, NULL, OPTION_FORMAT }
 #define IO_OPTION       { "io", required_argument, NULL, OPTION_IO }
 #define ENGINE_OPTION   { "engine", required_argument, NULL, OPTION_ENGINE }
+#define COMPRESS_OPTION \
+    { "compress", required_argument, NULL, OPTION_COMPRESS }
 #define RESTORE_IO_OPTION(name) \
     { name, required_argument, NULL, OPTION_RESTORE_IO }
 
@@ -34,6 +38,10 @@ enum {
  */
 int plugin_option(const struct command *self, int opt, const char *value,
                   struct plugin_settings *settings);
+
+/* After the last option: a usage error if only one format can have it. */
+int plugin_options_check(const struct command *self,
+                         const struct plugin_settings *settings);
 
 /*
  * Sets this process's environment for an xl that it starts or becomes.

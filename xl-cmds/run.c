@@ -17,6 +17,8 @@ static int run_run(const struct command *self, int argc, char **argv)
     }
     if (optind == argc)
         return command_misuse(self, "which program?");
+    if (plugin_options_check(self, &settings))
+        return STATUS_USAGE;
 
     program = argv[optind];
     if (strcmp(program, "xl") == 0) {
@@ -37,6 +39,7 @@ const struct command command_run = {
         "  --io=HOW               how they are written:\n"
         "                         auto direct window buffered\n"
         "  --engine=ENGINE        auto uring thread\n"
+        COMPRESS_HELP
         "  --restore-io=HOW       how files are read: auto direct buffered\n"
         "\n"
         "Exit status: that of the command; 127 if it cannot be run.\n"
@@ -44,7 +47,7 @@ const struct command command_run = {
     /* Options end at the first argument: the others are the program's. */
     .short_options = "+",
     .long_options = (const struct option[]){
-        FORMAT_OPTION, IO_OPTION, ENGINE_OPTION,
+        FORMAT_OPTION, IO_OPTION, ENGINE_OPTION, COMPRESS_OPTION,
         RESTORE_IO_OPTION("restore-io"), HELP_OPTION },
     .run = run_run,
 };

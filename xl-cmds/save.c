@@ -132,6 +132,9 @@ static int save_run(const struct command *self, int argc, char **argv)
                                       "at most a configuration after them");
         goto out;
     }
+    status = plugin_options_check(self, &settings);
+    if (status)
+        goto out;
     /* There is nothing to gain for a domain that ends. */
     if (settings.live && !runs_on) {
         status = command_misuse(self, "--live is for a domain that stays: "
@@ -154,6 +157,7 @@ const struct command command_save = {
         "  --io=HOW               how it is written:\n"
         "                         auto direct window buffered\n"
         "  --engine=ENGINE        auto uring thread\n"
+        COMPRESS_HELP
         "  --live                 with -c or -p: let the domain run while it "
         "is saved\n"
         "  --progress=HOW         bar plain json none; a bar on a "
@@ -169,7 +173,7 @@ const struct command command_save = {
         "\n",
     .short_options = "cpD",
     .long_options = (const struct option[]){
-        FORMAT_OPTION, IO_OPTION, ENGINE_OPTION,
+        FORMAT_OPTION, IO_OPTION, ENGINE_OPTION, COMPRESS_OPTION,
         { "live", no_argument, NULL, OPTION_LIVE },
         { "progress", required_argument, NULL, OPTION_PROGRESS },
         HELP_OPTION },

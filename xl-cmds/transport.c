@@ -154,7 +154,8 @@ static int carrier_run(struct carrier *carrier)
                  carrier->hello.peer);
         board->began = now_ms();
         /* Before xl sees an octet of the banner. */
-        board_negotiated(board, carrier->hello.version);
+        board_negotiated(board, carrier->hello.version,
+                         carrier->hello.features);
         status = carry(carrier);
     }
     link_close(&carrier->link);

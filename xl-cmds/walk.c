@@ -208,6 +208,25 @@ static int look_at_page_data(struct walk *walk, struct walk_record *record)
         *record = plain;
     else if (record->pages)
         record->page_offset = contents;
+    record->stored = (uint64_t)record->pages * V2_PAGE_SIZE;
+    return 0;
+}
+
+static int look_at_contents(struct walk *walk, struct walk_record *record,
+                            const struct v3_aligned_page_data *header)
+{
+    uint64_t before = sizeof(*header) + (uint64_t)header->count * 8 +
+                      header->pad_length;
+
+    if (before > record->length)
+        return fail(walk, EBADMSG, "ALIGNED_PAGE_DATA with %u octets of "
+                    "padding in %u; the file is damaged", header->pad_length,
+                    record->length);
+    record->codec = header->flags & V3_BATCH_CODEC_MASK;
+    record->stored = record->length - before;
+    if (record->pages)
+        record->page_offset = record->offset +
+                              sizeof(struct v2_record_header) + before;
     return 0;
 }
 
@@ -240,10 +259,7 @@ static int look_at_aligned(struct walk *walk, struct walk_record *record)
         return fail(walk, EBADMSG, "ALIGNED_PAGE_DATA says %u pages, its "
                     "pfns say %u; the file is damaged", header.pages,
                     record->pages);
-    if (record->pages)
-        record->page_offset = body + sizeof(header) +
-                              (uint64_t)header.count * 8 + header.pad_length;
-    return 0;
+    return look_at_contents(walk, record, &header);
 }
 
 static const struct batch_kind {

@@ -24,6 +24,8 @@ struct walk_record {
     uint32_t pages;         /* with contents in the file */
     uint32_t zero_pages;    /* elided */
     uint64_t page_offset;   /* in the file, of the first of `pages` */
+    uint64_t stored;        /* octets that `pages` take in the file */
+    enum v3_codec codec;    /* whole batches are compressed */
 };
 
 /* The octets of a record: header, body, padding to 8. */

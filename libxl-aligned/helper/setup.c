@@ -71,6 +71,11 @@ static int set_head_padding(struct stream_plan *plan, const char *value)
     return 0;
 }
 
+static int set_compress(struct stream_plan *plan, const char *value)
+{
+    return v3_compression_parse(value, &plan->compression);
+}
+
 static int set_progress(struct stream_plan *plan, const char *value)
 {
     int r = snprintf(plan->progress, sizeof(plan->progress), "%s", value);
@@ -86,6 +91,7 @@ static const struct key {
     { "format", set_format },   { "io", set_io },
     { "engine", set_engine },   { "reserve", set_reserve },
     { "head_padding", set_head_padding }, { "progress", set_progress },
+    { "compress", set_compress },
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
 

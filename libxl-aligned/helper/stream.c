@@ -61,6 +61,7 @@ static int open_save(void)
     const struct v3_encoder_options options = {
         .format = stream.plan.format,
         .head_padding = stream.plan.head_padding,
+        .compression = stream.plan.compression,
     };
 
     stream.sink = is_file() ?

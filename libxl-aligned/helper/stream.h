@@ -17,6 +17,7 @@ struct stream_plan {
     bool restore;
     enum v3_format format;
     struct v3_io_options io;
+    struct v3_compression compression;
     uint32_t head_padding;
     char progress[64];      /* file to tell how far it is; "": none */
 };

@@ -462,7 +462,7 @@ def test_installed_example_is_sound(bench, tmp_path):
     on = [line[1:] if line.startswith("#") and " = " in line
           and not line.startswith("# ") else line
           for line in text.splitlines(True)]
-    assert sum(" = " in line and line[0] != "#" for line in on) == 5
+    assert sum(" = " in line and line[0] != "#" for line in on) == 6
     for version in (text, "".join(on)):
         config.write_text(version)
         result = bench.run("save", tmp_path / "file",

@@ -21,6 +21,7 @@ from core_reader import read_elf, read_xen              # noqa: E402
 ROOT = Path(__file__).parents[2]
 XL_ALIGNED = os.environ.get("XL_ALIGNED", ROOT / "build" / "xl-aligned")
 FORMATS = ("v2", "compat", "v3")
+PACKED = {"lz4": codecs.LZ4, "zstd": codecs.ZSTD}   # v3 as well
 PAGE = 4096
 ZERO = bytes(PAGE)
 CONFIG = b'{"c_info": {"name": "guest"}}'
@@ -43,7 +44,7 @@ def vmcoreinfo_page() -> bytes:
 
 
 def page() -> bytes:
-    return RNG.randbytes(PAGE)
+    return RNG.randbytes(PAGE // 4) * 4
 
 
 def batches(pages: list, size: int = 300) -> bytes:
@@ -122,8 +123,12 @@ class Saved:
     def __init__(self, directory: Path, v2: bytes, format_: str,
                  tail: bytes = savefile.pv_tail(), **options) -> None:
         self.path = directory / f"guest.{format_}"
-        self.path.write_bytes(savefile.build(v2, CONFIG, tail, format_,
-                                             **options))
+        if format_ in PACKED:
+            options, format_ = {**options, "codec": PACKED[format_]}, "v3"
+        data = savefile.build(v2, CONFIG, tail, format_, **options)
+        if "codec" in options:
+            assert len(data) < len(v2) // 2
+        self.path.write_bytes(data)
         self.directory = directory
 
     def core(self, *options: str) -> Path:
@@ -132,7 +137,7 @@ class Saved:
         return path
 
 
-@pytest.fixture(scope="module", params=FORMATS)
+@pytest.fixture(scope="module", params=[*FORMATS, *PACKED])
 def hvm(request, tmp_path_factory):
     pages = hvm_pages()
     cpus = [cpu_record(0), cpu_record(1)]
@@ -240,7 +245,7 @@ def test_the_last_contents_win(tmp_path):
     third = [(7, NONE, None), (1200, 0, page()), (3, 0, page()),
              (3, 0, page())]
     want = expected(first) | expected(second) | expected(third)
-    for format_ in FORMATS:
+    for format_ in (*FORMATS, *PACKED):
         saved = Saved(tmp_path, hvm_stream(
             batches(first) + batches(second) + record(0xd) + batches(third),
             [cpu_record(0)]), format_)
@@ -371,8 +376,8 @@ class Pv:
         return out + record(L.END)
 
 
-@pytest.fixture(scope="module", params=[(8, f) for f in FORMATS]
-                + [(4, "v2"), (4, "v3")], ids=lambda p: f"{p[0] * 8}-{p[1]}")
+@pytest.fixture(scope="module", params=[
+    (8, f) for f in (*FORMATS, *PACKED)] + [(4, "v2"), (4, "v3")], ids=lambda p: f"{p[0] * 8}-{p[1]}")
 def pv(request, tmp_path_factory):
     domain = Pv(request.param[0])
     shared_info = page()

@@ -130,13 +130,14 @@ def test_every_setting_is_explained():
                           source)
     assert len(settings) >= 5
     page = page_text("xl-aligned.conf.5")
+    words = " ".join(page.split())
     example = read("docs/xl-aligned.conf.example")
     for name, variable, values in settings:
         assert re.search(rf"^ +{name}\b", page, re.M), name
         assert variable in page
         assert re.search(rf"^#{name} = ", example, re.M), name
         for value in re.split(r", | or ", values):
-            assert re.search(rf"\b{value}\b", page), (name, value)
+            assert re.search(rf"\b{value}\b", words), (name, value)
 
 
 def test_the_summary_of_the_format_is_right():

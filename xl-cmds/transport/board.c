@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,8 +46,9 @@ struct board *board_open(const char *path)
     return board;
 }
 
-void board_negotiated(struct board *board, unsigned version)
+void board_negotiated(struct board *board, unsigned version,
+                      uint64_t features)
 {
-    snprintf(board->negotiated, sizeof(board->negotiated), "format=v%u\n",
-             version);
+    snprintf(board->negotiated, sizeof(board->negotiated),
+             "format=v%u\nfeatures=0x%" PRIx64 "\n", version, features);
 }

@@ -161,7 +161,7 @@ int pump_run(struct pump *pump, char *why, size_t size);
  * is getting on (negotiation.md, section 7).
  */
 struct board {
-    char negotiated[128];               /* "format=v3\n" */
+    char negotiated[128];               /* "format=v3\nfeatures=0x3\n" */
     char told[128];                     /* "suspended=MS\n", the plugin's */
     char transport[64];                 /* "tls, TLS_AES_256_GCM_SHA384" */
     char peer[64];                      /* its program */
@@ -176,6 +176,7 @@ struct board {
 struct board *board_create(char *path, size_t size);
 /* NULL if there is none. */
 struct board *board_open(const char *path);
-void board_negotiated(struct board *board, unsigned version);
+void board_negotiated(struct board *board, unsigned version,
+                      uint64_t features);
 
 #endif /* XL_CMDS_TRANSPORT_H */
