@@ -11,7 +11,9 @@ from command import ROOT
 
 TOOLS = ("dh", "dpkg-buildpackage", "lintian")
 PACKAGES = ("libxl-aligned0", "xl-aligned", "libxl-aligned-dev")
-CONFIG = "etc/xen/xl-aligned.conf"
+CONFIG, SERVICES = "etc/xen/xl-aligned.conf", "etc/default/xl-aligned"
+DROP_INS = {f"lib/systemd/system/{name}.service.d/xl-aligned.conf"
+            for name in ("xendomains", "libvirtd", "virtxend")}
 
 
 def tool(*command, **options):
@@ -75,8 +77,8 @@ def contents(path) -> set:
 
 def test_every_file_has_its_package(packages):
     command = contents(packages["xl-aligned"])
-    assert {CONFIG, "usr/bin/xl-aligned",
-            "usr/share/man/man8/xl-aligned.8.gz"} <= command
+    assert {CONFIG, SERVICES, "usr/bin/xl-aligned",
+            "usr/share/man/man8/xl-aligned.8.gz"} | DROP_INS <= command
     libraries = contents(packages["libxl-aligned0"])
     names = {os.path.basename(name) for name in libraries}
     assert {"libxl-aligned.so.0", "libstream-v3.so.0",
@@ -96,6 +98,25 @@ def test_the_command_finds_its_plugin(packages):
                            packages["xl-aligned"]], check=True,
                           stdout=subprocess.PIPE).stdout
     assert f"/{library}\0".encode() in data
+
+
+def test_services_would_have_the_library(packages, tmp_path):
+    """The line in /etc/default names it; systemd takes the drop-ins."""
+    tool("dpkg-deb", "--extract", packages["xl-aligned"], tmp_path)
+    text = (tmp_path / SERVICES).read_text()
+    library, = re.findall(r"^#LD_PRELOAD=/(.*)$", text, re.M)
+    assert library in contents(packages["libxl-aligned0"])
+    assert not re.search(r"^[^#\n]", text, re.M), "nothing by itself"
+    for name in DROP_INS:
+        assert f"EnvironmentFile=-/{SERVICES}\n" in \
+            (tmp_path / name).read_text()
+    if not shutil.which("systemd-analyze"):
+        return
+    units = tmp_path / "lib/systemd/system"
+    service = units / "xendomains.service"
+    service.write_text("[Service]\nType=oneshot\nExecStart=/bin/true\n")
+    assert tool("systemd-analyze", "verify", "--man=no", service,
+                env={**os.environ, "SYSTEMD_UNIT_PATH": f"{units}:"}) == ""
 
 
 def dpkg(root, *arguments):
@@ -119,14 +140,16 @@ def test_install_remove_purge(packages, tmp_path):
          packages["xl-aligned"])
     assert "usr/bin/xl-aligned" in files(tmp_path)
     config = tmp_path / CONFIG
-    settings = [line for line in config.read_text().splitlines()
-                if line and not line.startswith("#")]
-    assert settings == [], "an installation changes nothing"
+    for name in (CONFIG, SERVICES):
+        settings = [line for line in
+                    (tmp_path / name).read_text().splitlines()
+                    if line and not line.startswith("#")]
+        assert settings == [], "an installation changes nothing"
 
     # What an administrator has written survives, until it is purged.
     config.write_text('format = "compat"\n')
     dpkg(tmp_path, "--remove", "xl-aligned", "libxl-aligned0")
-    assert files(tmp_path) - {CONFIG} == set()
+    assert files(tmp_path) == {CONFIG, SERVICES}
     assert config.read_text() == 'format = "compat"\n'
     dpkg(tmp_path, "--purge", "xl-aligned", "libxl-aligned0")
     assert files(tmp_path) == set()
