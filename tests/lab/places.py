@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """How many emulated hosts run at once on this machine.
 
-An emulated host takes a core and, in the end, all the memory it was given.
-More of them than the machine can carry do not share it: they thrash, and
-every time limit of a test is missed.  So each takes a place and keeps it
-until it ends; whoever finds none waits.
+An emulated host takes a core while it works and, in the end, all the memory
+it was given.  More of them than the machine can carry do not share it: they
+thrash, and every time limit of a test is missed.  So each takes a place and
+keeps it until it ends; whoever finds none waits.  There is one place more
+than there are cores: of a pair, one mostly waits for the other.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _held: list[IO] = []        # by this process
 
 def places() -> int:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(2, min(os.cpu_count() or 1, memory // HOST_MEMORY))
+    return max(2, min((os.cpu_count() or 1) + 1, memory // HOST_MEMORY))
 
 
 def _try(name: str) -> IO | None:
