@@ -21,7 +21,7 @@ int reopen(int fd, int flags)
 }
 
 int commit_file(int fd, uint64_t libxl_offset, uint64_t file_length,
-                xentoollog_logger *lg)
+                enum v3_format format, xentoollog_logger *lg)
 {
     struct v3_savefile savefile;
     struct v3_error error = { 0 };
@@ -31,6 +31,11 @@ int commit_file(int fd, uint64_t libxl_offset, uint64_t file_length,
         report(lg, XTL_ERROR, "not saved: %s", error.text);
         return ERROR_FAIL;
     }
+    /* AppArmor may keep LD_PRELOAD from what libvirt's daemon starts. */
+    if (savefile.format != format)
+        report(lg, XTL_WARN, "saved as %s, not %s: the save helper ran "
+               "without its library", v3_format_name(savefile.format),
+               v3_format_name(format));
     return 0;
 }
 

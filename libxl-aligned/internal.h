@@ -121,9 +121,12 @@ int reserve_space(const struct real *real, libxl_ctx *ctx, uint32_t domid,
 
 /* ---- commit.c --------------------------------------------------------- */
 
-/* Makes the file whole; `fd` is open for reading and writing. */
+/*
+ * Makes the file whole; `fd` is open for reading and writing.  Says so if the
+ * helper has not written the format that it was told to.
+ */
 int commit_file(int fd, uint64_t libxl_offset, uint64_t file_length,
-                xentoollog_logger *lg);
+                enum v3_format format, xentoollog_logger *lg);
 /* Gives the file behind `fd` its final name, on stable storage. */
 int commit_rename(int fd, const char *name, xentoollog_logger *lg);
 /* Brings the name that the file behind `fd` has to stable storage. */

@@ -18,6 +18,7 @@ struct save {
     int file;               /* the same file, for reading and writing, or -1 */
     struct stat st;
     uint64_t libxl_offset;
+    enum v3_format planned;
     bool stock;             /* the stream library has no part in it */
     bool interruptible;
     const char *format;     /* its name */
@@ -199,6 +200,7 @@ static int save_begin(struct save *save, const struct runtime *runtime,
             return 0;
     }
 
+    save->planned = stream.format;
     save->stock = plan_publish(save->fd, &stream);
     if (save->stock)
         return give_way(save);
@@ -249,7 +251,8 @@ static int save_commit(struct save *save)
         return ERROR_FAIL;
     }
     operation_phase(save->operation, V3_PROGRESS_COMMIT);
-    rc = commit_file(save->file, save->libxl_offset, length, save->lg);
+    rc = commit_file(save->file, save->libxl_offset, length, save->planned,
+                     save->lg);
     if (rc || !S_ISREG(save->st.st_mode))
         return rc;
     if (!save->commit_name)

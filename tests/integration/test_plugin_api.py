@@ -398,6 +398,27 @@ def test_helper_in_a_wrapper(bench, tmp_path):
     check_v3(tmp_path / "file", bench)
 
 
+def test_helper_without_its_library(bench, tmp_path):
+    """AppArmor may keep LD_PRELOAD from the helper of libvirt: the file is
+    stock's, whole, and somebody says so."""
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text('#!/bin/sh\nunset LD_PRELOAD\n'
+                       f'exec "{bench.tools}/helper" "$@"\n')
+    wrapper.chmod(0o755)
+    file, partial = tmp_path / "file", tmp_path / "file.partial"
+    for format_, lines in (("v3", 1), ("compat", 1), ("v2", 0)):
+        result = bench.run("save", partial, LIBXL_SAVE_HELPER=str(wrapper),
+                           XL_ALIGNED_FORMAT=format_,
+                           XL_ALIGNED_COMMIT_NAME=str(file))
+        assert result.status == 0 and len(result.lines) == lines, result
+        if lines:
+            assert f"saved as v2, not {format_}" in result.lines[0]
+        assert audit.audit(str(file))[1].format == "v2"
+        result = bench.run("restore", file, preload="")
+        assert result.status == 0, result
+        file.unlink()
+
+
 GOOD = ("fd={fd};mode=save;format=v3;io=auto;engine=auto;reserve=0;"
         "head_padding=0")
 
