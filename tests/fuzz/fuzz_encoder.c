@@ -10,6 +10,7 @@
 #include "fuzz.h"
 
 #define FLAG_KEEP_ZERO_PAGES 1U
+#define CODEC(flags) ((flags) >> 1 & 3U)    /* 3: none, as well */
 
 static void assert_aligned(const struct fuzz_octets *stream, uint64_t start)
 {
@@ -26,8 +27,8 @@ static void assert_aligned(const struct fuzz_octets *stream, uint64_t start)
         if (records[i].type == V3_RECORD_PAGE_DATA) {
             memcpy(&head, body, sizeof(head));
             if (head.pages)
-                pages = records[i].offset + 8 + records[i].length -
-                        (size_t)head.pages * V2_PAGE_SIZE;
+                pages = records[i].offset + 8 + sizeof(head) +
+                        8 * (size_t)head.count + head.pad_length;
         } else if (records[i].type == V3_RECORD_PADDING && i + 1 < count) {
             struct v2_page_data_header batch;
 
@@ -72,6 +73,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size -= sizeof(control);
     options.format = control.number % 3;
     options.keep_zero_pages = control.flags & FLAG_KEEP_ZERO_PAGES;
+    if (options.format == V3_FORMAT_V3 && CODEC(control.flags) < V3_CODECS) {
+        options.compression.codec = CODEC(control.flags);
+        options.threads = 1 + (control.flags >> 3 & 1);
+    }
     if (options.format == V3_FORMAT_COMPAT)
         options.head_padding = control.number >> 8 & 7;
     ended = fuzz_encode(data, size, control.start, &options, control.chunks,

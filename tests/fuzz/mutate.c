@@ -87,6 +87,76 @@ static size_t new_aligned(struct stream *stream, uint8_t *to)
     return length;
 }
 
+/* Octets that LZ4 decompresses to `length` times `octet`. */
+static size_t lz4_run(uint8_t *to, uint8_t octet, size_t length)
+{
+    size_t left = length - 1 - 5 - 4 - 15, n = 0;
+
+    to[n++] = 0x1f;
+    to[n++] = octet;
+    to[n++] = 1;
+    to[n++] = 0;
+    for (; left >= 255; left -= 255)
+        to[n++] = 255;
+    to[n++] = left;
+    to[n++] = 0x50;
+    memset(to + n, octet, 5);
+    return n + 5;
+}
+
+/* The same for Zstandard: one RLE block, or one for each page. */
+static size_t zstd_run(uint8_t *to, uint8_t octet, uint32_t length,
+                       bool by_page)
+{
+    static const uint8_t begin[] = {0x28, 0xb5, 0x2f, 0xfd, 0x80, 0x60};
+    uint32_t part = by_page ? V2_PAGE_SIZE : length, header;
+    size_t n = sizeof(begin);
+
+    memcpy(to, begin, n);
+    memcpy(to + n, &length, sizeof(length));
+    n += sizeof(length);
+    for (; length; length -= part) {
+        header = part << 3 | 1 << 1 | (part == length);
+        memcpy(to + n, &header, 3);
+        n += 3;
+        to[n++] = octet;
+    }
+    return n;
+}
+
+/* A compressed batch; now and then not quite of its length. */
+static size_t new_packed(struct stream *stream, uint8_t *to)
+{
+    struct v3_aligned_page_data head = {
+        .count = 2 + below(stream, 3),
+        .flags = 1 + below(stream, 2),
+    };
+    uint64_t pfns[4];
+    size_t length = sizeof(head) + 8 * head.count, octets;
+
+    head.pages = head.count;
+    for (uint32_t i = 0; i < head.count; i++)
+        pfns[i] = below(stream, 1 << 20);
+    if (head.count > 2 && !below(stream, 2)) {
+        pfns[1] |= V3_PFN_ZERO;
+        head.pages--;
+    }
+    octets = (size_t)head.pages * V2_PAGE_SIZE;
+    if (!below(stream, 4))
+        octets += (int)below(stream, 3) - 1;
+    head.pad_length = below(stream, 2) ? 0 : below(stream, 64);
+    memset(to + length, 0, head.pad_length);
+    length += head.pad_length;
+    if (head.flags == V3_CODEC_LZ4)
+        length += lz4_run(to + length, 1 + below(stream, 255), octets);
+    else
+        length += zstd_run(to + length, 1 + below(stream, 255), octets,
+                           octets % V2_PAGE_SIZE == 0 && below(stream, 2));
+    memcpy(to, &head, sizeof(head));
+    memcpy(to + sizeof(head), pfns, 8 * head.count);
+    return length;
+}
+
 static size_t new_page_data(struct stream *stream, uint8_t *to)
 {
     struct v2_page_data_header head = {1 + below(stream, 4), 0};
@@ -145,6 +215,7 @@ static size_t new_header(struct stream *stream, uint8_t *to)
         .magic = {'X', 'E', 'N', 'A', 'L', 'I', 'G', 'N'},
         .version = V3_VERSION,
         .min_reader_version = V3_VERSION,
+        .mandatory_features = below(stream, 4),
         .optional_features = V3_OPTIONAL_INDEX,
         .alignment = V3_ALIGNMENT_MIN << below(stream, 5),
         .state = below(stream, 4),
@@ -168,6 +239,8 @@ static const struct {
 } makers[] = {
     {V3_RECORD_PAGE_DATA, new_aligned},
     {V3_RECORD_PAGE_DATA, new_aligned},
+    {V3_RECORD_PAGE_DATA, new_packed},
+    {V3_RECORD_PAGE_DATA, new_packed},
     {V2_RECORD_PAGE_DATA, new_page_data},
     {V2_RECORD_PAGE_DATA, new_page_data},
     {V3_RECORD_PADDING, new_padding},
@@ -273,6 +346,18 @@ static void change_body(struct stream *stream, struct fuzz_record *record)
     put32(stream, record->offset + 4, length);
 }
 
+/* The header announces what there may be, or less. */
+static void announce(struct stream *stream, struct fuzz_record *record)
+{
+    (void)record;
+    record = stream->records;
+    if (record->type == V3_RECORD_HEADER &&
+        record->length == sizeof(struct v3_aligned_header))
+        put32(stream, record->offset + RECORD +
+              offsetof(struct v3_aligned_header, mandatory_features),
+              3 - (below(stream, 4) ? 0 : below(stream, 4)));
+}
+
 /* The length of an ALIGNED_PAGE_DATA made to agree with its counts. */
 static void repair(struct stream *stream, struct fuzz_record *record)
 {
@@ -286,6 +371,9 @@ static void repair(struct stream *stream, struct fuzz_record *record)
     head.count %= V3_BATCH_MAX + 1;
     head.pages %= head.count + 1;
     head.pad_length %= V3_ALIGNMENT_MAX;
+    /* What is compressed has whatever length it has. */
+    if (head.flags == V3_CODEC_LZ4 || head.flags == V3_CODEC_ZSTD)
+        return;
     head.flags = 0;
     length = sizeof(head) + 8 * head.count + head.pad_length +
              (size_t)head.pages * V2_PAGE_SIZE;
@@ -298,7 +386,7 @@ static void repair(struct stream *stream, struct fuzz_record *record)
 
 static void (*const changes[])(struct stream *, struct fuzz_record *) = {
     insert, insert, erase, repeat, exchange, set_field, set_field, set_field,
-    set_type, change_body, change_body, change_body, repair,
+    set_type, change_body, change_body, change_body, repair, announce,
 };
 
 size_t fuzz_mutate(uint8_t *data, size_t size, size_t max, size_t start,

@@ -17,12 +17,14 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
 
-from streamv3 import savefile, vectors                      # noqa: E402
+from streamv3 import codecs, savefile, vectors              # noqa: E402
 from streamv3 import layout as L                            # noqa: E402
 from streamv3.encoder import commit_stream, encode          # noqa: E402
 from streamv3.encoder import header_record                  # noqa: E402
-from streamv3.generator import Generator                    # noqa: E402
+from streamv3.generator import (                           # noqa: E402
+    Generator, domain_header, image_header, page_data)
 from streamv3.mutate import Sealed                          # noqa: E402
+from streamv3.records import record                         # noqa: E402
 from streamv3.xxh3 import xxh3                              # noqa: E402
 
 LARGEST = 16000
@@ -57,10 +59,25 @@ def generated() -> list:
     return [Generator(seed, 2).stream() for seed in range(400)]
 
 
+def packable(seed: int) -> bytes:
+    """A stream whose pages compress to a few octets."""
+    parts = [image_header(), domain_header(2)]
+    for number in range(1 + seed % 3):
+        count = 2 + (seed + number) % 5
+        pages = [bytes([seed % 251 + 1]) * L.PAGE] * count
+        if seed % 2:
+            pages[1] = bytes(range(256)) * 16
+        parts.append(page_data(list(range(100 * number,
+                                          100 * number + count)), pages))
+    return b"".join(parts) + record(L.END)
+
+
 def finished(stream: bytes, start: int) -> list:
     """A v3 stream in the states that a reader takes."""
     streamed = Sealed(stream)
-    header = header_record(L.AlignedHeader(state=L.STREAMED))
+    features = L.AlignedHeader.unpack(stream[48:168]).mandatory_features
+    header = header_record(L.AlignedHeader(state=L.STREAMED,
+                                           mandatory_features=features))
     if streamed.records[0][0] == L.ALIGNED_HEADER:
         streamed.records[0][1][:] = header[8:]
     return [commit_stream(stream, start), streamed.seal()]
@@ -87,6 +104,8 @@ class Corpus:
             self.add("encoder",
                      struct.pack("<BBHI", 8 * number, number & 1, number, 7)
                      + data)
+        for flags in (2, 4, 12):        # compressed: fuzz_encoder.c
+            self.add("encoder", struct.pack("<BBHI", 3, flags, 2, 7) + data)
 
     def file(self, data: bytes) -> None:
         for flags in (10, 8, 24, 12):
@@ -105,8 +124,9 @@ def add_streams(corpus: Corpus, streams: list) -> None:
         corpus.v2(v2)
         corpus.stream(v2)
         corpus.stream(encode(v2, "compat", 8), 8)
-        for stream in finished(encode(v2, "v3", 3), 3):
-            corpus.stream(stream, 3)
+        for codec in codecs.NAMES:
+            for stream in finished(encode(v2, "v3", 3, codec=codec), 3):
+                corpus.stream(stream, 3)
 
 
 def hello_message(kind: int, body: bytes) -> bytes:
@@ -134,6 +154,10 @@ def add_files(corpus: Corpus) -> None:
         for format_ in FORMATS:
             data = savefile.build(v2, config[:600], tail, format_)
             corpus.file(data)
+        if seed % 4 == 0:
+            for codec in codecs.MANDATORY:
+                corpus.file(savefile.build(packable(seed), config[:600],
+                                           tail, "v3", codec=codec))
         head = savefile.xl_head(b"{}") + savefile.libxl_head()
         corpus.file(head + encode(v2, "v3", len(head)) + tail)
 
@@ -152,6 +176,7 @@ def main(arguments: list) -> int:
         corpus.stream(data)
         corpus.v2(data)
     add_streams(corpus, generated())
+    add_streams(corpus, [packable(seed) for seed in range(24)])
     add_files(corpus)
     add_hello(corpus)
     for text in CONFIGS:

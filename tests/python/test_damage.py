@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from streamv3 import clib, savefile
+from streamv3 import clib, codecs, savefile
 from streamv3 import layout as L
 from streamv3.generator import Generator, page_data
 from streamv3.records import STREAM_HEADERS, record, walk
@@ -38,10 +38,18 @@ def library():
 
 # -- files --------------------------------------------------------------------
 
-def hvm_stream(seed: int) -> bytes:
-    """Stored, zero and absent pages, small and large batches, odd records."""
+def hvm_stream(seed: int, repeat: int = 1) -> bytes:
+    """Stored, zero and absent pages, small and large batches, odd records.
+
+    Pages compress to a part of them, one in `repeat`.
+    """
     rng = random.Random(seed)
-    page = rng.randbytes
+
+    def page(length: int) -> bytes:
+        if length != L.PAGE:
+            return rng.randbytes(length)
+        return rng.randbytes(length // repeat) * repeat
+
     none = [0xf << 60 | pfn for pfn in range(90, 130)]
     return b"".join((
         Generator(seed).hvm()[:STREAM_HEADERS],
@@ -67,7 +75,15 @@ def files() -> dict:
                                         "v3"),
         "pv": savefile.build(Generator(5, 12).pv(), CONFIG,
                              savefile.pv_tail(), "v3"),
+        "lz4": savefile.build(hvm_stream(3, 8), CONFIG + b"  ", tail, "v3",
+                              codec=codecs.LZ4),
+        "zstd": savefile.build(hvm_stream(4, 8), CONFIG + b"   ", tail, "v3",
+                               codec=codecs.ZSTD),
     }
+    for name, codec in (("lz4", codecs.LZ4), ("zstd", codecs.ZSTD)):
+        assert codec in [r.body[12] for r in walk(
+            savefile.split(result[name])[1])
+            if r.type == L.ALIGNED_PAGE_DATA]
     assert len({savefile.parse_head(data).stream_start % 8
                 for data in result.values()}) > 1
     return result
@@ -79,15 +95,17 @@ FILES = files()
 # -- regions --------------------------------------------------------------------
 
 def batch_regions(at: int, body: bytes, padding: bytes):
-    count, pages, pad, _, _ = L.BATCH_HEADER.unpack_from(body)
+    count, _, pad, flags, _ = L.BATCH_HEADER.unpack_from(body)
+    stored = len(body) - 24 - 8 * count - pad
     yield at, at + 32, "batch header"
     at += 32
     yield at, at + 8 * count, "batch pfns"
     at += 8 * count
     yield at, at + pad, "batch padding"
     at += pad
-    yield at, at + L.PAGE * pages, "page contents"
-    at += L.PAGE * pages
+    yield at, at + stored, ("compressed contents" if flags
+                            else "page contents")
+    at += stored
     yield at, at + len(padding), "batch record padding"
 
 

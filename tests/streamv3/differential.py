@@ -13,7 +13,8 @@ import sys
 from collections import Counter
 from typing import Optional
 
-from . import clib
+from . import clib, codecs
+from . import layout as L
 from .decoder import decode_some
 from .encoder import commit_stream, encode_compat, encode_v3
 from .generator import Generator
@@ -21,6 +22,14 @@ from .mutate import Mutator
 from .records import StreamError
 
 FORMATS = ("v3", "compat", "v2")
+
+
+class Packable(Generator):
+    """Pages that compress well."""
+
+    def page(self) -> bytes:
+        size = self.random.choice((1, 16, 64, 512))
+        return self.random.randbytes(size) * (L.PAGE // size)
 
 
 def disagreement(stream: bytes, start: int = 0,
@@ -50,7 +59,14 @@ def original(seed: int) -> tuple:
     v2 = Generator(seed, 12).stream()
     start = seed % 8 if format_ == "v3" else 8 * (seed % 8)
     if format_ == "v3":
-        return commit_stream(encode_v3(v2, start), start), start, v2
+        # Every other one is compressed, where that is worth it.
+        codec = seed // len(FORMATS) % 6
+        if codec in codecs.MANDATORY:
+            v2 = Packable(seed, 12).stream()
+        else:
+            codec = codecs.NONE
+        return (commit_stream(encode_v3(v2, start, codec=codec), start),
+                start, v2)
     if format_ == "compat":
         return encode_compat(v2, start), start, v2
     return v2, start, v2

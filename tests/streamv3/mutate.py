@@ -167,8 +167,30 @@ class Mutator:
         return (f"{'; '.join(done)}; sealed, totals={totals}",
                 s.seal(totals))
 
+    def change_packing(self, s: Sealed) -> str:
+        """What belongs to compression, which chance seldom meets."""
+        batches = s.find(L.ALIGNED_PAGE_DATA)
+        if not batches or s.records[0][0] != L.ALIGNED_HEADER:
+            return "nothing"
+        body = s.records[self.random.choice(batches)][1]
+        kind = self.random.randrange(3)
+        if kind == 0 and len(s.records[0][1]) == 120:
+            bits = self.random.randrange(8)
+            s.records[0][1][16] = bits
+            return f"features 0x{bits:x}"
+        if kind == 1 and len(body) >= 24:
+            body[12] = self.random.randrange(5)
+            return f"batch flags {body[12]}"
+        if len(body) > 64:
+            at = self.random.randrange(max(32, len(body) - 4096), len(body))
+            body[at] ^= 1 << self.random.randrange(8)
+            return f"octet {at} of a batch"
+        return "nothing"
+
     def change(self, s: Sealed) -> str:
-        kind = self.random.randrange(8)
+        kind = self.random.randrange(9)
+        if kind == 8:
+            return self.change_packing(s)
         n = self.random.randrange(len(s.records))
         type_, body = s.records[n]
         if kind == 0:
