@@ -6,10 +6,12 @@
 
 #include "core.h"
 #include "plugin.h"
+#include "watched.h"
 
 enum {
     OPTION_CORE_FORMAT = OPTION_LONG + 100,
     OPTION_NO_SPARSE,
+    OPTION_PROGRESS,
 };
 
 static void set_variable(const char *name, const char *value)
@@ -24,9 +26,9 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
 {
     struct plugin_settings settings = { 0 };
     struct arguments xl = { 0 };
-    const char *format = "xen", *sparse = "yes", *program;
+    const char *format = "xen", *sparse = "yes", *progress = NULL, *program;
     enum v3_core_format parsed;
-    bool quiet = false;
+    bool plugin;
     int opt, status;
 
     while ((opt = command_option(self, argc, argv, &status)) != -1) {
@@ -42,8 +44,13 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
         case OPTION_NO_SPARSE:
             sparse = "no";
             break;
+        case OPTION_PROGRESS:
+            progress = progress_option(self, optarg);
+            if (!progress)
+                return STATUS_USAGE;
+            break;
         case 'q':
-            quiet = true;
+            progress = "none";
             break;
         default:
             if (plugin_option(self, opt, optarg, &settings) < 0)
@@ -58,17 +65,18 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
         return STATUS_NO_XL;
     set_variable("XL_ALIGNED_DUMP_FORMAT", format);
     set_variable("XL_ALIGNED_DUMP_SPARSE", sparse);
-    set_variable("XL_ALIGNED_DUMP_PROGRESS",
-                 !quiet && isatty(STDERR_FILENO) ? "yes" : "no");
     /* What stock writes instead is not what was asked for. */
-    if (!plugin_environment(&settings) && strcmp(format, "xen") != 0) {
+    plugin = plugin_environment(&settings);
+    if (!plugin && strcmp(format, "xen") != 0) {
         report("--format=%s needs the plugin", format);
         return STATUS_FAILED;
     }
     arguments_add(&xl, "xl");
     arguments_add(&xl, "dump-core");
     arguments_add_operands(&xl, argv + optind);
-    status = become(program, xl.argv);
+    status = plugin && progress_wanted(progress) ?
+             run_watched(&guard_dump, progress, "dumped", program, xl.argv) :
+             become(program, xl.argv);
     arguments_free(&xl);
     return status;
 }
@@ -84,6 +92,7 @@ const struct command command_dump_core = {
         "  --io=HOW               how it is written:\n"
         "                         auto direct window buffered\n"
         "  --engine=ENGINE        auto uring thread\n"
+        PROGRESS_HELP
         "  -q, --quiet            no progress on a terminal\n"
         "\n"
         "Exit status: xl's; 1 without the plugin that elf needs, 127 if xl "
@@ -94,6 +103,7 @@ const struct command command_dump_core = {
         { "format", required_argument, NULL, OPTION_CORE_FORMAT },
         { "no-sparse", no_argument, NULL, OPTION_NO_SPARSE },
         { "quiet", no_argument, NULL, 'q' },
+        PROGRESS_LONG_OPTION(OPTION_PROGRESS),
         IO_OPTION, ENGINE_OPTION, HELP_OPTION },
     .run = dump_core_run,
 };

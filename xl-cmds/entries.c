@@ -29,6 +29,20 @@ static void *load_libxenstore(void)
     return library;
 }
 
+void entries_sweep(void)
+{
+    void *library = load_libxenstore();
+    struct v3_store store;
+
+    if (!library || v3_store_find(&store, find, library))
+        return;
+    store.handle = store.open(0);
+    if (!store.handle)
+        return;
+    v3_operation_list(&store, NULL, NULL, NULL);
+    store.close(store.handle);
+}
+
 int store_connect(struct v3_store *store)
 {
     void *library = load_libxenstore();

@@ -25,6 +25,8 @@ struct entries {
 /* With libxenstore as this host has it; -1 after a report. */
 int store_connect(struct v3_store *store);
 
+/* Removes what a killed xl has left, if that can be done; says nothing. */
+void entries_sweep(void);
 /* Removes stale entries, and reports it. */
 void entries_read(struct v3_store *store, struct entries *entries);
 void entries_free(struct entries *entries);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * xl itself dies of SIGINT and leaves the guest suspended.  Its save helper,
- * however, takes SIGTERM as a request to stop: it makes its next write fail,
- * libxl reports the failed save, and xl resumes the guest.
+ * xl itself dies of SIGINT and leaves the guest suspended, or half built.  Its
+ * save helper, however, takes SIGTERM as a request to stop: it makes its next
+ * write fail, libxl reports the failed save, and xl resumes the guest.  A
+ * restore helper dies of it, and libxl destroys what there is of the guest.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -20,7 +21,6 @@
 
 #include "guard.h"
 
-#define HELPER_MODE     "--save-domain"
 #define ANCESTORS_MAX   32
 /* The helper may not be running yet when the signal comes. */
 #define SEARCH_INTERVAL_NS  100000000
@@ -60,8 +60,26 @@ static bool descends_from(pid_t pid, pid_t ancestor)
     return false;
 }
 
-/* Whether one of the arguments is --save-domain. */
-static bool is_save_helper(pid_t pid)
+const struct guard_kind guard_save = {
+    .helper = "--save-domain",
+    .ending = "ending the save; xl resumes the domain",
+    .waiting = "still waiting for xl to resume the domain",
+    .private = true,
+};
+
+const struct guard_kind guard_restore = {
+    .helper = "--restore-domain",
+    .ending = "ending the restore; xl destroys what there is of the domain",
+    .waiting = "still waiting for xl to destroy the domain",
+};
+
+const struct guard_kind guard_dump = {
+    .ending = "ending the dump",
+    .waiting = "still waiting for xl to end",
+};
+
+/* Whether one of the arguments says so. */
+static bool is_helper(pid_t pid, const char *mode)
 {
     char path[32], line[4096], *at;
     bool found = false;
@@ -78,28 +96,28 @@ static bool is_save_helper(pid_t pid)
         return false;
     line[r] = 0;
     for (at = line; at < line + r && !found; at += strlen(at) + 1)
-        found = strcmp(at, HELPER_MODE) == 0;
+        found = strcmp(at, mode) == 0;
     return found;
 }
 
 /* Asks one process, if it is the helper, and through a pidfd: nobody else. */
-static bool stop_if_helper(pid_t pid, pid_t xl)
+static bool stop_if_helper(pid_t pid, pid_t xl, const char *mode)
 {
     bool sent = false;
     int pidfd;
 
-    if (!is_save_helper(pid))
+    if (!is_helper(pid, mode))
         return false;
     pidfd = pidfd_open(pid, 0);
     if (pidfd < 0)
         return false;
-    if (is_save_helper(pid) && descends_from(pid, xl))
+    if (is_helper(pid, mode) && descends_from(pid, xl))
         sent = pidfd_send_signal(pidfd, SIGTERM, NULL, 0) == 0;
     close(pidfd);
     return sent;
 }
 
-static bool stop_helper(pid_t xl)
+static bool stop_helper(pid_t xl, const char *mode)
 {
     struct dirent *entry;
     bool sent = false;
@@ -109,7 +127,8 @@ static bool stop_helper(pid_t xl)
         return false;
     while ((entry = readdir(proc)))
         if (isdigit((unsigned char)entry->d_name[0]))
-            sent |= stop_if_helper(strtol(entry->d_name, NULL, 10), xl);
+            sent |= stop_if_helper(strtol(entry->d_name, NULL, 10), xl,
+                                   mode);
     closedir(proc);
     return sent;
 }
@@ -121,6 +140,8 @@ static void child(const char *program, char **argv,
 {
     int errnum;
 
+    if (guard->stdout_to_stderr)
+        dup2(STDERR_FILENO, STDOUT_FILENO);
     if (guard->stderr_fd >= 0) {
         dup2(guard->stderr_fd, STDERR_FILENO);
         /* If this program is killed, xl is to go on without a reader. */
@@ -130,7 +151,8 @@ static void child(const char *program, char **argv,
     /* In a background group now, which must not stop when it prints. */
     signal(SIGTTOU, SIG_IGN);
     sigprocmask(SIG_SETMASK, &guard->old_mask, NULL);
-    umask(077);
+    if (guard->kind->private)
+        umask(077);
     execvp(program, argv);
     errnum = errno;
     if (write(error_fd, &errnum, sizeof(errnum)) < 0)
@@ -176,6 +198,13 @@ static bool reap(pid_t pid, struct guard_result *result)
     return true;
 }
 
+static bool stop(pid_t xl, const struct guard *guard, int signum)
+{
+    if (guard->kind->helper)
+        return stop_helper(xl, guard->kind->helper);
+    return kill(xl, signum) == 0;
+}
+
 static void attend(pid_t pid, const struct guard *guard,
                    struct guard_result *result)
 {
@@ -187,7 +216,7 @@ static void attend(pid_t pid, const struct guard *guard,
         bool wakes = (result->interrupt && !stopped) || guard->tick;
 
         if (result->interrupt && !stopped)
-            stopped = stop_helper(pid);
+            stopped = stop(pid, guard, result->interrupt);
         signum = sigtimedwait(&guard->signals, NULL,
                               wakes ? &interval : NULL);
         if (guard->tick)
@@ -195,15 +224,14 @@ static void attend(pid_t pid, const struct guard *guard,
         if (signum < 0 || signum == SIGCHLD)
             continue;
         if (!result->interrupt)
-            report("%s: ending the save; xl resumes the domain",
-                   strsignal(signum));
+            report("%s: %s", strsignal(signum), guard->kind->ending);
         else
-            report("still waiting for xl to resume the domain");
+            report("%s", guard->kind->waiting);
         result->interrupt = signum;
     }
 }
 
-void guard_begin(struct guard *guard)
+void guard_begin(struct guard *guard, const struct guard_kind *kind)
 {
     static const int signums[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM,
                                    SIGCHLD };
@@ -211,7 +239,9 @@ void guard_begin(struct guard *guard)
 
     /* An ignored SIGCHLD would take xl's exit status away. */
     signal(SIGCHLD, SIG_DFL);
+    guard->kind = kind;
     guard->stderr_fd = -1;
+    guard->stdout_to_stderr = false;
     guard->tick = NULL;
     sigemptyset(&guard->signals);
     for (i = 0; i < sizeof(signums) / sizeof(signums[0]); i++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Runs a saving xl so that a signal ends the save and not the guest. */
+/* Runs an xl so that a signal ends what it does, and not the guest. */
 #ifndef XL_CMDS_GUARD_H
 #define XL_CMDS_GUARD_H
 
@@ -7,10 +7,22 @@
 
 #include "cmds.h"
 
+/* What xl does, and how it is ended. */
+struct guard_kind {
+    const char *helper;     /* argument that its helper has; NULL: xl itself
+                             * is sent the signal */
+    const char *ending, *waiting;   /* for messages */
+    bool private;           /* with umask 077 */
+};
+
+extern const struct guard_kind guard_save, guard_restore, guard_dump;
+
 struct guard {
+    const struct guard_kind *kind;
     sigset_t signals;       /* that are kept back from here on */
     sigset_t old_mask;
     int stderr_fd;          /* for xl, closed once it runs; -1: ours */
+    bool stdout_to_stderr;  /* of xl */
     void (*tick)(void *context);    /* NULL, or called now and then */
     void *tick_context;
 };
@@ -25,11 +37,11 @@ struct guard_result {
  * From here to its end, no SIGINT, SIGTERM, SIGHUP or SIGQUIT ends this
  * program: neither before xl runs nor while its file is made final.
  */
-void guard_begin(struct guard *guard);
+void guard_begin(struct guard *guard, const struct guard_kind *kind);
 /*
- * Runs xl in a process group of its own, with umask 077.  On one of these
- * signals the save helper is asked to give up, so that xl itself resumes the
- * guest; xl is always waited for.  0, or -1 after a report.
+ * Runs xl in a process group of its own.  On one of these signals the helper
+ * is asked to give up, so that xl itself resumes or destroys the guest; xl is
+ * always waited for.  0, or -1 after a report.
  */
 int guard_run(struct guard *guard, const char *program, char **argv,
               struct guard_result *result);

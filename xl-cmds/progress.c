@@ -5,17 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "../stream-v3/operation.h"
+#include "bar.h"
 #include "progress.h"
 #include "progress-page.h"
 
-#define MIB             (1024.0 * 1024)
-#define BAR_MAX         40
-/* How much older rates count after a second. */
-#define OLDER           0.7
 /* xl shows a progress of its own, which would tear the bar. */
 #define XL_PROGRESS     "xc: progress: "
 
@@ -34,18 +31,12 @@ struct progress {
     int xl_stderr;              /* read end, -1: xl has stderr itself */
     char line[4096];            /* of xl's, that has not ended */
     size_t line_length;
-    double begun, shown, sampled;
-    uint64_t sampled_done;
-    double rate;                /* octets of memory a second */
+    double begun, shown;
+    const char *done_word;      /* "saved", when all is well */
+    struct v3_rate rate;
     /* What is shown. */
-    uint32_t phase;
-    uint64_t total, done, written;
-};
-
-static const char *const phases[] = {
-    [V3_PROGRESS_START] = "start",
-    [V3_PROGRESS_MEMORY] = "memory",
-    [V3_PROGRESS_COMMIT] = "commit",
+    struct figures figures;
+    uint64_t written;
 };
 
 static double now(void)
@@ -58,55 +49,16 @@ static double now(void)
 
 /* ---- figures ------------------------------------------------------------ */
 
-static const char *phase_name(const struct progress *p)
-{
-    return p->phase < sizeof(phases) / sizeof(phases[0]) ? phases[p->phase]
-                                                         : "?";
-}
-
 static void sample(struct progress *p)
 {
-    double time = now(), seconds = time - p->sampled, fresh;
+    uint32_t phase = atomic_load(&p->page->phase);
 
-    p->phase = atomic_load(&p->page->phase);
-    p->total = atomic_load(&p->page->total);
-    p->done = atomic_load(&p->page->done);
+    p->figures.phase = v3_phase_name(phase);
+    p->figures.moving = phase == V3_PROGRESS_MEMORY;
+    p->figures.total = atomic_load(&p->page->total);
+    p->figures.done = atomic_load(&p->page->done);
+    p->figures.rate = v3_rate_sample(&p->rate, p->figures.done);
     p->written = atomic_load(&p->page->written);
-    if (seconds < 0.2)
-        return;
-    fresh = (double)(p->done - p->sampled_done) / seconds;
-    p->rate = p->sampled_done ? OLDER * p->rate + (1 - OLDER) * fresh : fresh;
-    p->sampled = time;
-    p->sampled_done = p->done;
-}
-
-/* 100 is for a save that is over. */
-static unsigned percent(const struct progress *p)
-{
-    uint64_t percent = p->total ? p->done * 100 / p->total : 0;
-
-    return percent > 99 ? 99 : percent;
-}
-
-/* Seconds; -1: cannot be told. */
-static double left(const struct progress *p)
-{
-    if (!p->total || p->rate < 1 || p->phase != V3_PROGRESS_MEMORY)
-        return -1;
-    return p->done < p->total ? (double)(p->total - p->done) / p->rate : 0;
-}
-
-static void figures(const struct progress *p, char *text, size_t size)
-{
-    double seconds = left(p);
-    int n;
-
-    n = snprintf(text, size, "%3u %%  %.0f of %.0f MiB  %.0f MiB/s",
-                 percent(p), (double)p->done / MIB, (double)p->total / MIB,
-                 p->rate / MIB);
-    if (seconds >= 0 && n > 0 && (size_t)n < size)
-        snprintf(text + n, size - n, "  %u:%02u left",
-                 (unsigned)seconds / 60, (unsigned)seconds % 60);
 }
 
 /* ---- a bar --------------------------------------------------------------- */
@@ -118,24 +70,12 @@ static void clear_bar(void)
 
 static void draw_bar(struct progress *p)
 {
-    char text[128], bar[BAR_MAX + 1];
-    struct winsize window = { .ws_col = 80 };
-    int width, filled;
+    char text[256];
 
-    figures(p, text, sizeof(text));
-    ioctl(STDERR_FILENO, TIOCGWINSZ, &window);
-    width = (window.ws_col ? window.ws_col : 80) - (int)strlen(text) - 14;
-    width = width > BAR_MAX ? BAR_MAX : width;
+    figures_bar(&p->figures, terminal_width(STDERR_FILENO), text,
+                sizeof(text));
     clear_bar();
-    if (width < 4) {
-        fprintf(stderr, "%s %u %%", phase_name(p), percent(p));
-    } else {
-        filled = (int)(percent(p) * (unsigned)width / 100);
-        memset(bar, '.', width);
-        memset(bar, '#', filled);
-        bar[width] = 0;
-        fprintf(stderr, "%-6s [%s] %s", phase_name(p), bar, text);
-    }
+    fputs(text, stderr);
     fflush(stderr);
 }
 
@@ -184,26 +124,30 @@ static void print_line(struct progress *p)
 {
     char text[128];
 
-    figures(p, text, sizeof(text));
-    report("%s: %s", phase_name(p), text + strspn(text, " "));
+    figures_text(&p->figures, text, sizeof(text));
+    report("%s: %s", p->figures.phase, text + strspn(text, " "));
 }
 
 static void end_line(struct progress *p, bool whole)
 {
     double seconds = now() - p->begun;
 
-    if (whole)
-        report("saved: %.0f MiB of memory, %.0f MiB of file, in %.1f s",
-               (double)p->done / MIB, (double)p->written / MIB, seconds);
+    if (whole && p->written)
+        report("%s: %.0f MiB of memory, %.0f MiB of file, in %.1f s",
+               p->done_word, (double)p->figures.done / MIB,
+               (double)p->written / MIB, seconds);
+    else if (whole)
+        report("%s: %.0f MiB of memory, in %.1f s", p->done_word,
+               (double)p->figures.done / MIB, seconds);
 }
 
 static void print_json(const struct progress *p, const char *phase)
 {
-    double seconds = left(p);
+    double seconds = figures_left(&p->figures);
 
     printf("{\"phase\": \"%s\", \"done\": %" PRIu64 ", \"total\": %" PRIu64
-           ", \"written\": %" PRIu64 ", \"rate\": %.0f", phase, p->done,
-           p->total, p->written, p->rate);
+           ", \"written\": %" PRIu64 ", \"rate\": %.0f", phase,
+           p->figures.done, p->figures.total, p->written, p->figures.rate);
     if (seconds >= 0)
         printf(", \"seconds_left\": %.1f", seconds);
     printf("}\n");
@@ -212,12 +156,12 @@ static void print_json(const struct progress *p, const char *phase)
 
 static void show_json(struct progress *p)
 {
-    print_json(p, phase_name(p));
+    print_json(p, p->figures.phase);
 }
 
 static void end_json(struct progress *p, bool whole)
 {
-    print_json(p, whole ? "saved" : "failed");
+    print_json(p, whole ? p->done_word : "failed");
 }
 
 static const struct progress_ops modes[] = {
@@ -239,9 +183,25 @@ static const struct progress_ops *find_mode(const char *name)
     return NULL;
 }
 
-bool progress_mode_known(const char *mode)
+const char *progress_option(const struct command *self, const char *mode)
 {
-    return strcmp(mode, "none") == 0 || find_mode(mode);
+    if (strcmp(mode, "none") == 0 || find_mode(mode))
+        return mode;
+    command_misuse(self, "--progress=%s: the value must be one of bar plain "
+                   "json none", mode);
+    return NULL;
+}
+
+static const struct progress_ops *wanted_mode(const char *mode)
+{
+    if (!mode)
+        mode = isatty(STDERR_FILENO) ? "bar" : "none";
+    return find_mode(mode);
+}
+
+bool progress_wanted(const char *mode)
+{
+    return wanted_mode(mode);
 }
 
 static void tick(void *context)
@@ -275,26 +235,29 @@ static void take_stderr(struct progress *p, struct guard *guard)
     guard->stderr_fd = fds[1];
 }
 
-struct progress *progress_begin(const char *mode, struct guard *guard)
+struct progress *progress_begin(const char *mode, const char *done_word,
+                                struct guard *guard)
 {
     struct progress *p;
 
     unsetenv("XL_ALIGNED_PROGRESS");
-    if (!mode)
-        mode = isatty(STDERR_FILENO) ? "bar" : "none";
-    if (!find_mode(mode))
+    if (!wanted_mode(mode))
         return NULL;
     p = xrealloc(NULL, sizeof(*p));
     memset(p, 0, sizeof(*p));
-    p->ops = find_mode(mode);
+    p->ops = wanted_mode(mode);
     p->page = progress_page(&p->page_fd);
     if (!p->page) {
         report("no progress can be shown: %s", strerror(errno));
         free(p);
         return NULL;
     }
-    p->begun = p->shown = p->sampled = now();
+    p->done_word = done_word;
+    p->begun = p->shown = now();
+    v3_rate_begin(&p->rate);
     take_stderr(p, guard);
+    /* Nothing but objects on stdout. */
+    guard->stdout_to_stderr = p->ops == find_mode("json");
     guard->tick = tick;
     guard->tick_context = p;
     return p;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Shows how far a save is while xl runs. */
+/* Shows how far a save, restore or dump is while xl runs. */
 #ifndef XL_CMDS_PROGRESS_H
 #define XL_CMDS_PROGRESS_H
 
@@ -7,15 +7,23 @@
 
 /* "bar", "plain", "json", "none"; NULL: a bar on a terminal, else none. */
 struct progress;
+#define PROGRESS_HELP \
+    "  --progress=HOW         bar plain json none; a bar on a terminal\n"
+
+#define PROGRESS_LONG_OPTION(value) \
+    { "progress", required_argument, NULL, value }
 
 /* NULL after a report of misuse. */
-bool progress_mode_known(const char *mode);
+const char *progress_option(const struct command *self, const char *mode);
+/* Whether something is to be shown. */
+bool progress_wanted(const char *mode);
 /*
- * Sets up what the environment of xl and `guard` need.  NULL: nothing is to
- * be shown, or nothing can be.
+ * Sets up what the environment of xl and `guard` need.  `done_word`: "saved",
+ * for what has succeeded.  NULL: nothing is to be shown, or nothing can be.
  */
-struct progress *progress_begin(const char *mode, struct guard *guard);
-/* `whole`: the save succeeded. */
+struct progress *progress_begin(const char *mode, const char *done_word,
+                                struct guard *guard);
+/* `whole`: it has succeeded. */
 void progress_end(struct progress *progress, bool whole);
 
 #endif /* XL_CMDS_PROGRESS_H */

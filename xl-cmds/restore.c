@@ -5,6 +5,11 @@
 
 #include "plugin.h"
 #include "savefile.h"
+#include "watched.h"
+
+enum { OPTION_PROGRESS = OPTION_RESTORE_IO + 1 };
+/* With these, xl stays, or starts what talks to the terminal. */
+#define STAYS "FcVA"
 
 /*
  * Without the plugin, xl would find out about v3 only after it has created
@@ -26,8 +31,9 @@ static int restore_run(const struct command *self, int argc, char **argv)
 {
     struct plugin_settings settings = { 0 };
     struct arguments xl = { 0 };
-    const char *program;
+    const char *program, *progress = NULL;
     int opt, r, status;
+    char stays = 0;
 
     arguments_add(&xl, "xl");
     arguments_add(&xl, "restore");
@@ -40,8 +46,19 @@ static int restore_run(const struct command *self, int argc, char **argv)
         status = STATUS_USAGE;
         if (r < 0)
             goto out;
-        if (!r)
+        if (opt == OPTION_PROGRESS) {
+            progress = progress_option(self, optarg);
+            if (!progress)
+                goto out;
+        } else if (!r) {
             arguments_add(&xl, letter);
+            stays = strchr(STAYS, opt) ? opt : stays;
+        }
+    }
+    if (stays && progress && strcmp(progress, "none") != 0) {
+        status = command_misuse(self, "--progress is for a restore that ends "
+                                "by itself: not with -%c", stays);
+        goto out;
     }
     if (argc - optind < 1 || argc - optind > 2) {
         status = command_misuse(self, "needs the file, and takes at most a "
@@ -55,7 +72,13 @@ static int restore_run(const struct command *self, int argc, char **argv)
         status = STATUS_NO_XL;
         goto out;
     }
-    if (!plugin_environment(&settings) && needs_plugin(argv[argc - 1])) {
+    if (plugin_environment(&settings)) {
+        if (!stays && progress_wanted(progress)) {
+            status = run_watched(&guard_restore, progress, "restored",
+                                 program, xl.argv);
+            goto out;
+        }
+    } else if (needs_plugin(argv[argc - 1])) {
         report("%s is a v3 file, which only the plugin can restore; install "
                "it, or make a v2 file: xl-aligned convert --to=v2",
                argv[argc - 1]);
@@ -75,6 +98,7 @@ const struct command command_restore = {
     .summary = "Restore a domain from a file of any format",
     .details =
         "  --io=HOW               how the file is read: auto direct buffered\n"
+        PROGRESS_HELP
         "\n"
         "xl's own options:\n"
         "  -p                     leave the domain paused\n"
@@ -90,7 +114,7 @@ const struct command command_restore = {
         "\n",
     .short_options = "FcpdeVA",
     .long_options = (const struct option[]){
-        RESTORE_IO_OPTION("io"),
+        RESTORE_IO_OPTION("io"), PROGRESS_LONG_OPTION(OPTION_PROGRESS),
         { "vncviewer", no_argument, NULL, 'V' },
         { "vncviewer-autopass", no_argument, NULL, 'A' },
         HELP_OPTION },

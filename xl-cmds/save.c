@@ -69,7 +69,7 @@ static int save(struct arguments *xl, char **operands,
 
     if (!program)
         return STATUS_NO_XL;
-    guard_begin(&guard);
+    guard_begin(&guard, &guard_save);
     status = target_open(&target, operands[1]);
     if (status != STATUS_OK)
         return status;
@@ -80,7 +80,7 @@ static int save(struct arguments *xl, char **operands,
     if (!plugin_environment(settings) && settings->live)
         report("warning: without the plugin the domain stands still while "
                "it is saved");
-    progress = progress_begin(progress_mode, &guard);
+    progress = progress_begin(progress_mode, "saved", &guard);
     r = guard_run(&guard, program, xl->argv, &result);
     progress_end(progress, r == 0 && result.status == STATUS_OK);
     if (r < 0) {
@@ -114,14 +114,11 @@ static int save_run(const struct command *self, int argc, char **argv)
         status = STATUS_USAGE;
         if (r < 0)
             goto out;
-        if (opt == OPTION_PROGRESS && !progress_mode_known(optarg)) {
-            status = command_misuse(self, "--progress=%s: the value must be "
-                                    "one of bar plain json none", optarg);
-            goto out;
-        }
-        if (opt == OPTION_PROGRESS)
-            progress = optarg;
-        else if (opt == OPTION_LIVE)
+        if (opt == OPTION_PROGRESS) {
+            progress = progress_option(self, optarg);
+            if (!progress)
+                goto out;
+        } else if (opt == OPTION_LIVE)
             settings.live = true;
         else if (!r)
             arguments_add(&xl, letter);
@@ -160,8 +157,7 @@ const struct command command_save = {
         COMPRESS_HELP
         "  --live                 with -c or -p: let the domain run while it "
         "is saved\n"
-        "  --progress=HOW         bar plain json none; a bar on a "
-        "terminal\n"
+        PROGRESS_HELP
         "\n"
         "xl's own options:\n"
         "  -c                     leave the domain running\n"
@@ -175,7 +171,7 @@ const struct command command_save = {
     .long_options = (const struct option[]){
         FORMAT_OPTION, IO_OPTION, ENGINE_OPTION, COMPRESS_OPTION,
         { "live", no_argument, NULL, OPTION_LIVE },
-        { "progress", required_argument, NULL, OPTION_PROGRESS },
+        PROGRESS_LONG_OPTION(OPTION_PROGRESS),
         HELP_OPTION },
     .run = save_run,
 };

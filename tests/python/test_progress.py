@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -195,6 +196,171 @@ def test_xl_survives_the_one_who_reads_its_messages(xl, file):
         assert time.monotonic() < deadline, "xl did not end the save"
         time.sleep(0.05)
     os.close(master)
+
+
+# ---- restore and dump-core --------------------------------------------------
+
+
+# Reads half, builds the rest; or its helper waits for SIGTERM.
+READING_XL = r'''#!/usr/bin/python3
+import mmap, os, signal, struct, subprocess, sys, time
+
+with open(os.environ["FAKE_LOG"], "w") as log:
+    print(os.getpid(), os.getpgrp(), os.umask(0o022), *sys.argv[1:], file=log)
+page = None
+if "XL_ALIGNED_PROGRESS" in os.environ:
+    with open(os.environ["XL_ALIGNED_PROGRESS"], "r+b") as file:
+        page = mmap.mmap(file.fileno(), 4096)
+print("Parsing config from <saved>", flush=True)
+print("Loading new save file", file=sys.stderr, flush=True)
+for i in range(13):
+    if page:
+        struct.pack_into("<IxxxxQQQ", page, 0, 1, 200 << 20,
+                         (i + 1) * 8 << 20, 0)
+    time.sleep(0.1)
+if page:
+    struct.pack_into("<I", page, 0, 3)
+time.sleep(0.5)
+if os.environ["FAKE_XL"] == "helper":
+    child = subprocess.Popen(["/usr/bin/python3", "-c",
+                              "import time; time.sleep(60)",
+                              "--restore-domain"])
+    with open(os.environ["FAKE_LOG"], "a") as log:
+        print("ready", file=log)
+    child.wait()
+    print("libxl destroys it", file=sys.stderr)
+    sys.exit(1)
+if os.environ["FAKE_XL"] == "wait":
+    with open(os.environ["FAKE_LOG"], "a") as log:
+        print("ready", file=log)
+    time.sleep(60)
+sys.exit(int(os.environ["FAKE_XL"]))
+'''
+
+READERS = (("restore", "restored"), ("dump-core", "dumped"))
+
+
+@pytest.fixture
+def reader(xl, file):
+    """xl-aligned with one of the two commands and this xl."""
+    file.write_bytes(V3)
+    xl.path.write_text(READING_XL)
+    xl.env["FAKE_XL"] = "0"
+
+    def words(command, *options):
+        domain = ["d"] if command == "dump-core" else []
+        return [command, *options, *domain, str(file)]
+    return words
+
+
+@pytest.mark.parametrize("command,word", READERS)
+def test_json_of_readers(xl, reader, command, word):
+    result = xl.run(*reader(command, "--progress=json"))
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    phases = [line["phase"] for line in lines]
+    assert phases[-1] == word and "memory" in phases
+    assert lines[-1]["done"] == 104 * MIB
+    # What xl says goes where no objects are.
+    assert result.stderr.splitlines() == ["Parsing config from <saved>",
+                                          "Loading new save file"]
+
+
+@pytest.mark.parametrize("command,word", READERS)
+def test_plain_of_readers(xl, reader, command, word):
+    result = xl.run(*reader(command, "--progress=plain"))
+    assert result.returncode == 0
+    assert re.search(rf"^xl-aligned: {word}: 104 MiB of memory, in [\d.]+ s$",
+                     result.stderr, re.M)
+    assert "Parsing config" in result.stdout
+
+
+@pytest.mark.parametrize("command,word", READERS)
+def test_bar_of_readers(xl, reader, command, word):
+    status, text = on_a_terminal(xl, *reader(command))
+    assert status == 0
+    assert len(re.findall(r"memory \[#*\.*\] +\d+ %  \d+ of 200 MiB  "
+                          r"\d+ MiB/s  \d+:\d\d left", text)) >= 3
+    assert re.search(r"devices \[#+\.+\]", text)
+    assert screen(text) == ["Parsing config from <saved>",
+                            "Loading new save file", ""]
+
+
+@pytest.mark.parametrize("command,word", READERS)
+def test_readers_without_a_terminal_become_xl(xl, reader, command, word):
+    process = subprocess.Popen([PROGRAM, *reader(command)],
+                               env={**os.environ, **xl.env},
+                               stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert xl.log.read_text().split()[0] == str(process.pid)
+
+
+@pytest.mark.parametrize("command,word", READERS)
+def test_readers_hand_on_status_and_umask(xl, reader, command, word):
+    xl.env["FAKE_XL"] = "7"
+    before = os.umask(0o027)
+    try:
+        result = xl.run(*reader(command, "--progress=plain"))
+    finally:
+        os.umask(before)
+    assert result.returncode == 7 and word not in result.stderr
+    pid, group, umask = xl.log.read_text().split()[:3]
+    assert pid == group and int(umask) == 0o027
+
+
+def interrupted(xl, words, action):
+    """What is left when it gets SIGINT in the middle."""
+    xl.env["FAKE_XL"] = action
+    process = subprocess.Popen([PROGRAM, *words], text=True,
+                               env={**os.environ, **xl.env},
+                               stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 30
+    while not (xl.log.exists() and "ready" in xl.log.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    return process.returncode, errors
+
+
+def test_an_interrupted_restore_ends_its_helper(xl, reader):
+    """So that libxl destroys what there is; xl itself would just die."""
+    status, errors = interrupted(xl, reader("restore", "--progress=plain"),
+                                 "helper")
+    assert status == 130
+    assert "ending the restore; xl destroys what there is" in errors
+    assert "libxl destroys it" in errors
+
+
+def test_an_interrupted_dump_ends_xl(xl, reader):
+    status, errors = interrupted(xl, reader("dump-core", "--progress=plain"),
+                                 "wait")
+    assert status == 130 and "ending the dump" in errors
+
+
+@pytest.mark.parametrize("letter", "FcVA")
+def test_a_restore_that_stays_shows_nothing(xl, reader, letter):
+    result = xl.run(*reader("restore", f"-{letter}", "--progress=bar"))
+    assert result.returncode == 2
+    assert f"not with -{letter}" in result.stderr
+    status, text = on_a_terminal(xl, *reader("restore", f"-{letter}"))
+    assert status == 0 and "[" not in text
+
+
+def test_quiet_dump(xl, reader):
+    status, text = on_a_terminal(xl, *reader("dump-core", "-q"))
+    assert status == 0 and "[" not in text
+
+
+@pytest.mark.parametrize("command,word", READERS)
+def test_readers_without_the_plugin(xl, reader, file, command, word):
+    file.write_bytes(save_file("v2"))
+    xl.env["XL_ALIGNED_PLUGIN"] = "/none"
+    status, text = on_a_terminal(xl, *reader(command))
+    assert status == 0 and "[" not in text
 
 
 # ---- live ----------------------------------------------------------------

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Operations in xenstore (docs/spec/progress.md), status and cancel: with
 the plugin in a toolstack of a few lines, and a xenstore of directories."""
+import fcntl
 import json
 import os
 import pty
@@ -60,9 +61,11 @@ class Store:
                       if each.is_dir())
 
     def keys(self, name: str) -> dict:
-        return {key.name: (key / ".value").read_text()
-                for key in (self.root / name).iterdir()
-                if (key / ".value").exists()}
+        with open(self.folder / ".lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return {key.name: (key / ".value").read_text()
+                    for key in (self.root / name).iterdir()
+                    if (key / ".value").exists()}
 
     def only(self) -> tuple:
         """The one entry, once it is there."""
