@@ -19,6 +19,7 @@ check-python: all
 # On the embedded Xen host.  TESTS= narrows it, e.g. TESTS="-k pvh".
 check-lab: overlay
 	$(PYTEST) --durations=10 tests/integration/test_plugin_api.py \
+	    tests/integration/test_memcheck_plugin.py \
 	    tests/integration/test_negotiated_plugin.py \
 	    tests/integration/test_plugin_lab.py $(TESTS)
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# make fuzz           every target, FUZZ_SECONDS=7 each
+# make fuzz           every target, FUZZ_SECONDS=10 each; in make check, too
 #                     FUZZ_TARGETS="decoder encoder"  FUZZ_VARIANT=plain
 # make fuzz-coverage  what the corpus reaches, per file
 # make fuzz-differential  the C decoder beside the Python one
@@ -9,7 +9,8 @@
 # FUZZ_OBJ_NAME and FUZZ_LIBS_NAME; seeds.py makes its first corpus.
 FUZZ_CC ?= clang-14
 FUZZ_LLVM ?= 14
-FUZZ_SECONDS ?= 7
+FUZZ_SECONDS ?= 10
+CHECK += fuzz
 FUZZ_VARIANT ?= asan
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_TARGETS ?= $(FUZZ_NAMES)
