@@ -122,6 +122,7 @@ char *v3_store_get(struct v3_store *store, uint32_t transaction,
     unsigned int length;
 
     /* With a NUL behind it. */
+    /* cppcheck-suppress returnDanglingLifetime ; it is not the length */
     return store->read(store->handle, transaction, path, &length);
 }
 

@@ -47,7 +47,7 @@ void figures_bar(const struct figures *figures, int width, char *text,
                  size_t size)
 {
     int percent = figures_percent(figures), filled;
-    char after[128], bar[BAR_MAX + 1];
+    char after[128], bar[BAR_MAX + 1] = "";
 
     figures_text(figures, after, sizeof(after));
     width -= (int)strlen(after) + (int)sizeof("devices [] ");
@@ -64,7 +64,6 @@ void figures_bar(const struct figures *figures, int width, char *text,
     filled = percent * width / 100;
     memset(bar, '.', width);
     memset(bar, '#', filled);
-    bar[width] = '\0';
     snprintf(text, size, "%-6s [%s] %s", figures->phase, bar, after);
 }
 

@@ -188,9 +188,9 @@ static int by_age(const void *a, const void *b)
 
 void entries_read(struct v3_store *store, struct entries *entries)
 {
-    struct reading reading = { store, entries };
+    struct reading reading = { .store = store, .entries = entries };
 
-    memset(entries, 0, sizeof(*entries));
+    *entries = (struct entries){ 0 };
     v3_operation_list(store, add, tell_stale, &reading);
     if (entries->count)
         qsort(entries->list, entries->count, sizeof(*entries->list), by_age);
