@@ -10,7 +10,7 @@
  * FAKE_WIDTH       4 or 8
  * FAKE_FRAMES      pfns up to the highest, hexadecimal; default: the memory
  * FAKE_AT          "n:action": what happens at the n-th mapping of many pages:
- *                  shrink, grow, fail, kill, term, gone
+ *                  shrink, grow, fail, kill, term, gone, sleep
  * FAKE_TABLES      "a-b,...": pfns that are page tables (type L1)
  */
 #include <errno.h>
@@ -111,6 +111,8 @@ static void happen(void)
         raise(SIGKILL);
     if (!strcmp(what, "term"))
         raise(SIGTERM);
+    if (!strcmp(what, "sleep"))
+        sleep(3);
     if (!strcmp(what, "shrink") || !strcmp(what, "gone"))
         for (i = 0; i < pages; i++)
             present[i] = present[i] && i % 3 && strcmp(what, "gone");

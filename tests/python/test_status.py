@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import test_core_engine as core_engine
 from command import PROGRAM, ROOT, run
 from streamv3 import savefile
 from streamv3.generator import Generator
@@ -188,6 +189,21 @@ def test_a_save_is_told_and_its_entry_goes(site, store, tmp_path):
     os.kill(helper_of(process.pid), signal.SIGTERM)
     assert end(process) == 1
     assert store.entries() == []
+
+
+def test_the_helper_inherits_no_connection(site, store, tmp_path):
+    process = site.paused("save", tmp_path / "file")
+    store.only()
+
+    def files(pid):
+        return {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+
+    lock = str(store.folder / ".lock")
+    assert lock in files(process.pid)
+    open_files = files(helper_of(process.pid))
+    assert lock not in open_files
+    assert not any("progress" in name for name in open_files)
+    kill(process)
 
 
 def test_a_whole_save_leaves_nothing(site, store, tmp_path):
@@ -507,6 +523,45 @@ def test_a_restore_is_cancelled(site, store, tmp_path):
         "domain, and the file is as it was\n"
     assert end(process) == 1
     assert file.read_bytes() == before and store.entries() == []
+
+
+def start_dump(site, folder, **env):
+    """A dump that takes three seconds for its second batch."""
+    program = core_engine.build(folder)
+    memory = folder / "memory"
+    memory.write_bytes(bytes(range(256)) * 16 * 6000)
+    plugins = f"{PLUGIN}:{site.tools / 'libxenstore.so.4'}"
+    return subprocess.Popen(
+        [program, "7", folder / "core"], stderr=subprocess.PIPE,
+        env=site.environment(plugins, FAKE_MEMORY=str(memory),
+                             FAKE_PRESENT="c0-1700", FAKE_AT="2:sleep"))
+
+
+def test_a_dump_is_told_and_cancelled(site, store, tmp_path):
+    process = start_dump(site, tmp_path)
+    name, _ = store.only()
+    keys = eventually(lambda: (k := store.keys(name))["bytes"] != "0" and k)
+    assert keys["operation"] == "dump-core" and keys["domid"] == "7"
+    assert keys["format"] == "xen"
+    assert keys["file"] == str(tmp_path / "core")
+    assert 0 < int(keys["bytes"]) < int(keys["total"])
+    result = site.command("cancel", "db07")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "db07 (7): dump-core cancelled: there is no " \
+        "file; the domain was not touched\n"
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert b"given up on request" in errors
+    assert b"dump-core: ended on request" in errors
+    assert not list(tmp_path.glob("core*")) and store.entries() == []
+
+
+def test_a_whole_dump_leaves_nothing(site, store, tmp_path):
+    process = start_dump(site, tmp_path)
+    store.only()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert (tmp_path / "core").exists() and store.entries() == []
 
 
 def test_one_of_several_saves_of_a_program(site, store, tmp_path):
