@@ -13,7 +13,7 @@ import random
 import signal
 import statistics
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -100,7 +100,10 @@ def make_files(bench: Bench, rows: list[RestoreRow]):
         writer: SaveRow = by_name[writers[form]]
         writer = type(writer)(**{**writer.__dict__,
                                  'extra': (('BENCH_DIGEST', '1'),)})
-        sample = writer.run(bench, keep=bench.files[form])
+        # What fio reads is not a stream.
+        sample = writer.run(replace(bench, capture=None, data='random')
+                            if form == 'plain' else bench,
+                            keep=bench.files[form])
         if 'digest' in sample.more and not bench.capture:
             bench.digest = sample.more['digest']
 
@@ -179,7 +182,8 @@ def main() -> int:
                       size, min(size, room), data)
         if data == 'capture':
             bench.capture = os.path.abspath(options.capture)
-            bench.size = bench.image = os.path.getsize(bench.capture)
+            bench.size = bench.image = (os.path.getsize(bench.capture)
+                                        // (4 * MIB) * (4 * MIB))
         if names is None and not warm_fits(size):
             names = {row.name for row in SAVE_ROWS + RESTORE_ROWS
                      if not getattr(row, 'warm', False)}
