@@ -66,6 +66,7 @@ static int attend_xl(const struct migration *migration)
     bool shown = false;
     uint64_t sent, before = 0;
     int64_t now, then = now_ms();
+    unsigned pass;
     int status;
     pid_t r;
 
@@ -80,8 +81,10 @@ static int attend_xl(const struct migration *migration)
         sent = __atomic_load_n(&board->sent, __ATOMIC_RELAXED);
         if (sent == before || now == then)
             continue;
-        fprintf(stderr, "\r%s: %.1f MiB sent, %.1f MiB/s \033[K",
-                migration->domain, sent / 1048576.0,
+        fprintf(stderr, "\r%s: ", migration->domain);
+        if (migration->page && (pass = atomic_load(&migration->page->passes)))
+            fprintf(stderr, "pass %u, ", pass);
+        fprintf(stderr, "%.1f MiB sent, %.1f MiB/s \033[K", sent / 1048576.0,
                 (sent - before) / 1048.576 / (now - then));
         shown = true;
         before = sent;
