@@ -109,6 +109,8 @@ PARTS = {
         ),
     ),
     "fs": Part(packages=("linux-image-amd64",), modules=("xfs", "btrfs")),
+    "tls": Part(packages=("linux-image-amd64",),
+                modules=("tls", "gcm", "ctr", "ghash-generic")),
     "fio": Part(packages=("fio",), files=("usr/bin/fio",)),
     "debug": Part(packages=("strace",), files=("usr/bin/strace",)),
     "python": Part(
@@ -121,7 +123,7 @@ PARTS = {
 # Named by no shared library, hence invisible to the search for them.
 LOADED_AT_RUN_TIME = {
     "base": ("libgcc_s.so.1",),
-    "fio": (), "hvm": (), "fs": (), "debug": (), "python": (),
+    "fio": (), "hvm": (), "fs": (), "tls": (), "debug": (), "python": (),
 }
 DEVICES = {"dev/console": (5, 1), "dev/null": (1, 3), "dev/kmsg": (1, 11)}
 
