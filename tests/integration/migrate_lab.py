@@ -20,8 +20,9 @@ from lab import host_pair, hvm, pvh                         # noqa: E402
 PORT = 8002
 SLOW = 300         # seconds on an idle machine; the lab knows of the load
 # Small, and there in seconds: most of what is tested is not about its memory.
-GUEST = hvm("guest", memory=48, noise=12)
-PVH = pvh("big", memory=128, noise=24)
+# A guest that checks itself all the time leaves the hosts little processor.
+GUEST = hvm("guest", memory=48, noise=12, interval=2)
+PVH = pvh("big", memory=128, noise=24, interval=2)
 # What goes from test to test, wherever it is.
 LASTING = (GUEST.name, PVH.name)
 

@@ -502,6 +502,8 @@ def add_base(archive: Archive, work: str) -> None:
     archive.tree(dom0)
     compile_payload("memsample.c", f"{work}/memsample")
     archive.copy("usr/bin/memsample", f"{work}/memsample")
+    compile_payload("rsh.c", f"{work}/lab-rsh", "-D_GNU_SOURCE")
+    archive.copy("usr/bin/lab-rsh", f"{work}/lab-rsh")
     with open(ssh_key() + ".pub", "rb") as file:
         archive.file("root/.ssh/authorized_keys", file.read(), 0o600)
     with open(ssh_key(), "rb") as file:
