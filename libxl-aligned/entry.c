@@ -89,6 +89,8 @@ static void put_all(struct entry *entry, uint32_t transaction)
         put(entry, transaction, "format", entry->text.format);
     if (entry->text.file)
         put(entry, transaction, "file", entry->text.file);
+    if (entry->text.peer)
+        put(entry, transaction, "peer", entry->text.peer);
     put(entry, transaction, "operation", entry->text.kind);
 }
 

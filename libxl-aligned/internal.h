@@ -28,6 +28,7 @@ struct environment {
     char *live;             /* whether it is to run meanwhile: live.c */
     char *progress;         /* file to tell how far a save is */
     char *negotiated;
+    char *peer;             /* of a migration, to be told to others */
 };
 
 extern struct environment environment;
@@ -196,7 +197,7 @@ const char *operation_child(int fd, bool restore, uint32_t domid);
 /* ---- entry.c ------------------------------------------------------------- */
 
 struct entry_text {
-    const char *kind, *format, *file;   /* NULL: not told */
+    const char *kind, *format, *file, *peer;    /* NULL: not told */
 };
 
 struct entry;

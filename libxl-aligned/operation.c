@@ -118,6 +118,8 @@ void operation_start(struct operation *operation, const char *format,
     text.kind = operation->info.kind;
     text.format = operation->format;
     text.file = operation->file;
+    if (!strcmp(text.kind, "migrate") || !strcmp(text.kind, "receive"))
+        text.peer = environment.peer;
     operation->entry = entry_begin(operation, &text);
 }
 

@@ -105,6 +105,7 @@ static const struct setting {
     { "XL_ALIGNED_LIVE", &environment.live },
     { "XL_ALIGNED_PROGRESS", &environment.progress },
     { "XL_ALIGNED_NEGOTIATED", &environment.negotiated },
+    { "XL_ALIGNED_PEER", &environment.peer },
 };
 
 static void take_environment(void)

@@ -126,6 +126,7 @@ static void read_entry(struct v3_store *store, const char *name,
     entry->phase = get_text(store, name, "phase");
     entry->format = get_text(store, name, "format");
     entry->file = get_text(store, name, "file");
+    entry->peer = get_text(store, name, "peer");
     entry->result = get_text(store, name, "result");
     get_number(store, name, "bytes", &entry->bytes);
     get_number(store, name, "total", &entry->total);
@@ -143,6 +144,7 @@ static void entry_free(struct entry *entry)
     free(entry->phase);
     free(entry->format);
     free(entry->file);
+    free(entry->peer);
     free(entry->result);
 }
 

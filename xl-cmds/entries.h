@@ -13,7 +13,7 @@ struct entry {
     bool has_domid;
     uint32_t domid;
     char *domain;               /* its name; these may be NULL */
-    char *operation, *phase, *format, *file, *result;
+    char *operation, *phase, *format, *file, *peer, *result;
     uint64_t bytes, total, written, rate, begun;
 };
 

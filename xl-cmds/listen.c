@@ -158,7 +158,7 @@ static void make_room(struct listener *listener)
 /* ---- xl ---------------------------------------------------------------- */
 
 static void become_xl(const struct listener *listener, uint32_t request,
-                      int in, int out)
+                      const char *peer, int in, int out)
 {
     struct arguments xl = { 0 };
     sigset_t none;
@@ -183,12 +183,13 @@ static void become_xl(const struct listener *listener, uint32_t request,
     unsetenv("LISTEN_FDS");
     unsetenv("LISTEN_FDNAMES");
     unsetenv("NOTIFY_SOCKET");
+    setenv("XL_ALIGNED_PEER", peer, 1);
     _exit(become(listener->program, xl.argv));
 }
 
 /* Its stdin and stdout are pipes whose other ends go to the session. */
 static pid_t start_xl(const struct listener *listener, uint32_t request,
-                      int control)
+                      const char *peer, int control)
 {
     int in[2] = { -1, -1 }, out[2] = { -1, -1 }, i;
     pid_t pid = -1;
@@ -196,7 +197,7 @@ static pid_t start_xl(const struct listener *listener, uint32_t request,
     if (pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0) {
         pid = fork();
         if (!pid)
-            become_xl(listener, request, in[0], out[1]);
+            become_xl(listener, request, peer, in[0], out[1]);
     }
     if (pid > 0 && control_send_fds(control, (int[]){ out[0], in[1] }) < 0)
         report("the session is gone");
@@ -235,7 +236,7 @@ static void answer(struct listener *listener, size_t index)
         send(child->control, "", 1, MSG_NOSIGNAL);
         return;
     }
-    pid = start_xl(listener, request.request & V3_HELLO_REQUESTS,
+    pid = start_xl(listener, request.request & V3_HELLO_REQUESTS, peer,
                    child->control);
     if (pid > 0)
         child_add(listener, pid, true, peer);

@@ -295,6 +295,7 @@ static int migrate(struct migration *migration)
         migration->compress = NULL;
         migration->format = "v2";
     } else if (setenv("XL_ALIGNED_NEGOTIATED", migration->board_path, 1) ||
+               setenv("XL_ALIGNED_PEER", migration->host, 1) ||
                (migration->live &&
                 setenv("XL_ALIGNED_LIVE", migration->live, 1))) {
         report("setenv: %s", strerror(errno));

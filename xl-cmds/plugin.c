@@ -123,6 +123,7 @@ bool plugin_environment(const struct plugin_settings *settings)
     /* One left over from outside would rename a file of another save. */
     unsetenv("XL_ALIGNED_COMMIT_NAME");
     unsetenv("XL_ALIGNED_LIVE");
+    unsetenv("XL_ALIGNED_PEER");
 
     if (access(plugin, R_OK) < 0) {
         report("warning: no plugin at %s (%s): xl works as without it",

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -50,6 +52,18 @@ static int agree(const char *format)
     return STATUS_OK;
 }
 
+/* The address that the sender has come from, for whoever asks what runs. */
+static void tell_peer(void)
+{
+    const char *connection = getenv("SSH_CONNECTION");
+    char peer[64];
+
+    if (connection &&
+        snprintf(peer, sizeof(peer), "%.*s", (int)strcspn(connection, " "),
+                 connection) < (int)sizeof(peer))
+        setenv("XL_ALIGNED_PEER", peer, 1);
+}
+
 static int receive_run(const struct command *self, int argc, char **argv)
 {
     const struct plugin_settings settings = { 0 };
@@ -69,6 +83,7 @@ static int receive_run(const struct command *self, int argc, char **argv)
     /* Without the plugin, xl reads what it always did. */
     if (!plugin_environment(&settings))
         format = "v2";
+    tell_peer();
     signal(SIGPIPE, SIG_IGN);
     status = agree(format);
     if (status)

@@ -29,7 +29,7 @@ static const struct column {
 
 struct row {
     char cell[COLUMNS][CELL];
-    const char *domain, *file;      /* of any length */
+    const char *domain, *way, *file;    /* of any length */
 };
 
 static const char *or_dash(const char *text)
@@ -47,7 +47,9 @@ static void fill_row(struct row *row, const struct entry *entry)
     percent = figures_percent(&figures);
     left = figures_left(&figures);
     row->domain = or_dash(entry->domain);
-    row->file = entry->file ? entry->file : "";
+    row->way = entry->file || !entry->peer ? "" :
+               strcmp(entry->operation, "receive") ? "to " : "from ";
+    row->file = entry->file ? entry->file : entry->peer ? entry->peer : "";
     if (entry->has_domid)
         snprintf(row->cell[i++], CELL, "%u", entry->domid);
     else
@@ -84,7 +86,7 @@ static void print_row(const struct row *row, const size_t *width)
     for (i = 0; i < COLUMNS; i++)
         printf(columns[i].right ? "%*s  " : "%-*s  ", (int)width[i],
                text_of(row, i));
-    puts(row->file);
+    printf("%s%s\n", row->way, row->file);
 }
 
 static void print_table(const struct entries *entries)
@@ -94,6 +96,7 @@ static void print_table(const struct entries *entries)
 
     memset(rows, 0, (entries->count + 1) * sizeof(*rows));
     rows->domain = columns[0].title;
+    rows->way = "";
     rows->file = "FILE";
     for (i = 0; i < COLUMNS; i++)
         snprintf(rows->cell[i], CELL, "%s", columns[i].title);
@@ -153,6 +156,7 @@ static void put_entry(yajl_gen gen, const struct entry *entry)
         json_null(gen, "seconds_left");
     put_text(gen, "format", entry->format);
     put_text(gen, "file", entry->file);
+    put_text(gen, "peer", entry->peer);
     json_number(gen, "begun", entry->begun);
     json_number(gen, "pid", entry->owner.pid);
     put_text(gen, "result", entry->result);

@@ -255,9 +255,11 @@ def test_what_comes_through_a_pipe_has_no_file(site, store, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     reader = subprocess.Popen(["cat", tmp_path / "pipe"],
                               stdout=subprocess.DEVNULL)
-    process = site.paused("save", tmp_path / "pipe", FAKE_LIVE="yes")
+    process = site.paused("save", tmp_path / "pipe", FAKE_LIVE="yes",
+                          XL_ALIGNED_PEER="xen2")
     name, keys = store.only()
     assert keys["operation"] == "migrate" and keys["format"] == "stock"
+    assert keys["peer"] == "xen2"
     assert "file" not in keys
     # What the kernel says of the helper, which has no library of ours.
     eventually(lambda: int(store.keys(name)["bytes"]) > 1000, "not counted")
@@ -332,7 +334,8 @@ def test_nothing_is_under_way(site):
 def test_a_line_each(site, store):
     store.make(f"{OWN}-1", **SAVE)
     store.make(f"{OWN}-2", operation="receive", phase="memory",
-               bytes=5 * MIB, total=0, rate=MIB // 2, begun=1700000000)
+               bytes=5 * MIB, total=0, rate=MIB // 2, begun=1700000001,
+               peer="10.0.0.7")
     result = site.command("status")
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
@@ -342,7 +345,7 @@ def test_a_line_each(site, store):
                                 "100/400", "20.0", "0:15", "v3",
                                 "/srv/saved/web01"]
     assert lines[2].split() == ["-", "-", "receive", "memory", "-", "5",
-                                "0.5", "-", "-"]
+                                "0.5", "-", "-", "from", "10.0.0.7"]
     # Columns begin below each other, numbers end so.
     for title in ("OPERATION", "PHASE", "FORMAT"):
         at = lines[0].index(title)
@@ -367,7 +370,7 @@ def test_json(site, store):
             "domain": "web01", "domid": 1, "operation": "save",
             "phase": "memory", "bytes": 100 * MIB, "total": 400 * MIB,
             "written": 50 * MIB, "rate": 20 * MIB, "seconds_left": 15.0,
-            "format": "v3", "file": "/srv/saved/web01",
+            "format": "v3", "file": "/srv/saved/web01", "peer": None,
             "begun": 1700000000, "pid": os.getpid(), "result": None}]
     assert result.stdout.splitlines()[-1] == "[]"
 
