@@ -186,6 +186,41 @@ def test_json(hosts, path):
     assert report["bytes_received"] == 54 + 34 + 39 + 1
 
 
+@pytest.mark.parametrize("asked, used", [
+    (None, "none"), ("none", "none"), ("lz4", "lz4"), ("zstd:7", "zstd")])
+def test_compression_is_agreed_on(hosts, path, asked, used):
+    options = [f"--compress={asked}"] if asked else []
+    with Listener(hosts, f"unix:{path}"):
+        # One from outside is not for a migration.
+        result = hosts.migrate("--json", *options, "dom", f"unix:{path}",
+                               XL_ALIGNED_COMPRESS="lz4:3")
+    assert result.returncode == 0, result.stderr
+    assert hosts.noted("features") == ["features=0x3\n"]
+    assert hosts.noted("compress") == [asked]
+    assert json.loads(result.stdout)["compression"] == used
+    said = "stream v3 over" if used == "none" else f"stream v3, {used} over"
+    assert said in result.stderr
+
+
+def test_compression_and_a_stock_receiver(hosts):
+    """The plugin says that it goes uncompressed; here it is not called so."""
+    hosts.remote_is("old")
+    result = hosts.migrate("--json", "--compress=zstd", f"--ssh={hosts.ssh}",
+                           "dom", "there")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["compression"] == "none"
+    assert "stream v2 over" in result.stderr
+    assert hosts.noted("features") == ["features=0x0\n"]
+
+
+def test_compression_needs_the_plugin(hosts):
+    result = hosts.migrate("--compress=zstd", f"--ssh={hosts.ssh}", "dom",
+                           "there", XL_ALIGNED_PLUGIN="/nowhere/plugin.so")
+    assert result.returncode == 0, result.stderr
+    assert "sending uncompressed: --compress needs the plugin" in \
+        result.stderr
+
+
 @pytest.mark.parametrize("passes,text", [
     ([], None), ([4096], "1 pass of 4096 pages"),
     ([32768, 512], "2 passes of 32768 and 512 pages"),

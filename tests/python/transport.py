@@ -87,9 +87,13 @@ def migrate():
     if not expect(recv_r, BANNER):
         resume(child, send_w)
     path = os.environ.get("XL_ALIGNED_NEGOTIATED")
-    line = (open(path, "rb").readline(64).decode() if path
-            else None)
-    note(negotiated=line, live=os.environ.get("XL_ALIGNED_LIVE"))
+    line = features = None
+    if path:
+        with open(path, "rb") as board:
+            line = board.readline(64).decode()
+            features = board.readline(64).decode()
+    note(negotiated=line, live=os.environ.get("XL_ALIGNED_LIVE"),
+         features=features, compress=os.environ.get("XL_ALIGNED_COMPRESS"))
     if os.environ.get("FAKE_PASSES"):
         # What the helper's library does: struct v3_progress.
         passes = json.loads(os.environ["FAKE_PASSES"])
