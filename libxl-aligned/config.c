@@ -89,7 +89,8 @@ static const struct setting {
     { "reserve", "XL_ALIGNED_RESERVE", "yes or no",
       offsetof(struct environment, reserve), set_reserve },
     { "compress", "XL_ALIGNED_COMPRESS",
-      "none, lz4, lz4:1 to lz4:12, zstd or zstd:1 to zstd:19",
+      "none, lz4, lz4:1 to lz4:12, zstd, zstd:1 to zstd:19, or one of these "
+      "with :all behind it",
       offsetof(struct environment, compress), set_compress },
 };
 #define SETTINGS (sizeof(settings) / sizeof(settings[0]))

@@ -85,9 +85,10 @@ int plan_publish(int fd, const struct plan_stream *stream)
     if (r > 0 && r < (int)sizeof(plan->text) &&
         stream->format == V3_FORMAT_V3 && stream->compression.codec)
         r += snprintf(plan->text + r, sizeof(plan->text) - r,
-                      ";compress=%s:%d",
+                      ";compress=%s:%d%s",
                       v3_codec_name(stream->compression.codec),
-                      stream->compression.level);
+                      stream->compression.level,
+                      stream->compression.all ? ":all" : "");
     r = r > 0 && r < (int)sizeof(plan->text) ? 0 : -1;
     if (!r)
         atomic_store(&plan->state, READY);

@@ -32,16 +32,26 @@ PUBLIC uint64_t v3_codec_feature(enum v3_codec codec)
     return known ? known->feature : 0;
 }
 
-static int parse_level(const char *text, int max)
+/* What follows the name: [:LEVEL][:all]. */
+static int parse_rest(const char *text, const struct v3_codec_facts *codec,
+                      struct v3_compression *parsed)
 {
-    long level;
+    long level = codec->level_default;
     char *end;
 
-    if (*text < '0' || *text > '9')
+    if (*text == ':' && text[1] >= '0' && text[1] <= '9') {
+        errno = 0;
+        level = strtol(text + 1, &end, 10);
+        if (errno || level < 1)
+            return -1;
+        text = end;
+    }
+    parsed->level = level;
+    parsed->all = !strcmp(text, ":all");
+    if (level > codec->level_max)
         return -1;
-    errno = 0;
-    level = strtol(text, &end, 10);
-    return errno || *end || level < 1 || level > max ? -1 : level;
+    /* "none" has neither. */
+    return !*text || (parsed->all && codec->feature) ? 0 : -1;
 }
 
 PUBLIC int v3_compression_parse(const char *text,
@@ -55,10 +65,7 @@ PUBLIC int v3_compression_parse(const char *text,
             strncmp(facts[i].name, text, length))
             continue;
         parsed.codec = i;
-        parsed.level = text[length] ? parse_level(text + length + 1,
-                                                  facts[i].level_max)
-                                    : facts[i].level_default;
-        if (parsed.level < 0)
+        if (parse_rest(text + length, &facts[i], &parsed))
             break;
         *compression = parsed;
         return 0;

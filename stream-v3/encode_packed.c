@@ -34,34 +34,61 @@ static int write_batch(struct v3_encoder *encoder,
     return v3_encoder_add_to_index(encoder, &head, offset, contents);
 }
 
-/* Writes what is finished; with `wait`, at least one, or all. */
-static int write_batches(struct v3_encoder *encoder, bool wait, bool all)
+/* What keeps a device busy for as long as one more batch takes to arrive. */
+#define PENDING_LEAST   (4U << 20)
+
+/*
+ * The first batch is not finished, and there is no room for another.  As long
+ * as the device has something to do, nothing is lost by waiting.
+ */
+static void wait_for_first(struct v3_encoder *encoder)
 {
-    struct v3_pack_job *job;
+    struct v3_sink *sink = encoder->sink;
+
+    while (!v3_packer_wait(encoder->packer)) {
+        if (sink->ops->pending && sink->ops->pending(sink) > PENDING_LEAST)
+            continue;
+        v3_packer_give_up(encoder->packer);
+        return;
+    }
+}
+
+/* The first of those under way; 1 if there is none. */
+static int write_first(struct v3_encoder *encoder)
+{
+    struct v3_pack_job *job = v3_packer_take(encoder->packer);
     int r;
 
-    while ((job = v3_packer_take(encoder->packer, wait))) {
-        r = write_batch(encoder, job);
-        v3_packer_release(encoder->packer);
-        if (r)
-            return -1;
-        wait = all;
-    }
-    return 0;
+    if (!job)
+        return 1;
+    r = write_batch(encoder, job);
+    v3_packer_release(encoder->packer);
+    return r;
 }
 
 static int packed_flush(struct v3_encoder *encoder)
 {
-    return write_batches(encoder, true, true);
+    int r;
+
+    do
+        r = write_first(encoder);
+    while (!r);
+    return r < 0 ? -1 : 0;
 }
 
+/*
+ * One is written for each that comes, and no sooner: while it is, the threads
+ * have something to do.
+ */
 static int packed_batch(struct v3_encoder *encoder)
 {
     uint32_t count = encoder->page_data.count;
     struct v3_pack_job *job = v3_packer_room(encoder->packer);
 
     if (!job) {
-        if (write_batches(encoder, true, false))
+        if (!encoder->options.compression.all)
+            wait_for_first(encoder);
+        if (write_first(encoder))
             return -1;
         job = v3_packer_room(encoder->packer);
     }
@@ -91,7 +118,7 @@ static int packed_page(struct v3_encoder *encoder, const void *page)
 static int packed_batch_end(struct v3_encoder *encoder)
 {
     v3_packer_submit(encoder->packer);
-    return write_batches(encoder, false, false);
+    return 0;
 }
 
 static int packed_end(struct v3_encoder *encoder)

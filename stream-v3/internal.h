@@ -101,6 +101,8 @@ struct v3_sink_ops {
     /* Rewrites octets behind the hold; they are still in memory. */
     void (*patch)(struct v3_sink *sink, uint64_t offset, const void *data,
                   size_t length);
+    /* NULL, or octets that are on their way: the device is not idle yet. */
+    uint64_t (*pending)(struct v3_sink *sink);
     /* NULL, or whether what is at the offset is zero without a write. */
     bool (*can_skip)(const struct v3_sink *sink);
     /* Whole blocks, at a multiple of the alignment. */

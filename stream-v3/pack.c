@@ -2,13 +2,18 @@
 /* Threads that compress, and the ring of jobs between them and the encoder. */
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "pack.h"
 
 #define THREADS_MAX 4U
-/* One that is being filled, and one that waits for whichever thread is next. */
-#define SPARE       2U
+/*
+ * One that is being filled, one that waits for whichever thread is next, and
+ * what a disk writes meanwhile if it is faster than they are.
+ */
+#define SPARE       4U
+#define MOMENT      1000000L    /* ns */
 
 struct worker {
     struct v3_packer *packer;
@@ -38,13 +43,14 @@ static struct v3_pack_job *job_of(struct v3_packer *packer, uint64_t number)
 
 /* ---- one job ------------------------------------------------------------- */
 
+/* `state` NULL: as it is. */
 static void compress(const struct v3_packer *packer, void *state,
                      struct v3_pack_job *job)
 {
     size_t length = (size_t)job->pages * V2_PAGE_SIZE, packed = 0;
 
     /* At least one block has to be gained. */
-    if (job->pages > 1)
+    if (state && job->pages > 1)
         packed = packer->codec->pack(state, job->packed,
                                      length - V2_PAGE_SIZE, job->contents,
                                      length);
@@ -100,24 +106,59 @@ void v3_packer_submit(struct v3_packer *packer)
     pthread_mutex_unlock(&packer->lock);
 }
 
-struct v3_pack_job *v3_packer_take(struct v3_packer *packer, bool wait)
+struct v3_pack_job *v3_packer_take(struct v3_packer *packer)
 {
     struct v3_pack_job *job = job_of(packer, packer->released);
-    bool finished;
 
     if (packer->released == packer->submitted)
         return NULL;
     pthread_mutex_lock(&packer->lock);
-    while (wait && !job->finished)
+    while (!job->finished)
         pthread_cond_wait(&packer->done, &packer->lock);
-    finished = job->finished;
     pthread_mutex_unlock(&packer->lock);
-    return finished ? job : NULL;
+    return job;
 }
 
 void v3_packer_release(struct v3_packer *packer)
 {
     packer->released++;
+}
+
+bool v3_packer_wait(struct v3_packer *packer)
+{
+    const struct v3_pack_job *job = job_of(packer, packer->released);
+    struct timespec until;
+    bool finished;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += MOMENT;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_nsec -= 1000000000L;
+        until.tv_sec++;
+    }
+    pthread_mutex_lock(&packer->lock);
+    if (!job->finished)
+        pthread_cond_timedwait(&packer->done, &packer->lock, &until);
+    finished = job->finished;
+    pthread_mutex_unlock(&packer->lock);
+    return finished;
+}
+
+void v3_packer_give_up(struct v3_packer *packer)
+{
+    uint64_t number, end;
+
+    pthread_mutex_lock(&packer->lock);
+    number = packer->started;
+    end = packer->started = packer->submitted;
+    pthread_mutex_unlock(&packer->lock);
+    for (; number < end; number++) {
+        struct v3_pack_job *job = job_of(packer, number);
+
+        compress(packer, NULL, job);
+        /* No thread looks at it any more. */
+        job->finished = true;
+    }
 }
 
 /* ---- life ---------------------------------------------------------------- */
@@ -176,6 +217,7 @@ struct v3_packer *v3_packer_new(const struct v3_compression *compression,
     const struct v3_codec_ops *codec = v3_codec_find(compression->codec);
     const struct v3_codec_facts *facts = v3_codec_facts(compression->codec);
     int level = compression->level;
+    pthread_condattr_t monotonic;
     struct v3_packer *packer;
     uint32_t count;
 
@@ -195,7 +237,10 @@ struct v3_packer *v3_packer_new(const struct v3_compression *compression,
     packer->count = count;
     pthread_mutex_init(&packer->lock, NULL);
     pthread_cond_init(&packer->work, NULL);
-    pthread_cond_init(&packer->done, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&packer->done, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     if (!make_jobs(packer) && !make_workers(packer, threads, level))
         return packer;
 

@@ -35,11 +35,18 @@ struct v3_pack_job *v3_packer_room(struct v3_packer *packer);
 /* What v3_packer_room gave has been filled. */
 void v3_packer_submit(struct v3_packer *packer);
 /*
- * The first of those submitted; NULL if there is none or, without `wait`, if
- * it is not finished.  Stays the same until it is released.
+ * Waits for the first of those submitted; NULL if there is none.  Stays the
+ * same until it is released.
  */
-struct v3_pack_job *v3_packer_take(struct v3_packer *packer, bool wait);
+struct v3_pack_job *v3_packer_take(struct v3_packer *packer);
 void v3_packer_release(struct v3_packer *packer);
+/*
+ * Waits for the first to be finished, but no longer than a moment; whether it
+ * is.
+ */
+bool v3_packer_wait(struct v3_packer *packer);
+/* Those that no thread has begun with are to be stored as they are. */
+void v3_packer_give_up(struct v3_packer *packer);
 void v3_packer_free(struct v3_packer *packer);
 
 #endif /* STREAM_V3_PACK_H */

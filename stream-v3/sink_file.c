@@ -358,6 +358,19 @@ static int file_skip(struct v3_sink *sink, uint64_t length)
     return 0;
 }
 
+static uint64_t file_pending(struct v3_sink *sink)
+{
+    struct file_sink *file = (struct file_sink *)sink;
+    uint32_t index;
+    int result;
+
+    while (file->engine && file->engine->busy &&
+           file->engine->ops->reap(file->engine, false, &index, &result))
+        if (direct_completed(file, index, result))
+            break;
+    return file->engine ? file->engine->busy * file->buffers.size : 0;
+}
+
 static bool file_can_skip(const struct v3_sink *sink)
 {
     const struct file_sink *file = (const struct file_sink *)sink;
@@ -449,6 +462,7 @@ static const struct v3_sink_ops file_ops = {
     .advance = file_advance,
     .release = file_release,
     .patch = file_patch,
+    .pending = file_pending,
     .can_skip = file_can_skip,
     .skip = file_skip,
     .finish = file_finish,

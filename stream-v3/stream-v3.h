@@ -55,6 +55,8 @@ int v3_format_parse(const char *name, enum v3_format *format);
 struct v3_compression {
     enum v3_codec codec;
     int level;              /* from 1 on; 0: the codec's default */
+    bool all;               /* every batch that gains by it; else only as
+                             * long as the sink does not have to wait */
 };
 
 /* "none", "lz4", "zstd". */
@@ -63,7 +65,8 @@ const char *v3_codec_name(enum v3_codec codec);
 uint64_t v3_codec_feature(enum v3_codec codec);
 /*
  * "none", "lz4", "zstd", the latter two with or without ":LEVEL", 1 to 12 and
- * 1 to 19.  -1 with errno EINVAL if `text` is none of these.
+ * 1 to 19, and with or without ":all" behind that.  -1 with errno EINVAL if
+ * `text` is none of these.
  */
 int v3_compression_parse(const char *text,
                          struct v3_compression *compression);

@@ -34,10 +34,14 @@ struct command {
 
 /* --compress, of the commands that have it. */
 #define COMPRESS_HELP \
-    "  --compress=HOW         v3: none lz4 zstd, the latter two with or " \
-    "without\n" \
-    "                         :LEVEL (1 to 12, 1 to 19)\n"
-#define COMPRESS_WORDS  "none lz4 lz4:LEVEL (1 to 12) zstd zstd:LEVEL (1 to 19)"
+    "  --compress=HOW         v3: none lz4 zstd lz4:LEVEL zstd:LEVEL (1 to " \
+    "12, 19)\n"
+/* Of those that a guest waits for. */
+#define COMPRESS_ALL_HELP \
+    "                         as far as there is time; with :all behind it, " \
+    "all\n"
+#define COMPRESS_WORDS \
+    "none lz4[:LEVEL][:all] (LEVEL 1 to 12) zstd[:LEVEL][:all] (1 to 19)"
 
 extern const struct command command_save, command_restore, command_run,
     command_info, command_verify, command_convert, command_dump_core,

@@ -157,7 +157,11 @@ static int write_head(struct conversion *c)
     const struct v3_encoder_options options = {
         .format = c->to,
         .head_padding = padding,
-        .compression = c->compression,
+        .compression = {
+            .codec = c->compression.codec,
+            .level = c->compression.level,
+            .all = true,
+        },
     };
 
     c->sink = c->out_is_file

@@ -397,7 +397,7 @@ const struct command command_migrate = {
         "\n"
         "  --format=FORMAT        of the stream: auto (what both ends know),\n"
         "                         v3 (or else refuse), v2\n"
-        COMPRESS_HELP
+        COMPRESS_HELP COMPRESS_ALL_HELP
         "  --ssh=COMMAND          instead of ssh\n"
         "  --stock                the receiver is xl without xl-aligned:\n"
         "                         do not try to negotiate\n"

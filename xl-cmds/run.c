@@ -39,7 +39,7 @@ const struct command command_run = {
         "  --io=HOW               how they are written:\n"
         "                         auto direct window buffered\n"
         "  --engine=ENGINE        auto uring thread\n"
-        COMPRESS_HELP
+        COMPRESS_HELP COMPRESS_ALL_HELP
         "  --restore-io=HOW       how files are read: auto direct buffered\n"
         "\n"
         "Exit status: that of the command; 127 if it cannot be run.\n"

@@ -154,7 +154,7 @@ const struct command command_save = {
         "  --io=HOW               how it is written:\n"
         "                         auto direct window buffered\n"
         "  --engine=ENGINE        auto uring thread\n"
-        COMPRESS_HELP
+        COMPRESS_HELP COMPRESS_ALL_HELP
         "  --live                 with -c or -p: let the domain run while it "
         "is saved\n"
         PROGRESS_HELP

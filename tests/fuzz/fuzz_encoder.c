@@ -75,6 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     options.keep_zero_pages = control.flags & FLAG_KEEP_ZERO_PAGES;
     if (options.format == V3_FORMAT_V3 && CODEC(control.flags) < V3_CODECS) {
         options.compression.codec = CODEC(control.flags);
+        options.compression.all = true;     /* twice the same */
         options.threads = 1 + (control.flags >> 3 & 1);
     }
     if (options.format == V3_FORMAT_COMPAT)

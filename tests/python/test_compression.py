@@ -4,6 +4,8 @@ import io
 import os
 import random
 import struct
+import threading
+import time
 
 import pytest
 
@@ -64,18 +66,20 @@ def seen(data: bytes, start: int = 0) -> tuple:
 
 # -- words ----------------------------------------------------------------------
 
-@pytest.mark.parametrize("text, codec, level", [
-    ("none", 0, 0), ("lz4", 1, 1), ("lz4:12", 1, 12), ("zstd", 2, 1),
-    ("zstd:19", 2, 19)])
-def test_words(text, codec, level):
-    assert clib.parse_compression(text) == (codec, level)
+@pytest.mark.parametrize("text, codec, level, all_", [
+    ("none", 0, 0, False), ("lz4", 1, 1, False), ("lz4:12", 1, 12, False),
+    ("zstd", 2, 1, False), ("zstd:19", 2, 19, False),
+    ("lz4:all", 1, 1, True), ("zstd:7:all", 2, 7, True)])
+def test_words(text, codec, level, all_):
+    assert clib.parse_compression(text) == (codec, level, all_)
     assert clib.codec_name(codec) == text.partition(":")[0]
 
 
 @pytest.mark.parametrize("text", [
     "", "no", "None", "lz", "lz44", "lz4:", "lz4:0", "lz4:13", "zstd:20",
     "zstd:-1", "zstd:1x", "zstd: 1", "zstd:99999999999999999999", "none:1",
-    ":1", "zstd:3:4"])
+    ":1", "zstd:3:4", "none:all", "zstd:all:3", "zstd:3:all:", "zstd:3all",
+    "zstd:al", "lz4::all", "zstd:0:all"])
 def test_no_words(text):
     with pytest.raises(ValueError):
         clib.parse_compression(text)
@@ -229,6 +233,45 @@ def test_only_v3_is_compressed():
     for codec, level in ((3, 0), (1, 13), (2, 20), (2, -1)):
         with pytest.raises(clib.LibraryError, match="no such"):
             clib.encode(compressible(1), "v3", codec=codec, level=level)
+
+
+def test_a_sink_that_has_to_wait_gets_what_there_is():
+    """No compressor is as fast as memory at its highest level."""
+    v2 = compressible(3, 40, 120)
+    out = clib.encode(v2, "v3", codec=codecs.ZSTD, level=19, all_=False,
+                      threads=1)
+    decoded, batches = seen(commit_stream(out))
+    assert decoded == v2
+    used = [b.codec for b in batches]
+    assert used[0] == codecs.ZSTD and used.count(codecs.NONE) > 10
+    every = clib.encode(v2, "v3", codec=codecs.ZSTD, level=19, threads=1)
+    assert {b.codec for b in seen(commit_stream(every))[1]} == {codecs.ZSTD}
+
+
+def test_a_slow_link_gets_all_of_it_compressed():
+    """But for what was given up before it was known to be slow."""
+    v2 = compressible(5, 40, 60)
+    reader, writer = os.pipe()
+    parts = []
+
+    def drain():
+        while part := os.read(reader, 1 << 16):
+            parts.append(part)
+            time.sleep(len(part) / 4e6)
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    try:
+        clib.encode_stream(writer, v2, "v3", codec=codecs.LZ4, all_=False,
+                           threads=1)
+    finally:
+        os.close(writer)
+        thread.join()
+        os.close(reader)
+    decoded, batches = seen(b"".join(parts))
+    assert decoded == v2
+    used = [b.codec for b in batches]
+    assert used.count(codecs.LZ4) >= 30, used
 
 
 # -- hostile ------------------------------------------------------------------------

@@ -41,11 +41,12 @@ class IoOptions(C.Structure):
 class EncoderOptions(C.Structure):
     _fields_ = [("format", C.c_int), ("head_padding", C.c_uint32),
                 ("keep_zero_pages", C.c_bool), ("codec", C.c_int),
-                ("level", C.c_int), ("threads", C.c_uint32)]
+                ("level", C.c_int), ("all", C.c_bool),
+                ("threads", C.c_uint32)]
 
 
 class Compression(C.Structure):
-    _fields_ = [("codec", C.c_int), ("level", C.c_int)]
+    _fields_ = [("codec", C.c_int), ("level", C.c_int), ("all", C.c_bool)]
 
 
 class Iovec(C.Structure):
@@ -180,7 +181,7 @@ def _push(lib, encoder, v2: bytes, chunks: Chunks) -> bool:
 
 def _encode(sink, error: Error, v2: bytes, format_: str, head_padding: int,
             keep_zero: bool, seed: Optional[int], codec: int = 0,
-            level: int = 0, threads: int = 0) -> dict:
+            level: int = 0, threads: int = 0, all_: bool = True) -> dict:
     """Pushes a stream into a sink, which is freed; the totals."""
     lib = library()
     if not sink:
@@ -188,7 +189,7 @@ def _encode(sink, error: Error, v2: bytes, format_: str, head_padding: int,
     encoder = None
     try:
         options = EncoderOptions(FORMATS.index(format_), head_padding,
-                                 keep_zero, codec, level, threads)
+                                 keep_zero, codec, level, all_, threads)
         encoder = lib.v3_encoder_new(sink, C.byref(options), C.byref(error))
         if not encoder or not _push(lib, encoder, v2, Chunks(seed)):
             raise LibraryError(error)
@@ -206,7 +207,7 @@ def _encode(sink, error: Error, v2: bytes, format_: str, head_padding: int,
 def encode(v2: bytes, format_: str, start: int = 0, *, head_padding: int = 0,
            keep_zero: bool = False, seed: Optional[int] = None,
            **packing) -> bytes:
-    """Through the memory sink; `packing`: codec, level, threads."""
+    """Through the memory sink; `packing`: codec, level, threads, all_."""
     data, length, error = C.c_void_p(), C.c_size_t(), Error()
     sink = library().v3_sink_open_memory(
         start, C.byref(data), C.byref(length), C.byref(error))
@@ -230,6 +231,16 @@ def encode_fd(fd: int, v2: bytes, format_: str, *, head_padding: int = 0,
                    **packing)
 
 
+def encode_stream(fd: int, v2: bytes, format_: str,
+                  seed: Optional[int] = None, head_padding: int = 0,
+                  **packing) -> dict:
+    """Into a pipe or socket."""
+    error = Error()
+    sink = library().v3_sink_open_stream(fd, C.byref(error))
+    return _encode(sink, error, v2, format_, head_padding, False, seed,
+                   **packing)
+
+
 def encode_pipe(v2: bytes, format_: str, seed: Optional[int] = None,
                 head_padding: int = 0, **packing) -> bytes:
     """Through a pipe."""
@@ -243,10 +254,7 @@ def encode_pipe(v2: bytes, format_: str, seed: Optional[int] = None,
     thread = threading.Thread(target=drain)
     thread.start()
     try:
-        error = Error()
-        sink = library().v3_sink_open_stream(writer, C.byref(error))
-        _encode(sink, error, v2, format_, head_padding, False, seed,
-                **packing)
+        encode_stream(writer, v2, format_, seed, head_padding, **packing)
     finally:
         os.close(writer)
         thread.join()
@@ -373,11 +381,11 @@ def decode_pipe(stream: bytes, seed: Optional[int] = None) -> tuple:
 
 
 def parse_compression(text: str) -> tuple:
-    """(codec, level)"""
+    """(codec, level, all)"""
     parsed = Compression()
     if library().v3_compression_parse(text.encode(), C.byref(parsed)):
         raise ValueError(text)
-    return parsed.codec, parsed.level
+    return parsed.codec, parsed.level, parsed.all
 
 
 def codec_name(codec: int) -> str:

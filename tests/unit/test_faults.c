@@ -338,6 +338,7 @@ static void compressed_with(enum v3_codec codec)
     free(v2.data);
     v2 = synthetic_stream(PAGES_TEXT, 6, 128, 3);
     compression.codec = codec;
+    compression.all = true;
     assert_string_equal(save(fd, &manners[3]), "");
     survivals = refusals = 0;
     for (int fault = FAULT_PWRITE; fault < FAULTS; fault++) {

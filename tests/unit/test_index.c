@@ -19,7 +19,7 @@ static int save_as(enum v3_format format, enum v3_codec codec,
 {
     struct v3_encoder_options options = {
         .format = format,
-        .compression.codec = codec,
+        .compression = {.codec = codec, .all = true},
     };
     /* Only v3 bears a stream that starts anywhere. */
     struct octets head = synthetic_head(format == V3_FORMAT_V3 ? 101 : 100);
