@@ -20,6 +20,7 @@ check-python: all
 check-lab: overlay
 	$(PYTEST) --durations=10 tests/integration/test_plugin_api.py \
 	    tests/integration/test_memcheck_plugin.py \
+	    tests/integration/test_room_plugin.py \
 	    tests/integration/test_negotiated_plugin.py \
 	    tests/integration/test_plugin_lab.py $(TESTS)
 

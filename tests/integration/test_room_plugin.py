@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""No room for the file at any of its blocks: the n-th does not fit, for
+every n.  A limit on the size of files says so in the place of a full disk,
+to which it would take a disk of every size."""
+import resource
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests/integration"))
+from plugin.bench import Bench, build_tools             # noqa: E402
+from streamv3 import savefile                           # noqa: E402
+from streamv3.generator import Generator                # noqa: E402
+from streamv3.records import record                     # noqa: E402
+
+TAIL = record(3, b"emulator state" * 20)
+BLOCK = 4096
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tools")
+    build_tools(folder)
+    return folder
+
+
+def limit(octets: int):
+    def set_limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (octets, octets))
+    return set_limit
+
+
+@pytest.mark.parametrize("engine", ("uring", "thread"))
+@pytest.mark.parametrize("io", ("direct", "buffered"))
+def test_no_room_for_a_block(tools, tmp_path, io, engine):
+    bench = Bench(tools, tmp_path, Generator(5, pages=10).pv(), TAIL)
+    final, partial = tmp_path / "new", tmp_path / "new.partial"
+    save = {"XL_ALIGNED_RESERVE": "no", "XL_ALIGNED_IO": io,
+            "XL_ALIGNED_ENGINE": engine,
+            "XL_ALIGNED_COMMIT_NAME": str(final)}
+    assert bench.run("save", partial, **save).status == 0
+    length = final.stat().st_size
+    assert length > 60 * BLOCK
+    # In the first block, the log of the stand-in would not fit, either.
+    for room in (*range(BLOCK, length, BLOCK), length - 1):
+        final.write_text("an older one")
+        result = bench.run("save", partial, before=limit(room), **save)
+        assert result.status == 1 and result.out == "resume\n", result
+        # The tail is not written by us.
+        assert "File too large" in result.err or \
+            room > length - len(TAIL) - 8 - BLOCK, result
+        assert final.read_text() == "an older one"
+        assert not partial.exists()
+    final.write_text("an older one")
+    room = -(-length // (64 * BLOCK)) * 64 * BLOCK
+    assert bench.run("save", partial, before=limit(room), **save).status == 0
+    assert savefile.to_v2(final.read_bytes()) == bench.stock_file()
