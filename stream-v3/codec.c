@@ -42,7 +42,7 @@ int v3_unpack(struct v3_unpacker *unpacker, uint32_t codec, void *to,
 void v3_unpacker_free(struct v3_unpacker *unpacker)
 {
     for (uint32_t i = 0; i < V3_CODECS; i++) {
-        if (unpacker->state[i])
+        if (codecs[i] && unpacker->state[i])
             codecs[i]->unpack_free(unpacker->state[i]);
         unpacker->state[i] = NULL;
     }

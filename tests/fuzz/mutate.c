@@ -131,7 +131,7 @@ static size_t new_packed(struct stream *stream, uint8_t *to)
         .count = 2 + below(stream, 3),
         .flags = 1 + below(stream, 2),
     };
-    uint64_t pfns[4];
+    uint64_t pfns[4] = {0};
     size_t length = sizeof(head) + 8 * head.count, octets;
 
     head.pages = head.count;
