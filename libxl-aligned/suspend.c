@@ -161,10 +161,16 @@ static int give_way(const struct save *save)
 static void choose_stream(struct plan_stream *stream,
                           const libxl_aligned_options *opts)
 {
-    if (environment.negotiated)
+    if (environment.negotiated) {
         negotiated_stream(stream, opts->lg);
-    else
-        stream->format = opts->any_reader ? file_format(opts) : V3_FORMAT_V2;
+        return;
+    }
+    stream->format = opts->any_reader ? file_format(opts) : V3_FORMAT_V2;
+    /* Asked for in this command, and not only in the configuration. */
+    if (environment.compress && stream->compression.codec &&
+        stream->format != V3_FORMAT_V3)
+        report(opts->lg, XTL_WARN, "sending uncompressed: a pipe gets v2, "
+               "which has no compression, unless v3 is asked for as well");
 }
 
 /* Chooses how to save; an error means that the domain is not to be touched. */

@@ -162,4 +162,12 @@ def test_a_reader_that_is_known_gets_it(bench, tmp_path):
 
 def test_a_reader_that_is_not_known_gets_v2(bench, tmp_path):
     result, data = send(bench, tmp_path, XL_ALIGNED_COMPRESS="zstd")
+    line, = result.lines
+    assert "sending uncompressed: a pipe gets v2" in line
+    assert data == bench.stock_file()
+
+
+def test_it_need_not_be_said_of_a_configuration(bench, tmp_path):
+    result, data = send(bench, tmp_path,
+                        **configured(tmp_path, 'compress = "zstd"\n'))
     assert not result.lines and data == bench.stock_file()
