@@ -166,11 +166,12 @@ struct v3_core_savefile;
 /*
  * A domain out of a save file of any format; `savefile` as v3_savefile_probe
  * filled it, `fd` readable and the caller's.  What the memory hands out are
- * the pages as a dump of `format` has them.
+ * the pages as a dump of the options' format has them.  All of the file is
+ * read: progress is told in 4096 octets of it.
  */
 struct v3_core_savefile *v3_core_savefile_open(
-    int fd, const struct v3_savefile *savefile, enum v3_core_format format,
-    struct v3_error *error);
+    int fd, const struct v3_savefile *savefile,
+    const struct v3_core_options *options, struct v3_error *error);
 struct v3_core_domain *v3_core_savefile_domain(
     struct v3_core_savefile *core);
 /*

@@ -23,6 +23,8 @@
 struct collect {
     struct v3_core_collected *collected;
     struct v3_decoder *decoder;
+    const struct v3_core_options *options;
+    const struct v3_savefile *savefile;
     struct v3_error *error;
     uint8_t *body;
     size_t allocated;
@@ -225,7 +227,19 @@ static int read_record(struct collect *collect)
                   : 0;
 }
 
-static int read_stream(struct collect *collect)
+static void tell_progress(const struct collect *collect,
+                          const struct v3_source *source)
+{
+    const struct v3_core_options *options = collect->options;
+
+    if (options->progress)
+        options->progress(options->progress_context,
+                          v3_source_offset(source) / V2_PAGE_SIZE,
+                          collect->savefile->file_size / V2_PAGE_SIZE);
+}
+
+static int read_stream(struct collect *collect,
+                       const struct v3_source *source)
 {
     uint8_t headers[sizeof(struct v2_image_header) +
                     sizeof(struct v2_domain_header)];
@@ -240,6 +254,7 @@ static int read_stream(struct collect *collect)
             if (kinds[i].type == collect->record.type &&
                 kinds[i].take(collect))
                 return -1;
+        tell_progress(collect, source);
     } while (!v3_decoder_ended(collect->decoder));
     return 0;
 }
@@ -261,10 +276,12 @@ static int check(struct v3_core_collected *collected, struct v3_error *error)
 
 int v3_core_collect(struct v3_core_collected *collected, int fd,
                     const struct v3_savefile *savefile,
+                    const struct v3_core_options *options,
                     struct v3_error *error)
 {
     struct v3_core_domain *domain = &collected->domain;
-    struct collect collect = { .collected = collected, .error = error };
+    struct collect collect = { .collected = collected, .options = options,
+                               .savefile = savefile, .error = error };
     struct v3_error source_error = { 0 };
     struct v3_source *source = NULL;
     int own = v3_reopen(fd, O_RDONLY), r = -1;
@@ -284,7 +301,7 @@ int v3_core_collect(struct v3_core_collected *collected, int fd,
     if (!source)
         goto out;
     collect.decoder = v3_decoder_new(source, error);
-    if (!collect.decoder || read_stream(&collect) ||
+    if (!collect.decoder || read_stream(&collect, source) ||
         check(collected, error))
         goto out;
     r = 0;

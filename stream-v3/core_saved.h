@@ -20,6 +20,7 @@ struct v3_core_collected {
 /* Reads the whole stream and verifies it. */
 int v3_core_collect(struct v3_core_collected *collected, int fd,
                     const struct v3_savefile *savefile,
+                    const struct v3_core_options *options,
                     struct v3_error *error);
 void v3_core_collected_free(struct v3_core_collected *collected);
 

@@ -309,10 +309,12 @@ static int count_pages(struct v3_core_savefile *core, struct v3_error *error)
 
 static int open_savefile(struct v3_core_savefile *core,
                          const struct v3_savefile *savefile,
+                         const struct v3_core_options *options,
                          struct v3_error *error)
 {
     if (v3_savefile_check(core->fd, savefile, error) ||
-        v3_core_collect(&core->collected, core->fd, savefile, error))
+        v3_core_collect(&core->collected, core->fd, savefile, options,
+                        error))
         return -1;
     core->cached = v3_resident(core->fd, 0, savefile->file_size) >
                    (int64_t)savefile->file_size / 2;
@@ -330,8 +332,8 @@ static int open_savefile(struct v3_core_savefile *core,
 }
 
 struct v3_core_savefile *v3_core_savefile_open(
-    int fd, const struct v3_savefile *savefile, enum v3_core_format format,
-    struct v3_error *error)
+    int fd, const struct v3_savefile *savefile,
+    const struct v3_core_options *options, struct v3_error *error)
 {
     struct v3_core_savefile *core = calloc(1, sizeof(*core));
 
@@ -345,8 +347,8 @@ struct v3_core_savefile *v3_core_savefile_open(
     core->memory.load = saved_load;
     v3_core_share_init(&core->share, fd, -1);
     core->fd = fd;
-    core->format = format;
-    if (open_savefile(core, savefile, error)) {
+    core->format = options->format;
+    if (open_savefile(core, savefile, options, error)) {
         v3_core_savefile_free(core);
         return NULL;
     }

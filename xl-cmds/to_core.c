@@ -3,12 +3,17 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "bar.h"
 #include "core.h"
+#include "operation.h"
 #include "plugin.h"
 #include "savefile.h"
 #include "target.h"
+
+#define SHOWN_EVERY     0.2     /* seconds */
 
 enum {
     OPTION_CORE_FORMAT = OPTION_LONG + 100,
@@ -25,6 +30,10 @@ struct to_core {
     struct v3_io_options io;
     struct v3_core_options options;
     struct v3_error error;
+    /* What is on the terminal. */
+    const char *phase;
+    struct v3_rate rate;
+    double shown;
 };
 
 static int out_failed(const struct to_core *c, const char *doing)
@@ -63,14 +72,42 @@ static int open_output(struct to_core *c)
     return c->out < 0 ? out_failed(c, "opening") : 0;
 }
 
+static double now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec + time.tv_nsec / 1e9;
+}
+
 static void show_progress(void *context, uint64_t pages, uint64_t of)
 {
-    int *last = context, percent = of ? pages * 100 / of : 100;
+    struct to_core *c = context;
+    struct figures figures = {
+        .phase = c->core ? "memory" : "verify",
+        .moving = true,
+        .done = pages * V2_PAGE_SIZE,
+        .total = of * V2_PAGE_SIZE,
+    };
+    char text[256];
 
-    if (percent != *last)
-        fprintf(stderr, "\rto-core: %3d %%%s", percent,
-                pages >= of ? "\n" : "");
-    *last = percent;
+    if (figures.phase != c->phase) {
+        c->phase = figures.phase;
+        v3_rate_begin(&c->rate);
+    }
+    if (now() - c->shown < SHOWN_EVERY)
+        return;
+    c->shown = now();
+    figures.rate = v3_rate_sample(&c->rate, figures.done);
+    figures_bar(&figures, terminal_width(STDERR_FILENO), text, sizeof(text));
+    fprintf(stderr, "\r\033[K%s", text);
+    fflush(stderr);
+}
+
+static void end_progress(const struct to_core *c)
+{
+    if (c->phase)
+        fputs("\r\033[K", stderr);
 }
 
 static int write_core(struct to_core *c)
@@ -93,8 +130,7 @@ static int write_core(struct to_core *c)
     rc = v3_core_write(sink, domain,
                        v3_core_savefile_memory(c->core, share ? c->out : -1),
                        &c->options, &result, &c->error);
-    if (rc && c->options.progress)
-        fputc('\n', stderr);
+    end_progress(c);
     if (rc)
         report_about(c->out_name, c->error.text);
     /* What was reserved and then not needed. */
@@ -112,9 +148,10 @@ static int to_core(struct to_core *c)
     }
     if (open_output(c))
         return STATUS_FAILED;
-    c->core = v3_core_savefile_open(c->in.fd, &c->in.probed,
-                                    c->options.format, &c->error);
+    c->core = v3_core_savefile_open(c->in.fd, &c->in.probed, &c->options,
+                                    &c->error);
     if (!c->core) {
+        end_progress(c);
         report_about(c->in_name, c->error.text);
         return STATUS_FAILED;
     }
@@ -128,7 +165,7 @@ static int to_core_run(const struct command *self, int argc, char **argv)
     struct to_core c = { .out = -1, .in.fd = -1,
                          .target = { .dirfd = -1, .fd = -1 } };
     bool quiet = false;
-    int opt, status, last_percent = -1;
+    int opt, status;
 
     while ((opt = command_option(self, argc, argv, &status)) != -1) {
         switch (opt) {
@@ -159,7 +196,7 @@ static int to_core_run(const struct command *self, int argc, char **argv)
     c.out_name = argv[optind + 1];
     if (!quiet && isatty(STDERR_FILENO)) {
         c.options.progress = show_progress;
-        c.options.progress_context = &last_percent;
+        c.options.progress_context = &c;
     }
 
     status = to_core(&c);

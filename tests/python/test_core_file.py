@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """to-core: save files made here, cores read by code and tools of others."""
 import os
+import pty
 import random
 import re
 import shutil
@@ -227,6 +228,33 @@ def test_every_manner_of_io(hvm, io):
         pytest.skip("this filesystem has no direct I/O")
     assert done.returncode == 0, done.stderr
     assert (hvm.directory / "other").read_bytes() == data
+
+
+def on_a_terminal(*args) -> bytes:
+    """Runs it, with a terminal for its messages; what that was sent."""
+    ours, its = pty.openpty()
+    done = subprocess.Popen([XL_ALIGNED, "to-core", *map(str, args)],
+                            stderr=its)
+    os.close(its)
+    shown = b""
+    try:
+        while part := os.read(ours, 4096):
+            shown += part
+    except OSError:         # nobody else has it open any more
+        pass
+    os.close(ours)
+    assert done.wait(60) == 0
+    return shown
+
+
+def test_progress(hvm):
+    out = hvm.directory / "other"
+    shown = on_a_terminal(hvm.path, out)
+    assert re.search(rb"verify +\[#*\.*\] +\d+ %  ", shown), shown
+    # Nothing of it stays, or gets in the way of what follows.
+    assert shown.endswith(b"\r\x1b[K") and b"\n" not in shown
+    assert on_a_terminal("-q", hvm.path, out) == b""
+    assert run("to-core", hvm.path, out).stderr == b""
 
 
 def test_pipe(hvm):
