@@ -3,6 +3,7 @@ include tests/unit/module.mk
 include tests/demo/module.mk
 -include tests/bench/module.mk
 -include tests/fuzz/module.mk
+-include tests/powercut/module.mk
 -include tests/checks.mk
 
 # Nothing is written into the tree by a test.
