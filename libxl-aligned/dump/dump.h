@@ -77,6 +77,8 @@ struct v3_core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
                                    enum v3_core_format format,
                                    const struct operation *operation,
                                    char *why, size_t size);
+/* Whether the domain had another number of pages in between. */
+bool dump_memory_changed(const struct v3_core_memory *memory);
 void dump_memory_free(struct v3_core_memory *memory);
 
 /* ---- output.c ----------------------------------------------------------- */

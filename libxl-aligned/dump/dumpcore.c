@@ -49,12 +49,14 @@ static struct v3_sink *open_sink(const struct output *output,
  */
 static void report_change(xc_interface *xch, uint32_t domid,
                           const struct v3_core_domain *domain,
+                          const struct v3_core_memory *memory,
                           const struct v3_core_result *result)
 {
     uint64_t pages = dump_domain_pages(&xen, xch, domid);
 
     if ((!result->missing && !result->lost) ||
-        (domain->translated && pages == domain->nr_pages))
+        (domain->translated && pages == domain->nr_pages &&
+         !dump_memory_changed(memory)))
         return;
     report(NULL, XTL_WARN, "domain %u had %llu pages when the dump began and "
            "has %llu now: %llu were not found and are zeros at the end of the "
@@ -108,7 +110,7 @@ static int dump(xc_interface *xch, uint32_t domid,
                  strerror(errno));
         goto failed;
     }
-    report_change(xch, domid, &domain, &result);
+    report_change(xch, domid, &domain, memory, &result);
     r = 0;
     goto out;
 

@@ -36,6 +36,8 @@ struct foreign {
     const struct operation *operation;
     xenforeignmemory_handle *handle;
     uint32_t domid;
+    uint64_t pages;                 /* when the dump began */
+    bool changed;
     uint64_t next, end;             /* pfns to look at */
     char *mapping;
     uint32_t mapped;
@@ -182,6 +184,9 @@ static int foreign_next(struct v3_core_memory *memory,
             return 0;
         if (map(foreign, error))
             return -1;
+        if (dump_domain_pages(foreign->xen, foreign->xch, foreign->domid) !=
+            foreign->pages)
+            foreign->changed = true;
         for (i = 0; i < foreign->mapped; i++) {
             if (foreign->error[i])
                 continue;
@@ -255,12 +260,18 @@ struct v3_core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
     foreign->operation = operation;
     foreign->handle = xen->memory_handle(xch);
     foreign->domid = domid;
+    foreign->pages = domain->nr_pages;
     if (domain->translated ? open_translated(foreign, why, size)
                            : open_pv(foreign, format, why, size)) {
         dump_memory_free(&foreign->memory);
         return NULL;
     }
     return &foreign->memory;
+}
+
+bool dump_memory_changed(const struct v3_core_memory *memory)
+{
+    return ((const struct foreign *)memory)->changed;
 }
 
 void dump_memory_free(struct v3_core_memory *memory)

@@ -10,7 +10,8 @@
  * FAKE_WIDTH       4 or 8
  * FAKE_FRAMES      pfns up to the highest, hexadecimal; default: the memory
  * FAKE_AT          "n:action": what happens at the n-th mapping of many pages:
- *                  shrink, grow, fail, kill, term, gone, sleep
+ *                  shrink, grow, fail, kill, term, gone, sleep; dip, which
+ *                  is over at the next
  * FAKE_TABLES      "a-b,...": pfns that are page tables (type L1)
  */
 #include <errno.h>
@@ -105,7 +106,12 @@ static void happen(void)
     uint64_t i;
 
     sscanf(setting("FAKE_AT", ""), "%d:%15s", &at, what);
-    if (++mappings != at)
+    if (++mappings == at + 1 && !strcmp(what, "dip")) {
+        memset(present, 0, pages);
+        mark(setting("FAKE_PRESENT", ""), present);
+        tot_pages = count();
+    }
+    if (mappings != at)
         return;
     if (!strcmp(what, "kill"))
         raise(SIGKILL);
@@ -113,7 +119,8 @@ static void happen(void)
         raise(SIGTERM);
     if (!strcmp(what, "sleep"))
         sleep(3);
-    if (!strcmp(what, "shrink") || !strcmp(what, "gone"))
+    if (!strcmp(what, "shrink") || !strcmp(what, "gone") ||
+        !strcmp(what, "dip"))
         for (i = 0; i < pages; i++)
             present[i] = present[i] && i % 3 && strcmp(what, "gone");
     if (!strcmp(what, "grow"))

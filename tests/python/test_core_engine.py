@@ -211,6 +211,17 @@ def test_a_domain_that_shrinks(program, tmp_path, kind, form):
         assert f"{missing} were not found and are zeros" in done.stderr
 
 
+@pytest.mark.parametrize("kind", ("hvm", "pv"))
+def test_a_domain_that_shrinks_for_a_while(program, tmp_path, kind):
+    domain = Domain(tmp_path, **(HVM if kind == "hvm" else PV))
+    done = domain.dump(program, FAKE_AT="3:dip")
+    assert done.returncode == 0
+    core = read_xen(domain.out)
+    missing = sum(entry[0] == INVALID for entry in core.table)
+    assert missing > 200
+    assert f"{missing} were not found and are zeros" in done.stderr
+
+
 def test_a_domain_that_grows(program, hvm):
     done = hvm.dump(program, FAKE_AT="2:grow")
     core = read_xen(hvm.out)
