@@ -47,7 +47,8 @@ def build_newer(target: Path, required: str) -> None:
     target.parent.mkdir(parents=True)
     subprocess.run(
         ["gcc", "-O2", "-D_GNU_SOURCE", '-DXL_ALIGNED_VERSION="9.0"',
-         "-DNEGOTIATE_VERSION_MAX=4", "-DNEGOTIATE_FEATURES=0x20000ULL",
+         "-DNEGOTIATE_VERSION_MAX=4", "-DNEGOTIATE_FEATURES="
+         "(V3_MANDATORY_LZ4 | V3_MANDATORY_ZSTD | 0x20000ULL)",
          f"-DNEGOTIATE_REQUIRED={required}",
          '-DNEGOTIATE_TEXT="newer 9.0\\nfeature 17 DEDUP\\n"',
          f"-I{ROOT / 'stream-v3'}", "-o", target,

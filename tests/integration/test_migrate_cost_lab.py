@@ -13,7 +13,7 @@ __all__ = ["clean", "hosts", "overlay"]
 
 # Half of it is zero: the kernel and its files take 60 MiB.  It writes to 1 MiB
 # every two seconds.
-HALF = pvh("half", memory=224, noise=48, dirty=256, interval=2)
+HALF = pvh("half", memory=192, noise=32, dirty=256, interval=2)
 # Each stream goes both ways.
 TURNS = ("v2", "v3", "v3", "v2", "v2", "v3")
 

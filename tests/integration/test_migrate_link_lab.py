@@ -37,7 +37,7 @@ def test_cut_before_go(hosts, phase, direction, octets):
 
 def test_cut_in_the_last_pass(hosts):
     """The guest is suspended, and not all of it has been sent."""
-    busy = pvh("busy", memory=96, noise=24, dirty=5000)
+    busy = pvh("busy", memory=128, noise=24, dirty=5000)
     sender, receiver = start(hosts, busy)
     with relay(sender, receiver, "slow", "stream", "s2r", 6 << 20) as job:
         watch = DomainWatch(sender, "suspended")
@@ -102,7 +102,7 @@ def test_flipped_bit_on_the_wire(hosts, octets):
 def test_link_goes_dead(hosts):
     """No octet gets through any more, and nobody says so."""
     # Takes long enough for something to happen meanwhile.
-    busy = pvh("busy", memory=128, noise=48, dirty=3000)
+    busy = pvh("busy", memory=160, noise=48, dirty=3000)
     sender, receiver = start(hosts, busy)
     job = sender.popen(f"exec xl-aligned migrate {by_tcp(receiver, busy)}")
     eventually(lambda: "busy--incoming" in names(receiver), "not begun")
