@@ -34,8 +34,8 @@ static int write_batch(struct v3_encoder *encoder,
     return v3_encoder_add_to_index(encoder, &head, offset, contents);
 }
 
-/* What keeps a device busy for as long as one more batch takes to arrive. */
-#define PENDING_LEAST   (4U << 20)
+/* What keeps even a fast device busy for as long as one look at it takes. */
+#define PENDING_LEAST   (2U << 20)
 
 /*
  * The first batch is not finished, and there is no room for another.  As long

@@ -59,11 +59,10 @@ def runs(data: bytes, most: int) -> list:
     """[(octet, times)]"""
     result, at = [], 0
     while at < len(data):
-        end = at
-        while end < len(data) and end - at < most and data[end] == data[at]:
-            end += 1
-        result.append((data[at], end - at))
-        at = end
+        part = data[at:at + most]
+        times = len(part) - len(part.lstrip(part[:1]))
+        result.append((part[0], times))
+        at += times
     return result
 
 
