@@ -89,6 +89,21 @@ def test_what_cannot_be_live_is_saved_nevertheless(host):
     host.wait_verdict(guest.name)
 
 
+def test_stock_cannot_log_a_pv_guest_either(host):
+    """The only live copy that stock xl makes is a migration's."""
+    if "shadow" in host.run("xl info virt_caps").stdout.split():
+        pytest.skip("this Xen can save every guest live")
+    guest = start(host, pv)
+    host.write_text("/run/lab/here", '#!/bin/sh\nshift\nexec "$@"\n')
+    host.run("chmod +x /run/lab/here")
+    result = host.run(f"xl migrate -s /run/lab/here {guest.name} localhost",
+                      180, check=False)
+    assert result.status != 0
+    assert "Failed to enable logdirty" in result.stderr, result
+    host.mark(guest.name)
+    host.wait_verdict(guest.name)
+
+
 @pytest.mark.parametrize("make", (pv, pvh))
 def test_live_checkpoint(host, make):
     needs_log_dirty(host, make)
