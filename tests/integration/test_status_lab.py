@@ -69,6 +69,87 @@ def memory_is_right(host, name=GUEST.name):
     host.wait_verdict(name)
 
 
+# ---- two terminals ---------------------------------------------------------
+
+
+class Tmux:
+    """Two panes, one above the other, each a shell in dom0."""
+
+    def __init__(self, host, folder: Path) -> None:
+        self.socket = str(folder / "tmux")
+        shell = shlex.join(host.ssh_command("PS1='# ' exec bash --norc -i",
+                                            tty=True))
+        self.run("-f", "/dev/null", "new-session", "-d", "-s", "lab",
+                 "-x", "96", "-y", "34", shell)
+        self.run("split-window", "-v", "-t", "lab:0", shell)
+        self.run("resize-pane", "-t", "lab:0.0", "-y", "16")
+
+    def run(self, *words) -> str:
+        return subprocess.run(["tmux", "-S", self.socket, *words],
+                              check=True, text=True,
+                              capture_output=True).stdout
+
+    def type(self, pane: int, text: str) -> None:
+        self.run("send-keys", "-t", f"lab:0.{pane}", "-l", text)
+        self.run("send-keys", "-t", f"lab:0.{pane}", "Enter")
+
+    def screen(self, pane: int) -> str:
+        return self.run("capture-pane", "-p", "-t", f"lab:0.{pane}").rstrip()
+
+    def wait(self, pane: int, words: str, seconds: float = 120) -> str:
+        deadline = time.monotonic() + seconds
+        while True:
+            text = self.screen(pane)
+            if re.search(words, text, re.M):
+                return text
+            assert time.monotonic() < deadline, (words, text)
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        self.run("kill-server")
+
+
+BAR = r"memory \[#+\.*\] +\d+ %  \d+ of 1024 MiB  \d+ MiB/s  \d+:\d\d left"
+
+
+@pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed")
+def test_two_terminals(host, tmp_path):
+    """A save with its bar; in the other, status --follow, and then cancel."""
+    tmux = Tmux(host, tmp_path)
+    told = []
+    try:
+        for pane in (0, 1):
+            tmux.wait(pane, r"^# $|^#$")
+        tmux.type(0, f"xl-aligned save web01 {FILE}")
+        tmux.wait(0, BAR)
+        tmux.type(1, "xl-aligned status")
+        tmux.wait(1, r"^web01 .* save +memory .* v3 +/data/web01$")
+        tmux.type(1, "xl-aligned status --follow")
+        tmux.wait(1, r"^web01 \(\d+\) save: " + BAR)
+        told = [tmux.screen(0), tmux.screen(1)]
+        tmux.run("send-keys", "-t", "lab:0.1", "C-c")
+        tmux.wait(1, r"\^C\n#\Z")
+        tmux.type(1, "xl-aligned cancel web01")
+        text = tmux.wait(1, r"^web01 \(\d+\): save cancelled: the domain "
+                         r"runs on$")
+        assert text.count("save: memory") == 1
+        tmux.wait(0, r"(?s)resuming domain.*^#\Z")
+        told += [tmux.screen(0), tmux.screen(1)]
+    finally:
+        tmux.close()
+    out = ROOT / "build/status-panes.txt"
+    out.write_text("\n\n".join(
+        f"---- {name}\n{text}" for name, text in zip(
+            ("first, meanwhile", "second, meanwhile", "first, in the end",
+             "second, in the end"), told)) + "\n")
+    assert no_entry(host)
+    assert host.run("ls /data").stdout.split() == ["lost+found"]
+    memory_is_right(host)
+
+
+# ---- one at a time ---------------------------------------------------------
+
+
 @pytest.mark.parametrize("start", (
     f"xl-aligned save web01 {FILE}",
     f"env LD_PRELOAD=/usr/lib/libxl-aligned.so.0 xl save web01 {FILE}"))
@@ -174,81 +255,3 @@ def test_a_migration_is_cancelled(host):
     host.destroy(guest.name)
     host.run("xl-aligned restore /data/web01", timeout=300)
     host.wait_verdict(GUEST.name)
-
-
-# ---- two terminals ---------------------------------------------------------
-
-
-class Tmux:
-    """Two panes, one above the other, each a shell in dom0."""
-
-    def __init__(self, host, folder: Path) -> None:
-        self.socket = str(folder / "tmux")
-        shell = shlex.join(host.ssh_command("PS1='# ' exec bash --norc -i",
-                                            tty=True))
-        self.run("-f", "/dev/null", "new-session", "-d", "-s", "lab",
-                 "-x", "96", "-y", "34", shell)
-        self.run("split-window", "-v", "-t", "lab:0", shell)
-        self.run("resize-pane", "-t", "lab:0.0", "-y", "16")
-
-    def run(self, *words) -> str:
-        return subprocess.run(["tmux", "-S", self.socket, *words],
-                              check=True, text=True,
-                              capture_output=True).stdout
-
-    def type(self, pane: int, text: str) -> None:
-        self.run("send-keys", "-t", f"lab:0.{pane}", "-l", text)
-        self.run("send-keys", "-t", f"lab:0.{pane}", "Enter")
-
-    def screen(self, pane: int) -> str:
-        return self.run("capture-pane", "-p", "-t", f"lab:0.{pane}").rstrip()
-
-    def wait(self, pane: int, words: str, seconds: float = 120) -> str:
-        deadline = time.monotonic() + seconds
-        while True:
-            text = self.screen(pane)
-            if re.search(words, text, re.M):
-                return text
-            assert time.monotonic() < deadline, (words, text)
-            time.sleep(0.1)
-
-    def close(self) -> None:
-        self.run("kill-server")
-
-
-BAR = r"memory \[#+\.*\] +\d+ %  \d+ of 1024 MiB  \d+ MiB/s  \d+:\d\d left"
-
-
-@pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed")
-def test_two_terminals(host, tmp_path):
-    """A save with its bar; in the other, status --follow, and then cancel."""
-    tmux = Tmux(host, tmp_path)
-    told = []
-    try:
-        for pane in (0, 1):
-            tmux.wait(pane, r"^# $|^#$")
-        tmux.type(0, f"xl-aligned save web01 {FILE}")
-        tmux.wait(0, BAR)
-        tmux.type(1, "xl-aligned status")
-        tmux.wait(1, r"^web01 .* save +memory .* v3 +/data/web01$")
-        tmux.type(1, "xl-aligned status --follow")
-        tmux.wait(1, r"^web01 \(\d+\) save: " + BAR)
-        told = [tmux.screen(0), tmux.screen(1)]
-        tmux.run("send-keys", "-t", "lab:0.1", "C-c")
-        tmux.wait(1, r"\^C\n#\Z")
-        tmux.type(1, "xl-aligned cancel web01")
-        text = tmux.wait(1, r"^web01 \(\d+\): save cancelled: the domain "
-                         r"runs on$")
-        assert text.count("save: memory") == 1
-        tmux.wait(0, r"(?s)resuming domain.*^#\Z")
-        told += [tmux.screen(0), tmux.screen(1)]
-    finally:
-        tmux.close()
-    out = ROOT / "build/status-panes.txt"
-    out.write_text("\n\n".join(
-        f"---- {name}\n{text}" for name, text in zip(
-            ("first, meanwhile", "second, meanwhile", "first, in the end",
-             "second, in the end"), told)) + "\n")
-    assert no_entry(host)
-    assert host.run("ls /data").stdout.split() == ["lost+found"]
-    memory_is_right(host)
