@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""libvirt's xen driver, a toolstack with threads that links libxl itself."""
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+import lab                                              # noqa: E402
+from lab import debian                                  # noqa: E402
+from lab.measure import patience                        # noqa: E402
+
+SETTINGS = "/etc/default/xl-aligned"
+MANAGED = "/var/lib/libvirt/libxl/save"
+LIBVIRT = ("libvirt-daemon-driver-xen", "libvirt-clients",
+           "libvirt-daemon-system", "apparmor")
+LIBRARIES = ("liburing2", "libxxhash0", "libyajl2", "libssl3", "libzstd1",
+             "liblz4-1", "libxenstore4")
+PROFILE = "/etc/apparmor.d/usr.sbin.libvirtd"
+XML = """\
+<domain type='xen'>
+  <name>{name}</name>
+  <memory unit='MiB'>{memory}</memory>
+  <os>
+    <type arch='x86_64' machine='{machine}'>{os}</type>
+    <kernel>/boot/vmlinux</kernel>
+    <initrd>/boot/guest.cpio.gz</initrd>
+    <cmdline>console=hvc0 quiet lab.noise=16 lab.seed=1 lab.dirty=0
+ lab.interval=1</cmdline>
+  </os>
+  <clock offset='utc'><timer name='tsc' mode='native'/></clock>
+  <devices><console type='pty'/></devices>
+</domain>
+"""
+KINDS = {"pv": ("xenpv", "linux", 128), "pvh": ("xenpvh", "xenpvh", 160)}
+
+
+@pytest.fixture(scope="module")
+def place(build_overlay, tmp_path_factory):
+    disk = debian.copy(str(tmp_path_factory.mktemp("debian")),
+                       packages=debian.PACKAGES + LIBRARIES + LIBVIRT)
+    with lab.XenHost(disks=(disk,), parts=()) as host:
+        subprocess.run(["tar", "-C", build_overlay, "-cf",
+                        f"{host.share}/tree.tar", "."], check=True)
+        host.run(f"tar -C {debian.PLACE} -xf /host/tree.tar")
+        place = debian.Debian(host)
+        place.run("mkdir -p /run/libvirt && "
+                  "echo 'auth_unix_rw = \"none\"' >/etc/libvirt/libvirtd.conf "
+                  "&& rm -rf /etc/libvirt/qemu/networks/autostart")
+        # Of all CPUs libvirt knows none without VME, as the emulated one is.
+        place.run("sed -i /vme/d /usr/share/libvirt/cpu_map/x86_486.xml")
+        place.run(f"sed -i 's/^#LD_PRELOAD=/LD_PRELOAD=/' {SETTINGS}")
+        yield place
+
+
+def start_daemon(place, plugin: bool = True) -> None:
+    """As systemd does with our drop-in."""
+    environment = f"env $(sed -n '/^[A-Z]/p' {SETTINGS}) " if plugin else ""
+    place.run(f"{environment}libvirtd --daemon >>/var/log/libvirtd.log 2>&1")
+    deadline = time.monotonic() + 60 * patience()
+    while place.run("virsh -c xen:///system version", check=False).status:
+        assert time.monotonic() < deadline, \
+            place.run("tail -40 /var/log/libvirtd.log").stdout
+        time.sleep(0.5)
+
+
+def stop_daemon(place) -> None:
+    place.run("kill $(pidof libvirtd); while pidof libvirtd >/dev/null; do "
+              "sleep 0.1; done")
+
+
+@pytest.fixture
+def daemon(place):
+    start_daemon(place)
+    yield place
+    stop_daemon(place)
+
+
+def virsh(place, command: str, check: bool = True) -> lab.Result:
+    return place.run(f"virsh -c xen:///system {command}", 240, check=check)
+
+
+def begin(place, kind: str) -> str:
+    machine, os_, memory = KINDS[kind]
+    xml = XML.format(name=kind, memory=memory, machine=machine, os=os_)
+    place.host.write_text(f"{debian.PLACE}/tmp/{kind}.xml",
+                          xml.replace("\n lab.", " lab."))
+    place.host.mark(kind)
+    virsh(place, f"define /tmp/{kind}.xml")
+    virsh(place, f"start {kind}")
+    place.host.wait_verdict(kind)
+    return kind
+
+
+def end(place, kind: str) -> None:
+    virsh(place, f"destroy {kind}", check=False)
+    virsh(place, f"undefine --managed-save {kind}", check=False)
+
+
+def check_running(place, kind: str) -> None:
+    place.host.wait_verdict(kind)
+
+
+def info(place, file: str) -> dict:
+    return json.loads(place.run(f"xl-aligned info --json {file}").stdout)[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_managed_save(daemon, kind):
+    name = begin(daemon, kind)
+    lab.drop_caches(daemon.host)
+    virsh(daemon, "list")
+    with lab.MemoryWatch(daemon.host) as watch:
+        virsh(daemon, f"managedsave {name}")
+    print(f"{kind}: page cache {watch.cache_growth()} KiB")
+    found = info(daemon, f"{MANAGED}/{name}.save")
+    assert found["format"] == "v3"
+    verified = daemon.run(f"xl-aligned verify {MANAGED}/{name}.save").stdout
+    assert "every octet is right" in verified
+    daemon.host.mark(name)
+    virsh(daemon, f"start {name}")
+    check_running(daemon, name)
+    end(daemon, name)
+
+
+def test_save_to_a_file(daemon):
+    name = begin(daemon, "pvh")
+    virsh(daemon, f"save {name} /data/saved")
+    assert info(daemon, "/data/saved")["format"] == "v3"
+    daemon.host.mark(name)
+    virsh(daemon, "restore /data/saved")
+    check_running(daemon, name)
+    end(daemon, name)
+
+
+def test_doctor_sees_it(daemon):
+    result = daemon.run("xl-aligned doctor --json /data", check=False)
+    texts = [(entry["level"], entry["text"]) for entry in
+             json.loads(result.stdout)["findings"]
+             if entry["what"] == "services"]
+    assert [level for level, _ in texts] == ["ok", "ok"]
+    assert "libvirtd" in texts[1][1] and "with the plugin" in texts[1][1]
