@@ -123,7 +123,7 @@ def test_two_terminals(host, tmp_path):
         tmux.type(0, f"xl-aligned save web01 {FILE}")
         tmux.wait(0, BAR)
         tmux.type(1, "xl-aligned status")
-        tmux.wait(1, r"^web01 .* save +memory .* v3 +/data/web01$")
+        tmux.wait(1, r"^web01 .* save +memory .* v3 +/data/web01\n#\Z")
         tmux.type(1, "xl-aligned status --follow")
         tmux.wait(1, r"^web01 \(\d+\) save: " + BAR)
         told = [tmux.screen(0), tmux.screen(1)]
