@@ -57,10 +57,10 @@ def place(build_overlay, tmp_path_factory):
         yield place
 
 
-def start_daemon(place, plugin: bool = True) -> None:
+def start_daemon(place) -> None:
     """As systemd does with our drop-in."""
-    environment = f"env $(sed -n '/^[A-Z]/p' {SETTINGS}) " if plugin else ""
-    place.run(f"{environment}libvirtd --daemon >>/var/log/libvirtd.log 2>&1")
+    place.run(f"env $(sed -n '/^[A-Z]/p' {SETTINGS}) libvirtd --daemon "
+              ">>/var/log/libvirtd.log 2>&1")
     deadline = time.monotonic() + 60 * patience()
     while place.run("virsh -c xen:///system version", check=False).status:
         assert time.monotonic() < deadline, \
