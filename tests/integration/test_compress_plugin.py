@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Compression as the plugin is asked for it: settings, and negotiated."""
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from plugin.bench import Bench, build_tools             # noqa: E402
+from plugin.bench import Bench                          # noqa: E402
 from streamv3 import codecs, savefile                   # noqa: E402
 from streamv3 import layout as L                        # noqa: E402
 from streamv3.generator import (                        # noqa: E402
@@ -21,13 +20,6 @@ def stream() -> bytes:
     return (image_header() + domain_header(1)
             + page_data(list(range(64)), pages)
             + page_data([100], [os.urandom(4096)]) + record(L.END))
-
-
-@pytest.fixture(scope="module")
-def tools(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("tools")
-    build_tools(folder)
-    return folder
 
 
 @pytest.fixture
@@ -103,18 +95,6 @@ def test_what_cannot_be_is_said(bench, tmp_path, config, env, words):
     assert file.read_bytes() == bench.stock_file()
 
 
-def send(bench: Bench, tmp_path: Path, **env):
-    """What arrives through a pipe."""
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    with open(tmp_path / "read", "wb") as read:
-        reader = subprocess.Popen(["cat", pipe], stdout=read)
-        result = bench.run("save", pipe, **env)
-        reader.wait(timeout=20)
-    assert result.status == 0, result
-    return result, (tmp_path / "read").read_bytes()
-
-
 @pytest.mark.parametrize("board, asked, codec, words", [
     ("format=v3\nfeatures=0x3\n", "zstd", codecs.ZSTD, None),
     ("format=v3\nfeatures=0x3\n", "lz4:9", codecs.LZ4, None),
@@ -131,7 +111,7 @@ def send(bench: Bench, tmp_path: Path, **env):
 def test_what_was_negotiated(bench, tmp_path, board, asked, codec, words):
     (tmp_path / "board").write_bytes(board.encode() + bytes(32))
     env = {"XL_ALIGNED_COMPRESS": asked} if asked else {}
-    result, data = send(bench, tmp_path, **env,
+    result, data = bench.send(tmp_path, **env,
                         XL_ALIGNED_NEGOTIATED=str(tmp_path / "board"))
     if words:
         line, = result.lines
@@ -148,26 +128,26 @@ def test_what_was_negotiated(bench, tmp_path, board, asked, codec, words):
 def test_the_configuration_is_about_files(bench, tmp_path):
     """It says nothing of migrations."""
     (tmp_path / "board").write_bytes(b"format=v3\nfeatures=0x3\n\0")
-    result, data = send(bench, tmp_path,
+    result, data = bench.send(tmp_path,
                         XL_ALIGNED_NEGOTIATED=str(tmp_path / "board"),
                         **configured(tmp_path, 'compress = "zstd"\n'))
     assert not result.lines and used(data) == {codecs.NONE}
 
 
 def test_a_reader_that_is_known_gets_it(bench, tmp_path):
-    result, data = send(bench, tmp_path, XL_ALIGNED_FORMAT="v3",
+    result, data = bench.send(tmp_path, XL_ALIGNED_FORMAT="v3",
                         XL_ALIGNED_COMPRESS="zstd")
     assert not result.lines and codecs.ZSTD in used(data)
 
 
 def test_a_reader_that_is_not_known_gets_v2(bench, tmp_path):
-    result, data = send(bench, tmp_path, XL_ALIGNED_COMPRESS="zstd")
+    result, data = bench.send(tmp_path, XL_ALIGNED_COMPRESS="zstd")
     line, = result.lines
     assert "sending uncompressed: a pipe gets v2" in line
     assert data == bench.stock_file()
 
 
 def test_it_need_not_be_said_of_a_configuration(bench, tmp_path):
-    result, data = send(bench, tmp_path,
+    result, data = bench.send(tmp_path,
                         **configured(tmp_path, 'compress = "zstd"\n'))
     assert not result.lines and data == bench.stock_file()

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(ROOT / "tests/integration"))
-from plugin.bench import Bench, build_tools, cc         # noqa: E402
+from plugin.bench import Bench, cc                      # noqa: E402
 from streamv3 import savefile                           # noqa: E402
 from streamv3.generator import Generator                # noqa: E402
 from streamv3.records import record                     # noqa: E402
@@ -20,16 +20,14 @@ TAIL = record(3, b"emulator state")
 
 
 @pytest.fixture(scope="module")
-def tools(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tools")
-    build_tools(folder)
-    cc("-static", HERE / "memcheck.c", "-o", folder / "memcheck")
-    return folder
+def checked_tools(tools):
+    cc("-static", HERE / "memcheck.c", "-o", tools / "memcheck")
+    return tools
 
 
 @pytest.fixture
-def bench(tools, tmp_path) -> Bench:
-    return Bench(tools, tmp_path, Generator(3, pages=400).hvm(), TAIL)
+def bench(checked_tools, tmp_path) -> Bench:
+    return Bench(checked_tools, tmp_path, Generator(3, pages=400).hvm(), TAIL)
 
 
 def run(bench, *args, status=0, **env):

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The plugin encodes a stream as a transport has negotiated it."""
-import os
 import struct
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -10,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from plugin.bench import Bench, build_tools             # noqa: E402
+from plugin.bench import Bench                          # noqa: E402
 from streamv3 import layout as L                        # noqa: E402
 from streamv3 import savefile                           # noqa: E402
 from streamv3.generator import (                        # noqa: E402
@@ -18,28 +16,9 @@ from streamv3.generator import (                        # noqa: E402
 from streamv3.records import record                     # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def tools(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("tools")
-    build_tools(folder)
-    return folder
-
-
 @pytest.fixture
 def bench(tools, tmp_path) -> Bench:
     return Bench(tools, tmp_path, Generator(3).pv())
-
-
-def send(bench: Bench, tmp_path: Path, **env):
-    """What arrives through a pipe."""
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    with open(tmp_path / "read", "wb") as read:
-        reader = subprocess.Popen(["cat", pipe], stdout=read)
-        result = bench.run("save", pipe, **env)
-        reader.wait(timeout=20)
-    assert result.status == 0, result
-    return result, (tmp_path / "read").read_bytes()
 
 
 @pytest.mark.parametrize("asked", ["v2", "v3", "compat", None])
@@ -51,7 +30,7 @@ def test_what_was_negotiated_is_sent(bench, tmp_path, text, v3, asked):
     board = tmp_path / "board"
     board.write_bytes(text)
     env = {"XL_ALIGNED_FORMAT": asked} if asked else {}
-    result, data = send(bench, tmp_path, XL_ALIGNED_NEGOTIATED=str(board),
+    result, data = bench.send(tmp_path, XL_ALIGNED_NEGOTIATED=str(board),
                         **env)
     assert not result.lines, result
     assert (data != bench.stock_file()) == v3
@@ -67,7 +46,7 @@ def test_in_doubt_it_is_v2(bench, tmp_path, text, word):
     board = tmp_path / "board"
     if text is not None:
         board.write_bytes(text)
-    result, data = send(bench, tmp_path, XL_ALIGNED_NEGOTIATED=str(board),
+    result, data = bench.send(tmp_path, XL_ALIGNED_NEGOTIATED=str(board),
                         XL_ALIGNED_FORMAT="v3")
     assert data == bench.stock_file()
     assert len(result.lines) == 1 and word in result.lines[0], result
@@ -108,7 +87,7 @@ def test_a_domain_that_cannot_be_logged_stands_still(
     board.write_bytes(b"format=v3\n")
     if negotiated:
         env = env | {"XL_ALIGNED_NEGOTIATED": str(board)}
-    result, _ = send(bench, tmp_path, FAKE_LIVE="yes", **env)
+    result, _ = bench.send(tmp_path, FAKE_LIVE="yes", **env)
     flags = LIVE if live else 0
     assert f"suspend domid=1 flags={flags} ao=0" in bench.log()
     if warns:
@@ -147,7 +126,7 @@ def test_pages_per_pass_are_told(tools, tmp_path, passes, pages):
     # Its name may have 63 octets.
     with tempfile.NamedTemporaryFile(dir="/tmp") as page:
         page.truncate(4096)
-        send(bench, tmp_path, XL_ALIGNED_NEGOTIATED=str(board),
+        bench.send(tmp_path, XL_ALIGNED_NEGOTIATED=str(board),
              XL_ALIGNED_PROGRESS=page.name, FAKE_LIVE="yes")
         # struct v3_progress
         count, *found = struct.unpack_from("<I4x16Q", page.read(), 32)

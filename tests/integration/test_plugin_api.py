@@ -26,13 +26,6 @@ OURS = ("XL_ALIGNED_STREAM", "XL_ALIGNED_CONFIG", "XL_ALIGNED_FORMAT",
 TAIL = record(3, b"emulator state")
 
 
-@pytest.fixture(scope="session")
-def tools(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("tools")
-    build_tools(folder)
-    return folder
-
-
 @pytest.fixture
 def bench(tools, tmp_path) -> Bench:
     return Bench(tools, tmp_path, Generator(3).hvm(), TAIL)

@@ -12,20 +12,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(ROOT / "tests/integration"))
-from plugin.bench import Bench, build_tools             # noqa: E402
+from plugin.bench import Bench                          # noqa: E402
 from streamv3 import savefile                           # noqa: E402
 from streamv3.generator import Generator                # noqa: E402
 from streamv3.records import record                     # noqa: E402
 
 TAIL = record(3, b"emulator state" * 20)
 BLOCK = 4096
-
-
-@pytest.fixture(scope="module")
-def tools(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tools")
-    build_tools(folder)
-    return folder
 
 
 def limit(octets: int):

@@ -103,6 +103,17 @@ class Bench:
         return Result(subprocess.CompletedProcess(
             args, process.returncode, out or b"", err))
 
+    def send(self, folder: Path, **options) -> tuple[Result, bytes]:
+        """Saves into a pipe; what arrives there."""
+        pipe = folder / "pipe"
+        os.mkfifo(pipe)
+        with open(folder / "read", "wb") as read:
+            reader = subprocess.Popen(["cat", pipe], stdout=read)
+            result = self.run("save", pipe, **options)
+            reader.wait(timeout=20)
+        assert result.status == 0, result
+        return result, (folder / "read").read_bytes()
+
     def log(self) -> list:
         return (self.folder / "log").read_text().splitlines()
 
