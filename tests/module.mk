@@ -23,6 +23,7 @@ check-lab: overlay
 	    tests/integration/test_memcheck_plugin.py \
 	    tests/integration/test_room_plugin.py \
 	    tests/integration/test_negotiated_plugin.py \
+	    tests/integration/test_compress_plugin.py \
 	    tests/integration/test_plugin_lab.py $(TESTS)
 
 # Everything that runs on the embedded host; with two cores, take hours:
