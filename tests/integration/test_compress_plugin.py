@@ -112,7 +112,7 @@ def test_what_was_negotiated(bench, tmp_path, board, asked, codec, words):
     (tmp_path / "board").write_bytes(board.encode() + bytes(32))
     env = {"XL_ALIGNED_COMPRESS": asked} if asked else {}
     result, data = bench.send(tmp_path, **env,
-                        XL_ALIGNED_NEGOTIATED=str(tmp_path / "board"))
+                              XL_ALIGNED_NEGOTIATED=str(tmp_path / "board"))
     if words:
         line, = result.lines
         assert all(word in line for word in words), line
@@ -129,14 +129,14 @@ def test_the_configuration_is_about_files(bench, tmp_path):
     """It says nothing of migrations."""
     (tmp_path / "board").write_bytes(b"format=v3\nfeatures=0x3\n\0")
     result, data = bench.send(tmp_path,
-                        XL_ALIGNED_NEGOTIATED=str(tmp_path / "board"),
-                        **configured(tmp_path, 'compress = "zstd"\n'))
+                              XL_ALIGNED_NEGOTIATED=str(tmp_path / "board"),
+                              **configured(tmp_path, 'compress = "zstd"\n'))
     assert not result.lines and used(data) == {codecs.NONE}
 
 
 def test_a_reader_that_is_known_gets_it(bench, tmp_path):
     result, data = bench.send(tmp_path, XL_ALIGNED_FORMAT="v3",
-                        XL_ALIGNED_COMPRESS="zstd")
+                              XL_ALIGNED_COMPRESS="zstd")
     assert not result.lines and codecs.ZSTD in used(data)
 
 
@@ -149,5 +149,5 @@ def test_a_reader_that_is_not_known_gets_v2(bench, tmp_path):
 
 def test_it_need_not_be_said_of_a_configuration(bench, tmp_path):
     result, data = bench.send(tmp_path,
-                        **configured(tmp_path, 'compress = "zstd"\n'))
+                              **configured(tmp_path, 'compress = "zstd"\n'))
     assert not result.lines and data == bench.stock_file()

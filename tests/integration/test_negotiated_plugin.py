@@ -31,7 +31,7 @@ def test_what_was_negotiated_is_sent(bench, tmp_path, text, v3, asked):
     board.write_bytes(text)
     env = {"XL_ALIGNED_FORMAT": asked} if asked else {}
     result, data = bench.send(tmp_path, XL_ALIGNED_NEGOTIATED=str(board),
-                        **env)
+                              **env)
     assert not result.lines, result
     assert (data != bench.stock_file()) == v3
     assert savefile.to_v2(data) == bench.stock_file()
@@ -47,7 +47,7 @@ def test_in_doubt_it_is_v2(bench, tmp_path, text, word):
     if text is not None:
         board.write_bytes(text)
     result, data = bench.send(tmp_path, XL_ALIGNED_NEGOTIATED=str(board),
-                        XL_ALIGNED_FORMAT="v3")
+                              XL_ALIGNED_FORMAT="v3")
     assert data == bench.stock_file()
     assert len(result.lines) == 1 and word in result.lines[0], result
     assert "warning: sending v2" in result.lines[0]
@@ -127,7 +127,7 @@ def test_pages_per_pass_are_told(tools, tmp_path, passes, pages):
     with tempfile.NamedTemporaryFile(dir="/tmp") as page:
         page.truncate(4096)
         bench.send(tmp_path, XL_ALIGNED_NEGOTIATED=str(board),
-             XL_ALIGNED_PROGRESS=page.name, FAKE_LIVE="yes")
+                   XL_ALIGNED_PROGRESS=page.name, FAKE_LIVE="yes")
         # struct v3_progress
         count, *found = struct.unpack_from("<I4x16Q", page.read(), 32)
     assert found[:count] == pages
