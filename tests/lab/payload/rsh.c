@@ -5,8 +5,10 @@
  * stdin and stdout are pipes, from and to which octets go without a copy.
  */
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -32,21 +34,60 @@ static int connect_to(const char *host)
     return fd;
 }
 
-static int carry(int from, int to)
+static void wait_for(int fd, short events)
+{
+    struct pollfd poll_fd = { .fd = fd, .events = events };
+
+    while (poll(&poll_fd, 1, -1) < 0 && errno == EINTR)
+        ;
+}
+
+/*
+ * A splice that waits keeps the pipe locked: whoever reads from it would wait
+ * as well, even one that asked not to.
+ */
+static ssize_t splice_some(int from, int to)
+{
+    ssize_t r;
+
+    for (;;) {
+        wait_for(from, POLLIN);
+        r = splice(from, NULL, to, NULL, PIECE,
+                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+        if (r >= 0 || errno != EAGAIN)
+            return r;
+        wait_for(to, POLLOUT);
+    }
+}
+
+static int copy(int from, int to)
 {
     static char buffer[65536];
     ssize_t r, w, done;
 
-    while ((r = splice(from, NULL, to, NULL, PIECE, SPLICE_F_MOVE)) > 0)
+    for (;;) {
+        wait_for(from, POLLIN);
+        r = read(from, buffer, sizeof(buffer));
+        if (r <= 0)
+            return r < 0;
+        for (done = 0; done < r; done += w) {
+            wait_for(to, POLLOUT);
+            w = write(to, buffer + done, r - done);
+            if (w < 0 && errno != EAGAIN)
+                return 1;
+            w = w < 0 ? 0 : w;
+        }
+    }
+}
+
+static int carry(int from, int to)
+{
+    ssize_t r;
+
+    while ((r = splice_some(from, to)) > 0)
         ;
     /* Neither end is a pipe, as with a command by hand. */
-    while (r < 0 && (r = read(from, buffer, sizeof(buffer))) > 0) {
-        for (done = 0; done < r; done += w)
-            if ((w = write(to, buffer + done, r - done)) < 0)
-                return 1;
-        r = -1;
-    }
-    return r < 0;
+    return r < 0 && errno == EINVAL ? copy(from, to) : r < 0;
 }
 
 int main(int argc, char **argv)
@@ -59,6 +100,7 @@ int main(int argc, char **argv)
     fd = connect_to(argv[1]);
     for (i = 2; i < argc; i++)
         dprintf(fd, "%s%s", argv[i], i + 1 < argc ? " " : "\n");
+    fcntl(fd, F_SETFL, O_NONBLOCK);
     fcntl(STDIN_FILENO, F_SETPIPE_SZ, PIECE);
     pid = fork();
     if (pid < 0)
