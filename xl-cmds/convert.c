@@ -340,6 +340,7 @@ const struct command command_convert = {
         "  --to=FORMAT            v2 compat v3\n"
         COMPRESS_HELP
         "\n"
+        "OUT may be IN: it is replaced when the new one is whole.\n"
         "IN and OUT are files, devices or pipes; - is standard input or "
         "output.\n"
         "\n"

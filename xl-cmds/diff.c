@@ -298,6 +298,8 @@ const struct command command_diff = {
         "  --summary              only how many pages, no ranges of pfns\n"
         "  --json                 for programs\n"
         "\n"
+        "Batches with the same checksum are not read; verify does that.\n"
+        "\n"
         "Exit status: 0 the memory is the same, 1 it differs, 2 trouble.\n"
         "\n",
     .short_options = "",

@@ -190,8 +190,14 @@ static int write_file(struct output *output, struct pfn_range *ranges,
                       int count)
 {
     struct target target;
-    int status = target_open(&target, output->name);
+    int status;
 
+    if (target_names(output->name, output->pages->file.fd)) {
+        report("%s: is the save file itself; name another output",
+               output->name);
+        return STATUS_FAILED;
+    }
+    status = target_open(&target, output->name);
     if (status != STATUS_OK)
         return status;
     target_abandon_on_signal(&target);

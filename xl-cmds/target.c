@@ -27,6 +27,14 @@ static bool same_file(const struct stat *a, const struct stat *b)
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
+bool target_names(const char *name, int fd)
+{
+    struct stat named, opened;
+
+    return stat(name, &named) == 0 && fstat(fd, &opened) == 0 &&
+           same_file(&named, &opened);
+}
+
 static bool name_is(const struct target *target, const char *base)
 {
     struct stat st;

@@ -26,6 +26,8 @@ struct target {
 
 /* 0, or an exit status after a report. */
 int target_open(struct target *target, const char *name);
+/* The file of that name is what fd refers to. */
+bool target_names(const char *name, int fd);
 /* FILE.partial has become FILE already. */
 bool target_is_renamed(const struct target *target);
 /* Puts the file on stable storage under its name; exit status. */

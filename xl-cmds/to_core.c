@@ -44,7 +44,6 @@ static int out_failed(const struct to_core *c, const char *doing)
 
 static int open_output(struct to_core *c)
 {
-    struct stat in, out;
     int flags;
 
     if (strcmp(c->out_name, "-") == 0) {
@@ -56,15 +55,15 @@ static int open_output(struct to_core *c)
         c->out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
         return c->out < 0 ? out_failed(c, "opening") : 0;
     }
+    /* A core does not hold what it takes to restore the domain. */
+    if (target_names(c->out_name, c->in.fd)) {
+        report("%s and %s are the same file; name another output",
+               c->in_name, c->out_name);
+        return -1;
+    }
     if (target_open(&c->target, c->out_name) != STATUS_OK)
         return -1;
     target_abandon_on_signal(&c->target);
-    /* A core does not hold what it takes to restore the domain. */
-    if (stat(c->out_name, &out) == 0 && fstat(c->in.fd, &in) == 0 &&
-        in.st_dev == out.st_dev && in.st_ino == out.st_ino) {
-        report("%s and %s are the same", c->in_name, c->out_name);
-        return -1;
-    }
     c->out_is_file = S_ISREG(c->target.st.st_mode) ||
                      S_ISBLK(c->target.st.st_mode);
     flags = c->out_is_file ? O_RDWR : O_WRONLY;

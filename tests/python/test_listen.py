@@ -123,6 +123,14 @@ def test_tcp_on_loopback(hosts):
     hosts.assert_migrated(3)
 
 
+@pytest.mark.parametrize("port", ("65536", "99999", "4294975298"))
+def test_ports_that_there_are_not(hosts, port):
+    """getaddrinfo takes them for others."""
+    result = run("listen", f"tcp:127.0.0.1:{port}", env=hosts.env)
+    assert result.returncode == 1
+    assert "with a port of at most 65535" in result.stderr
+
+
 @pytest.mark.parametrize("address", ["192.0.2.1", "0.0.0.0", "[::]", "*",
                                      "[2001:db8::1]", "10.0.0.1:99"])
 def test_tcp_beyond_loopback_is_refused(hosts, address):

@@ -153,6 +153,17 @@ def test_nothing_is_extracted_if_one_is_missing(tmp_path):
     assert out.read_bytes() == b"old"
 
 
+def test_the_save_file_is_no_output(tmp_path):
+    file = write(tmp_path / "file", [[(7, b"\1" * L.PAGE)]], "v3")
+    saved = file.read_bytes()
+    (tmp_path / "soft").symlink_to(file)
+    for out in (file, tmp_path / "soft"):
+        result = run("page", "-o", out, file, "7")
+        assert result.returncode == 1
+        assert "is the save file itself" in result.stderr
+    assert file.read_bytes() == saved
+
+
 @pytest.mark.parametrize("pfn", ("", "x", "-1", "1-", "2-1", "1-2-3", "0x",
                                  "1 ", "0x10000000000000", "1,2",
                                  "99999999999999999999"))

@@ -51,6 +51,14 @@ void socket_keep_alive(int fd)
                    &settings[i].value, sizeof(settings[i].value));
 }
 
+/* getaddrinfo would take 99999 for 34463.  Names of services have letters. */
+static bool port_fits(const char *port)
+{
+    size_t digits = strspn(port, "0123456789");
+
+    return port[digits] || (digits <= 5 && strtol(port, NULL, 10) <= 65535);
+}
+
 /* "host:port", "host", "[v6]:port", ":port" (to listen everywhere). */
 static int split(const char *address, char *host, size_t size,
                  const char **port)
@@ -75,7 +83,7 @@ static int split(const char *address, char *host, size_t size,
     }
     if (end)
         *port = end + 1;
-    if (!**port || length >= size)
+    if (!**port || length >= size || !port_fits(*port))
         return -1;
     memcpy(host, begin, length);
     host[length] = '\0';
@@ -96,8 +104,8 @@ static struct addrinfo *resolve(const char *address, bool passive,
     int r;
 
     if (split(address, host, host_size, &port)) {
-        snprintf(why, size, "%s is not HOST, HOST:PORT or [IPV6]:PORT",
-                 address);
+        snprintf(why, size, "%s is not HOST, HOST:PORT or [IPV6]:PORT, "
+                 "with a port of at most 65535", address);
         return NULL;
     }
     r = getaddrinfo(host[0] && strcmp(host, "*") ? host : NULL, port, &hints,
