@@ -15,6 +15,7 @@
 
 #include <xenstore.h>
 
+#include "clock.h"
 #include "internal.h"
 
 #define INTERVAL_NS     500000000
@@ -163,21 +164,10 @@ static void finish(struct entry *entry)
 
 /* ---- the thread --------------------------------------------------------- */
 
-static struct timespec after(long ns)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    time.tv_nsec += ns;
-    time.tv_sec += time.tv_nsec / 1000000000;
-    time.tv_nsec %= 1000000000;
-    return time;
-}
-
 /* False: the operation is over. */
 static bool wait_for_tick(struct entry *entry)
 {
-    struct timespec until = after(INTERVAL_NS);
+    struct timespec until = v3_clock_after(INTERVAL_NS);
     bool over;
     int r = 0;
 
@@ -211,15 +201,11 @@ static void *run(void *context)
 
 static int start_thread(struct entry *entry)
 {
-    pthread_condattr_t monotonic;
     sigset_t all, before;
     int r;
 
     pthread_mutex_init(&entry->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&entry->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    v3_clock_cond_init(&entry->changed);
     /* Signals are for the toolstack's own threads. */
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
@@ -288,7 +274,7 @@ static void restore_sigpipe(const struct sigaction *before)
 
 bool entry_end(struct entry *entry, const char *result)
 {
-    struct timespec until = after(PATIENCE_NS);
+    struct timespec until = v3_clock_after(PATIENCE_NS);
     bool done;
     int r = 0;
 

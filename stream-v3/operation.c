@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "operation.h"
 #include "progress.h"
 
@@ -193,22 +193,14 @@ const char *v3_phase_name(uint32_t phase)
     return phase < sizeof(names) / sizeof(names[0]) ? names[phase] : "?";
 }
 
-static double now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec + time.tv_nsec / 1e9;
-}
-
 void v3_rate_begin(struct v3_rate *rate)
 {
-    *rate = (struct v3_rate){ .at = now() };
+    *rate = (struct v3_rate){ .at = v3_clock_seconds() };
 }
 
 double v3_rate_sample(struct v3_rate *rate, uint64_t done)
 {
-    double time = now(), seconds = time - rate->at, fresh;
+    double time = v3_clock_seconds(), seconds = time - rate->at, fresh;
 
     if (seconds < SAMPLE_SECONDS)
         return rate->rate;

@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "pack.h"
 
 #define THREADS_MAX 4U
@@ -127,15 +128,9 @@ void v3_packer_release(struct v3_packer *packer)
 bool v3_packer_wait(struct v3_packer *packer)
 {
     const struct v3_pack_job *job = job_of(packer, packer->released);
-    struct timespec until;
+    const struct timespec until = v3_clock_after(MOMENT);
     bool finished;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += MOMENT;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_nsec -= 1000000000L;
-        until.tv_sec++;
-    }
     pthread_mutex_lock(&packer->lock);
     if (!job->finished)
         pthread_cond_timedwait(&packer->done, &packer->lock, &until);
@@ -217,7 +212,6 @@ struct v3_packer *v3_packer_new(const struct v3_compression *compression,
     const struct v3_codec_ops *codec = v3_codec_find(compression->codec);
     const struct v3_codec_facts *facts = v3_codec_facts(compression->codec);
     int level = compression->level;
-    pthread_condattr_t monotonic;
     struct v3_packer *packer;
     uint32_t count;
 
@@ -237,10 +231,7 @@ struct v3_packer *v3_packer_new(const struct v3_compression *compression,
     packer->count = count;
     pthread_mutex_init(&packer->lock, NULL);
     pthread_cond_init(&packer->work, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&packer->done, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    v3_clock_cond_init(&packer->done);
     if (!make_jobs(packer) && !make_workers(packer, threads, level))
         return packer;
 

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "../stream-v3/clock.h"
 #include "../stream-v3/operation.h"
 #include "bar.h"
 #include "progress.h"
@@ -38,14 +38,6 @@ struct progress {
     struct figures figures;
     uint64_t written;
 };
-
-static double now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec + time.tv_nsec / 1e9;
-}
 
 /* ---- figures ------------------------------------------------------------ */
 
@@ -130,7 +122,7 @@ static void print_line(struct progress *p)
 
 static void end_line(struct progress *p, bool whole)
 {
-    double seconds = now() - p->begun;
+    double seconds = v3_clock_seconds() - p->begun;
 
     if (whole && p->written)
         report("%s: %.0f MiB of memory, %.0f MiB of file, in %.1f s",
@@ -207,7 +199,7 @@ bool progress_wanted(const char *mode)
 static void tick(void *context)
 {
     struct progress *p = context;
-    double time = now();
+    double time = v3_clock_seconds();
 
     pass_stderr(p);
     sample(p);
@@ -253,7 +245,7 @@ struct progress *progress_begin(const char *mode, const char *done_word,
         return NULL;
     }
     p->done_word = done_word;
-    p->begun = p->shown = now();
+    p->begun = p->shown = v3_clock_seconds();
     v3_rate_begin(&p->rate);
     take_stderr(p, guard);
     /* Nothing but objects on stdout. */

@@ -3,10 +3,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bar.h"
+#include "clock.h"
 #include "core.h"
 #include "operation.h"
 #include "plugin.h"
@@ -71,14 +71,6 @@ static int open_output(struct to_core *c)
     return c->out < 0 ? out_failed(c, "opening") : 0;
 }
 
-static double now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec + time.tv_nsec / 1e9;
-}
-
 static void show_progress(void *context, uint64_t pages, uint64_t of)
 {
     struct to_core *c = context;
@@ -94,9 +86,9 @@ static void show_progress(void *context, uint64_t pages, uint64_t of)
         c->phase = figures.phase;
         v3_rate_begin(&c->rate);
     }
-    if (now() - c->shown < SHOWN_EVERY)
+    if (v3_clock_seconds() - c->shown < SHOWN_EVERY)
         return;
-    c->shown = now();
+    c->shown = v3_clock_seconds();
     figures.rate = v3_rate_sample(&c->rate, figures.done);
     figures_bar(&figures, terminal_width(STDERR_FILENO), text, sizeof(text));
     fprintf(stderr, "\r\033[K%s", text);
