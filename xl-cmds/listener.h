@@ -9,7 +9,7 @@
 
 #include <sys/types.h>
 
-#include "transport/transport.h"
+#include "transport/options.h"
 
 /* What a session asks of the listener, in one packet... */
 struct session_request {
@@ -42,5 +42,57 @@ int control_receive_fds(int control, int fds[2]);
 
 /* privileges.c: -1 and errno if any is left. */
 int privileges_drop(uid_t uid, gid_t gid);
+
+/* ---- the listener ------------------------------------------------------ */
+
+#define SOCKETS_MAX     16
+
+struct listening {
+    int fd;
+    const struct transport *transport;
+};
+
+/* One process: a session, or the xl that was started for one. */
+struct child {
+    pid_t pid;
+    bool is_xl;
+    bool agreed;                /* sessions: past the handshake */
+    int control;                /* sessions: -1 once closed */
+    uint64_t order;
+    char peer[160];
+};
+
+struct listener {
+    struct listening sockets[SOCKETS_MAX];
+    size_t socket_count;
+    bool systemd;
+    struct transport_options options;
+    char **allow;               /* ends with NULL */
+    size_t allow_count;
+    const char *format;
+    const char *user;
+    uid_t uid;
+    gid_t gid;
+    unsigned connections, domains, handshake_seconds;
+    bool stock;                 /* also over TCP, where anybody may come */
+    const char *program;
+    struct child *children;
+    size_t child_count, child_room;
+    uint64_t accepted;
+};
+
+/* children.c */
+struct child *child_add(struct listener *listener, pid_t pid, bool is_xl,
+                        const char *peer);
+unsigned count_xl(const struct listener *listener);
+void children_reap(struct listener *listener);
+void children_make_room(struct listener *listener);
+
+/* arrival.c: its stdin and stdout go to the session at `control`. */
+pid_t arrival_start_xl(const struct listener *listener, uint32_t request,
+                       const char *peer, int control);
+
+/* listener.c: the exit status. */
+int listener_serve(struct listener *listener);
 
 #endif /* XL_CMDS_LISTENER_H */
