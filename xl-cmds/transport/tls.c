@@ -16,6 +16,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
+#include "subject.h"
 #include "transport.h"
 
 #define DIRECTORY "/etc/xen/xl-aligned/"
@@ -252,48 +253,19 @@ static int tls_prepare(struct transport_options *options, bool receiver,
 
 /* ---- who it is --------------------------------------------------------- */
 
-/*
- * An entry with "=" is a whole subject as RFC 2253 writes it; another is a
- * name: one of the certificate's DNS names, or its CN where it has none.
- */
-static bool is_subject(X509 *certificate, const char *subject,
-                       const char *entry)
-{
-    if (!strcmp(entry, "*"))
-        return true;
-    if (strchr(entry, '='))
-        return !strcmp(entry, subject);
-    return X509_check_host(certificate, entry, 0,
-                           X509_CHECK_FLAG_NO_WILDCARDS, NULL) == 1;
-}
-
 static int check_subject(struct link *link,
                          const struct transport_options *options)
 {
     X509 *certificate = SSL_get1_peer_certificate(link->tls);
-    const char *const *entry;
-    char subject[256] = "", shown[300];
-    bool allowed = false;
+    char shown[300];
     size_t used;
-    BIO *text;
-    int r;
+    bool allowed;
 
     if (!certificate)
         return link_fail(link, EPERM, "no certificate");
-    text = BIO_new(BIO_s_mem());
-    if (text) {
-        X509_NAME_print_ex(text, X509_get_subject_name(certificate), 0,
-                           XN_FLAG_RFC2253);
-        r = BIO_read(text, subject, sizeof(subject) - 1);
-        /* One that does not fit must not match by its beginning. */
-        subject[r > 0 && !BIO_pending(text) ? r : 0] = '\0';
-        BIO_free(text);
-    }
-    for (entry = options->allow; entry && *entry && !allowed; entry++)
-        allowed = is_subject(certificate, subject, *entry);
+    subject_print(certificate, shown, sizeof(shown));
+    allowed = subject_allowed(certificate, options->allow);
     X509_free(certificate);
-
-    v3_hello_printable(shown, sizeof(shown), subject, strlen(subject));
     if (!allowed)
         return link_fail(link, EPERM, "certificate %s is not on the list of "
                          "those allowed", shown);
