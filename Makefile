@@ -26,7 +26,7 @@ CC := gcc
 OPT ?= -O2 -g
 HARDENING ?= -D_FORTIFY_SOURCE=2 -fstack-protector-strong \
              -fstack-clash-protection -fcf-protection
-CPPFLAGS += -D_GNU_SOURCE -DXL_ALIGNED_VERSION='"$(VERSION)"' -Istream-v3
+CPPFLAGS += -D_GNU_SOURCE -DXL_ALIGNED_VERSION='"$(VERSION)"' -I. -Istream-v3
 CFLAGS += $(OPT) $(if $(filter -O0,$(OPT)),,$(HARDENING)) -std=gnu11 -fPIC \
           -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes \
           -Wshadow=local -fvisibility=hidden
@@ -39,6 +39,7 @@ all:
 ALL :=
 INSTALL :=
 CHECK :=
+include common/module.mk
 include stream-v3/module.mk
 -include libxl-aligned/module.mk
 -include xl-cmds/module.mk

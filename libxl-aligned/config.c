@@ -12,7 +12,7 @@
 
 #include <libxlutil.h>
 
-#include "hello.h"
+#include "common/text.h"
 #include "internal.h"
 
 #define CONFIG_PATH "/etc/xen/xl-aligned.conf"
@@ -103,7 +103,7 @@ static int set(const struct setting *setting, libxl_aligned_options *opts,
     if (!setting->set(opts, value))
         return 0;
     /* Of one line, whatever the value is. */
-    v3_hello_printable(text, sizeof(text), value, strlen(value));
+    text_printable(text, sizeof(text), value, strlen(value));
     snprintf(why, size, "%s: \"%s\" is none of %s", where, text,
              setting->values);
     return -1;
@@ -268,8 +268,8 @@ static int read_environment(libxl_aligned_options *opts,
         check_compression(opts, "XL_ALIGNED_COMPRESS", why, size))
         return -1;
     if (env->commit_name && env->commit_name[0] != '/') {
-        v3_hello_printable(name, sizeof(name), env->commit_name,
-                           strlen(env->commit_name));
+        text_printable(name, sizeof(name), env->commit_name,
+                       strlen(env->commit_name));
         snprintf(why, size, "XL_ALIGNED_COMMIT_NAME: %s is not an absolute "
                  "path", name);
         return -1;

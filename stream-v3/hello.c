@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <xxhash.h>
 
+#include "common/text.h"
 #include "hello.h"
 #include "internal.h"
 
@@ -25,22 +26,6 @@ static const struct v3_name feature_names[] = {
 };
 
 /* ---- text that came from elsewhere ------------------------------------- */
-
-void v3_hello_printable(char *to, size_t size, const void *from,
-                        size_t length)
-{
-    const uint8_t *at = from;
-    size_t used = 0, i;
-
-    for (i = 0; i < length && used + 5 < size; i++) {
-        if (at[i] >= 0x20 && at[i] < 0x7f && at[i] != '\\')
-            to[used++] = at[i];
-        else
-            used += sprintf(to + used, "\\x%02x", at[i]);
-    }
-    if (size)
-        to[used] = '\0';
-}
 
 /* One line of a text, which is not terminated. */
 static bool next_line(const char **at, const char *end, const char **line,
@@ -173,8 +158,8 @@ static bool peer_name(const char *text, size_t length, unsigned bit,
     while (next_line(&at, end, &line, &line_length)) {
         if (line_length > (size_t)prefix_length && line_length <= 48 &&
             !memcmp(line, prefix, prefix_length)) {
-            v3_hello_printable(name, size, line + prefix_length,
-                               line_length - prefix_length);
+            text_printable(name, size, line + prefix_length,
+                           line_length - prefix_length);
             return true;
         }
     }
@@ -270,7 +255,7 @@ static void on_hello(struct v3_hello *hello, const void *body,
     size_t line_length;
 
     if (next_line(&at, text + length, &line, &line_length))
-        v3_hello_printable(hello->peer, sizeof(hello->peer), line,
+        text_printable(hello->peer, sizeof(hello->peer), line,
                            line_length);
     if (peer->role == (uint32_t)hello->offer.role)
         fail(hello, EPROTO, "the peer is a %s as well",
@@ -299,7 +284,7 @@ static void on_result(struct v3_hello *hello, const void *body,
     char reason[256] = "";
 
     if (result->status != V3_HELLO_OK) {
-        v3_hello_printable(reason, sizeof(reason), text, length);
+        text_printable(reason, sizeof(reason), text, length);
         v3_fail(&hello->error, EPROTO, "refused by the peer (status %u): %s",
                 result->status, reason[0] ? reason : "no reason given");
         hello->state = V3_HELLO_REFUSED;
@@ -427,7 +412,7 @@ static void garbage(struct v3_hello *hello)
 {
     char shown[96];
 
-    v3_hello_printable(shown, sizeof(shown), hello->in,
+    text_printable(shown, sizeof(shown), hello->in,
                        hello->in_length < 16 ? hello->in_length : 16);
     fail(hello, EBADMSG, "garbage came instead of %s: \"%s\"%s",
          awaited(hello), shown, hello->in[0] == 0x16 ?

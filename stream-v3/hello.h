@@ -145,11 +145,4 @@ void v3_hello_timeout(struct v3_hello *hello, unsigned seconds);
 /* `length` octets of `out` are on the link. */
 void v3_hello_sent(struct v3_hello *hello, size_t length);
 
-/*
- * One printable line of what came from elsewhere; what is not printable
- * appears as \xNN.
- */
-void v3_hello_printable(char *to, size_t size, const void *from,
-                        size_t length);
-
 #endif /* STREAM_V3_HELLO_H */

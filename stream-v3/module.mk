@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-STREAM_SRC := $(wildcard stream-v3/*.c)
+STREAM_SRC := $(COMMON_SRC) $(wildcard stream-v3/*.c)
 STREAM_OBJ := $(STREAM_SRC:%.c=$(B)/%.o)
 STREAM_LIBS := -luring -lxxhash -lzstd -llz4 -pthread
 STREAM_A := $(B)/libstream-v3.a

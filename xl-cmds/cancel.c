@@ -310,8 +310,8 @@ static int conclude(struct cancel *cancel)
     if (kind)
         status = kind->settle(cancel, &outcome);
     if (status == STATUS_OK)
-        printf("%s: %s cancelled: %s\n", cancel->title, entry->operation,
-               outcome);
+        say("%s: %s cancelled: %s", cancel->title, entry->operation,
+            outcome);
     else
         report("%s: %s cancelled, %s", cancel->title, entry->operation,
                outcome);

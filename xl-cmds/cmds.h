@@ -62,6 +62,11 @@ int command_option(const struct command *self, int argc, char **argv,
 /* Prints one line; returns STATUS_USAGE. */
 int command_misuse(const struct command *self, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/*
+ * One line on stdout.  Here and below: what is in the text besides, it stays
+ * one line that is fit for a terminal (common/text.h).
+ */
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* One line on stderr, "xl-aligned: " before it. */
 void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same; `name` comes first unless the text names the file already. */
@@ -70,6 +75,8 @@ void report_about(const char *name, const char *text);
 /* memory.c: these end the program where memory is out. */
 void *xrealloc(void *pointer, size_t length);
 char *xstrdup(const char *string);
+/* A name, fit for a terminal. */
+char *printable(const char *name);
 char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif /* XL_CMDS_H */

@@ -45,10 +45,11 @@ static void print(const struct doctor *doctor)
     size_t i;
 
     for (i = 0; i < doctor->count; i++)
-        printf("%-11s %-4s  %s\n", doctor->findings[i].what,
-               level_names[doctor->findings[i].level],
-               doctor->findings[i].text);
-    printf("\n%s\n", doctor->outlook);
+        say("%-11s %-4s  %s", doctor->findings[i].what,
+            level_names[doctor->findings[i].level],
+            doctor->findings[i].text);
+    putchar('\n');
+    say("%s", doctor->outlook);
 }
 
 static int print_json(const struct doctor *doctor)

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
@@ -74,21 +73,10 @@ struct reading {
     struct entries *entries;
 };
 
-/* Nothing of what others wrote moves the cursor. */
-static char *printable(char *text)
-{
-    char *at;
-
-    for (at = text; at && *at; at++)
-        if (iscntrl((unsigned char)*at))
-            *at = '?';
-    return text;
-}
-
 static char *get_text(struct v3_store *store, const char *name,
                       const char *key)
 {
-    return printable(v3_operation_get(store, 0, name, key));
+    return v3_operation_get(store, 0, name, key);
 }
 
 static bool get_number(struct v3_store *store, const char *name,
@@ -108,7 +96,7 @@ static char *domain_name(struct v3_store *store, uint32_t domid)
     char path[64];
 
     snprintf(path, sizeof(path), "/local/domain/%u/name", domid);
-    return printable(v3_store_get(store, 0, path));
+    return v3_store_get(store, 0, path);
 }
 
 static void read_entry(struct v3_store *store, const char *name,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "info.h"
@@ -10,10 +11,10 @@
 /* Text out of the file must not steer the terminal. */
 static void print_text(const char *text)
 {
-    const unsigned char *at;
+    char *shown = printable(text);
 
-    for (at = (const unsigned char *)text; *at; at++)
-        putchar(*at < 0x20 || *at == 0x7f ? '?' : *at);
+    fputs(shown, stdout);
+    free(shown);
 }
 
 /* "4 KiB", "1.5 GiB". */
@@ -62,8 +63,8 @@ static void print_state(const struct info *info)
         printf("cannot be told: %s has no mark of completeness\n",
                v3_format_name(probed->format));
     else if (!info->whole)
-        printf("%s; not whole: %s\n", info_state_name(probed->header.state),
-               info->check_text);
+        say("%s; not whole: %s", info_state_name(probed->header.state),
+            info->check_text);
     else if (probed->header.state == V3_STATE_COMPLETE)
         puts("complete; length, head and tail are right");
     else

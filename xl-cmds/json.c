@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "cmds.h"
 #include "json.h"
 
 static void print(void *context, const char *text, size_t length)
@@ -39,21 +41,6 @@ int json_end(yajl_gen gen)
     return fflush(stdout) || ferror(stdout) ? -1 : 0;
 }
 
-static void put_string(yajl_gen gen, const char *text)
-{
-    char plain[512];
-    size_t i;
-
-    if (yajl_gen_string(gen, (const unsigned char *)text, strlen(text)) !=
-        yajl_gen_invalid_string)
-        return;
-    /* A file name, say, that is not UTF-8. */
-    for (i = 0; i < sizeof(plain) - 1 && text[i]; i++)
-        plain[i] = (unsigned char)text[i] < 0x80 ? text[i] : '?';
-    plain[i] = 0;
-    yajl_gen_string(gen, (const unsigned char *)plain, i);
-}
-
 void json_key(yajl_gen gen, const char *key)
 {
     yajl_gen_string(gen, (const unsigned char *)key, strlen(key));
@@ -61,8 +48,11 @@ void json_key(yajl_gen gen, const char *key)
 
 void json_text(yajl_gen gen, const char *key, const char *value)
 {
+    char *text = printable(value);
+
     json_key(gen, key);
-    put_string(gen, value);
+    yajl_gen_string(gen, (const unsigned char *)text, strlen(text));
+    free(text);
 }
 
 /* yajl's integers are signed; offsets out of a damaged file may not fit. */

@@ -17,6 +17,7 @@ int json_end(yajl_gen gen);
 
 /* Keys and values of a map that is open. */
 void json_key(yajl_gen gen, const char *key);
+/* Any bytes: escaped as common/text.h says, which can be undone. */
 void json_text(yajl_gen gen, const char *key, const char *value);
 void json_number(yajl_gen gen, const char *key, uint64_t value);
 void json_real(yajl_gen gen, const char *key, double value);

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/text.h"
 #include "listener.h"
 
 static volatile sig_atomic_t ending;
@@ -43,7 +44,7 @@ static void answer(struct listener *listener, size_t index)
     }
     child->agreed = true;
     request.peer[sizeof(request.peer) - 1] = '\0';
-    v3_hello_printable(peer, sizeof(peer), request.peer,
+    text_printable(peer, sizeof(peer), request.peer,
                        strlen(request.peer));
     memcpy(child->peer, peer, sizeof(peer));
     if (count_xl(listener) >= listener->domains) {

@@ -5,9 +5,11 @@
  */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cmds.h"
+#include "common/text.h"
 
 static const struct command *const commands[] = {
     &command_save, &command_restore, &command_run,
@@ -21,15 +23,33 @@ static const struct command *const commands[] = {
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
+static void __attribute__((format(printf, 3, 0)))
+print_line(FILE *to, const char *start, const char *format, va_list ap,
+           const char *end)
+{
+    char *text = text_message(format, ap);
+
+    /* In one write, so that lines of other processes do not mix in. */
+    fprintf(to, "%s%s%s\n", start, text ? text : "out of memory", end);
+    free(text);
+}
+
+void say(const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    print_line(stdout, "", format, ap, "");
+    va_end(ap);
+}
+
 void report(const char *format, ...)
 {
     va_list ap;
 
-    fputs("xl-aligned: ", stderr);
     va_start(ap, format);
-    vfprintf(stderr, format, ap);
+    print_line(stderr, "xl-aligned: ", format, ap, "");
     va_end(ap);
-    fputc('\n', stderr);
 }
 
 void report_about(const char *name, const char *text)
@@ -44,13 +64,14 @@ void report_about(const char *name, const char *text)
 
 int command_misuse(const struct command *self, const char *format, ...)
 {
+    char start[64], end[64];
     va_list ap;
 
-    fprintf(stderr, "xl-aligned %s: ", self->name);
+    snprintf(start, sizeof(start), "xl-aligned %s: ", self->name);
+    snprintf(end, sizeof(end), "; see xl-aligned %s --help", self->name);
     va_start(ap, format);
-    vfprintf(stderr, format, ap);
+    print_line(stderr, start, format, ap, end);
     va_end(ap);
-    fprintf(stderr, "; see xl-aligned %s --help\n", self->name);
     return STATUS_USAGE;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cmds.h"
+#include "common/text.h"
 
 static void out_of_memory(void)
 {
@@ -28,6 +29,15 @@ char *xstrdup(const char *string)
     if (!copy)
         out_of_memory();
     return copy;
+}
+
+char *printable(const char *name)
+{
+    char *text = text_name(name, strlen(name));
+
+    if (!text)
+        out_of_memory();
+    return text;
 }
 
 char *xasprintf(const char *format, ...)

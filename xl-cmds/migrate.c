@@ -21,6 +21,7 @@
 
 struct migration {
     const char *domain, *host, *format;
+    char *shown;                /* the domain, fit for a terminal */
     const char *compress;       /* NULL: not */
     struct transport_options options;
     struct arguments xl;
@@ -81,7 +82,7 @@ static int attend_xl(const struct migration *migration)
         sent = __atomic_load_n(&board->sent, __ATOMIC_RELAXED);
         if (sent == before || now == then)
             continue;
-        fprintf(stderr, "\r%s: ", migration->domain);
+        fprintf(stderr, "\r%s: ", migration->shown);
         if (migration->page && (pass = atomic_load(&migration->page->passes)))
             fprintf(stderr, "pass %u, ", pass);
         fprintf(stderr, "%.1f MiB sent, %.1f MiB/s \033[K", sent / 1048576.0,
@@ -238,16 +239,19 @@ static void print_text(const struct migration *migration, int status)
 {
     const struct board *board = migration->board;
     const char *compression = compression_used(migration);
+    char *host, *peer;
 
     if (!strcmp(compression, "none"))
         compression = "";
     if (!board->negotiated[0])
         return;
+    host = printable(migration->host);
+    peer = printable(board->peer);
     fprintf(stderr, "xl-aligned: %s: %s %s: stream v%d%s%s over %s, peer "
-            "%s, %.1f MiB sent in %.1f s", migration->domain,
-            status ? "not migrated to" : "migrated to", migration->host,
+            "%s, %.1f MiB sent in %.1f s", migration->shown,
+            status ? "not migrated to" : "migrated to", host,
             stream_version(board), *compression ? ", " : "", compression,
-            board->transport, board->peer,
+            board->transport, peer,
             board->sent / 1048576.0,
             seconds(board->began, board->last));
     passes_print(stderr, migration->page);
@@ -255,6 +259,8 @@ static void print_text(const struct migration *migration, int status)
         fprintf(stderr, ", the domain stood still for %.2f s",
                 downtime(migration, status));
     fputc('\n', stderr);
+    free(host);
+    free(peer);
 }
 
 /* ---- the command ------------------------------------------------------- */
@@ -378,10 +384,12 @@ static int migrate_run(const struct command *self, int argc, char **argv)
         goto out;
     }
     migration.domain = argv[optind];
+    migration.shown = printable(migration.domain);
     migration.host = argv[optind + 1];
     status = migrate(&migration);
 
 out:
+    free(migration.shown);
     arguments_free(&migration.xl);
     return status;
 }

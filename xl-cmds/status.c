@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/text.h"
 #include "entries.h"
 #include "json.h"
 
@@ -29,12 +30,18 @@ static const struct column {
 
 struct row {
     char cell[COLUMNS][CELL];
-    const char *domain, *way, *file;    /* of any length */
+    char *domain, *file;                /* of any length */
+    const char *way;
 };
 
 static const char *or_dash(const char *text)
 {
     return text ? text : "-";
+}
+
+static void put_cell(char *cell, const char *text)
+{
+    text_printable(cell, CELL, text, strlen(text));
 }
 
 static void fill_row(struct row *row, const struct entry *entry)
@@ -46,16 +53,17 @@ static void fill_row(struct row *row, const struct entry *entry)
     entry_figures(entry, &figures);
     percent = figures_percent(&figures);
     left = figures_left(&figures);
-    row->domain = or_dash(entry->domain);
+    row->domain = printable(or_dash(entry->domain));
     row->way = entry->file || !entry->peer ? "" :
                strcmp(entry->operation, "receive") ? "to " : "from ";
-    row->file = entry->file ? entry->file : entry->peer ? entry->peer : "";
+    row->file = printable(entry->file ? entry->file :
+                          entry->peer ? entry->peer : "");
     if (entry->has_domid)
         snprintf(row->cell[i++], CELL, "%u", entry->domid);
     else
         snprintf(row->cell[i++], CELL, "-");
-    snprintf(row->cell[i++], CELL, "%s", entry->operation);
-    snprintf(row->cell[i++], CELL, "%s", figures.phase);
+    put_cell(row->cell[i++], entry->operation);
+    put_cell(row->cell[i++], figures.phase);
     if (percent < 0)
         snprintf(row->cell[i++], CELL, "-");
     else
@@ -71,7 +79,7 @@ static void fill_row(struct row *row, const struct entry *entry)
     else
         snprintf(row->cell[i++], CELL, "%u:%02u", (unsigned)left / 60,
                  (unsigned)left % 60);
-    snprintf(row->cell[i++], CELL, "%s", or_dash(entry->format));
+    put_cell(row->cell[i++], or_dash(entry->format));
 }
 
 static const char *text_of(const struct row *row, size_t column)
@@ -95,9 +103,9 @@ static void print_table(const struct entries *entries)
     size_t width[COLUMNS] = { 0 }, i, row, length;
 
     memset(rows, 0, (entries->count + 1) * sizeof(*rows));
-    rows->domain = columns[0].title;
+    rows->domain = printable(columns[0].title);
     rows->way = "";
-    rows->file = "FILE";
+    rows->file = printable("FILE");
     for (i = 0; i < COLUMNS; i++)
         snprintf(rows->cell[i], CELL, "%s", columns[i].title);
     for (row = 1; row <= entries->count; row++)
@@ -107,8 +115,11 @@ static void print_table(const struct entries *entries)
             length = strlen(text_of(&rows[row], i));
             width[i] = length > width[i] ? length : width[i];
         }
-    for (row = 0; row <= entries->count; row++)
+    for (row = 0; row <= entries->count; row++) {
         print_row(&rows[row], width);
+        free(rows[row].domain);
+        free(rows[row].file);
+    }
     free(rows);
 }
 
@@ -197,21 +208,29 @@ static void print_ended(const struct entry *entry)
     char title[128];
 
     entry_title(entry, title, sizeof(title));
-    printf("\033[K%s: %s %s after %" PRIu64 " s\n", title, entry->operation,
-           entry->result ? entry->result : "ended",
-           entry->begun ? time(NULL) - entry->begun : 0);
+    fputs("\033[K", stdout);
+    say("%s: %s %s after %" PRIu64 " s", title, entry->operation,
+        entry->result ? entry->result : "ended",
+        entry->begun ? time(NULL) - entry->begun : 0);
 }
 
 static void draw_entry(const struct entry *entry, int width)
 {
-    char title[160], name[128], bar[256];
+    char title[160], name[128], phase[32], bar[256];
     struct figures figures;
     int length;
 
     entry_title(entry, name, sizeof(name));
-    length = snprintf(title, sizeof(title), "%s %s: ", name,
-                      entry->operation);
+    length = text_printable(title, sizeof(title) - 2, name, strlen(name));
+    title[length++] = ' ';
+    length += text_printable(title + length, sizeof(title) - 2 - length,
+                             entry->operation, strlen(entry->operation));
+    strcpy(title + length, ": ");
+    length += 2;
     entry_figures(entry, &figures);
+    text_printable(phase, sizeof(phase), figures.phase,
+                   strlen(figures.phase));
+    figures.phase = phase;
     figures_bar(&figures, width - length - 1, bar, sizeof(bar));
     /* A line that wraps would be two. */
     printf("\033[K%.*s", width - 1, title);

@@ -165,7 +165,7 @@ static void verify(struct verification *v)
 
 static void print(const struct verification *v)
 {
-    printf("%s: %s: %s\n", v->name, verdicts[v->verdict].text, v->text);
+    say("%s: %s: %s", v->name, verdicts[v->verdict].text, v->text);
 }
 
 static void put(yajl_gen gen, const struct verification *v)

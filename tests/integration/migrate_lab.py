@@ -51,7 +51,7 @@ def build_newer(target: Path, required: str) -> None:
          "(V3_MANDATORY_LZ4 | V3_MANDATORY_ZSTD | 0x20000ULL)",
          f"-DNEGOTIATE_REQUIRED={required}",
          '-DNEGOTIATE_TEXT="newer 9.0\\nfeature 17 DEDUP\\n"',
-         f"-I{ROOT / 'stream-v3'}", "-o", target,
+         f"-I{ROOT}", f"-I{ROOT / 'stream-v3'}", "-o", target,
          ROOT / "xl-cmds/transport/negotiate.c", *objects,
          ROOT / "build/libstream-v3.a", *libraries], check=True)
 

@@ -375,6 +375,20 @@ def test_json(site, store):
     assert result.stdout.splitlines()[-1] == "[]"
 
 
+def test_names_steer_no_terminal(site, store):
+    """Of whoever wrote them; in JSON they are all there."""
+    name, file = "a\nb\x1b[2J", "/srv/\\x1b\x9b\u202e"
+    store.make(f"{OWN}-1", **{**SAVE, "file": file})
+    store.put("/local/domain/1/name", name)
+    shown = site.command("status").stdout
+    assert shown.count("\n") == 2
+    assert r"a\x0ab\x1b[2J " in shown
+    assert shown.endswith(r"/srv/\x5cx1b\xc2\x9b\xe2\x80\xae" "\n")
+    entry, = json.loads(site.command("status", "--json").stdout)
+    assert entry["domain"] == r"a\x0ab\x1b[2J"
+    assert entry["file"] == r"/srv/\x5cx1b\xc2\x9b\xe2\x80\xae"
+
+
 def store_clear(store) -> None:
     for name in store.entries():
         subprocess.run(["rm", "-r", store.root / name], check=True)
@@ -385,7 +399,7 @@ def test_what_others_wrote_does_not_move_the_cursor(site, store):
                               "bytes": "-1", "rate": "much"})
     result = site.command("status")
     assert result.returncode == 0
-    assert "/srv/?[2Jx?" in result.stdout and "\x1b" not in result.stdout
+    assert r"/srv/\x1b[2Jx\x0a" in result.stdout and "\x1b" not in result.stdout
     assert "0/400" in result.stdout
 
 

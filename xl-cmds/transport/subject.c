@@ -5,6 +5,7 @@
 #include <openssl/crypto.h>
 #include <openssl/x509v3.h>
 
+#include "common/text.h"
 #include "hello.h"
 #include "subject.h"
 
@@ -112,6 +113,6 @@ void subject_print(X509 *certificate, char *text, size_t size)
     if (out && X509_NAME_print_ex(out, X509_get_subject_name(certificate), 0,
                                   XN_FLAG_RFC2253) >= 0)
         length = BIO_get_mem_data(out, &data);
-    v3_hello_printable(text, size, length ? data : "?", length ? length : 1);
+    text_printable(text, size, length ? data : "?", length ? length : 1);
     BIO_free(out);
 }

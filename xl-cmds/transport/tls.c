@@ -16,6 +16,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
+#include "common/text.h"
 #include "subject.h"
 #include "transport.h"
 
@@ -217,7 +218,7 @@ static int on_verify(int ok, X509_STORE_CTX *store)
     if (certificate)
         X509_NAME_oneline(X509_get_subject_name(certificate), subject,
                           sizeof(subject));
-    v3_hello_printable(shown, sizeof(shown), subject, strlen(subject));
+    text_printable(shown, sizeof(shown), subject, strlen(subject));
     link_fail(link, EPERM, "certificate %s: %s", shown,
               X509_verify_cert_error_string(X509_STORE_CTX_get_error(store)));
     return 0;

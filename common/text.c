@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "text.h"
+
+#define ESCAPED 4U              /* bytes of \xNN */
+
+static const struct range {
+    uint32_t first, last;
+} refused[] = {
+    { 0x0000, 0x001f }, { 0x007f, 0x009f },     /* C0, DEL, C1 */
+    { 0x00ad, 0x00ad },                         /* soft hyphen */
+    { 0x034f, 0x034f },                         /* grapheme joiner */
+    { 0x061c, 0x061c },                         /* Arabic letter mark */
+    { 0x115f, 0x1160 }, { 0x17b4, 0x17b5 },     /* blank fillers */
+    { 0x180b, 0x180f },                         /* Mongolian selectors */
+    { 0x200b, 0x200f },                         /* no width, direction */
+    { 0x2028, 0x202e },                         /* line ends, overrides */
+    { 0x2060, 0x206f },                         /* joiners, isolates */
+    { 0x3164, 0x3164 },                         /* blank filler */
+    { 0xd800, 0xdfff },                         /* surrogates */
+    { 0xfdd0, 0xfdef },                         /* no characters */
+    { 0xfe00, 0xfe0f }, { 0xfeff, 0xfeff },     /* selectors, BOM */
+    { 0xffa0, 0xffa0 }, { 0xfff0, 0xfffb },     /* blank, annotations */
+    { 0xfffe, 0xffff },
+    { 0x1bca0, 0x1bca3 }, { 0x1d173, 0x1d17a }, /* format controls */
+    { 0xe0000, UINT32_MAX },                    /* tags, private planes */
+};
+
+static bool is_refused(uint32_t character)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+        if (character >= refused[i].first && character <= refused[i].last)
+            return true;
+    return (character & 0xfffe) == 0xfffe;
+}
+
+/* Bytes of the character at `at` if it may stay as it is, or 0. */
+static size_t take(const uint8_t *at, size_t left)
+{
+    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+    size_t length = *at < 0x80 ? 1 : *at < 0xc0 ? 0 : *at < 0xe0 ? 2 :
+                    *at < 0xf0 ? 3 : *at < 0xf8 ? 4 : 0, i;
+    uint32_t character;
+
+    if (!length || length > left)
+        return 0;
+    character = length == 1 ? *at : *at & (0x7f >> length);
+    for (i = 1; i < length; i++) {
+        if ((at[i] & 0xc0) != 0x80)
+            return 0;
+        character = character << 6 | (at[i] & 0x3f);
+    }
+    return character < least[length] || is_refused(character) ? 0 : length;
+}
+
+static size_t escape(char *to, size_t size, const void *from, size_t length,
+                     bool backslash)
+{
+    const uint8_t *at = from, *end = at + length;
+    size_t used = 0, whole;
+
+    for (; at < end; at += whole) {
+        char escaped[ESCAPED + 1];
+        const void *text = at;
+        size_t out = whole = take(at, end - at);
+
+        if (!whole || (*at == '\\' && backslash)) {
+            snprintf(escaped, sizeof(escaped), "\\x%02x", *at);
+            text = escaped;
+            out = ESCAPED;
+            whole = 1;
+        }
+        if (used + out >= size)
+            break;
+        memcpy(to + used, text, out);
+        used += out;
+    }
+    if (size)
+        to[used] = '\0';
+    return used;
+}
+
+static char *escape_all(const void *from, size_t length, bool backslash)
+{
+    const size_t size = ESCAPED * length + 1;
+    char *to = malloc(size), *shorter;
+
+    if (!to)
+        return NULL;
+    shorter = realloc(to, escape(to, size, from, length, backslash) + 1);
+    return shorter ? shorter : to;
+}
+
+size_t text_printable(char *to, size_t size, const void *from, size_t length)
+{
+    return escape(to, size, from, length, true);
+}
+
+char *text_name(const void *from, size_t length)
+{
+    return escape_all(from, length, true);
+}
+
+char *text_message(const char *format, va_list arguments)
+{
+    char *text, *message;
+
+    if (vasprintf(&text, format, arguments) < 0)
+        return NULL;
+    message = escape_all(text, strlen(text), false);
+    free(text);
+    return message;
+}
