@@ -205,8 +205,13 @@ double v3_rate_sample(struct v3_rate *rate, uint64_t done)
     if (seconds < SAMPLE_SECONDS)
         return rate->rate;
     fresh = done > rate->done ? (double)(done - rate->done) / seconds : 0;
-    rate->rate = rate->done ? OLDER * rate->rate + (1 - OLDER) * fresh
-                            : fresh;
+    /* The time before the first bytes moved says nothing about their rate. */
+    if (!rate->done)
+        rate->rate = 0;
+    else if (!rate->rate)
+        rate->rate = fresh;
+    else
+        rate->rate = OLDER * rate->rate + (1 - OLDER) * fresh;
     rate->at = time;
     rate->done = done;
     return rate->rate;

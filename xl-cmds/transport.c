@@ -116,6 +116,9 @@ static int carry(struct carrier *carrier)
         .b = &carrier->link,
         .a_to_b = &board->sent,
         .b_to_a = &board->received,
+        /* xl does not wait for this process: its command reads the board. */
+        .a_to_b_last = &board->last,
+        .spliced = &board->spliced,
         .b_to_a_last = &board->answered,
     };
     char why[sizeof(board->error)];
@@ -128,8 +131,6 @@ static int carry(struct carrier *carrier)
     if (link_open_fds(&xl, STDIN_FILENO, STDOUT_FILENO, "xl") < 0)
         return fail(carrier, xl.error);
     r = pump_run(&pump, why, sizeof(why));
-    board->last = now_ms();
-    board->spliced = pump.spliced;
     link_close(&carrier->link);
     if (r < 0)
         return fail(carrier, why[0] ? why : "the connection broke");

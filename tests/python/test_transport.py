@@ -186,6 +186,17 @@ def test_json(hosts, path):
     assert report["bytes_received"] == 54 + 34 + 39 + 1
 
 
+def test_figures_do_not_wait_for_the_end_of_the_transport(hosts, path):
+    """xl ends when the domain runs there, and not when the link is closed."""
+    with Listener(hosts, f"unix:{path}"):
+        result = hosts.migrate("--json", "dom", f"unix:{path}",
+                               FAKE_HASTE="yes")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["transfer_seconds"] >= 0.1 and report["spliced"] is True
+    assert " MiB sent in 0.0 s" not in result.stderr
+
+
 @pytest.mark.parametrize("asked, used", [
     (None, "none"), ("none", "none"), ("lz4", "lz4"), ("zstd:7", "zstd")])
 def test_compression_is_agreed_on(hosts, path, asked, used):

@@ -24,7 +24,7 @@ CONTENT = os.urandom(3 << 20)
 # Both ends.  What migrate sends is FAKE_CONTENT; what it was told of the
 # stream, and what was received, is noted.
 FAKE_XL = r'''#!/usr/bin/python3
-import hashlib, json, os, struct, subprocess, sys, time
+import hashlib, json, os, signal, struct, subprocess, sys, time
 
 BANNER = b"xl migration receiver ready, send binary domain data.\n"
 READY = b"domain received, ready to unpause\0"
@@ -104,6 +104,8 @@ def migrate():
     with open(os.environ["FAKE_CONTENT"], "rb") as file:
         data = file.read()
     pause = os.environ.get("FAKE_PAUSE")
+    haste = os.environ.get("FAKE_HASTE")
+    time.sleep(0.1 if haste else 0)
     try:
         write(send_w, MAGIC + struct.pack("<Q", len(data)))
         if pause:
@@ -126,6 +128,10 @@ def migrate():
         note(undefined=True)
         sys.exit(1)
     note(destroyed=True)
+    if haste:
+        # The real one does not wait for what it has started.
+        os.kill(child.pid, signal.SIGKILL)
+        os._exit(0)
     os.close(send_w)
     note(transport_status=child.wait())
 

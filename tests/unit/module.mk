@@ -12,6 +12,8 @@ FAULTS := pwrite pwritev2 pread read fsync fdatasync ftruncate lseek open \
           ZSTD_compress2
 $(B)/tests/unit/test_faults: LDFLAGS += $(FAULTS:%=-Wl,--wrap=%)
 
+$(B)/tests/unit/test_rate: LDFLAGS += -Wl,--wrap=clock_gettime
+
 $(UNIT_TESTS): %: %.o $(UNIT_COMMON) $(STREAM_A)
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(STREAM_LIBS)

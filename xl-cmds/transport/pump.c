@@ -28,7 +28,7 @@ struct flow {
     bool splice;
     bool finishing;             /* all is read and written */
     bool ended, failed;
-    bool spliced;
+    uint64_t *spliced;
     uint64_t *count;
     int64_t *last;
     uint8_t *buffer;
@@ -91,7 +91,8 @@ static enum step flow_splice(struct flow *flow)
 
     if (r > 0) {
         flow_count(flow, r);
-        flow->spliced = true;
+        if (flow->spliced)
+            *flow->spliced = 1;
         return MOVED;
     }
     if (!r)
@@ -214,10 +215,11 @@ int pump_run(struct pump *pump, char *why, size_t size)
     if (pump->early_length)
         memcpy(buffers[1], pump->early, pump->early_length);
     flows[1].end = pump->early_length;
+    flows[0].last = pump->a_to_b_last;
+    flows[0].spliced = pump->spliced;
     flows[1].last = pump->b_to_a_last;
     flows_run(flows);
     r = flows[0].failed || flows[1].failed ? -1 : 0;
-    pump->spliced = flows[0].spliced;
     snprintf(why, size, "%s%s%s", pump->b->error,
              pump->a->error[0] && pump->b->error[0] ? "; " : "",
              pump->a->error);

@@ -147,8 +147,9 @@ struct pump {
     size_t early_length;
     /* Counted as they go; others may look. */
     uint64_t *a_to_b, *b_to_a;
-    int64_t *b_to_a_last;       /* NULL, or where to put the time */
-    bool spliced;               /* some octets went without a copy */
+    int64_t *a_to_b_last, *b_to_a_last; /* NULL, or where to put the time */
+    uint64_t *spliced;          /* NULL, or set once bytes went a to b without
+                                 * a copy */
 };
 
 /* Until both ways have ended.  -1 if one ended in an error: in `why`. */
@@ -167,7 +168,7 @@ struct board {
     char peer[64];                      /* its program */
     char error[1024];
     uint64_t sent, received;            /* on the link, HELLO included */
-    uint64_t spliced;                   /* 1: without a copy */
+    uint64_t spliced;                   /* 1: some without a copy */
     int64_t began, last;                /* ms of the first, last octet */
     int64_t answered;                   /* ms of the last from the receiver */
 };
