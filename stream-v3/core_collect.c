@@ -20,6 +20,10 @@
 
 #define VCPUS_MAX           8192U
 
+/* The one record that may become longer than the file it is in. */
+#define PAGE_DATA_MAX       (sizeof(struct v2_page_data_header) + \
+                             V3_BATCH_MAX * (sizeof(uint64_t) + V2_PAGE_SIZE))
+
 struct collect {
     struct v3_core_collected *collected;
     struct v3_decoder *decoder;
@@ -71,6 +75,8 @@ static int take_page_data(struct collect *collect)
         return 0;
     memcpy(&header, collect->body, sizeof(header));
     at = sizeof(header) + header.count * sizeof(pfn);
+    if (at <= end)
+        collected->pfns += header.count;
     for (i = 0; i < header.count && at + V2_PAGE_SIZE <= end; i++) {
         memcpy(&pfn, collect->body + sizeof(header) + i * sizeof(pfn),
                sizeof(pfn));
@@ -205,6 +211,7 @@ static const struct {
 
 static int read_record(struct collect *collect)
 {
+    uint64_t most = collect->savefile->file_size;
     size_t length;
     uint8_t *body;
 
@@ -212,7 +219,9 @@ static int read_record(struct collect *collect)
                         sizeof(collect->record)))
         return -1;
     length = collect->record.length + record_padding(collect->record.length);
-    if (length > V2_RECORD_MAX)
+    if (collect->record.type == V2_RECORD_PAGE_DATA && most < PAGE_DATA_MAX)
+        most = PAGE_DATA_MAX;
+    if (length > V2_RECORD_MAX || length > most)
         return v3_fail(collect->error, EBADMSG, "a record of %u octets",
                        collect->record.length);
     if (length > collect->allocated) {
@@ -262,7 +271,14 @@ static int read_stream(struct collect *collect,
 static int check(struct v3_core_collected *collected, struct v3_error *error)
 {
     struct v3_core_domain *domain = &collected->domain;
+    uint64_t entries = V2_PAGE_SIZE / domain->width;
 
+    /* A saved PV domain lists each pfn that its table has, and so pays. */
+    if (collected->p2m_pfns * entries > collected->pfns + entries)
+        return v3_fail(error, EBADMSG, "the guest's table of frames has "
+                       "%llu pages for %llu pfns",
+                       (unsigned long long)collected->p2m_pfns,
+                       (unsigned long long)collected->pfns);
     if (!domain->vcpus)
         return v3_fail(error, EBADMSG, "the save file has no registers of "
                        "any vCPU");

@@ -13,6 +13,7 @@ struct v3_core_collected {
     uint64_t *p2m_pfn;      /* PV: pfns of the guest's own table */
     uint64_t p2m_pfns;
     uint64_t p2m_first;     /* pfn that the first is for */
+    uint64_t pfns;          /* that the batches list, some of them again */
     uint8_t vmcoreinfo[V2_PAGE_SIZE];
     uint8_t shared_info[V2_PAGE_SIZE];
 };

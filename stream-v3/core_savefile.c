@@ -22,7 +22,7 @@ struct v3_core_savefile {
     enum v3_core_format format;
     int fd;
     struct v3_core_share share;
-    uint64_t *p2m;                      /* PV: mfn of each pfn */
+    uint64_t *p2m;                      /* PV: mfns, from p2m_first on */
     uint64_t p2m_size;
     uint64_t next;                      /* pfn */
     bool cached;                        /* the file was before this began */
@@ -45,6 +45,7 @@ static uint64_t pfn_to_mfn(void *context, uint64_t pfn)
 {
     const struct v3_core_savefile *core = context;
 
+    pfn -= core->collected.p2m_first;
     return pfn < core->p2m_size ? core->p2m[pfn] : UINT64_MAX;
 }
 
@@ -53,8 +54,7 @@ static int read_p2m_page(struct v3_core_savefile *core, uint64_t number,
 {
     uint32_t width = core->collected.domain.width, i;
     uint32_t entries = V2_PAGE_SIZE / width, mfn32;
-    uint64_t *entry = core->p2m + core->collected.p2m_first +
-                      number * entries;
+    uint64_t *entry = core->p2m + number * entries;
     struct v3_index_page page;
 
     if (v3_index_map(core->index, core->collected.p2m_pfn[number], 1, &page))
@@ -78,7 +78,7 @@ static int read_p2m(struct v3_core_savefile *core, struct v3_error *error)
 {
     const struct v3_core_collected *collected = &core->collected;
     uint32_t entries = V2_PAGE_SIZE / collected->domain.width;
-    uint64_t size = collected->p2m_first + collected->p2m_pfns * entries, i;
+    uint64_t size = collected->p2m_pfns * entries, i;
 
     core->p2m = malloc(size * sizeof(*core->p2m) + 1);
     if (!core->p2m)

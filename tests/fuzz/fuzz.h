@@ -82,6 +82,8 @@ size_t fuzz_mutate(uint8_t *data, size_t size, size_t max, size_t start,
 
 /* A file of these octets, the same descriptor each time; offset 0. */
 int fuzz_file(const uint8_t *data, size_t size);
+/* The same in memory alone (memory.c): for what is linked with FUZZ_MEMORY. */
+int fuzz_memory(const uint8_t *data, size_t size);
 /* Where the stream of a save file starts; false if that is not to be seen. */
 bool fuzz_find_stream(const uint8_t *data, size_t size, size_t *start);
 /* A mutator of save files, behind `control` octets. */

@@ -29,10 +29,19 @@ FUZZ_VARIANTS := asan plain coverage
 
 FUZZ_CFLAGS := -O2 -g -std=gnu11 -Wall -Wextra -Werror \
                -Wmissing-prototypes -Wstrict-prototypes
+comma := ,
 FUZZ_CPPFLAGS := $(CPPFLAGS) -Ixl-cmds -Ilibxl-aligned
 
 FUZZ_COMMON := $(patsubst %,tests/fuzz/%.o,common codec seal mutate file \
                                            staging)
+# What these ask of a file is answered by memory.c, without a system call.
+FUZZ_MEMORY := $(patsubst %,-Wl$(comma)--wrap=%,v3_reopen \
+    v3_direct_alignment v3_file_size v3_fd_name v3_resident v3_pread_exact \
+    v3_source_open_file posix_fadvise)
+FUZZ_OBJ_index := tests/fuzz/memory.o
+FUZZ_LIBS_index := $(FUZZ_MEMORY)
+FUZZ_OBJ_core := tests/fuzz/memory.o
+FUZZ_LIBS_core := $(FUZZ_MEMORY) -Wl,--wrap=v3_core_share
 FUZZ_OBJ_walk := xl-cmds/walk.o xl-cmds/head.o xl-cmds/tail.o \
                  xl-cmds/memory.o xl-cmds/savefile.o
 FUZZ_OBJ_domain_config := xl-cmds/config.o
@@ -66,6 +75,7 @@ $$(B)/fuzz/$(1)/fuzz_$(2): $$(B)/fuzz/$(1)/tests/fuzz/fuzz_$(2).o \
     $$(FUZZ_OBJ_$(2):%=$$(B)/fuzz/$(1)/%) $$(B)/fuzz/$(1)/libstream-v3.a
 	$$(SAY) LD $$@
 	$$(Q)$$(FUZZ_CC) $$(FUZZ_LINK_$(1)) -Wl,--wrap=malloc -Wl,--wrap=free \
+	    -Wl,--wrap=posix_memalign \
 	    -o $$@ $$^ $$(STREAM_LIBS) $$(FUZZ_LIBS_$(2))
 endef
 

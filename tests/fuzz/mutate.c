@@ -49,8 +49,8 @@ static const uint32_t values[] = {
 };
 
 static const uint32_t types[] = {
-    V2_RECORD_END, V2_RECORD_PAGE_DATA, 0x9, 0xd, 0x12, 0x13, 0x80000000,
-    0x414c0000, V3_RECORD_HEADER, V3_RECORD_PAGE_DATA, V3_RECORD_PADDING,
+    V2_RECORD_END, V2_RECORD_PAGE_DATA, 0x2, 0x3, 0x4, 0x7, 0x9, 0xd, 0x12,
+    0x13, 0x80000000, 0x414c0000, V3_RECORD_HEADER, V3_RECORD_PAGE_DATA, V3_RECORD_PADDING,
     V3_RECORD_INDEX, V3_RECORD_CHECK, 0x414c0006, 0xc14c0001, 0xc14c0002,
     0xc14cffff, 0xc14b0000, 0x414d0000,
 };
@@ -233,6 +233,52 @@ static size_t new_context(struct stream *stream, uint8_t *to)
     return length;
 }
 
+static size_t new_pv_info(struct stream *stream, uint8_t *to)
+{
+    memset(to, 0, 8);
+    to[0] = below(stream, 2) ? 4 : 8;
+    return 8;
+}
+
+/* Frames of as much as the range says, for either width. */
+static size_t new_p2m_frames(struct stream *stream, uint8_t *to)
+{
+    uint32_t entries = below(stream, 2) ? 512 : 1024;
+    uint32_t frames = 1 + below(stream, 20);
+    uint32_t first = below(stream, 2) ? 0 : entries * below(stream, 4000000);
+    uint32_t range[2] = {first, first + frames * entries - 1};
+    uint64_t pfn;
+
+    memcpy(to, range, sizeof(range));
+    for (uint32_t i = 0; i < frames; i++) {
+        pfn = below(stream, 16);
+        memcpy(to + sizeof(range) + 8 * i, &pfn, 8);
+    }
+    return sizeof(range) + 8 * frames;
+}
+
+/* Empty records of CPUs, and an end. */
+static size_t new_hvm_context(struct stream *stream, uint8_t *to)
+{
+    struct {
+        uint16_t type, instance;
+        uint32_t length;
+    } entry;
+    uint32_t count = below(stream, 4), i;
+    size_t length = 0;
+
+    for (i = 0; i <= count; i++) {
+        entry.type = i < count ? 2 : 0;
+        entry.instance = i;
+        entry.length = i < count ? 1016 + 8 * below(stream, 3) : 0;
+        memcpy(to + length, &entry, sizeof(entry));
+        memset(to + length + sizeof(entry), below(stream, 256),
+               entry.length);
+        length += sizeof(entry) + entry.length;
+    }
+    return length;
+}
+
 static const struct {
     uint32_t type;
     size_t (*make)(struct stream *stream, uint8_t *to);
@@ -247,6 +293,9 @@ static const struct {
     {V3_RECORD_INDEX, new_index},
     {V3_RECORD_CHECK, new_check},
     {V3_RECORD_HEADER, new_header},
+    {0x2, new_pv_info},
+    {0x3, new_p2m_frames},
+    {0x9, new_hvm_context},
     {0x9, new_context},
     {0x80000013, new_context},
 };

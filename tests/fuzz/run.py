@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Runs fuzz targets for a time each, and keeps count.
 
-run.py [--variant asan] [--seconds 10] [--rounds 1] [--build build/fuzz]
-       TARGET…
+run.py [--variant asan] [--seconds 10 | --runs N] [--rounds 1]
+       [--build build/fuzz] TARGET…
 run.py --report
 
 Every run adds a line to BUILD/log.jsonl. Exit status 1 at the first input
@@ -20,7 +20,8 @@ from collections import defaultdict
 from pathlib import Path
 
 # Octets of input at most, and libFuzzer's -close_fd_mask.
-LENGTHS = {"domain_config": 2048, "settings": 1024, "hello": 12288}
+LENGTHS = {"domain_config": 2048, "settings": 1024, "hello": 12288,
+           "core": 12288}
 LENGTH = 8192
 CLOSED = {"commands": 3}
 # No allocation of a reader is larger, whatever the lengths in its input say.
@@ -45,7 +46,8 @@ def command(arguments, target: str) -> list:
     findings.mkdir(exist_ok=True)
     return [
         str(build / arguments.variant / f"fuzz_{target}"),
-        f"-max_total_time={arguments.seconds}",
+        f"-runs={arguments.runs}" if arguments.runs
+        else f"-max_total_time={arguments.seconds}",
         f"-max_len={LENGTHS.get(target, LENGTH)}",
         f"-malloc_limit_mb={ALLOCATION_MIB}",
         f"-rss_limit_mb={MEMORY_MIB}",
@@ -78,7 +80,7 @@ def run(arguments, target: str) -> bool:
                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                           errors="replace", env=environment())
     line = {"target": target, "variant": arguments.variant,
-            "seconds": round(time.monotonic() - begin, 1),
+            "seconds": round(time.monotonic() - begin, 1) or 0.1,
             "status": done.returncode, "at": int(time.time()),
             **figures(done.stderr)}
     with open(Path(arguments.build) / "log.jsonl", "a") as log:
@@ -119,6 +121,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--variant", default="asan")
     parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--runs", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--build", default="build/fuzz")
     parser.add_argument("--corpus")

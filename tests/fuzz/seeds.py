@@ -18,7 +18,7 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
 
 from streamv3 import codecs, savefile, vectors              # noqa: E402
-from streamv3 import layout as L                            # noqa: E402
+from streamv3 import domains, layout as L                   # noqa: E402
 from streamv3.encoder import commit_stream, encode          # noqa: E402
 from streamv3.encoder import header_record                  # noqa: E402
 from streamv3.generator import (                           # noqa: E402
@@ -113,8 +113,22 @@ class Corpus:
                      struct.pack("<BBHI", 1, flags, 0, 0) + data)
         for flags in (0, 1, 2):
             self.add("walk", struct.pack("<BBHI", 0, flags, 0, 0) + data)
+        for flags in (0, 1):
+            self.add("index", struct.pack("<BBHI", 0, flags, 0, 1) + data)
         for flags in (0, 1, 2, 3, 6):
             self.add("commands", struct.pack("<BBHI", 0, flags, 0, 0) + data)
+
+
+    def core(self, v2: bytes) -> None:
+        for format_ in FORMATS:
+            self.core_file(savefile.build(v2, b"{}", b"", format_))
+        for codec in codecs.MANDATORY:
+            self.core_file(savefile.build(v2, b"{}", b"", "v3", codec=codec))
+
+    def core_file(self, data: bytes) -> None:
+        self.file(data)
+        for flags in (0, 1, 2, 3, 5, 8, 9, 16):
+            self.add("core", struct.pack("<BBHI", 0, flags, 0, 0) + data)
 
 
 def add_streams(corpus: Corpus, streams: list) -> None:
@@ -162,6 +176,42 @@ def add_files(corpus: Corpus) -> None:
         corpus.file(head + encode(v2, "v3", len(head)) + tail)
 
 
+VMCOREINFO = (b"OSRELEASE=6.1\nSYMBOL(_stext)=ffffffff81000000\n"
+              b"NUMBER(phys_base)=-4096\n")
+
+
+def vmcoreinfo_page() -> bytes:
+    note = struct.pack("<III12s", 11, len(VMCOREINFO), 0, b"VMCOREINFO")
+    return (note + VMCOREINFO).ljust(L.PAGE, b"\0")
+
+
+def add_cores(corpus: Corpus) -> None:
+    cpu = domains.cpu_record(0)
+    plain = bytes([7]) * L.PAGE
+    kernel = page_data([0x9f, 0xa0, 0x1000, 0x1001, 0xf << 60],
+                       [plain, plain, vmcoreinfo_page(), L.ZERO_PAGE])
+    zeros = page_data(list(range(0, 40, 2)), [L.ZERO_PAGE] * 20)
+    again = page_data([3, 2], [plain, L.ZERO_PAGE])
+    for pages in (b"", kernel, zeros, again, kernel + again, zeros + again):
+        for cpus in ([cpu], [cpu[:1024], cpu], []):
+            corpus.core(domains.hvm_stream(pages, cpus))
+    for width in (4, 8):
+        entries = L.PAGE // width
+        table = b"".join((0x500 + i if i < 8 else (1 << 8 * width) - 1)
+                         .to_bytes(width, "little") for i in range(entries))
+        level = struct.pack("<Q", 3 << 12 | 1) * (L.PAGE // 8)
+        vcpu = bytes(domains.CONTEXT[width])
+        for first in (0, 3 * entries):
+            frames = domains.p2m_frames(first, first + entries - 1, [5])
+            pages = page_data([first, 2 | 1 << 60, 5, 6],
+                              [plain, level, table, L.ZERO_PAGE])
+            corpus.core(domains.pv_stream(width, frames, pages, [vcpu],
+                                          bytes(L.PAGE)))
+            corpus.core(domains.pv_stream(width, frames,
+                                          page_data([5, 6], [table] * 2),
+                                          [vcpu]))
+
+
 def main(arguments: list) -> int:
     program, directory = arguments
     corpus = Corpus(Path(directory))
@@ -178,6 +228,7 @@ def main(arguments: list) -> int:
     add_streams(corpus, generated())
     add_streams(corpus, [packable(seed) for seed in range(24)])
     add_files(corpus)
+    add_cores(corpus)
     add_hello(corpus)
     for text in CONFIGS:
         corpus.add("domain_config", text)

@@ -14,6 +14,8 @@ import pytest
 
 from streamv3 import layout as L
 from streamv3 import codecs, generator, savefile
+from streamv3.domains import (
+    cpu_record, hvm_stream, p2m_frames, pv_stream)
 from streamv3.records import record
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -60,33 +62,6 @@ def batches(pages: list, size: int = 300) -> bytes:
 
 
 # -- HVM and PVH -----------------------------------------------------------
-
-def cpu_record(number: int) -> bytes:
-    """The hypervisor's CPU record, every field a number of its own."""
-    values = [0x1000 * (number + 1) + i for i in range(16 + 2 + 4 + 6)]
-    out = RNG.randbytes(512) + struct.pack(f"<{len(values)}Q", *values)
-    out += struct.pack("<18I", *(0x10 + 8 * i for i in range(8)),
-                       *(0xffff + i for i in range(10)))
-    out += struct.pack("<10Q", *(0xffff888000000000 + (i << 12)
-                                 for i in range(10)))
-    out += struct.pack("<8I", *(0xa9b for i in range(8)))
-    out += struct.pack("<12Q", *range(12)) + struct.pack("<4I", 0, 0, 1, 0)
-    assert len(out) == 1032
-    return out
-
-
-def hvm_context(cpus: list) -> bytes:
-    out = struct.pack("<HHI", 1, 0, 24) + bytes(24)
-    for i, cpu in enumerate(cpus):
-        out += struct.pack("<HHI", 2, i, len(cpu)) + cpu
-    return out + struct.pack("<HHI", 0, 0, 0)
-
-
-def hvm_stream(pages: bytes, cpus: list) -> bytes:
-    return (generator.image_header() + generator.domain_header(2)
-            + record(0x10) + pages + record(0x9, hvm_context(cpus))
-            + record(L.END))
-
 
 def hvm_pages() -> list:
     pages = [(pfn, 0, ZERO if pfn % 7 in (2, 3, 4, 5, 6) and pfn < 512
@@ -392,16 +367,9 @@ class Pv:
     def stream(self, shared_info: bytes, vcpus: list) -> bytes:
         pages = [(pfn, self.types.get(pfn, 0), self.pages[pfn])
                  for pfn in sorted(self.pages)]
-        out = (generator.image_header() + generator.domain_header(1)
-               + record(0x2, bytes((self.width, 4 if self.width == 8 else 3))
-                        + bytes(6)) + record(0x10)
-               + record(0x3, struct.pack(
-                   f"<II{len(self.p2m_pfns)}Q", 0, self.size - 1,
-                   *self.p2m_pfns)) + batches(pages)
-               + record(0x7, shared_info))
-        for i, vcpu in enumerate(vcpus):
-            out += record(0x4, struct.pack("<II", i, 0) + vcpu)
-        return out + record(L.END)
+        frames = p2m_frames(0, self.size - 1, self.p2m_pfns)
+        return pv_stream(self.width, frames, batches(pages), vcpus,
+                         shared_info)
 
 
 @pytest.fixture(scope="module", params=[
