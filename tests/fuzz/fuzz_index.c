@@ -201,12 +201,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     v3_index_free(lookup.index);
     return 0;
 }
-
-size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max,
-                               unsigned seed)
-{
-    struct fuzz_random random = fuzz_random(seed);
-
-    return fuzz_mutate_file(data, size, max, sizeof(struct fuzz_control),
-                            &random);
-}

@@ -134,12 +134,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     return 0;
 }
-
-size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max,
-                               unsigned seed)
-{
-    struct fuzz_random random = fuzz_random(seed);
-
-    return fuzz_mutate_file(data, size, max, sizeof(struct fuzz_control),
-                            &random);
-}

@@ -38,15 +38,17 @@ FUZZ_COMMON := $(patsubst %,tests/fuzz/%.o,common codec seal mutate file \
 FUZZ_MEMORY := $(patsubst %,-Wl$(comma)--wrap=%,v3_reopen \
     v3_direct_alignment v3_file_size v3_fd_name v3_resident v3_pread_exact \
     v3_source_open_file posix_fadvise)
-FUZZ_OBJ_index := tests/fuzz/memory.o
+FUZZ_FILE := tests/fuzz/file_mutator.o
+FUZZ_OBJ_savefile := $(FUZZ_FILE)
+FUZZ_OBJ_index := $(FUZZ_FILE) tests/fuzz/memory.o
 FUZZ_LIBS_index := $(FUZZ_MEMORY)
-FUZZ_OBJ_core := tests/fuzz/memory.o
+FUZZ_OBJ_core := $(FUZZ_FILE) tests/fuzz/memory.o
 FUZZ_LIBS_core := $(FUZZ_MEMORY) -Wl,--wrap=v3_core_share
-FUZZ_OBJ_walk := xl-cmds/walk.o xl-cmds/head.o xl-cmds/tail.o \
-                 xl-cmds/memory.o xl-cmds/savefile.o
+FUZZ_OBJ_walk := $(FUZZ_FILE) xl-cmds/walk.o xl-cmds/head.o \
+                 xl-cmds/tail.o xl-cmds/memory.o xl-cmds/savefile.o
 FUZZ_OBJ_domain_config := xl-cmds/config.o
 FUZZ_LIBS_domain_config := -lyajl
-FUZZ_OBJ_commands := $(XL_CMDS_SRC:%.c=%.o)
+FUZZ_OBJ_commands := $(FUZZ_FILE) $(XL_CMDS_SRC:%.c=%.o)
 FUZZ_LIBS_commands := -lyajl -lssl -lcrypto
 FUZZ_OBJ_settings := libxl-aligned/config.o
 FUZZ_LIBS_settings := -Wl,--no-as-needed -lxlutil
