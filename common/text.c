@@ -118,3 +118,41 @@ char *text_message(const char *format, va_list arguments)
     free(text);
     return message;
 }
+
+/* ---- slips of the keyboard ---------------------------------------------- */
+
+#define WORD_MAX 32
+
+static unsigned least(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
+/* Edits between two words, a swap of neighbours being one. */
+static unsigned distance(const char *a, size_t m, const char *b, size_t n)
+{
+    unsigned d[WORD_MAX + 1][WORD_MAX + 1];
+    size_t i, j;
+
+    for (i = 0; i <= m; i++)
+        d[i][0] = i;
+    for (j = 0; j <= n; j++)
+        d[0][j] = j;
+    for (i = 1; i <= m; i++)
+        for (j = 1; j <= n; j++) {
+            d[i][j] = least(d[i - 1][j - 1] + (a[i - 1] != b[j - 1]),
+                            least(d[i - 1][j], d[i][j - 1]) + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] &&
+                a[i - 2] == b[j - 1])
+                d[i][j] = least(d[i][j], d[i - 2][j - 2] + 1);
+        }
+    return d[m][n];
+}
+
+bool text_resembles(const char *word, const char *name)
+{
+    size_t m = strlen(word), n = strlen(name);
+
+    return m && m <= WORD_MAX && n <= WORD_MAX &&
+           distance(word, m, name, n) <= (n < 5 ? 1 : 2);
+}

@@ -10,6 +10,7 @@
 #define COMMON_TEXT_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -28,5 +29,11 @@ char *text_name(const void *from, size_t length);
  */
 char *text_message(const char *format, va_list arguments)
     __attribute__((format(printf, 1, 0)));
+
+/*
+ * Whether `word` is `name` with one slip of the keyboard, two in a name of five
+ * letters or more: a letter too many, too few, another one, or two swapped.
+ */
+bool text_resembles(const char *word, const char *name);
 
 #endif /* COMMON_TEXT_H */

@@ -95,11 +95,8 @@ static int add_address(struct listener *listener, const char *address)
     int fd;
 
     transport = transport_find(address, true, &rest);
-    if (!transport) {
-        report("%s is none of tls:HOST[:PORT], unix:PATH, tcp:HOST[:PORT]",
-               address);
+    if (!transport)
         return STATUS_USAGE;
-    }
     fd = transport->listen(rest, &listener->options, why, sizeof(why));
     if (fd < 0) {
         report("%s", why);

@@ -153,7 +153,16 @@ static const struct command *find_command(const char *name)
 
 static int unknown_command(const char *name)
 {
-    report("%s is not a command; see xl-aligned --help", name);
+    size_t i;
+
+    for (i = 0; i < COMMANDS; i++)
+        if (!commands[i]->internal && text_resembles(name, commands[i]->name))
+            break;
+    if (i < COMMANDS)
+        report("unknown command %s; did you mean %s?", name,
+               commands[i]->name);
+    else
+        report("unknown command %s; see xl-aligned --help", name);
     return STATUS_USAGE;
 }
 

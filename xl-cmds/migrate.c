@@ -270,13 +270,14 @@ static int migrate(struct migration *migration)
     const struct plugin_settings settings = {
         .compress = migration->compress,
     };
-    const char *program = xl_program(), *rest;
+    const char *program, *rest;
     int page_fd, status;
 
-    if (!program)
-        return STATUS_NO_XL;
     if (!transport_find(migration->host, false, &rest))
         return STATUS_USAGE;
+    program = xl_program();
+    if (!program)
+        return STATUS_NO_XL;
     migration->board = board_create(migration->board_path,
                                     sizeof(migration->board_path));
     if (!migration->board) {

@@ -138,6 +138,9 @@ def test_help_of_a_command(command):
     (["migrate", "a"], "needs a domain and a host"),
     (["migrate", "--format=compat", "a", "b"], "--format=compat"),
     (["migrate", "--cert"], "--cert needs a value"),
+    (["sav", "a", "b"], "did you mean save?"),
+    (["dumpcore", "a", "b"], "did you mean dump-core?"),
+    (["migrate", "a", "tsl:host:1"], "did you mean tls:host:1?"),
     (["listen"], "on which address"),
     (["listen", "--domains=0", "unix:a"], "0 is not a number"),
 ])

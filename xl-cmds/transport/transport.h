@@ -103,8 +103,9 @@ extern const struct transport transport_ssh, transport_unix, transport_tcp,
     transport_tls;
 
 /*
- * "NAME:ADDRESS", or a host alone for ssh.  `*rest` is the address.  NULL if
- * there is no such transport, or if it cannot listen and `to_listen`.
+ * "NAME:ADDRESS", or a host alone for ssh.  `*rest` is the address.  NULL
+ * after a report if there is no such transport, or if it cannot listen and
+ * `to_listen`.
  */
 const struct transport *transport_find(const char *address, bool to_listen,
                                        const char **rest);
