@@ -69,7 +69,7 @@ static int read_other(struct head *head, struct v3_source *source,
     head->data = xrealloc(head->data, room);
     while (!ends_in_libxl_head(head)) {
         if (head->length == HEAD_LENGTH_MAX)
-            return fail(error, "not a save file: no libxl header in its "
+            return fail(error, "not a Xen save file: no libxl header in its "
                                "first 64 MiB");
         if (head->length == room) {
             room *= 2;

@@ -63,8 +63,8 @@ static void print_state(const struct info *info)
         printf("cannot be told: %s has no mark of completeness\n",
                v3_format_name(probed->format));
     else if (!info->whole)
-        say("%s; not whole: %s", info_state_name(probed->header.state),
-            info->check_text);
+        say("%s: %s", probed->header.state == V3_STATE_COMPLETE ? "damaged" :
+            info_state_name(probed->header.state), info->check_text);
     else if (probed->header.state == V3_STATE_COMPLETE)
         puts("complete; length, head and tail are right");
     else

@@ -73,7 +73,7 @@ int savefile_attach(struct savefile *file, const char *name, int fd)
     if (!has_xl_head(fd)) {
         libxl_offset = find_libxl(fd);
         if (libxl_offset == UINT64_MAX) {
-            fail(file, EBADMSG, "not a save file: neither xl's header at "
+            fail(file, EBADMSG, "not a Xen save file: neither xl's header at "
                                 "offset 0 nor a libxl header behind another");
             goto out;
         }

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import stat
 import struct
@@ -208,6 +209,11 @@ def test_info_of_a_cut_file(tmp_path, format_):
     assert "not whole" in found["error"]
     assert found["stream"]["octets"] is not None
     assert found["tail"]["has_end"] is False
+    said = run("info", place(tmp_path, data[:-3000])).stdout
+    state = re.search(r"^ *state +(.*)", said, re.M)[1]
+    assert state.startswith("damaged: " if format_ == "v3" else
+                            "cannot be told: "), said
+    assert "complete;" not in said
     assert found["whole"] is (False if format_ == "v3" else None)
 
 
