@@ -51,7 +51,7 @@ static uint32_t request_of(char *const *xl)
 
 static int fail(struct carrier *carrier, const char *text)
 {
-    report("%s: %s", carrier->address, text);
+    report_about(carrier->address, text);
     snprintf(carrier->board->error, sizeof(carrier->board->error), "%s",
              text);
     return STATUS_FAILED;

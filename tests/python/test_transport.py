@@ -292,3 +292,12 @@ def test_host_is_not_the_shells(hosts, host, tmp_path):
         timeout=60)
     assert not (tmp_path / "x").exists()
     assert result.returncode == (1 if host[0] == "-" else 0), result.stderr
+
+
+@pytest.mark.parametrize("address", ["unix:/nowhere/socket", "tcp:localhost:1"])
+def test_an_address_is_named_once(hosts, address):
+    result = hosts.migrate("dom", address)
+    assert result.returncode == 1
+    line = next(line for line in result.stderr.splitlines()
+                if "No such file" in line or "refused" in line)
+    assert line.count(address.partition(":")[2]) == 1, line

@@ -57,6 +57,7 @@ static const struct {
 static void describe_error(char *text, size_t size, int errnum)
 {
     unsigned long error = ERR_peek_error();
+    const char *reason = ERR_reason_error_string(error);
     size_t i;
 
     if (!error) {
@@ -68,11 +69,16 @@ static void describe_error(char *text, size_t size, int errnum)
         if (ERR_GET_LIB(error) == ERR_LIB_SSL &&
             ERR_GET_REASON(error) == meanings[i].reason) {
             snprintf(text, size, "%s (%s)", meanings[i].meaning,
-                     ERR_reason_error_string(error));
+                     reason);
             return;
         }
     }
-    ERR_error_string_n(error, text, size);
+    if (ERR_GET_LIB(error) == ERR_LIB_SYS)
+        snprintf(text, size, "%s", strerror(ERR_GET_REASON(error)));
+    else if (reason)
+        snprintf(text, size, "%s", reason);
+    else
+        ERR_error_string_n(error, text, size);
 }
 
 static int tls_fail(struct link *link, const char *doing)
