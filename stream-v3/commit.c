@@ -152,7 +152,12 @@ static int mark_complete(int fd, const struct v3_savefile *savefile,
         return 0;
     /* The domain will run on: its file must not look whole. */
     header.body = savefile->header;
-    write_header(fd, savefile, &header);
+    if (write_header(fd, savefile, &header) || fdatasync(fd)) {
+        size_t used = strlen(error->text);
+
+        snprintf(error->text + used, sizeof(error->text) - used,
+                 "; it may look whole all the same, do not restore it");
+    }
     return -1;
 }
 

@@ -55,14 +55,9 @@ static bool copy_range(struct v3_core_share *share, uint64_t from,
     if (trial) {
         if (!copy_exact(share, from, to, trial))
             return false;
-        if (v3_resident(share->to, to, trial)) {
-            sync_file_range(share->to, to, trial,
-                            SYNC_FILE_RANGE_WAIT_BEFORE |
-                            SYNC_FILE_RANGE_WRITE |
-                            SYNC_FILE_RANGE_WAIT_AFTER);
-            posix_fadvise(share->to, to, trial, POSIX_FADV_DONTNEED);
+        /* The write that then takes its place drops it, or reports why not. */
+        if (v3_resident(share->to, to, trial))
             return false;
-        }
         share->copies = true;
     }
     return copy_exact(share, from + trial, to + trial, length - trial);

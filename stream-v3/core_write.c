@@ -253,7 +253,10 @@ int v3_core_write(struct v3_sink *sink, const struct v3_core_domain *domain,
     writer->options = options;
     writer->result = result;
     writer->error = error;
-    r = formats[options->format]->write(writer);
+    /* What is written over may be a save that says that it is whole. */
+    r = v3_sink_settle(sink);
+    if (!r)
+        r = formats[options->format]->write(writer);
     /* What failed in the sink is said there. */
     if (r && !error->text[0])
         *error = *sink->error;

@@ -56,10 +56,17 @@ static int image_complete(struct v3_encoder *encoder)
 
 static int domain_complete(struct v3_encoder *encoder)
 {
+    const bool v3 = encoder->options.format == V3_FORMAT_V3;
+
     if (v3_encoder_emit(encoder, encoder->piece,
                         sizeof(struct v2_domain_header)))
         return -1;
+    /* v3 has a mark of its own to take the place of an earlier one. */
+    if (!v3 && v3_sink_settle(encoder->sink))
+        return -1;
     if (encoder->format->begin && encoder->format->begin(encoder))
+        return -1;
+    if (v3 && v3_sink_settle(encoder->sink))
         return -1;
     return next_record(encoder);
 }

@@ -163,3 +163,29 @@ int v3_pwrite_exact(int fd, const void *data, size_t length, uint64_t offset)
     }
     return 0;
 }
+
+int v3_sync_range(int fd, uint64_t offset, uint64_t length, bool wait)
+{
+    unsigned flags = SYNC_FILE_RANGE_WRITE;
+
+    if (wait)
+        flags |= SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER;
+    /* A kernel without the call has reported nothing to anybody either. */
+    return sync_file_range(fd, offset, length, flags) && errno != ENOSYS
+           ? -1 : 0;
+}
+
+PUBLIC int v3_fd_sync(int fd)
+{
+    struct stat facts;
+    int errnum;
+
+    if (!fsync(fd))
+        return 0;
+    errnum = errno;
+    if ((errnum == EINVAL || errnum == EROFS) && !fstat(fd, &facts) &&
+        !S_ISREG(facts.st_mode) && !S_ISBLK(facts.st_mode))
+        return 0;
+    errno = errnum;
+    return -1;
+}

@@ -74,6 +74,11 @@ int64_t v3_resident(int fd, uint64_t offset, uint64_t length);
 int v3_pread_exact(int fd, void *data, size_t length, uint64_t offset);
 int v3_pwrite_exact(int fd, const void *data, size_t length,
                     uint64_t offset);
+/*
+ * Starts writing a range back, or waits until it is written.  The kernel
+ * tells a descriptor of an error once: after -1 an fsync may return 0.
+ */
+int v3_sync_range(int fd, uint64_t offset, uint64_t length, bool wait);
 
 /* ---- buffers.c ----------------------------------------------------------- */
 
@@ -107,6 +112,8 @@ struct v3_sink_ops {
     bool (*can_skip)(const struct v3_sink *sink);
     /* Whole blocks, at a multiple of the alignment. */
     int (*skip)(struct v3_sink *sink, uint64_t length);
+    /* NULL, or see v3_sink_settle. */
+    int (*settle)(struct v3_sink *sink);
     int (*finish)(struct v3_sink *sink);
     int (*rewrite)(struct v3_sink *sink, uint64_t offset, const void *data,
                    size_t length);
@@ -141,6 +148,13 @@ int v3_sink_release(struct v3_sink *sink);
 int v3_sink_patch(struct v3_sink *sink, uint64_t offset, const void *data,
                   size_t length);
 int v3_sink_zeros(struct v3_sink *sink, size_t length);
+/*
+ * Where there may be an earlier save (a device, a file that is not empty),
+ * what has been written so far, and zeros behind it, are on stable storage
+ * before anything else is: spec 5 step 1.
+ */
+int v3_sink_settle(struct v3_sink *sink);
+#define V3_SETTLED_ZEROS 128U   /* ALIGNED_HEADER with its record header */
 
 /* ---- source.c --------------------------------------------------------------- */
 

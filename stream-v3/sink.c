@@ -97,6 +97,11 @@ int v3_sink_patch(struct v3_sink *sink, uint64_t offset, const void *data,
     return v3_sink_release(sink);
 }
 
+int v3_sink_settle(struct v3_sink *sink)
+{
+    return sink->ops->settle ? sink->ops->settle(sink) : 0;
+}
+
 PUBLIC int v3_sink_finish(struct v3_sink *sink)
 {
     int r;

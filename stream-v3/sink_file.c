@@ -2,262 +2,21 @@
 /*
  * Regular files and block devices.  Octets are collected in buffers, each of
  * which stands for one aligned range of the file, and go out in one of the
- * manners of the table at the end.  Blocks that are only partly ours (the
- * first, shared with the head, and the last, shared with the tail) go through
- * the caller's own fd, so that no block is ever owned by both the page cache
- * and direct I/O.
+ * manners of sink_manner.c.  Blocks that are only partly ours (the first,
+ * shared with the head, and the last, shared with the tail) go through the
+ * caller's own fd, so that no block is ever owned by both the page cache and
+ * direct I/O.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine.h"
+#include "sink_file.h"
 
 #define DEFAULT_BUFFER_SIZE (1U << 20)
 #define DEFAULT_BUFFERS     16U
-#define WINDOW_SIZE         (8U << 20)
 
-#ifndef RWF_DONTCACHE
-#define RWF_DONTCACHE 0x80
-#endif
-
-struct buffer {
-    uint64_t offset;            /* of the file, since it was put */
-    uint64_t number;            /* while busy */
-    uint32_t begin, end;        /* octets of it to write */
-    uint32_t done;              /* direct octets written so far */
-    bool busy;
-};
-
-struct file_sink;
-
-struct manner {
-    enum v3_io io;
-    /* Buffer number `number` is full, or the last. */
-    int (*put)(struct file_sink *file, uint64_t number);
-};
-
-static const struct manner direct, window, buffered;
-
-struct file_sink {
-    struct v3_sink sink;
-    const struct manner *manner;
-    int fd;                     /* the caller's */
-    int direct_fd;
-    char name[256];
-    bool may_fall_back;
-    bool fell_back_checked;
-    bool dontcache;             /* window: pwritev2 takes the flag */
-    uint64_t dropped;           /* window: octets before this are gone */
-    uint64_t base;              /* file offset of buffer number 0, which a
-                                 * hole moves for the buffers behind it */
-    uint64_t hole_from;         /* octets from here on read as zero */
-    uint64_t first_unput;       /* buffer numbers */
-    struct v3_buffers buffers;
-    struct buffer *buffer;      /* number n lives in n % count */
-    struct v3_io_engine *engine;
-};
-
-static uint64_t file_number(const struct file_sink *file, uint64_t offset)
-{
-    return (offset - file->base) / file->buffers.size;
-}
-
-static uint64_t buffer_offset(const struct file_sink *file, uint64_t number)
-{
-    return file->base + number * file->buffers.size;
-}
-
-static struct buffer *buffer_of(struct file_sink *file, uint64_t number)
-{
-    return &file->buffer[number % file->buffers.count];
-}
-
-static uint8_t *memory_of(struct file_sink *file, uint64_t number)
-{
-    return file->buffers.base +
-           number % file->buffers.count * file->buffers.size;
-}
-
-static int write_failed(struct file_sink *file, int errnum, uint64_t offset)
-{
-    return v3_fail(file->sink.error, errnum,
-                   "cannot write to %s at offset %llu: %s", file->name,
-                   (unsigned long long)offset, strerror(errnum));
-}
-
-static int write_cached(struct file_sink *file, uint64_t number,
-                        uint32_t begin, uint32_t end)
-{
-    uint64_t offset = buffer_of(file, number)->offset + begin;
-    struct iovec iov = {memory_of(file, number) + begin, end - begin};
-    ssize_t r;
-
-    while (file->dontcache && iov.iov_len) {
-        r = pwritev2(file->fd, &iov, 1, offset, RWF_DONTCACHE);
-        if (r > 0) {
-            iov.iov_base = (char *)iov.iov_base + r;
-            iov.iov_len -= r;
-            offset += r;
-        } else if (r < 0 && errno != EINTR) {
-            file->dontcache = false;
-        }
-    }
-    if (v3_pwrite_exact(file->fd, iov.iov_base, iov.iov_len, offset))
-        return write_failed(file, errno, offset);
-    return 0;
-}
-
-/* ---- direct ----------------------------------------------------------------- */
-
-/* The part of a buffer that whole blocks make up. */
-static void direct_part(const struct file_sink *file, const struct buffer *b,
-                        uint32_t *begin, uint32_t *end)
-{
-    *begin = round_up(b->begin, file->sink.alignment);
-    *end = round_down(b->end, file->sink.alignment);
-    if (*begin > *end)
-        *begin = *end;
-}
-
-static int direct_submit(struct file_sink *file, uint64_t number)
-{
-    struct buffer *b = buffer_of(file, number);
-    struct v3_transfer transfer = {.write = true};
-    uint32_t begin, end;
-    int r;
-
-    direct_part(file, b, &begin, &end);
-    begin += b->done;
-    transfer.buffer = number % file->buffers.count;
-    transfer.data = memory_of(file, number) + begin;
-    transfer.length = end - begin;
-    transfer.offset = b->offset + begin;
-    r = file->engine->ops->submit(file->engine, &transfer);
-    if (r)
-        return write_failed(file, r, transfer.offset);
-    b->number = number;
-    b->busy = true;
-    return 0;
-}
-
-static int direct_put(struct file_sink *file, uint64_t number)
-{
-    struct buffer *b = buffer_of(file, number);
-    uint32_t begin, end;
-
-    direct_part(file, b, &begin, &end);
-    b->done = 0;
-    if (begin == end)
-        return write_cached(file, number, b->begin, b->end);
-    if (b->begin < begin && write_cached(file, number, b->begin, begin))
-        return -1;
-    if (end < b->end && write_cached(file, number, end, b->end))
-        return -1;
-    return direct_submit(file, number);
-}
-
-/*
- * Some filesystems accept O_DIRECT and go through the page cache all the
- * same (ext4 with journalled data): look once, and treat them as what they
- * are.
- */
-static void look_for_silent_caching(struct file_sink *file, uint64_t offset,
-                                    uint32_t length)
-{
-    if (file->fell_back_checked || !file->may_fall_back)
-        return;
-    file->fell_back_checked = true;
-    if (v3_resident(file->direct_fd, offset, length) > 0)
-        file->manner = &window;
-}
-
-static int direct_completed(struct file_sink *file, uint32_t index,
-                            int result)
-{
-    struct buffer *b = &file->buffer[index];
-    uint64_t number = b->number, offset;
-    uint32_t begin, end;
-
-    direct_part(file, b, &begin, &end);
-    offset = b->offset + begin + b->done;
-    if (result == -EINVAL && file->may_fall_back) {
-        file->manner = &window;
-        b->busy = false;
-        return write_cached(file, number, begin + b->done, end);
-    }
-    if (!result)
-        result = -ENOSPC;
-    if (result == -EAGAIN || result == -EINTR)
-        result = 0;
-    if (result < 0)
-        return write_failed(file, -result, offset);
-    if (result)
-        look_for_silent_caching(file, offset, result);
-    b->done += result;
-    if (begin + b->done < end) {
-        /* Only whole blocks can be resumed directly. */
-        b->done = round_down(b->done, file->sink.alignment);
-        return direct_submit(file, number);
-    }
-    b->busy = false;
-    return 0;
-}
-
-static int direct_reap(struct file_sink *file)
-{
-    uint32_t index;
-    int result;
-
-    if (!file->engine->ops->reap(file->engine, true, &index, &result)) {
-        file->engine->busy = 0;
-        return v3_fail(file->sink.error, EIO,
-                       "lost an asynchronous write to %s", file->name);
-    }
-    return direct_completed(file, index, result);
-}
-
-/* ---- window and buffered ------------------------------------------------- */
-
-static int buffered_put(struct file_sink *file, uint64_t number)
-{
-    struct buffer *b = buffer_of(file, number);
-
-    return write_cached(file, number, b->begin, b->end);
-}
-
-/* Writes back and forgets what lies before `offset`. */
-static void drop_before(struct file_sink *file, uint64_t offset)
-{
-    if (offset <= file->dropped)
-        return;
-    sync_file_range(file->fd, file->dropped, offset - file->dropped,
-                    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
-                    SYNC_FILE_RANGE_WAIT_AFTER);
-    posix_fadvise(file->fd, file->dropped, offset - file->dropped,
-                  POSIX_FADV_DONTNEED);
-    file->dropped = offset;
-}
-
-static int window_put(struct file_sink *file, uint64_t number)
-{
-    struct buffer *b = buffer_of(file, number);
-    uint64_t offset = buffer_offset(file, number);
-
-    if (buffered_put(file, number))
-        return -1;
-    sync_file_range(file->fd, offset + b->begin, b->end - b->begin,
-                    SYNC_FILE_RANGE_WRITE);
-    if (offset >= WINDOW_SIZE)
-        drop_before(file, offset - WINDOW_SIZE);
-    return 0;
-}
-
-static const struct manner direct = {V3_IO_DIRECT, direct_put};
-static const struct manner window = {V3_IO_WINDOW, window_put};
-static const struct manner buffered = {V3_IO_BUFFERED, buffered_put};
-
-/* ---- the sink's operations ------------------------------------------------ */
+/* ---- the sink's operations ----------------------------------------------- */
 
 static int put(struct file_sink *file, uint64_t number, uint32_t end)
 {
@@ -297,7 +56,7 @@ static void *file_room(struct v3_sink *sink, size_t want, size_t *got)
     if (!used && put_full(file))
         return NULL;
     while (b->busy)
-        if (direct_reap(file))
+        if (v3_manner_reap(file))
             return NULL;
     if (!used) {
         b->begin = 0;
@@ -366,7 +125,7 @@ static uint64_t file_pending(struct v3_sink *sink)
 
     while (file->engine && file->engine->busy &&
            file->engine->ops->reap(file->engine, false, &index, &result))
-        if (direct_completed(file, index, result))
+        if (v3_manner_completed(file, index, result))
             break;
     return file->engine ? file->engine->busy * file->buffers.size : 0;
 }
@@ -398,7 +157,7 @@ static int file_drain(struct file_sink *file)
     int r = 0;
 
     while (file->engine && file->engine->busy)
-        if (direct_reap(file))
+        if (v3_manner_reap(file))
             r = -1;
     return r;
 }
@@ -416,11 +175,37 @@ static int file_finish(struct v3_sink *sink)
         return -1;
     if (file_extend(file))
         return -1;
-    if (file->manner == &window)
-        drop_before(file, round_down(sink->offset, V2_PAGE_SIZE));
+    if (file->manner == &v3_manner_window &&
+        v3_manner_drop_before(file, round_down(sink->offset, V2_PAGE_SIZE)))
+        return -1;
     if (lseek(file->fd, sink->offset, SEEK_SET) < 0)
         return v3_fail(sink->error, errno, "cannot seek in %s: %s",
                        file->name, strerror(errno));
+    return 0;
+}
+
+/*
+ * Buffers go out in any order, and the page cache when it likes: pages could
+ * be on the disk while what an earlier life of the file says of them is, too.
+ */
+static int file_settle(struct v3_sink *sink)
+{
+    static const uint8_t zeros[V3_SETTLED_ZEROS];
+    struct file_sink *file = (struct file_sink *)sink;
+    uint64_t number = file_number(file, sink->offset);
+    struct buffer *b = buffer_of(file, number);
+    uint32_t used = sink->offset - buffer_offset(file, number);
+
+    if (!file->in_place)
+        return 0;
+    if (put_full(file) || file_drain(file))
+        return -1;
+    b->offset = buffer_offset(file, number);
+    if (used && v3_manner_write_cached(file, number, b->begin, used))
+        return -1;
+    if (v3_pwrite_exact(file->fd, zeros, sizeof(zeros), sink->offset) ||
+        fdatasync(file->fd))
+        return v3_manner_failed(file, errno, sink->offset);
     return 0;
 }
 
@@ -430,7 +215,7 @@ static int file_rewrite(struct v3_sink *sink, uint64_t offset,
     struct file_sink *file = (struct file_sink *)sink;
 
     if (v3_pwrite_exact(file->fd, data, length, offset))
-        return write_failed(file, errno, offset);
+        return v3_manner_failed(file, errno, offset);
     return 0;
 }
 
@@ -465,6 +250,7 @@ static const struct v3_sink_ops file_ops = {
     .pending = file_pending,
     .can_skip = file_can_skip,
     .skip = file_skip,
+    .settle = file_settle,
     .finish = file_finish,
     .rewrite = file_rewrite,
     .state = file_state,
@@ -496,16 +282,16 @@ static int open_direct(struct file_sink *file,
 static int choose_manner(struct file_sink *file,
                          const struct v3_io_options *options)
 {
-    file->manner = &buffered;
+    file->manner = &v3_manner_buffered;
     if (options->io == V3_IO_BUFFERED)
         return 0;
-    file->manner = &window;
+    file->manner = &v3_manner_window;
     file->dontcache = true;
     if (options->io == V3_IO_WINDOW)
         return 0;
     file->may_fall_back = options->io == V3_IO_AUTO;
     if (!open_direct(file, options)) {
-        file->manner = &direct;
+        file->manner = &v3_manner_direct;
         file->dontcache = false;
         return 0;
     }
@@ -519,12 +305,13 @@ static int choose_manner(struct file_sink *file,
 
 static int reserve(struct file_sink *file, uint64_t length)
 {
+    if (!length || !fallocate(file->fd, 0, file->sink.offset, length))
+        return 0;
+    if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
+        return v3_fail(file->sink.error, errno,
+                       "%s: no room for %llu bytes: %s", file->name,
+                       (unsigned long long)length, strerror(errno));
     /* Where space cannot be reserved, it will be found as it comes. */
-    if (length && fallocate(file->fd, 0, file->sink.offset, length) &&
-        errno == ENOSPC)
-        return v3_fail(file->sink.error, ENOSPC,
-                       "%s: no room for %llu octets", file->name,
-                       (unsigned long long)length);
     return 0;
 }
 
@@ -568,6 +355,7 @@ static int file_open(struct file_sink *file,
     file->buffer[0].begin = start - file->base;
     file->dropped = file->base;
     file->hole_from = hole_from(file->fd);
+    file->in_place = file->hole_from > file->sink.offset;
     return reserve(file, options->reserve);
 }
 

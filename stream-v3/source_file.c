@@ -105,7 +105,8 @@ static int reap(struct file_source *file)
         return read_failed(file, -result,
                            buffer_offset(file, b->number) + b->done);
     b->done += result;
-    if (!result || b->done >= b->want)
+    /* Less than a block is what there is: the file was cut meanwhile. */
+    if (b->done >= b->want || (uint32_t)result < file->alignment)
         return 0;
     /* Only whole blocks can be resumed directly. */
     b->done = round_down(b->done, file->alignment);

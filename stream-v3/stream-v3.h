@@ -167,6 +167,11 @@ int v3_sink_finish(struct v3_sink *sink);
 int v3_sink_rewrite(struct v3_sink *sink, uint64_t offset, const void *data,
                     size_t length);
 bool v3_sink_can_rewrite(const struct v3_sink *sink);
+/*
+ * fsync, also for a pipe or a terminal, which has nothing to bring to stable
+ * storage.  -1 with errno: some of what was written may be lost.
+ */
+int v3_fd_sync(int fd);
 void v3_sink_state(const struct v3_sink *sink, struct v3_io_state *state);
 /* Also ends a sink that was not finished; pending writes are waited for. */
 void v3_sink_free(struct v3_sink *sink);

@@ -6,13 +6,15 @@ UNIT_COMMON := $(B)/tests/unit/synthetic.o
 CHECK += check-unit
 
 # The calls that test_faults makes fail; the linker routes them through it.
-FAULTS := pwrite pwritev2 pread read fsync fdatasync ftruncate lseek open \
+FAULTS := pwrite pwritev2 pread read fsync fdatasync sync_file_range \
+          ftruncate lseek open \
           mmap malloc calloc realloc posix_memalign io_uring_queue_init \
           io_uring_submit pthread_create ZSTD_createCCtx ZSTD_createDCtx \
           ZSTD_compress2
 $(B)/tests/unit/test_faults: LDFLAGS += $(FAULTS:%=-Wl,--wrap=%)
 
 $(B)/tests/unit/test_rate: LDFLAGS += -Wl,--wrap=clock_gettime
+$(B)/tests/unit/test_device: LDFLAGS += -Wl,--wrap=fsync
 
 $(UNIT_TESTS): %: %.o $(UNIT_COMMON) $(STREAM_A)
 	$(SAY) LD $@

@@ -2,8 +2,11 @@
 #include <assert.h>
 #include <endian.h>
 #include <fcntl.h>
+#include <linux/loop.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -135,6 +138,32 @@ int scratch_file(void)
     int fd = open("build/tests", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
 
     assert(fd >= 0);
+    return fd;
+}
+
+int loop_device(int backing)
+{
+    /* It goes with its last descriptor. */
+    struct loop_config config = {
+        .fd = backing,
+        .info = {.lo_flags = LO_FLAGS_AUTOCLEAR},
+    };
+    int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    int fd = -1, number;
+    char path[32];
+
+    /* Others may take the free one first. */
+    for (int tries = 0; control >= 0 && fd < 0 && tries < 20; tries++) {
+        number = ioctl(control, LOOP_CTL_GET_FREE);
+        snprintf(path, sizeof(path), "/dev/loop%d", number);
+        fd = number < 0 ? -1 : open(path, O_RDWR | O_CLOEXEC);
+        if (fd >= 0 && ioctl(fd, LOOP_CONFIGURE, &config)) {
+            close(fd);
+            fd = -1;
+        }
+    }
+    if (control >= 0)
+        close(control);
     return fd;
 }
 

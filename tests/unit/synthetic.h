@@ -23,6 +23,11 @@ struct octets synthetic_stream(enum synthetic_pages pages, unsigned batches,
                                unsigned count, unsigned seed);
 /* An unlinked file in the build directory: O_DIRECT works where it does. */
 int scratch_file(void);
+/*
+ * A loop device of that file: what is in the file is on the disk, what only
+ * the device shows is in the page cache.  -1: not on this machine.
+ */
+int loop_device(int backing);
 /* xl header with a configuration of `config` octets, libxl header. */
 struct octets synthetic_head(unsigned config);
 /* Contents of the file from offset 0. */

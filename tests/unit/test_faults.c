@@ -33,6 +33,7 @@ enum fault {
     FAULT_READ,
     FAULT_FSYNC,
     FAULT_FDATASYNC,
+    FAULT_SYNC_RANGE,
     FAULT_FTRUNCATE,
     FAULT_LSEEK,
     FAULT_OPEN,
@@ -88,6 +89,9 @@ WRAP(FAULT_PWRITEV2, ssize_t, -1, pwritev2,
      (fd, iov, count, at, flags))
 WRAP(FAULT_FSYNC, int, -1, fsync, (int fd), (fd))
 WRAP(FAULT_FDATASYNC, int, -1, fdatasync, (int fd), (fd))
+WRAP(FAULT_SYNC_RANGE, int, -1, sync_file_range,
+     (int fd, off_t from, off_t length, unsigned flags),
+     (fd, from, length, flags))
 WRAP(FAULT_FTRUNCATE, int, -1, ftruncate, (int fd, off_t length),
      (fd, length))
 WRAP(FAULT_LSEEK, off_t, -1, lseek, (int fd, off_t at, int whence),
@@ -273,6 +277,10 @@ static bool fail_save(enum fault fault, int n,
         assert_true(restore(fd, &manners[3])[0]);
     else
         assert_string_equal(restore(fd, &manners[3]), "");
+    /* Nobody is told of it a second time. */
+    if (injected.hit && (fault == FAULT_SYNC_RANGE ||
+                         fault == FAULT_FDATASYNC || fault == FAULT_FSYNC))
+        assert_string_not_equal(text, "");
     if (injected.hit)
         text[0] ? refusals++ : survivals++;
     close(fd);
