@@ -234,7 +234,8 @@ static int commit(struct conversion *c)
     off_t length;
 
     if (!c->out_is_file)
-        return 0;
+        return v3_fd_sync(c->out)
+               ? out_failed_errno(c, "bringing it to stable storage") : 0;
     length = lseek(c->out, 0, SEEK_CUR);
     if (length < 0)
         return out_failed_errno(c, "seeking");

@@ -182,7 +182,11 @@ static int write_pages(struct output *output, struct pfn_range *ranges,
     output->ops = &extract_ops;
     if (each_page(output, ranges, count))
         return pages_failed(output->pages, STATUS_FAILED);
-    return STATUS_OK;
+    if (!v3_fd_sync(output->fd))
+        return STATUS_OK;
+    report("%s: bringing it to stable storage: %s", output->name,
+           strerror(errno));
+    return STATUS_FAILED;
 }
 
 /* The pages are the guest's memory: only the caller may read the file. */

@@ -50,7 +50,9 @@ int write_all(int fd, const void *data, size_t length)
         r = write(fd, at, length);
         if (r < 0 && errno == EINTR)
             continue;
-        if (r < 0)
+        if (!r)
+            errno = ENOSPC;
+        if (r <= 0)
             return -1;
         at += r;
         length -= r;

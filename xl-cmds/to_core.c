@@ -127,6 +127,8 @@ static int write_core(struct to_core *c)
     /* What was reserved and then not needed. */
     else if (c->io.reserve && ftruncate(c->out, v3_sink_offset(sink)))
         rc = out_failed(c, "truncating");
+    else if (v3_fd_sync(c->out))
+        rc = out_failed(c, "bringing it to stable storage");
     v3_sink_free(sink);
     return rc;
 }

@@ -249,8 +249,7 @@ int output_open(struct output *output, const char *name)
 
 int output_commit(struct output *output)
 {
-    /* Pipes and the like have nothing to synchronise. */
-    if (fsync(output->fd) && errno != EINVAL && errno != EROFS)
+    if (v3_fd_sync(output->fd))
         return fail(output, "fsync");
     posix_fadvise(output->fd, 0, 0, POSIX_FADV_DONTNEED);
     if (!output->base[0])

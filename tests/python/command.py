@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from streamv3 import savefile
 from streamv3.generator import Generator
 
@@ -27,6 +29,18 @@ def run(*arguments, env=None, **options) -> subprocess.CompletedProcess:
                           stdout=options.pop("stdout", subprocess.PIPE),
                           stderr=subprocess.PIPE,
                           env={**os.environ, **(env or {})}, **options)
+
+
+def in_own_mounts(script: str, *args) -> subprocess.CompletedProcess:
+    """A shell script that may mount what nobody else sees."""
+    if os.geteuid():
+        pytest.skip("needs to mount")
+    if subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none",
+                       "/mnt"], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    return subprocess.run(["unshare", "-m", "sh", "-euc", script, "sh",
+                           *map(str, args)], capture_output=True, text=True,
+                          timeout=120)
 
 
 def save_file(format_: str, seed: int = 7, config: bytes = CONFIG,

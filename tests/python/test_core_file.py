@@ -19,6 +19,7 @@ from streamv3.domains import (
 from streamv3.records import record
 
 sys.path.insert(0, str(Path(__file__).parent))
+from command import in_own_mounts                       # noqa: E402
 from core_reader import read_elf, read_xen              # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -495,18 +496,6 @@ def test_targets_that_cannot_be(tmp_path, hvm):
     assert not list(hvm.directory.glob("*.partial"))
     assert run("to-core", "--format=qemu", hvm.path, "x").returncode == 2
     assert run("to-core", hvm.path).returncode == 2
-
-
-def in_own_mounts(script: str, *args) -> subprocess.CompletedProcess:
-    """A shell script that may mount what nobody else sees."""
-    if os.geteuid():
-        pytest.skip("needs to mount")
-    if subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none",
-                       "/mnt"], capture_output=True).returncode:
-        pytest.skip("mounting is not allowed here")
-    return subprocess.run(["unshare", "-m", "sh", "-euc", script, "sh",
-                           *map(str, args)], capture_output=True, text=True,
-                          timeout=120)
 
 
 @pytest.mark.parametrize("option", ("--format=xen", "--format=elf",
