@@ -23,6 +23,7 @@
 #define FULL    (8 * MIB + 8192)
 
 static bool fsync_fails;
+static uint8_t data[FULL];
 
 int __real_fsync(int fd);
 int __wrap_fsync(int fd);
@@ -61,12 +62,10 @@ static const enum v3_engine engines[] = {V3_ENGINE_URING, V3_ENGINE_THREAD};
 static void overfill(int fd, int backing, enum v3_engine engine)
 {
     struct v3_io_options options = {.engine = engine, .buffer_size = 65536};
-    uint8_t *data = malloc(FULL);
     struct v3_error error;
     struct v3_sink *sink;
     struct octets found;
 
-    memset(data, 0x5a, FULL);
     lseek(fd, 0, SEEK_SET);
     sink = v3_sink_open_file(fd, &options, &error);
     assert_non_null(sink);
@@ -79,7 +78,6 @@ static void overfill(int fd, int backing, enum v3_engine engine)
     assert_int_equal(found.length, ODD);
     assert_memory_equal(found.data, data, ODD);
     free(found.data);
-    free(data);
 }
 
 static void a_device_that_ends_within_a_block(void **state)
@@ -120,18 +118,16 @@ static size_t read_cut(enum v3_engine engine, size_t before, size_t cut)
 {
     struct v3_io_options options = {.io = V3_IO_DIRECT, .engine = engine,
                                     .buffer_size = 65536, .buffers = 8};
-    uint8_t *data = malloc(ODD), piece[512];
-    size_t given = 0;
+    uint8_t piece[512];
+    size_t given;
     struct v3_source *source;
     struct v3_error error;
     int fd = scratch_file();
 
-    memset(data, 0x5a, ODD);
     assert_int_equal(pwrite(fd, data, ODD, 0), ODD);
     source = v3_source_open_file(fd, &options, &error);
     if (!source) {
         close(fd);
-        free(data);
         skip();
     }
     if (before)
@@ -142,7 +138,6 @@ static size_t read_cut(enum v3_engine engine, size_t before, size_t cut)
     assert_int_equal(error.errnum, ENODATA);
     v3_source_free(source);
     close(fd);
-    free(data);
     return given;
 }
 
@@ -190,21 +185,17 @@ static void lost_writes_are_reported(void **state)
 {
     static const enum v3_io ways[] = {V3_IO_DIRECT, V3_IO_WINDOW,
                                       V3_IO_BUFFERED};
-    uint8_t *data = malloc(MIB);
     struct v3_error error;
     struct v3_sink *sink;
     int fd, r;
 
     (void)state;
-    memset(data, 0x5a, MIB);
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
         struct v3_io_options options = {.io = ways[i]};
 
         fd = full_device();
-        if (fd < 0) {
-            free(data);
+        if (fd < 0)
             skip();
-        }
         sink = v3_sink_open_file(fd, &options, &error);
         assert_non_null(sink);
         r = 0;
@@ -216,7 +207,6 @@ static void lost_writes_are_reported(void **state)
         v3_sink_free(sink);
         close(fd);
     }
-    free(data);
 }
 
 /* ---- power cuts ----------------------------------------------------------- */
@@ -363,5 +353,6 @@ int main(void)
         TEST(a_mark_is_taken_back_on_the_disk),
     };
 
+    memset(data, 0x5a, sizeof(data));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
