@@ -272,14 +272,3 @@ PUBLIC uint64_t v3_index_batches(const struct v3_index *index)
     return index->count;
 }
 
-PUBLIC int v3_index_checksum(struct v3_index *index, uint64_t batch,
-                             uint64_t *checksum)
-{
-    *checksum = index->checksums[batch];
-    if (index->savefile.format != V3_FORMAT_V3)
-        return 0;
-    return v3_index_pread(index, checksum, sizeof(*checksum),
-                          index->entries[batch].offset +
-                          sizeof(struct v2_record_header) +
-                          offsetof(struct v3_aligned_page_data, checksum));
-}

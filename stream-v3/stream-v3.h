@@ -359,12 +359,6 @@ int v3_index_map(struct v3_index *index, uint64_t first, uint32_t count,
  */
 int v3_index_read(struct v3_index *index, const struct v3_index_page *page,
                   void *contents);
-/*
- * The checksum that is stored of a batch, which covers its contents and its
- * pfns; 0 in v2.
- */
-int v3_index_checksum(struct v3_index *index, uint64_t batch,
-                      uint64_t *checksum);
 void v3_index_free(struct v3_index *index);
 
 #ifdef __cplusplus

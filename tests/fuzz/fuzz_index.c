@@ -142,18 +142,8 @@ static bool at_random(struct lookup *lookup)
     return true;
 }
 
-static bool checksums(struct lookup *lookup)
-{
-    uint64_t batches = v3_index_batches(lookup->index), checksum;
-
-    for (uint64_t i = 0; i < batches && i < LOOKUPS; i++)
-        if (v3_index_checksum(lookup->index, i, &checksum))
-            return false;
-    return true;
-}
-
 static bool (*const ways[])(struct lookup *lookup) = {
-    checksums, in_order, at_random,
+    in_order, at_random,
 };
 
 /* The index is the writer's word; a walk sees what the decoder sees. */

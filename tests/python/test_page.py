@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """xl-aligned page and diff, held against the decoder of the tests."""
+import ctypes
 import json
 import random
 import struct
@@ -265,8 +266,8 @@ def test_the_same(tmp_path, format_):
     assert " 0 changed (0.0 MiB), 0 only in A, 0 only in B" in result.stdout
 
 
-def test_same_checksums_need_no_reading(tmp_path):
-    """A page that is damaged in a batch that did not change is not read."""
+def test_damage_is_no_difference(tmp_path):
+    """Nor is it none: diff compares what it has read and verified."""
     batches = random_batches(6, False)
     a = write(tmp_path / "a", batches, "v3")
     b = write(tmp_path / "b", batches, "v3")
@@ -275,13 +276,56 @@ def test_same_checksums_need_no_reading(tmp_path):
     data = bytearray(a.read_bytes())
     data[page["offset"]] ^= 1
     a.write_bytes(data)
-    assert run("diff", a, b).returncode == 0
+    for pair in ((a, b), (b, a)):
+        result = run("diff", *pair)
+        assert result.returncode == 2 and "checksum" in result.stderr
 
-    # In a batch that did change it is, and its checksum is wrong.
-    batches[0] = [(pfn, page and b"\3" * L.PAGE) for pfn, page in batches[0]]
-    b = write(tmp_path / "b", batches, "v3")
-    result = run("diff", "--json", a, b)
-    assert result.returncode == 2 and "checksum" in result.stderr
+
+def colliding_pages() -> tuple:
+    """Two pages with one XXH3, if whole blocks of 1024 bytes of the input
+    hold them and a stripe of 64 bytes follows: where the low half of a lane is that of the secret, its product
+    is 0, and the high half only adds to a sum within its block."""
+    secret = ctypes.create_string_buffer(192)
+    ctypes.CDLL("libxxhash.so.0").XXH3_generateSecret_fromSeed(
+        secret, ctypes.c_uint64(0))
+    pages = bytearray(random.Random(24).randbytes(L.PAGE)), bytearray(L.PAGE)
+    pages[1][:] = pages[0]
+    for block in range(0, L.PAGE, 1024):
+        for stripe in range(0, 16, 2):
+            for lane in range(8):
+                for page, step in zip(pages, (0, 0x01234567 + lane)):
+                    for which, delta in ((0, step), (1, -step)):
+                        at = 8 * (stripe + which + lane)
+                        low = secret.raw[at:at + 4]
+                        high = (0x5a5a5a5a + delta) % (1 << 32)
+                        struct.pack_into(
+                            "<4sI", page,
+                            block + 64 * (stripe + which) + 8 * lane, low,
+                            high)
+    return bytes(pages[0]), bytes(pages[1])
+
+
+@pytest.mark.parametrize("format_", ["v3", "compat"])
+def test_equal_checksums_are_not_equal_contents(tmp_path, format_):
+    pages = colliding_pages()
+    differ = sum(x != y for x, y in zip(*pages))
+    assert differ > 1000
+    others = random_batches(5, False)
+    files = []
+    for name, page in zip("ab", pages):
+        batches = [[(pfn, page) for pfn in range(9000, 9008)], *others]
+        files.append(write(tmp_path / name, batches, format_))
+    a, b = (file.read_bytes() for file in files)
+    # Each checksum of the two files, those of head and tail too.
+    assert sum(x != y for x, y in zip(a, b)) == 8 * differ
+    for file in files:
+        assert run("verify", file).returncode == 0
+    result = run("diff", "--json", *files)
+    assert result.returncode == 1
+    found = json.loads(result.stdout)
+    assert found["ranges"] == [
+        {"first": 9000, "last": 9007, "change": "changed"}]
+    assert run("diff", files[0], files[0]).returncode == 0
 
 
 def test_pfns_far_apart(tmp_path):
