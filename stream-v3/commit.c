@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Whole or not: spec 5 step 5, spec 6. */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <unistd.h>
 
@@ -11,37 +12,105 @@ struct range {
     uint64_t *checksum;
 };
 
-static int checksum_range(int fd, const struct range *range,
+#define PART V3_ALIGNMENT_MAX
+
+/* A file to read from without leaving it in the page cache. */
+struct reader {
+    int fd;                     /* the caller's */
+    int direct;                 /* -1: there is no direct I/O */
+    uint32_t alignment;
+    uint8_t *octets;            /* PART of them */
+};
+
+static bool read_direct(struct reader *reader, size_t need, uint64_t at)
+{
+    size_t done = 0;
+    ssize_t r;
+
+    while (reader->direct >= 0 && done < need) {
+        r = pread(reader->direct, reader->octets + done,
+                  round_up(need, reader->alignment) - done, at + done);
+        if (r <= 0 || (done + r < need && r % reader->alignment)) {
+            close(reader->direct);
+            reader->direct = -1;
+            return false;
+        }
+        done += r;
+    }
+    return reader->direct >= 0;
+}
+
+/* Some filesystems take O_DIRECT and fill the page cache all the same. */
+static int read_part(struct reader *reader, size_t need, uint64_t at)
+{
+    bool cached = v3_resident(reader->fd, at, need) > 0;
+
+    if (!read_direct(reader, need, at) &&
+        v3_pread_exact(reader->fd, reader->octets, need, at))
+        return -1;
+    if (!cached)
+        posix_fadvise(reader->fd, at, need, POSIX_FADV_DONTNEED);
+    return 0;
+}
+
+static int checksum_range(struct reader *reader, const struct range *range,
                           struct v3_error *error)
 {
     struct v3_checksum checksum;
-    uint64_t offset;
-    char *octets;
-    size_t part;
+    uint64_t offset, at, end;
     int rc = -1;
 
-    octets = malloc(65536);
-    if (v3_checksum_init(&checksum) || !octets) {
-        v3_fail(error, ENOMEM, "cannot allocate memory for a checksum");
-        goto out;
-    }
+    if (range->end > range->begin &&
+        range->end - range->begin > V3_SURROUNDINGS_MAX)
+        return v3_fail(error, EFBIG, "%" PRIu64 " octets from offset %"
+                       PRIu64 " on are not the stream's; no toolstack "
+                       "writes more than 1 GiB there", range->end -
+                       range->begin, range->begin);
+    if (v3_checksum_init(&checksum))
+        return v3_fail(error, ENOMEM, "cannot allocate memory for a "
+                       "checksum");
     v3_checksum_reset(&checksum);
-    for (offset = range->begin; offset < range->end; offset += part) {
-        part = min_u64(65536, range->end - offset);
-        if (v3_pread_exact(fd, octets, part, offset)) {
+    for (offset = range->begin; offset < range->end; offset = end) {
+        at = round_down(offset, reader->alignment);
+        end = min_u64(at + PART, range->end);
+        if (read_part(reader, end - at, at)) {
             v3_fail(error, errno, "cannot read back offset %" PRIu64 ": %s",
                     offset, errno == ENODATA ? "the file is too short"
                                              : strerror(errno));
             goto out;
         }
-        v3_checksum_add(&checksum, octets, part);
+        v3_checksum_add(&checksum, reader->octets + (offset - at),
+                        end - offset);
     }
     *range->checksum = v3_checksum_get(&checksum);
     rc = 0;
  out:
     v3_checksum_free(&checksum);
-    free(octets);
     return rc;
+}
+
+static int reader_open(struct reader *reader, int fd, struct v3_error *error)
+{
+    reader->fd = fd;
+    reader->direct = -1;
+    reader->alignment = v3_direct_alignment(fd);
+    if (reader->alignment)
+        reader->direct = v3_reopen(fd, O_RDONLY | O_DIRECT);
+    else
+        reader->alignment = V3_ALIGNMENT_MIN;
+    if (posix_memalign((void **)&reader->octets, PART, PART)) {
+        reader->octets = NULL;
+        return v3_fail(error, ENOMEM, "cannot allocate memory to read "
+                       "back");
+    }
+    return 0;
+}
+
+static void reader_close(struct reader *reader)
+{
+    if (reader->direct >= 0)
+        close(reader->direct);
+    free(reader->octets);
 }
 
 static int checksum_surroundings(int fd, const struct v3_savefile *savefile,
@@ -54,10 +123,14 @@ static int checksum_surroundings(int fd, const struct v3_savefile *savefile,
          file_length, tail},
     };
 
-    for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
-        if (checksum_range(fd, &ranges[i], error))
-            return -1;
-    return 0;
+    struct reader reader;
+    int r;
+
+    r = reader_open(&reader, fd, error);
+    for (size_t i = 0; !r && i < ARRAY_SIZE(ranges); i++)
+        r = checksum_range(&reader, &ranges[i], error);
+    reader_close(&reader);
+    return r;
 }
 
 PUBLIC int v3_savefile_check(int fd, const struct v3_savefile *savefile,

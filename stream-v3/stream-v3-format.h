@@ -89,6 +89,8 @@ struct v2_xl_header {
 #define V3_BATCH_MAX            1024U
 #define V3_ALIGNMENT_MIN        4096U
 #define V3_ALIGNMENT_MAX        65536U
+/* Head and tail of a file, each. */
+#define V3_SURROUNDINGS_MAX     (1U << 30)
 #define V3_PFN_ZERO             (1ULL << 52)
 #define V3_PFN_RESERVED         0x0fe0000000000000ULL
 

@@ -40,6 +40,7 @@ static uint64_t find_libxl(int fd)
         }
         base += r - overlap;
     }
+    posix_fadvise(fd, 0, base + step + overlap, POSIX_FADV_DONTNEED);
     free(buffer);
     return found;
 }

@@ -68,32 +68,83 @@ static int fail(struct v3_error *error, const char *doing)
     return -1;
 }
 
-int tail_copy(struct tail *tail, struct v3_error *error)
+/* Directly, as the stream was read; NULL: it can only be read on. */
+static struct v3_source *open_source(struct tail *tail, uint64_t *left,
+                                     struct v3_error *error)
+{
+    static const struct v3_io_options options = { 0 };
+    off_t at = lseek(tail->in, 0, SEEK_CUR), end;
+
+    if (at < 0)
+        return NULL;
+    end = lseek(tail->in, 0, SEEK_END);
+    if (end < 0 || lseek(tail->in, at, SEEK_SET) < 0)
+        return NULL;
+    if (end < at)
+        end = at;
+    if ((uint64_t)(end - at) < *left)
+        *left = end - at;
+    return v3_source_open_file(tail->in, &options, error);
+}
+
+/* How many octets came; -1 with the error. */
+static ssize_t take(struct tail *tail, struct v3_source *source,
+                    void *buffer, size_t length, struct v3_error *error)
+{
+    ssize_t r;
+
+    if (source)
+        return v3_source_read(source, buffer, length) ? -1 : (ssize_t)length;
+    do
+        r = read(tail->in, buffer, length);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? fail(error, "reading") : r;
+}
+
+static int copy(struct tail *tail, struct v3_source *source, uint64_t left,
+                struct v3_error *error)
 {
     unsigned char buffer[65536];
     struct scan scan = { .filled = 0 };
 
-    tail->octets = 0;
-    while (tail->octets < tail->limit) {
-        uint64_t left = tail->limit - tail->octets;
+    while (left) {
         size_t n = left < sizeof(buffer) ? left : sizeof(buffer);
-        ssize_t r = read(tail->in, buffer, n);
+        ssize_t r = take(tail, source, buffer, n, error);
 
-        if (r < 0 && errno == EINTR)
-            continue;
         if (r < 0)
-            return fail(error, "reading");
+            return -1;
         if (!r)
             break;
         n = scan_octets(&scan, buffer, r);
         if (!scan.ended || !tail->stop_at_end)
             n = r;
+        if (tail->octets + n > V3_SURROUNDINGS_MAX) {
+            errno = EFBIG;
+            return fail(error, "more than 1 GiB");
+        }
         if (tail->out >= 0 && write_all(tail->out, buffer, n))
             return fail(error, "writing");
         tail->octets += n;
+        left -= n;
         if (scan.ended && tail->stop_at_end)
             break;
     }
     tail->ended = scan.ended && !scan.skip;
     return 0;
+}
+
+int tail_copy(struct tail *tail, struct v3_error *error)
+{
+    uint64_t left = tail->limit;
+    struct v3_source *source;
+    int r;
+
+    *error = (struct v3_error){ 0 };
+    source = open_source(tail, &left, error);
+    if (!source && error->text[0])
+        return -1;
+    tail->octets = 0;
+    r = copy(tail, source, left, error);
+    v3_source_free(source);
+    return r;
 }

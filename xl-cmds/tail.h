@@ -14,7 +14,10 @@ struct tail {
     bool ended;             /* END was among them */
 };
 
-/* -1 and `error` if reading or writing fails. */
+/*
+ * -1 and `error` if reading or writing fails, or if it is longer than
+ * V3_SURROUNDINGS_MAX.  The offset of a file that is `in` is of no use then.
+ */
 int tail_copy(struct tail *tail, struct v3_error *error);
 
 /* All of the octets; -1 with errno. */

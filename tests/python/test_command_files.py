@@ -485,3 +485,48 @@ def test_convert_to_a_full_disk(tmp_path):
                  "/dev/full")
     assert result.returncode == 1
     assert "No space left" in result.stderr
+
+
+# -- long tails ---------------------------------------------------------------
+
+def cached(file) -> int:
+    """MiB of the file in the page cache."""
+    done = subprocess.run(["fincore", "-b", "-n", "-o", "RES", file],
+                          capture_output=True, text=True, check=True)
+    return int(done.stdout) >> 20
+
+
+TO_READ = {"verify": (), "convert": ("--to=v2", "/dev/null")}
+
+
+def long_tail(folder, format_, mib):
+    data = save_file(format_)
+    file = place(folder, data[:-8])
+    with open(file, "r+b") as out:
+        out.seek(0, os.SEEK_END)
+        body = bytes([7]) * (mib << 20)
+        out.write(L.RECORD_HEADER.pack(3, len(body)) + body + record(0))
+        os.fsync(out.fileno())
+        os.posix_fadvise(out.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return file
+
+
+@pytest.mark.parametrize("command", TO_READ)
+def test_a_long_tail_is_not_left_in_the_page_cache(tmp_path, command):
+    file = long_tail(tmp_path, "v2", 64)
+    assert cached(file) == 0
+    done = run(command, *TO_READ[command][:1], file, *TO_READ[command][1:])
+    assert done.returncode == (0 if command == "convert" else UNCHECKED)
+    assert cached(file) < 8
+
+
+@pytest.mark.parametrize("command", TO_READ)
+def test_a_tail_has_a_limit(tmp_path, command):
+    """A record of 3 GiB, which the file does have, as a hole."""
+    data = save_file("v2")[:-8] + L.RECORD_HEADER.pack(3, 3 << 30)
+    file = place(tmp_path, data)
+    os.truncate(file, len(data) + (3 << 30) + 8)
+    done = run(command, *TO_READ[command][:1], file, *TO_READ[command][1:])
+    assert done.returncode == DAMAGED
+    assert "more than 1 GiB" in done.stdout + done.stderr
+    assert cached(file) < 8

@@ -4,12 +4,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "internal.h"
 #include "synthetic.h"
 
 static const char tail[] = "eight and more octets of tail";
@@ -209,6 +211,53 @@ static void impossible_lengths_are_not_committed(void **state)
     close(fd);
 }
 
+static void reading_back_leaves_the_page_cache_alone(void **state)
+{
+    const size_t length = 32 << 20;
+    int fd = save(V3_FORMAT_V3, 300);
+    void *octets = calloc(1, length);
+
+    (void)state;
+    assert_int_equal(write(fd, octets, length), length);
+    free(octets);
+    commit(fd);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    assert_int_equal(v3_resident(fd, 0, length), 0);
+    assert_string_equal(refusal(fd), "");
+    /* The head, which the probe reads. */
+    assert_true(v3_resident(fd, 0, length) < 1 << 20);
+    assert_string_equal(refusal(fd), "");
+    close(fd);
+}
+
+/* Nobody reads an hour to find out that it is none. */
+static void a_tail_has_a_limit(void **state)
+{
+    int fd = save(V3_FORMAT_V3, 300);
+    off_t end = lseek(fd, 0, SEEK_CUR) + (1LL << 40);
+    struct v3_header_record header = {
+        .record = {V3_RECORD_HEADER, sizeof(header.body)},
+    };
+    struct v3_savefile savefile;
+    struct v3_error error;
+
+    (void)state;
+    commit(fd);
+    assert_int_equal(v3_savefile_probe(fd, UINT64_MAX, &savefile, &error),
+                     0);
+    header.body = savefile.header;
+    header.body.file_length = end;
+    v3_header_seal(&header);
+    assert_int_equal(ftruncate(fd, end), 0);
+    assert_int_equal(pwrite(fd, &header, sizeof(header),
+                            savefile.stream_start + 40), sizeof(header));
+    assert_refused(fd, "more than 1 GiB");
+    savefile.header.state = V3_STATE_UNFINISHED;
+    assert_int_equal(v3_savefile_commit(fd, &savefile, end, &error), -1);
+    assert_int_equal(error.errnum, EFBIG);
+    close(fd);
+}
+
 static void compat_needs_a_head_of_xl(void **state)
 {
     struct v3_error error;
@@ -235,6 +284,8 @@ int main(void)
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(foreign_features_are_named),
         cmocka_unit_test(impossible_lengths_are_not_committed),
+        cmocka_unit_test(reading_back_leaves_the_page_cache_alone),
+        cmocka_unit_test(a_tail_has_a_limit),
         cmocka_unit_test(compat_needs_a_head_of_xl),
     };
 
