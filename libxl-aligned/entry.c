@@ -227,7 +227,7 @@ static int name_entry(struct entry *entry)
     static atomic_uint number;
     struct v3_process self;
 
-    if (v3_process_self(&self))
+    if (v3_process_of(getpid(), &self))
         return -1;
     snprintf(entry->name, sizeof(entry->name), "%ld-%" PRIu64 "-%u",
              (long)self.pid, self.start, atomic_fetch_add(&number, 1) + 1);

@@ -58,7 +58,8 @@ static int exec_helper(const char *file, char *const argv[],
     size_t count = 0, used = 0, i, preload_size;
     int r;
 
-    for (i = 0; environ[i]; i++)
+    /* NULL after clearenv(). */
+    for (i = 0; environ && environ[i]; i++)
         count++;
     preload_size = sizeof("LD_PRELOAD=:") + strlen(library) +
                    (others ? strlen(others) : 0);

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Stock xl dies of Ctrl-C in the middle of a save and leaves the guest
- * suspended.  Here the signal goes to the helper as SIGTERM, which libxc takes
- * as the order to give up and to put the guest back in shape; the error comes
- * up through libxl, and xl resumes the guest.
+ * suspended.  Here the signal goes to every helper as SIGTERM, which libxc
+ * takes as the order to give up and to put the guest back in shape; the error
+ * comes up through libxl, and xl resumes the guest.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -16,9 +18,11 @@
 static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 #define SIGNALS (sizeof(signals) / sizeof(signals[0]))
 
-/* Shared with the child that becomes the helper. */
+#define HELPERS 64
+
+/* Shared with the children that become helpers. */
 static struct shared {
-    atomic_int helper;          /* its pid, while it runs */
+    struct v3_helper helpers[HELPERS];
     atomic_bool interrupted;
 } *shared;
 
@@ -28,14 +32,18 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void handler(int signum)
 {
-    int pid;
+    struct v3_process process;
+    int errnum = errno, i;
 
     (void)signum;
     /* In this order: the child does the reverse, so one of us notices. */
     atomic_store(&shared->interrupted, true);
-    pid = atomic_load(&shared->helper);
-    if (pid > 0)
-        kill(pid, SIGTERM);
+    for (i = 0; i < HELPERS; i++) {
+        v3_helper_get(&shared->helpers[i], &process);
+        if (process.pid > 0)
+            v3_process_signal(&process, SIGTERM);
+    }
+    errno = errnum;
 }
 
 /* Only where the program leaves the signal alone. */
@@ -64,18 +72,11 @@ void interrupt_begin(void)
             goto out;
         shared = page;
     }
-    atomic_store(&shared->helper, 0);
-    atomic_store(&shared->interrupted, false);
+    memset(shared, 0, sizeof(*shared));
     for (i = 0; i < SIGNALS; i++)
         installed[i] = install(signals[i]);
 out:
     pthread_mutex_unlock(&lock);
-}
-
-void interrupt_helper_done(void)
-{
-    if (shared)
-        atomic_store(&shared->helper, 0);
 }
 
 bool interrupt_pending(void)
@@ -103,6 +104,26 @@ out:
     pthread_mutex_unlock(&lock);
 }
 
+/* Takes a place that nobody has, or has any more. */
+static void enter(void)
+{
+    struct v3_process process;
+    struct v3_helper *helper;
+    int32_t pid;
+    int i;
+
+    for (i = 0; i < HELPERS; i++) {
+        helper = &shared->helpers[i];
+        v3_helper_get(helper, &process);
+        pid = process.pid;
+        if (pid >= 0 && (!pid || !v3_process_lives(&process)) &&
+            atomic_compare_exchange_strong(&helper->pid, &pid, -1)) {
+            v3_helper_enter(helper);
+            return;
+        }
+    }
+}
+
 void interrupt_child(void)
 {
     size_t i;
@@ -114,7 +135,7 @@ void interrupt_child(void)
         if (installed[i])
             signal(signals[i], signals[i] == SIGTERM ? SIG_DFL : SIG_IGN);
     }
-    atomic_store(&shared->helper, getpid());
+    enter();
     if (interrupt_pending())
         _exit(1);
 }

@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -130,7 +128,7 @@ void operation_end(struct operation *operation, int rc, xentoollog_logger *lg)
     if (!operation)
         return;
     leave(operation);
-    atomic_store(&v3_control(operation->page)->helper, 0);
+    atomic_store(&v3_control(operation->page)->helper.pid, 0);
     if (rc && cancelled)
         report(lg, XTL_ERROR, "%s: ended on request", operation->info.kind);
     /* If xenstore does not answer, it is not ours to free any more. */
@@ -180,7 +178,7 @@ void operation_sample(const struct operation *operation,
                       struct operation_sample *sample)
 {
     struct v3_control *control = v3_control(operation->page);
-    pid_t helper = atomic_load(&control->helper);
+    pid_t helper = atomic_load(&control->helper.pid);
 
     sample->domid = atomic_load(&control->domid);
     sample->phase = atomic_load(&operation->page->phase);
@@ -193,29 +191,16 @@ void operation_sample(const struct operation *operation,
 
 /* ---- its end ------------------------------------------------------------ */
 
-/* One that is no child of ours is not the helper any more. */
-static void signal_child(pid_t pid)
-{
-    int pidfd = pidfd_open(pid, 0);
-    siginfo_t info;
-
-    if (pidfd < 0)
-        return;
-    if (!waitid(P_PIDFD, pidfd, &info, WEXITED | WNOHANG | WNOWAIT))
-        pidfd_send_signal(pidfd, SIGTERM, NULL, 0);
-    close(pidfd);
-}
-
 void operation_cancel(struct operation *operation)
 {
     struct v3_control *control = v3_control(operation->page);
-    pid_t helper;
+    struct v3_process helper;
 
     /* In this order: the child does the reverse, so one of us notices. */
     atomic_store(&control->cancelled, 1);
-    helper = atomic_load(&control->helper);
-    if (helper > 0)
-        signal_child(helper);
+    v3_helper_get(&control->helper, &helper);
+    if (helper.pid > 0)
+        v3_process_signal(&helper, SIGTERM);
 }
 
 bool operation_cancelled(const struct operation *operation)
@@ -251,7 +236,7 @@ const char *operation_child(int fd, bool restore, uint32_t domid)
         return NULL;
     control = v3_control(found->page);
     atomic_store(&control->domid, domid);
-    atomic_store(&control->helper, getpid());
+    v3_helper_enter(&control->helper);
     if (atomic_load(&control->cancelled))
         _exit(1);
     return found->page_path;

@@ -4,7 +4,6 @@
  * which started this program looks at, or one of its own.
  */
 #include <stdatomic.h>
-#include <stdio.h>
 
 #include "internal.h"
 
@@ -33,12 +32,10 @@ struct v3_progress *progress_open(char path[V3_PROGRESS_PATH], int *fd)
     *fd = -1;
     if (page)
         return page;
-    *fd = memfd_create("libxl-aligned progress", MFD_CLOEXEC);
+    *fd = v3_shared_open("libxl-aligned progress", V3_PROGRESS_LENGTH, path);
     if (*fd < 0)
         return NULL;
-    snprintf(path, V3_PROGRESS_PATH, "/proc/%ld/fd/%d", (long)getpid(), *fd);
-    if (!ftruncate(*fd, V3_PROGRESS_LENGTH))
-        page = v3_progress_map(path);
+    page = v3_progress_map(path);
     if (!page)
         progress_close(NULL, *fd);
     return page;

@@ -34,6 +34,11 @@ int v3_buffers_alloc(struct v3_buffers *buffers, uint32_t count, size_t size,
         base = aligned;
         buffers->huge_pages = !madvise(base, length, MADV_HUGEPAGE);
     }
+    /*
+     * A daemon that forks while the device reads or writes them would have
+     * them copied for a child that only starts another program.
+     */
+    madvise(base, length, MADV_DONTFORK);
     buffers->base = base;
     buffers->length = length;
     buffers->size = size;

@@ -89,6 +89,8 @@ struct v3_io_engine *v3_io_engine_uring(int fd,
     r = io_uring_queue_init(buffers->count, &uring->ring, 0);
     if (r)
         goto out;
+    /* Children of the program have no business with it. */
+    io_uring_ring_dontfork(&uring->ring);
     r = io_uring_register_files(&uring->ring, &fd, 1);
     if (r) {
         io_uring_queue_exit(&uring->ring);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What owners and readers of docs/spec/progress.md have in common. */
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -14,6 +17,28 @@
 /* How much an older rate counts after a second. */
 #define OLDER           0.7
 #define SAMPLE_SECONDS  0.2
+
+/* Linux 6.3; without it, vm.memfd_noexec=2 refuses. */
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+int v3_shared_open(const char *name, size_t length,
+                   char path[V3_PROGRESS_PATH])
+{
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_NOEXEC_SEAL), errnum;
+
+    if (fd < 0 && errno == EINVAL)
+        fd = memfd_create(name, MFD_CLOEXEC);
+    if (fd >= 0 && ftruncate(fd, length)) {
+        errnum = errno;
+        close(fd);
+        errno = errnum;
+        return -1;
+    }
+    snprintf(path, V3_PROGRESS_PATH, "/proc/%ld/fd/%d", (long)getpid(), fd);
+    return fd;
+}
 
 /* ---- processes ---------------------------------------------------------- */
 
@@ -45,15 +70,16 @@ static int read_stat(pid_t pid, char *state, uint64_t *start)
             return -1;
         field++;
     }
-    return sscanf(field, "%" SCNu64, start) == 1 ? 0 : -1;
+    *start = strtoull(field, NULL, 10);
+    return 0;
 }
 
-int v3_process_self(struct v3_process *process)
+int v3_process_of(pid_t pid, struct v3_process *process)
 {
     char state;
 
-    process->pid = getpid();
-    return read_stat(process->pid, &state, &process->start);
+    process->pid = pid;
+    return read_stat(pid, &state, &process->start);
 }
 
 int v3_process_parse(const char *text, struct v3_process *process)
@@ -82,6 +108,24 @@ bool v3_process_lives(const struct v3_process *process)
 
     return !read_stat(process->pid, &state, &start) &&
            start == process->start && state != 'Z' && state != 'X';
+}
+
+int v3_process_signal(const struct v3_process *process, int signum)
+{
+    /* The calls are older than glibc's names for them. */
+    int pidfd = syscall(SYS_pidfd_open, process->pid, 0), r = -1;
+    bool unknown = pidfd < 0 && errno == ENOSYS;
+
+    /* What the pidfd stands for cannot change after this check. */
+    if (!v3_process_lives(process))
+        errno = ESRCH;
+    else if (pidfd >= 0)
+        r = syscall(SYS_pidfd_send_signal, pidfd, signum, NULL, 0);
+    else if (unknown)
+        r = kill(process->pid, signum);
+    if (pidfd >= 0)
+        close(pidfd);
+    return r;
 }
 
 /* ---- the store ---------------------------------------------------------- */
@@ -177,6 +221,24 @@ void v3_operation_list(struct v3_store *store,
         store->rm(store->handle, 0, path);
     }
     free(names);
+}
+
+/* ---- control ------------------------------------------------------------ */
+
+void v3_helper_enter(struct v3_helper *helper)
+{
+    struct v3_process self;
+
+    if (v3_process_of(getpid(), &self))
+        return;
+    atomic_store(&helper->start, self.start);
+    atomic_store(&helper->pid, self.pid);
+}
+
+void v3_helper_get(const struct v3_helper *helper, struct v3_process *process)
+{
+    process->pid = atomic_load(&helper->pid);
+    process->start = atomic_load(&helper->start);
 }
 
 /* ---- figures ------------------------------------------------------------ */

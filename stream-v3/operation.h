@@ -19,6 +19,13 @@
 #define V3_OPERATION_NAME   64U     /* octets, NUL included */
 #define V3_OPERATION_PATH   160U
 
+/*
+ * Memory to share, of zeros, and the path that leads to it while the fd is
+ * open.  -1 with errno.
+ */
+int v3_shared_open(const char *name, size_t length,
+                   char path[V3_PROGRESS_PATH]);
+
 /* ---- processes ---------------------------------------------------------- */
 
 /* Never two of them that are alike until the host boots again. */
@@ -27,12 +34,17 @@ struct v3_process {
     uint64_t start;
 };
 
-/* The calling process; -1 if /proc does not say. */
-int v3_process_self(struct v3_process *process);
+/* -1 if there is no such process, or /proc does not say. */
+int v3_process_of(pid_t pid, struct v3_process *process);
 /* Of "PID-START", or of an entry's "PID-START-NUMBER". */
 int v3_process_parse(const char *text, struct v3_process *process);
 /* Neither gone nor a zombie. */
 bool v3_process_lives(const struct v3_process *process);
+/*
+ * Not another process that has got the same pid since.  Safe in a signal
+ * handler; -1 with errno.
+ */
+int v3_process_signal(const struct v3_process *process, int signum);
 
 /* ---- the store ---------------------------------------------------------- */
 
@@ -82,9 +94,19 @@ void v3_operation_list(struct v3_store *store,
 
 /* ---- control ------------------------------------------------------------ */
 
+/* The save helper of a stream, in memory that it shares. */
+struct v3_helper {
+    _Atomic int32_t pid;        /* 0: none yet; -1: being written */
+    _Atomic uint64_t start;
+};
+
+/* By the process itself: no lock, no memory. */
+void v3_helper_enter(struct v3_helper *helper);
+void v3_helper_get(const struct v3_helper *helper, struct v3_process *process);
+
 /* In the page of struct v3_progress, behind it. */
 struct v3_control {
-    _Atomic int32_t helper;     /* pid of the save helper, while it runs */
+    struct v3_helper helper;
     _Atomic uint32_t domid;
     _Atomic uint32_t cancelled; /* not 0: an end was asked for */
 };

@@ -22,6 +22,9 @@ check-lab: overlay
 	$(PYTEST) --durations=10 tests/integration/test_plugin_api.py \
 	    tests/integration/test_memcheck_plugin.py \
 	    tests/integration/test_room_plugin.py \
+	    tests/integration/test_versions_plugin.py \
+	    tests/integration/test_processes_plugin.py \
+	    tests/integration/test_durable_plugin.py \
 	    tests/integration/test_negotiated_plugin.py \
 	    tests/integration/test_compress_plugin.py \
 	    tests/integration/test_plugin_lab.py $(TESTS)

@@ -205,7 +205,7 @@ static int ask(struct cancel *cancel)
     char text[64];
     int tries, r = -1;
 
-    if (v3_process_self(&self) < 0) {
+    if (v3_process_of(getpid(), &self) < 0) {
         report("/proc does not say what this process is");
         return -1;
     }

@@ -13,13 +13,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "guard.h"
+#include "operation.h"
 
 #define ANCESTORS_MAX   32
 /* The helper may not be running yet when the signal comes. */
@@ -100,21 +100,13 @@ static bool is_helper(pid_t pid, const char *mode)
     return found;
 }
 
-/* Asks one process, if it is the helper, and through a pidfd: nobody else. */
+/* Asks one process, if it is the helper, and nobody who gets its pid. */
 static bool stop_if_helper(pid_t pid, pid_t xl, const char *mode)
 {
-    bool sent = false;
-    int pidfd;
+    struct v3_process process;
 
-    if (!is_helper(pid, mode))
-        return false;
-    pidfd = pidfd_open(pid, 0);
-    if (pidfd < 0)
-        return false;
-    if (is_helper(pid, mode) && descends_from(pid, xl))
-        sent = pidfd_send_signal(pidfd, SIGTERM, NULL, 0) == 0;
-    close(pidfd);
-    return sent;
+    return !v3_process_of(pid, &process) && is_helper(pid, mode) &&
+           descends_from(pid, xl) && !v3_process_signal(&process, SIGTERM);
 }
 
 static bool stop_helper(pid_t xl, const char *mode)

@@ -29,7 +29,7 @@ struct migration {
     const char *live;           /* for XL_ALIGNED_LIVE; NULL: if it can be */
     struct board *board;
     struct v3_progress *page;   /* NULL: pages are not counted */
-    char board_path[64];
+    char board_path[V3_PROGRESS_PATH];
     int64_t began, ended;
 };
 
@@ -278,8 +278,7 @@ static int migrate(struct migration *migration)
     program = xl_program();
     if (!program)
         return STATUS_NO_XL;
-    migration->board = board_create(migration->board_path,
-                                    sizeof(migration->board_path));
+    migration->board = board_create(migration->board_path);
     if (!migration->board) {
         report("memfd_create: %s", strerror(errno));
         return STATUS_FAILED;

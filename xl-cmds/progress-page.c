@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "operation.h"
 #include "progress-page.h"
 
 struct v3_progress *progress_page(int *fd)
@@ -9,11 +10,10 @@ struct v3_progress *progress_page(int *fd)
     struct v3_progress *page;
     char path[V3_PROGRESS_PATH];
 
-    *fd = memfd_create("xl-aligned progress", MFD_CLOEXEC);
+    *fd = v3_shared_open("xl-aligned progress", V3_PROGRESS_LENGTH, path);
     if (*fd < 0)
         return NULL;
-    snprintf(path, sizeof(path), "/proc/%ld/fd/%d", (long)getpid(), *fd);
-    page = ftruncate(*fd, V3_PROGRESS_LENGTH) ? NULL : v3_progress_map(path);
+    page = v3_progress_map(path);
     if (page && !setenv("XL_ALIGNED_PROGRESS", path, 1))
         return page;
     if (page)

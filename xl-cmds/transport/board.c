@@ -18,17 +18,16 @@ static struct board *map(int fd)
     return board == MAP_FAILED ? NULL : board;
 }
 
-struct board *board_create(char *path, size_t size)
+struct board *board_create(char path[V3_PROGRESS_PATH])
 {
-    int fd = memfd_create("xl-aligned", MFD_CLOEXEC);
     struct board *board = NULL;
+    int fd = v3_shared_open("xl-aligned", sizeof(*board), path);
 
-    if (fd >= 0 && ftruncate(fd, sizeof(*board)) == 0)
+    if (fd >= 0)
         board = map(fd);
     /* The fd stays open: the path leads through it. */
     if (!board && fd >= 0)
         close(fd);
-    snprintf(path, size, "/proc/%ld/fd/%d", (long)getpid(), fd);
     return board;
 }
 

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "hello.h"
+#include "operation.h"
 
 #define DEFAULT_PORT "8002"     /* that of Xen's relocation of old */
 
@@ -175,7 +176,7 @@ struct board {
 };
 
 /* A file in memory, and a path by which processes of this user open it. */
-struct board *board_create(char *path, size_t size);
+struct board *board_create(char path[V3_PROGRESS_PATH]);
 /* NULL if there is none. */
 struct board *board_open(const char *path);
 void board_negotiated(struct board *board, unsigned version,

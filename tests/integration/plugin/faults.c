@@ -2,6 +2,8 @@
 /*
  * Preloaded ahead of the plugin: the FAULT_N-th call of FAULT_CALL, in the
  * program of the name FAULT_IN, fails with EIO and leaves a file FAULT_MARK.
+ * FAULT_MEMFD: memfd_create is that of a kernel with vm.memfd_noexec=2
+ * ("noexec"), or of one older than that ("old").
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -97,6 +99,19 @@ int io_uring_submit(struct io_uring *ring);
 FAULT(int, io_uring_queue_init, (unsigned entries, struct io_uring *ring,
                                  unsigned flags), (entries, ring, flags))
 FAULT(int, io_uring_submit, (struct io_uring *ring), (ring))
+
+int memfd_create(const char *name, unsigned flags)
+{
+    const char *kernel = getenv("FAULT_MEMFD");
+    const unsigned noexec_seal = 8;
+    bool sealed = flags & noexec_seal;
+
+    if (!kernel)
+        return REAL(memfd_create)(name, flags);
+    errno = strcmp(kernel, "old") ? EACCES : EINVAL;
+    return sealed == !strcmp(kernel, "old") ? -1 :
+           REAL(memfd_create)(name, flags & ~noexec_seal);
+}
 
 /* dlsym itself allocates: never look these up before main. */
 void *__libc_calloc(size_t n, size_t size);

@@ -95,7 +95,7 @@ static int write_page_data(const char *record, size_t length)
 }
 
 /*
- * FAKE_PAUSE: after this many records, say so and wait for a signal, or for
+ * FAKE_PAUSE: after this many records, say so (a dot) and wait for a signal, or for
  * FAKE_PAUSE_SECONDS.
  */
 static void maybe_pause(unsigned record)
@@ -103,11 +103,15 @@ static void maybe_pause(unsigned record)
     const char *at = getenv("FAKE_PAUSE");
     const char *seconds = getenv("FAKE_PAUSE_SECONDS");
     char path[PATH_MAX];
+    int fd;
 
     if (!at || strtoul(at, NULL, 0) != record)
         return;
     snprintf(path, sizeof(path), "%s/paused", getenv("FAKE_DIR"));
-    close(open(path, O_WRONLY | O_CREAT, 0644));
+    fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0644);
+    if (write(fd, ".", 1) != 1)
+        abort();
+    close(fd);
     sleep(seconds ? strtoul(seconds, NULL, 0) : 30);
 }
 
