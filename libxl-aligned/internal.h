@@ -107,18 +107,27 @@ void plan_withdraw(int fd);
  */
 const char *plan_find(int fd, bool restore);
 
+/* ---- dominfo.c -------------------------------------------------------- */
+
+struct domain_facts {
+    uint64_t memory;        /* bytes */
+    bool suspended;
+    bool pv;
+};
+
+/* libxl's error; the facts are all zero then. */
+int domain_facts(const struct real *real, libxl_ctx *ctx, uint32_t domid,
+                 struct domain_facts *facts);
+
 /* ---- reserve.c -------------------------------------------------------- */
 
-/* Octets; 0 if there is no such domain. */
-uint64_t domain_memory(const struct real *real, libxl_ctx *ctx,
-                       uint32_t domid);
 /*
- * Allocates room for the memory of `domid` from `offset` on.  ERROR_FAIL if
+ * Allocates room for the memory of `domid`, in this format, from `offset` on.  ERROR_FAIL if
  * there is too little.  `fd` must be open for writing.
  */
 int reserve_space(const struct real *real, libxl_ctx *ctx, uint32_t domid,
                   int fd, const struct stat *st, uint64_t offset,
-                  xentoollog_logger *lg);
+                  enum v3_format format, xentoollog_logger *lg);
 
 /* ---- commit.c --------------------------------------------------------- */
 
@@ -139,12 +148,10 @@ void commit_discard(int fd);
 
 /*
  * While a save runs in a program that does not catch SIGINT, SIGTERM and
- * SIGHUP itself: they end the save, not the program, so that it resumes the
- * domain.
+ * SIGHUP itself: they end all of its saves, not the program, so that it
+ * resumes the domains.
  */
 void interrupt_begin(void);
-/* The helper is gone: from here on a signal is only noted. */
-void interrupt_helper_done(void);
 bool interrupt_pending(void);
 void interrupt_end(void);
 /* In the child that becomes the helper. */

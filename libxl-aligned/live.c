@@ -36,20 +36,6 @@ static bool has_shadow_paging(libxl_ctx *ctx)
     return has;
 }
 
-static bool is_pv(const struct real *real, libxl_ctx *ctx, uint32_t domid)
-{
-    libxl_dominfo info;
-    bool pv;
-
-    if (!real->domain_info)
-        return false;
-    real->dominfo_init(&info);
-    pv = !real->domain_info(ctx, &info, domid) &&
-         info.domain_type == LIBXL_DOMAIN_TYPE_PV;
-    real->dominfo_dispose(&info);
-    return pv;
-}
-
 static bool is_wanted(const char *how)
 {
     return environment.live && !strcmp(environment.live, how);
@@ -58,13 +44,16 @@ static bool is_wanted(const char *how)
 int live_flags(const struct real *real, libxl_ctx *ctx, uint32_t domid,
                int flags, xentoollog_logger *lg)
 {
+    struct domain_facts facts;
+
     if (is_wanted("no"))
         return flags & ~LIBXL_SUSPEND_LIVE;
     if (is_wanted("yes"))
         flags |= LIBXL_SUSPEND_LIVE;
     else if (is_wanted("must") || !environment.negotiated)
         return flags;           /* Xen may refuse what was asked for */
-    if (!(flags & LIBXL_SUSPEND_LIVE) || !is_pv(real, ctx, domid) ||
+    if (!(flags & LIBXL_SUSPEND_LIVE) ||
+        domain_facts(real, ctx, domid, &facts) || !facts.pv ||
         has_shadow_paging(ctx))
         return flags;
     report(lg, XTL_WARN, "domain %u stands still while it %s: it is a PV "

@@ -21,27 +21,12 @@
 
 #include "internal.h"
 
-/* Records, pfns, padding; vCPU contexts, emulator state, index. */
-#define OVERHEAD(memory) ((memory) / 128 + (4U << 20))
+/* vCPU contexts, emulator state, head and tail. */
+#define OTHER_RECORDS   (4U << 20)
+/* A translated domain has gaps below 4 GiB: pfns without a page. */
+#define PFNS_OF_GAPS    (1U << 20)
 
 #define MIB(octets) ((unsigned long long)((octets) + (1 << 20) - 1) >> 20)
-
-uint64_t domain_memory(const struct real *real, libxl_ctx *ctx,
-                              uint32_t domid)
-{
-    /* Room for members that a later Xen may append. */
-    union {
-        libxl_dominfo info;
-        char room[2 * sizeof(libxl_dominfo)];
-    } u;
-    uint64_t memory = 0;
-
-    real->dominfo_init(&u.info);
-    if (!real->domain_info(ctx, &u.info, domid))
-        memory = (u.info.current_memkb + u.info.paged_memkb) << 10;
-    real->dominfo_dispose(&u.info);
-    return memory;
-}
 
 static int too_little(uint64_t need, uint64_t have, xentoollog_logger *lg)
 {
@@ -107,14 +92,17 @@ static int reserve_file(int fd, const struct stat *st, uint64_t offset,
 
 int reserve_space(const struct real *real, libxl_ctx *ctx, uint32_t domid,
                   int fd, const struct stat *st, uint64_t offset,
-                  xentoollog_logger *lg)
+                  enum v3_format format, xentoollog_logger *lg)
 {
-    uint64_t memory = domain_memory(real, ctx, domid);
-    uint64_t need = memory + OVERHEAD(memory);
+    struct domain_facts facts;
+    uint64_t need;
 
     /* No such domain: libxl will say so. */
-    if (!memory)
+    if (domain_facts(real, ctx, domid, &facts) || !facts.memory)
         return 0;
+    need = OTHER_RECORDS +
+           v3_encoder_most(format, facts.memory / V2_PAGE_SIZE,
+                           facts.pv ? 0 : PFNS_OF_GAPS);
     if (S_ISBLK(st->st_mode))
         return reserve_device(fd, offset, need, lg);
     return reserve_file(fd, st, offset, need, lg);

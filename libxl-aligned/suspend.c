@@ -121,7 +121,7 @@ static int prepare_file(struct save *save, const struct real *real,
     if (!opts->reserve)
         return 0;
     return reserve_space(real, ctx, domid, save->file, &save->st, offset,
-                         save->lg);
+                         stream->format, save->lg);
 }
 
 /* A file or device of which every octet that is written can be read back. */
@@ -226,15 +226,19 @@ static int check_interrupted(const struct save *save)
     return ERROR_FAIL;
 }
 
-/* Stock does not sync; with a name to give, the file must be whole. */
+/* Stock does not sync; success means stable storage all the same. */
 static int stock_commit(struct save *save)
 {
-    if (!save->commit_name || !S_ISREG(save->st.st_mode))
+    if (!S_ISREG(save->st.st_mode) && !S_ISBLK(save->st.st_mode))
         return 0;
-    if (fsync(save->fd)) {
+    if (fsync(save->fd) && errno != EINVAL) {
         report(save->lg, XTL_ERROR, "not saved: fsync: %s", strerror(errno));
         return ERROR_FAIL;
     }
+    if (!S_ISREG(save->st.st_mode))
+        return 0;
+    if (!save->commit_name)
+        return commit_folder(save->fd, save->lg);
     return commit_rename(save->fd, save->commit_name, save->lg);
 }
 
@@ -309,9 +313,11 @@ static void save_tell(struct save *save, const struct real *real,
         .kind = migrates ? "migrate" : "save",
         .fd = save->fd,
         .domid = domid,
-        .total = real->domain_info ? domain_memory(real, ctx, domid) : 0,
     };
+    struct domain_facts facts;
 
+    domain_facts(real, ctx, domid, &facts);
+    info.total = facts.memory;
     save->operation = operation_new(&info);
     operation_start(save->operation, save->format, save->commit_name);
 }
@@ -370,8 +376,6 @@ int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
         pending_add(save);
         return 0;
     }
-    if (save->interruptible)
-        interrupt_helper_done();
     rc = save_end(save, rc);
     if (save->interruptible)
         interrupt_end();

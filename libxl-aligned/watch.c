@@ -28,19 +28,6 @@ struct watch {
     pthread_t thread;
 };
 
-static bool is_suspended(const struct watch *watch)
-{
-    libxl_dominfo info;
-    bool suspended;
-
-    watch->real->dominfo_init(&info);
-    suspended = !watch->real->domain_info(watch->ctx, &info, watch->domid) &&
-                info.shutdown &&
-                info.shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND;
-    watch->real->dominfo_dispose(&info);
-    return suspended;
-}
-
 static void tell(void)
 {
     int fd = open(environment.negotiated, O_WRONLY | O_CLOEXEC);
@@ -63,9 +50,11 @@ static void *watch_domain(void *context)
 {
     const struct timespec interval = { 0, INTERVAL_NS };
     struct watch *watch = context;
+    struct domain_facts facts;
 
     while (!atomic_load(&watch->over)) {
-        if (is_suspended(watch)) {
+        if (!domain_facts(watch->real, watch->ctx, watch->domid, &facts) &&
+            facts.suspended) {
             tell();
             break;
         }
@@ -81,8 +70,7 @@ struct watch *watch_begin(const struct real *real, libxl_ctx *ctx,
     sigset_t all, before;
     int r;
 
-    if (!environment.negotiated || !real->domain_info ||
-        !real->dominfo_init || !real->dominfo_dispose)
+    if (!environment.negotiated)
         return NULL;
     watch = calloc(1, sizeof(*watch));
     if (!watch)

@@ -354,6 +354,19 @@ PUBLIC void v3_encoder_passes(const struct v3_encoder *encoder,
     *passes = encoder->passes;
 }
 
+PUBLIC uint64_t v3_encoder_most(enum v3_format format, uint64_t pages,
+                                uint64_t others)
+{
+    uint64_t head = sizeof(struct v3_batch_head);
+    uint64_t padded = format == V3_FORMAT_V2 ? head :
+                      round_up(head, V3_ALIGNMENT_MIN);
+    uint64_t index = sizeof(struct v3_index_entry);
+
+    return pages * V2_PAGE_SIZE +
+           round_up(pages, V3_BATCH_MAX) / V3_BATCH_MAX * (padded + index) +
+           round_up(others, V3_BATCH_MAX) / V3_BATCH_MAX * (head + index);
+}
+
 PUBLIC void v3_encoder_free(struct v3_encoder *encoder)
 {
     if (!encoder)

@@ -239,6 +239,12 @@ void v3_encoder_totals(const struct v3_encoder *encoder,
 void v3_encoder_passes(const struct v3_encoder *encoder,
                        struct v3_passes *passes);
 void v3_encoder_free(struct v3_encoder *encoder);
+/*
+ * The most bytes that the batches of a stream and its index take: each of
+ * `pages` pages once, in full batches, and `others` pfns without contents.
+ */
+uint64_t v3_encoder_most(enum v3_format format, uint64_t pages,
+                         uint64_t others);
 
 /* ---- decoder: any format in, v2 octets out ----------------------------- */
 

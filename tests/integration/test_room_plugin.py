@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """No room for the file at any of its blocks: the n-th does not fit, for
 every n.  A limit on the size of files says so in the place of a full disk,
-to which it would take a disk of every size."""
+to which it would take a disk of every size.  And how much is asked for."""
+import re
 import resource
 import signal
 import sys
@@ -53,3 +54,19 @@ def test_no_room_for_a_block(tools, tmp_path, io, engine):
     room = -(-length // (64 * BLOCK)) * 64 * BLOCK
     assert bench.run("save", partial, before=limit(room), **save).status == 0
     assert savefile.to_v2(final.read_bytes()) == bench.stock_file()
+
+
+@pytest.mark.parametrize("format_,part", (("v2", 1 / 512),
+                                          ("compat", 3 / 1024),
+                                          ("v3", 3 / 1024)))
+@pytest.mark.parametrize("gib", (1, 256))
+def test_what_is_reserved(tools, tmp_path, format_, part, gib):
+    """What the format needs, and little beside: a volume of the guest's
+    memory and 1 GiB holds 256 GiB."""
+    bench = Bench(tools, tmp_path)
+    result = bench.run("save", tmp_path / "file", XL_ALIGNED_FORMAT=format_,
+                       FAKE_MEMKB=str(gib << 20), before=limit(1 << 20))
+    assert result.status == 1 and result.out == "resume\n", result
+    need = int(re.search(r"needs (\d+) MiB", result.err)[1])
+    memory = gib << 10
+    assert memory * (1 + part) <= need <= memory * (1 + part + 1e-4) + 16

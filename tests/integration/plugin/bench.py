@@ -24,9 +24,10 @@ def cc(*args) -> None:
     subprocess.run(["gcc", *CFLAGS, *map(str, args)], check=True)
 
 
-def build_tools(folder: Path, soname: str = "libxenlight.so.4.17") -> None:
+def build_tools(folder: Path, soname: str = "libxenlight.so.4.17",
+                *flags: str) -> None:
     """`toolstack`, `toolstack-api` (linked with the plugin), `daemon` (loads
-    the toolstack as a module) and `helper`."""
+    the toolstack as a module) and `helper`; flags are libxenlight's."""
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / soname
     store = folder / "libxenstore.so.4"
@@ -35,7 +36,7 @@ def build_tools(folder: Path, soname: str = "libxenlight.so.4.17") -> None:
     # As libxenlight does, it brings libxenstore into the program.
     cc("-shared", "-fPIC", f"-Wl,-soname,{soname}",
        f"-Wl,--version-script={HERE / 'libxenlight.map'}",
-       HERE / "libxenlight.c", "-o", library,
+       *flags, HERE / "libxenlight.c", "-o", library,
        "-Wl,--no-as-needed", store, f"-Wl,-rpath,{folder}")
     link = [library, f"-Wl,-rpath,{folder}", "-pthread"]
     cc(HERE / "toolstack.c", "-o", folder / "toolstack", *link)

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What libxl says of a domain.  Its structure grew, and one build serves all
+ * versions of Xen: the members that did not move are read as they were
+ * compiled, the others by a table.
+ */
+#include <string.h>
+
+#include "internal.h"
+
+/* A newer libxl fills more than the structure that this is compiled with. */
+union dominfo {
+    libxl_dominfo info;
+    char room[4096];
+};
+
+_Static_assert(offsetof(libxl_dominfo, shutdown_reason) == 40 &&
+               offsetof(libxl_dominfo, current_memkb) == 56 &&
+               offsetof(libxl_dominfo, paged_memkb) == 72 &&
+               offsetof(libxl_dominfo, cpupool) == 104,
+               "libxl_dominfo of Xen 4.14 and newer");
+
+/* The newest first. */
+static const struct layout {
+    int minor;                  /* from 4.minor on */
+    size_t domain_type;         /* offset */
+} layouts[] = {
+    { 17, 112 },                /* behind gpaddr_bits */
+    { 14, 108 },
+};
+
+static bool is_pv(const struct real *real, const union dominfo *u)
+{
+    libxl_domain_type type;
+    size_t i;
+
+    for (i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
+        if (real->minor < layouts[i].minor)
+            continue;
+        memcpy(&type, u->room + layouts[i].domain_type, sizeof(type));
+        return type == LIBXL_DOMAIN_TYPE_PV;
+    }
+    return false;
+}
+
+int domain_facts(const struct real *real, libxl_ctx *ctx, uint32_t domid,
+                 struct domain_facts *facts)
+{
+    union dominfo u;
+    int rc;
+
+    memset(facts, 0, sizeof(*facts));
+    if (!real->domain_info || !real->dominfo_init || !real->dominfo_dispose)
+        return ERROR_NI;
+    memset(&u, 0, sizeof(u));
+    real->dominfo_init(&u.info);
+    rc = real->domain_info(ctx, &u.info, domid);
+    if (!rc) {
+        facts->memory = (u.info.current_memkb + u.info.paged_memkb) << 10;
+        facts->suspended = u.info.shutdown && u.info.shutdown_reason ==
+                           LIBXL_SHUTDOWN_REASON_SUSPEND;
+        facts->pv = is_pv(real, &u);
+    }
+    real->dominfo_dispose(&u.info);
+    return rc;
+}
