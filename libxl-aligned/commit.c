@@ -45,6 +45,7 @@ int commit_file(int fd, uint64_t libxl_offset, uint64_t file_length,
  */
 struct place {
     int folder;
+    bool readable;          /* if not, only names can be looked up in it */
     char *base;             /* in path */
     char path[PATH_MAX];
 };
@@ -84,7 +85,12 @@ static int place_find(int fd, struct place *place)
         errno = ESTALE;
         return -1;
     }
-    place->folder = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    dirname(folder);
+    place->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    place->readable = place->folder >= 0;
+    /* As root is nobody's on NFS: it may write, and not read. */
+    if (!place->readable && errno == EACCES)
+        place->folder = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (place->folder < 0)
         return -1;
     if (!fstat(fd, &own) && !fstatat(place->folder, place->base, &named,
@@ -95,6 +101,15 @@ static int place_find(int fd, struct place *place)
     }
     place_leave(place);
     return -1;
+}
+
+/* `fd`: of the file. */
+static int place_sync(const struct place *place, int fd)
+{
+    int r = place->readable ? fsync(place->folder) : syncfs(fd);
+
+    /* Not every filesystem can: then nobody else does better. */
+    return r && errno != EINVAL ? -1 : 0;
 }
 
 static bool is_folder_of(const struct place *place, const char *name)
@@ -157,7 +172,7 @@ int commit_rename(int fd, const char *name, xentoollog_logger *lg)
                name, strerror(errno));
         goto out;
     }
-    if (fsync(place.folder)) {
+    if (place_sync(&place, fd)) {
         report(lg, XTL_ERROR, "not saved: fsync of the folder of %s: %s",
                name, strerror(errno));
         /* The domain runs on: a save file of its past must not stay. */
@@ -181,7 +196,7 @@ int commit_folder(int fd, xentoollog_logger *lg)
     /* Whoever took the name away does not need it. */
     if (place_find(fd, &place))
         return 0;
-    if (fsync(place.folder) && errno != EINVAL) {
+    if (place_sync(&place, fd)) {
         report(lg, XTL_ERROR, "not saved: fsync of the folder of %s: %s",
                place.path, strerror(errno));
         rc = ERROR_FAIL;

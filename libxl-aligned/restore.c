@@ -139,8 +139,10 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
         params->checkpointed_stream == LIBXL_CHECKPOINTED_STREAM_NONE &&
         runtime_usable(runtime, opts->lg)) {
         rc = choose(restore_fd, params, opts, &choice);
-        if (rc)
+        if (rc) {
+            *domid = INVALID_DOMID;     /* as after any failed restore */
             return rc;
+        }
     }
     if (choice.ours && plan_publish(restore_fd, &stream)) {
         choice.ours = false;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +89,8 @@ static int run_helper(const char *mode, int fd, int arguments,
         /* The control channel. */
         dup2(open("/dev/null", O_RDONLY), 0);
         dup2(open("/dev/null", O_WRONLY), 1);
+        if (getenv("FAKE_NO_ENVIRON"))
+            clearenv();
         execvp(argv[0], argv);
         fprintf(stderr, "fake: %s: %s\n", argv[0], strerror(errno));
         _exit(127);
@@ -213,6 +216,8 @@ int libxl_domain_create_restore(libxl_ctx *ctx,
                                 const libxl_asyncop_how *ao_how,
                                 const libxl_asyncprogress_how *aop)
 {
+    int rc;
+
     (void)ctx;
     (void)d_config;
     (void)send_back_fd;
@@ -220,7 +225,21 @@ int libxl_domain_create_restore(libxl_ctx *ctx,
     fake_log("create_restore ao=%d type=%d\n", !!ao_how,
              params->checkpointed_stream);
     *domid = 7;
-    return start(restore, restore_fd, params->checkpointed_stream, ao_how);
+    rc = start(restore, restore_fd, params->checkpointed_stream, ao_how);
+    if (rc)
+        *domid = INVALID_DOMID;
+    return rc;
+}
+
+/* Of another version, where its headers would say otherwise. */
+#ifndef DOMINFO_SIZE
+#define DOMINFO_SIZE    sizeof(libxl_dominfo)
+#define DOMINFO_TYPE    offsetof(libxl_dominfo, domain_type)
+#endif
+
+static void set_domain_type(libxl_dominfo *info, libxl_domain_type type)
+{
+    memcpy((char *)info + DOMINFO_TYPE, &type, sizeof(type));
 }
 
 int libxl_domain_info(libxl_ctx *ctx, libxl_dominfo *info, uint32_t domid)
@@ -230,8 +249,8 @@ int libxl_domain_info(libxl_ctx *ctx, libxl_dominfo *info, uint32_t domid)
     (void)ctx;
     (void)domid;
     info->current_memkb = memory ? strtoull(memory, NULL, 0) : 1024;
-    info->domain_type = getenv("FAKE_PV") ? LIBXL_DOMAIN_TYPE_PV :
-                        LIBXL_DOMAIN_TYPE_PVH;
+    set_domain_type(info, getenv("FAKE_PV") ? LIBXL_DOMAIN_TYPE_PV :
+                          LIBXL_DOMAIN_TYPE_PVH);
     return 0;
 }
 
@@ -254,12 +273,13 @@ void libxl_physinfo_dispose(libxl_physinfo *physinfo)
 
 void libxl_dominfo_init(libxl_dominfo *info)
 {
-    memset(info, 0, sizeof(*info));
+    memset(info, 0, DOMINFO_SIZE);
+    set_domain_type(info, LIBXL_DOMAIN_TYPE_INVALID);
 }
 
 void libxl_dominfo_dispose(libxl_dominfo *info)
 {
-    (void)info;
+    memset(info, 0, DOMINFO_SIZE);
 }
 
 /* What libxlutil, which is the real one, wants to find. */

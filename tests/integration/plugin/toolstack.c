@@ -165,6 +165,8 @@ static int create(const char *path, int type, const libxl_asyncop_how *ao)
 
     rc = libxl_domain_create_restore(NULL, NULL, &domid, open_saved(path),
                                      -1, &params, ao, NULL);
+    if (rc && domid != (uint32_t)INVALID_DOMID)
+        puts("there is a domain");
     if (ao && !rc)
         rc = fake_run_events();
     puts(rc ? "failed" : "created");
