@@ -43,6 +43,10 @@ static void child_ended(struct listener *listener, struct child *child,
     if (child->is_xl && WIFEXITED(status))
         report("%s: xl ended with status %d", child->peer,
                WEXITSTATUS(status));
+    else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+        report("%s: the session tried a forbidden system call and was killed: "
+               "a peer may have taken it over; the kernel's log says which "
+               "call", child->peer);
     else if (WIFSIGNALED(status))
         report("%s: %s was killed by signal %d", child->peer,
                child->is_xl ? "xl" : "the session", WTERMSIG(status));

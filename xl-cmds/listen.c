@@ -105,6 +105,14 @@ static int add_address(struct listener *listener, const char *address)
     return add_socket(listener, fd, transport);
 }
 
+static bool is_no_user(const char *entry)
+{
+    const char *number = entry + strlen(ALLOW_UID);
+
+    return !strncmp(entry, ALLOW_UID, strlen(ALLOW_UID)) &&
+           (!number[0] || number[strspn(number, "0123456789")]);
+}
+
 /* Certificates are read here, once, by who may. */
 static int prepare(struct listener *listener)
 {
@@ -112,6 +120,14 @@ static int prepare(struct listener *listener)
     char why[512];
     size_t i;
 
+    for (i = 0; i < listener->allow_count; i++) {
+        if (is_no_user(listener->allow[i])) {
+            report("--allow=%s is not " ALLOW_UID " and a number: `id -u "
+                   "NAME` prints that of a user", listener->allow[i]);
+            return STATUS_USAGE;
+        }
+    }
+    listener->options.owner = geteuid();
     listener->options.allow = (const char *const *)listener->allow;
     for (i = 0; i < listener->socket_count; i++) {
         if (!listener->sockets[i].transport->prepare || prepared)
@@ -131,16 +147,27 @@ static int prepare(struct listener *listener)
     return STATUS_OK;
 }
 
-static int find_user(struct listener *listener)
+/* Whom sessions run as, and whether their system calls can be limited. */
+static int confine(struct listener *listener)
 {
+    const char *name = listener->user ? listener->user : SESSION_USER;
     const struct passwd *user;
 
+    listener->confine = sandbox_supported();
+    if (!listener->confine)
+        report("warning: no seccomp filters here (%s): what talks to peers "
+               "may make any system call", strerror(errno));
     if (geteuid() != 0)
         return STATUS_OK;
-    user = getpwnam(listener->user);
-    if (!user) {
-        report("no user %s: --user says as whom to talk to peers",
-               listener->user);
+    user = getpwnam(name);
+    if (!user && !listener->user) {
+        report("warning: no user " SESSION_USER ", which systemd-sysusers "
+               "creates: what talks to peers runs as nobody");
+        user = getpwnam("nobody");
+    }
+    if (!user || !user->pw_uid) {
+        report("%s is %s: --user says as whom to talk to peers", name,
+               user ? "root" : "not a user");
         return STATUS_FAILED;
     }
     listener->uid = user->pw_uid;
@@ -166,7 +193,7 @@ static int set_up(struct listener *listener, char **addresses)
     if (status == STATUS_OK)
         status = prepare(listener);
     if (status == STATUS_OK)
-        status = find_user(listener);
+        status = confine(listener);
     return status;
 }
 
@@ -216,7 +243,6 @@ static int take_option(const struct command *self,
 static int listen_run(const struct command *self, int argc, char **argv)
 {
     static struct listener listener = {
-        .user = "nobody",
         .connections = CONNECTIONS,
         .domains = DOMAINS,
         .handshake_seconds = HANDSHAKE_S,
@@ -246,17 +272,21 @@ const struct command command_listen = {
         "port is " DEFAULT_PORT ", and HOST * every address of this host.\n"
         "\n"
         "  --allow=SUBJECT        of a certificate that may connect: a DNS\n"
-        "                         name, a whole subject (CN=a,O=b), or *\n"
+        "                         name, an IP address, a whole subject\n"
+        "                         (CN=a,O=b), or *; it is root here then: xl\n"
+        "                         does what a domain's configuration says\n"
+        "  --allow=uid:NUMBER     a user who may connect to UNIX sockets\n"
         "  --allow-file=FILE      of such subjects, one a line\n"
         TLS_HELP
-        "  --insecure             plain TCP from other hosts too\n"
+        "  --insecure             plain TCP from other hosts too: whoever can reach\n"
+        "                         the port is root here then\n"
         "  --stock                take silence for a stock xl on plain TCP\n"
         "                         too\n"
         "  --systemd              on the sockets that systemd hands over\n"
         "  --connections=N        at most so many that are shaking hands (64)\n"
         "  --domains=N            at most so many that are arriving (4)\n"
         "  --handshake-timeout=S  seconds for TLS and HELLO (10)\n"
-        "  --user=USER            as whom to talk to peers (nobody)\n"
+        "  --user=USER            as whom to talk to peers (" SESSION_USER ")\n"
         "\n"
         "Exit status: 0 ended by SIGTERM, 1 it cannot listen, 127 there is no "
         "xl.\n"

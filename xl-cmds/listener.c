@@ -78,6 +78,7 @@ static void become_session(const struct listener *listener, int fd,
         .busy = busy,
         .uid = listener->uid,
         .gid = listener->gid,
+        .confine = listener->confine,
     };
     sigset_t none;
     size_t i;
@@ -114,8 +115,10 @@ static void take_connection(struct listener *listener,
         }
         return;
     }
-    if (socket->transport != &transport_unix)
+    if (socket->transport != &transport_unix) {
         tcp_name_peer(&who, fd);
+        socket_keep_alive(fd);
+    }
     children_make_room(listener);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0) {
         report("%s: refused: %s", who.peer, strerror(errno));

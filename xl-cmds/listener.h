@@ -30,6 +30,7 @@ struct session {
     const char *busy;           /* NULL, or why no domain can be taken */
     uid_t uid;                  /* to become, if this is root */
     gid_t gid;
+    bool confine;               /* this kernel can: sandbox.c */
 };
 
 /* session.c: the whole life of a session; its exit status. */
@@ -43,9 +44,15 @@ int control_receive_fds(int control, int fds[2]);
 /* privileges.c: -1 and errno if any is left. */
 int privileges_drop(uid_t uid, gid_t gid);
 
+/* sandbox.c */
+bool sandbox_supported(void);   /* false: errno says what is missing */
+/* Only with what privileges_drop leaves; -1 and errno. */
+int sandbox_enter(void);
+
 /* ---- the listener ------------------------------------------------------ */
 
 #define SOCKETS_MAX     16
+#define SESSION_USER    "xl-aligned"    /* sysusers.d has it */
 
 struct listening {
     int fd;
@@ -70,9 +77,10 @@ struct listener {
     char **allow;               /* ends with NULL */
     size_t allow_count;
     const char *format;
-    const char *user;
+    const char *user;           /* NULL: SESSION_USER */
     uid_t uid;
     gid_t gid;
+    bool confine;
     unsigned connections, domains, handshake_seconds;
     bool stock;                 /* also over TCP, where anybody may come */
     const char *program;

@@ -4,6 +4,7 @@ XL_CMDS_OBJ := $(XL_CMDS_SRC:%.c=$(B)/%.o)
 XL_ALIGNED := $(B)/xl-aligned
 COMPLETIONDIR ?= $(DATADIR)/bash-completion/completions
 UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 # Those that save domains; they are others', and may be absent.
 SAVING_SERVICES := xendomains libvirtd virtxend
 
@@ -22,7 +23,7 @@ $(B)/xl-cmds/plugin.o: CPPFLAGS += \
     -DXL_ALIGNED_PLUGIN_PATH='"$(PLUGIN_PATH)"'
 $(B)/xl-cmds/plugin.o: $(B)/xl-cmds/plugin-path
 
-XL_ALIGNED_LIBS = $(STREAM_LIBS) -lyajl -lssl -lcrypto
+XL_ALIGNED_LIBS = $(STREAM_LIBS) -lyajl -lseccomp -lssl -lcrypto
 $(XL_ALIGNED): $(XL_CMDS_OBJ) $(STREAM_A)
 	$(SAY) LD $@
 	$(Q)$(CC) -pie $(LDFLAGS) -o $@ $^ $(XL_ALIGNED_LIBS)
@@ -44,6 +45,9 @@ install-xl-cmds: $(XL_ALIGNED)
 	sed 's,@BINDIR@,$(BINDIR),' \
 	    xl-cmds/systemd/xl-aligned-listen.service \
 	    >$(DESTDIR)$(UNITDIR)/xl-aligned-listen.service
+	install -d $(DESTDIR)$(SYSUSERSDIR)
+	install -m 644 xl-cmds/systemd/sysusers.conf \
+	    $(DESTDIR)$(SYSUSERSDIR)/xl-aligned.conf
 	for service in $(SAVING_SERVICES); do \
 	    install -d $(DESTDIR)$(UNITDIR)/$$service.service.d && \
 	    sed 's,@SYSCONFDIR@,$(SYSCONFDIR),' \

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "listener.h"
@@ -10,6 +12,9 @@
 int privileges_drop(uid_t uid, gid_t gid)
 {
     const struct rlimit none = { 0, 0 }, few = { 64, 64 };
+    struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3,
+                                               0 };
+    const struct __user_cap_data_struct capabilities[2] = { 0 };
 
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return -1;
@@ -22,8 +27,9 @@ int privileges_drop(uid_t uid, gid_t gid)
             return -1;
         }
     }
-    /* No other program, no dump of a memory that holds a key. */
-    if (setrlimit(RLIMIT_CORE, &none) < 0 ||
+    /* Those that a service may have without being root; no dump of a key. */
+    if (syscall(SYS_capset, &header, capabilities) < 0 ||
+        setrlimit(RLIMIT_CORE, &none) < 0 ||
         setrlimit(RLIMIT_NPROC, &none) < 0 ||
         setrlimit(RLIMIT_NOFILE, &few) < 0 ||
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)

@@ -89,7 +89,8 @@ int session_run(const struct session *session)
     int status;
 
     signal(SIGPIPE, SIG_IGN);
-    if (privileges_drop(session->uid, session->gid) < 0) {
+    if (privileges_drop(session->uid, session->gid) < 0 ||
+        (session->confine && sandbox_enter() < 0)) {
         report("dropping privileges: %s", strerror(errno));
         return STATUS_FAILED;
     }

@@ -6,8 +6,8 @@
 #include <openssl/x509v3.h>
 
 #include "common/text.h"
-#include "hello.h"
 #include "subject.h"
+#include "transport.h"
 
 /* What X509_NAME_print_ex is told by `openssl x509 -subject`, past and new. */
 #define SUBJECT_NEW (XN_FLAG_ONELINE & ~XN_FLAG_SPC_EQ)
@@ -85,6 +85,8 @@ static bool is_allowed(X509 *certificate, const char *entry)
 
     if (!strcmp(entry, "*"))
         return true;
+    if (!strncmp(entry, ALLOW_UID, strlen(ALLOW_UID)))
+        return false;
     if (strchr(entry, '='))
         return is_whole_subject(X509_get_subject_name(certificate), entry);
     /* An address is not looked for among the names, nor in the CN. */

@@ -244,7 +244,6 @@ static int plain_accept(struct link *link, int fd, int64_t deadline,
     if (!local && !options->insecure)
         return link_fail(link, EPERM, "plain TCP from another host, without "
                          "--insecure");
-    socket_keep_alive(fd);
     return 0;
 }
 

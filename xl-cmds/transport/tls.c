@@ -363,7 +363,6 @@ static int tls_accept(struct link *link, int fd, int64_t deadline,
     if (link_open_fds(link, fd, fd, "tls") < 0 ||
         tcp_name_peer(link, fd) < 0)
         return -1;
-    socket_keep_alive(fd);
     if (tls_open(link, options->tls) < 0 ||
         shake_hands(link, SSL_accept, deadline) < 0)
         return -1;

@@ -64,13 +64,17 @@ int wait_for(int fd, short events, int64_t deadline);
 
 /* ---- transports -------------------------------------------------------- */
 
+#define ALLOW_UID "uid:"        /* of `allow`: a user, on UNIX sockets */
+
 struct transport_options {
     bool insecure;              /* plain TCP beyond the loopback interface */
     bool stock;                 /* the peer knows nothing of HELLO */
     const char *ssh;            /* command, in the shell's syntax */
     const char *cert, *key, *authority, *revoked;
     const char *peer_name;      /* in the receiver's certificate */
-    const char *const *allow;   /* at a receiver: subjects, ends with NULL */
+    const char *const *allow;   /* at a receiver: subjects and users, ends
+                                 * with NULL */
+    uid_t owner;                /* at a receiver: who listens */
     void *tls;                  /* tls.c's, once prepared */
 };
 

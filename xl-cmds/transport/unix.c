@@ -87,6 +87,22 @@ failed:
     return -1;
 }
 
+/* systemd may have opened the socket, with any mode. */
+static bool may_send(const struct transport_options *options, uid_t uid)
+{
+    const char *const *entry;
+    char name[32];
+
+    if (!uid || uid == options->owner)
+        return true;
+    snprintf(name, sizeof(name), ALLOW_UID "%lu", (unsigned long)uid);
+    for (entry = options->allow; entry && *entry; entry++) {
+        if (!strcmp(*entry, name))
+            return true;
+    }
+    return false;
+}
+
 static int unix_accept(struct link *link, int fd, int64_t deadline,
                        const struct transport_options *options)
 {
@@ -95,11 +111,17 @@ static int unix_accept(struct link *link, int fd, int64_t deadline,
     char name[64];
 
     (void)deadline;
-    (void)options;
-    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
+        peer.uid = -1;
     snprintf(name, sizeof(name), "unix: process %ld of user %ld",
              (long)peer.pid, (long)peer.uid);
-    return link_open_fds(link, fd, fd, name);
+    if (link_open_fds(link, fd, fd, name) < 0)
+        return -1;
+    if (!may_send(options, peer.uid))
+        return link_fail(link, EPERM, "user %ld is neither root nor the one "
+                         "who listens, nor has --allow=" ALLOW_UID "%ld",
+                         (long)peer.uid, (long)peer.uid);
+    return 0;
 }
 
 const struct transport transport_unix = {
