@@ -5,6 +5,9 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +16,9 @@
 #include <libxlutil.h>
 
 #include "common/text.h"
-#include "internal.h"
+#include "config.h"
 
-#define CONFIG_PATH "/etc/xen/xl-aligned.conf"
+#define CONFIG_MAX (1U << 20)
 
 /* ---- one table for both ----------------------------------------------- */
 
@@ -113,7 +116,7 @@ static int set(const struct setting *setting, libxl_aligned_options *opts,
 
 struct parser {
     XLU_Config *(*init)(FILE *, const char *);
-    int (*readfile)(XLU_Config *, const char *);
+    int (*readdata)(XLU_Config *, const char *, int);
     int (*get_string)(const XLU_Config *, const char *, const char **, int);
     void (*destroy)(XLU_Config *);
 };
@@ -131,10 +134,10 @@ static int find_parser(struct parser *parser, int minor)
             return -1;
     }
     parser->init = dlsym(library, "xlu_cfg_init");
-    parser->readfile = dlsym(library, "xlu_cfg_readfile");
+    parser->readdata = dlsym(library, "xlu_cfg_readdata");
     parser->get_string = dlsym(library, "xlu_cfg_get_string");
     parser->destroy = dlsym(library, "xlu_cfg_destroy");
-    return parser->init && parser->readfile && parser->get_string &&
+    return parser->init && parser->readdata && parser->get_string &&
            parser->destroy ? 0 : -1;
 }
 
@@ -147,11 +150,6 @@ static int read_settings(const struct parser *parser, XLU_Config *config,
     size_t i;
     int r;
 
-    r = parser->readfile(config, path);
-    if (r) {
-        snprintf(why, size, "%s: %s", path, strerror(r));
-        return -1;
-    }
     for (i = 0; i < SETTINGS; i++) {
         snprintf(where, sizeof(where), "%s: %s", path, settings[i].name);
         r = parser->get_string(config, settings[i].name, &value, 1);
@@ -169,19 +167,39 @@ static int read_settings(const struct parser *parser, XLU_Config *config,
 }
 
 /*
- * Xen's parser ends the process at a NUL inside quotes (an assertion), and
- * NULs are what a power cut may leave of a file.
+ * Xen's parser is handed the text and not the file: it ends the process where
+ * a read fails (as of a directory), and at a NUL inside quotes (an assertion),
+ * and NULs are what a power cut may leave of a file.  To be freed; NULL and
+ * `why` if it is not to be parsed.
  */
-static bool holds_nul(const char *path)
+static char *read_text(const char *path, int *length, char *why, size_t size)
 {
-    FILE *file = fopen(path, "re");
-    int octet = 1;
+    char *text = malloc(CONFIG_MAX + 1);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    size_t used = 0;
+    ssize_t r = -1;
 
-    while (file && octet > 0)
-        octet = getc(file);
-    if (file)
-        fclose(file);
-    return !octet;
+    if (fd >= 0 && text)
+        do {
+            r = read(fd, text + used, CONFIG_MAX + 1 - used);
+            used += r > 0 ? r : 0;
+        } while (r > 0 || (r < 0 && errno == EINTR));
+    if (r < 0)
+        snprintf(why, size, "%s: %s", path, strerror(errno));
+    else if (used > CONFIG_MAX)
+        snprintf(why, size, "%s: more than 1 MiB; this is no configuration",
+                 path);
+    else if (memchr(text, 0, used))
+        snprintf(why, size, "%s: holds a NUL; the file is damaged", path);
+    else
+        *length = used;
+    if (r || used > CONFIG_MAX || memchr(text, 0, used)) {
+        free(text);
+        text = NULL;
+    }
+    if (fd >= 0)
+        close(fd);
+    return text;
 }
 
 static int read_file(libxl_aligned_options *opts, const char *path,
@@ -190,18 +208,13 @@ static int read_file(libxl_aligned_options *opts, const char *path,
     struct parser parser;
     XLU_Config *config = NULL;
     FILE *messages = NULL;
-    char *text = NULL;
+    char *content, *text = NULL;
+    int content_length = 0, r = -1;
     size_t length;
-    int r = -1;
 
-    if (access(path, R_OK)) {
-        snprintf(why, size, "%s: %s", path, strerror(errno));
+    content = read_text(path, &content_length, why, size);
+    if (!content)
         goto out;
-    }
-    if (holds_nul(path)) {
-        snprintf(why, size, "%s: holds a NUL; the file is damaged", path);
-        goto out;
-    }
     if (find_parser(&parser, minor)) {
         snprintf(why, size, "%s: cannot be read without libxlutil", path);
         goto out;
@@ -213,7 +226,11 @@ static int read_file(libxl_aligned_options *opts, const char *path,
         snprintf(why, size, "%s: %s", path, strerror(ENOMEM));
         goto out;
     }
-    r = read_settings(&parser, config, path, opts, why, size);
+    r = parser.readdata(config, content, content_length);
+    if (r)
+        snprintf(why, size, "%s: %s", path, strerror(r));
+    else
+        r = read_settings(&parser, config, path, opts, why, size);
     fflush(messages);
     if (r && text && *text)
         snprintf(why, size, "%.*s", (int)strcspn(text, "\n"), text);
@@ -224,7 +241,8 @@ out:
     if (messages)
         fclose(messages);
     free(text);
-    return r;
+    free(content);
+    return r ? -1 : 0;
 }
 
 /* ---- both ------------------------------------------------------------- */
@@ -244,6 +262,27 @@ static int check_compression(const libxl_aligned_options *opts,
              where, v3_codec_name(opts->compression.codec),
              v3_format_name(opts->format));
     return -1;
+}
+
+void environment_settings(struct environment *env,
+                          char *(*get)(const char *name))
+{
+    size_t i;
+
+    for (i = 0; i < SETTINGS; i++)
+        *(char **)((char *)env + settings[i].environment) =
+            get(settings[i].variable);
+}
+
+bool options_know(const char *name, size_t length)
+{
+    size_t i;
+
+    for (i = 0; i < SETTINGS; i++)
+        if (strlen(settings[i].name) == length &&
+            !strncmp(name, settings[i].name, length))
+            return true;
+    return false;
 }
 
 static int read_environment(libxl_aligned_options *opts,

@@ -9,27 +9,13 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "config.h"
 #include "libxl-aligned.h"
 #include "operation.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
 /* ---- preload.c: what the environment said when the library was loaded - */
-
-struct environment {
-    char *format;           /* any of these NULL: not set */
-    char *io;
-    char *engine;
-    char *restore_io;
-    char *reserve;
-    char *compress;
-    char *commit_name;
-    char *config;
-    char *live;             /* whether it is to run meanwhile: live.c */
-    char *progress;         /* file to tell how far a save is */
-    char *negotiated;
-    char *peer;             /* of a migration, to be told to others */
-};
 
 extern struct environment environment;
 /* Path of this library; "" if it cannot be told. */
@@ -59,16 +45,6 @@ struct real {
 void *real_symbol(const char *name);
 /* Fills what it finds.  `why` (one line) is set if something is amiss. */
 void real_find(struct real *real, char *why, size_t size);
-
-/* ---- config.c --------------------------------------------------------- */
-
-void options_default(libxl_aligned_options *opts);
-/*
- * Configuration file, then (if `env` is not NULL) the environment.  -1 and
- * one line in `why` if either is broken.
- */
-int options_read(libxl_aligned_options *opts, const struct environment *env,
-                 int minor, char *why, size_t size);
 
 /* ---- runtime.c: whether this library can do its work in this process -- */
 

@@ -1,161 +1,110 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * The settings that a save will have.  The plugin reads the file with xl's own
- * parser; here it is enough to know the lines that it takes: key = "value".
- */
-#include <ctype.h>
-#include <errno.h>
+/* The settings that a save will have, read by the plugin's own code. */
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "../libxl-aligned/config.h"
 #include "doctor.h"
-#include "stream-v3.h"
 
-#define CONFIG_PATH "/etc/xen/xl-aligned.conf"
+#define WORDS 6
 
-static const struct setting {
-    const char *name;
-    const char *variable;
-    const char *values;         /* words, a space before and after each */
-    const char *initial;
-    size_t offset;              /* in struct doctor; 0: not needed here */
-} settings[] = {
-    { "format", "XL_ALIGNED_FORMAT", " auto v3 compat v2 ", "auto",
-      offsetof(struct doctor, format) },
-    { "io", "XL_ALIGNED_IO", " auto direct window buffered ", "auto",
-      offsetof(struct doctor, io) },
-    { "engine", "XL_ALIGNED_ENGINE", " auto uring thread ", "auto",
-      offsetof(struct doctor, engine) },
-    { "restore_io", "XL_ALIGNED_RESTORE_IO", " auto direct buffered ", "auto",
-      0 },
-    { "reserve", "XL_ALIGNED_RESERVE", " yes no 1 0 true false ", "yes", 0 },
-    { "compress", "XL_ALIGNED_COMPRESS", " " COMPRESS_WORDS " ", "none",
-      0 },
+/* Each setting as a word, in the order of `names`. */
+static const char *const names[WORDS] = {
+    "format", "io", "engine", "restore_io", "reserve", "compress",
 };
-#define SETTINGS (sizeof(settings) / sizeof(settings[0]))
 
-static void set(struct doctor *doctor, const struct setting *setting,
-                const char *where, const char *value)
+static void words_of(const libxl_aligned_options *opts,
+                     const char *words[WORDS])
 {
-    struct v3_compression compression;
-    char word[64];
-    bool holds;
-
-    snprintf(word, sizeof(word), " %s ", value);
-    holds = !strchr(value, ' ') && *value && strstr(setting->values, word);
-    if (strcmp(setting->name, "compress") == 0)
-        holds = v3_compression_parse(value, &compression) == 0;
-    if (!holds) {
-        doctor_find(doctor, FINDING_BAD, "config", "%s: %s is not one of%s"
-                    "for %s; saves go stock's way", where, value,
-                    setting->values, setting->name);
-        return;
-    }
-    if (setting->offset)
-        snprintf((char *)doctor + setting->offset, sizeof(doctor->format),
-                 "%s", value);
-    if (strcmp(value, setting->initial) != 0)
-        doctor_find(doctor, FINDING_NOTE, "config", "%s: %s is %s", where,
-                    setting->name, value);
+    words[0] = opts->format == LIBXL_ALIGNED_FORMAT_AUTO ? "auto" :
+               v3_format_name(opts->format);
+    words[1] = v3_io_name(opts->io);
+    words[2] = v3_engine_name(opts->engine);
+    words[3] = v3_io_name(opts->restore_io);
+    words[4] = opts->reserve ? "yes" : "no";
+    words[5] = v3_codec_name(opts->compression.codec);
 }
 
-/* key = "value"; 0 if it is one, 1 if there is nothing, -1 if it is broken. */
-static int split(char *line, char **key, char **value)
+/* The parser is libxlutil's; without xl's own, that of any Xen will do. */
+static int parser_minor(int minor)
 {
-    char *at = line + strspn(line, " \t\r\n"), *end;
-    char quote;
+    char name[64];
 
-    if (!*at || *at == '#')
-        return 1;
-    *key = at;
-    at += strspn(at, "abcdefghijklmnopqrstuvwxyz_");
-    end = at;
-    at += strspn(at, " \t");
-    if (end == *key || *at != '=')
-        return -1;
-    *end = 0;
-    at++;
-    at += strspn(at, " \t");
-    quote = *at;
-    if (isdigit((unsigned char)quote)) {
-        *value = at;
-        at += strspn(at, "0123456789");
-        *at = 0;
-        return 0;
+    for (int any = 99; minor < 0 && any >= XEN_MINOR_LEAST; any--) {
+        snprintf(name, sizeof(name), "libxlutil.so.4.%d", any);
+        if (dlopen(name, RTLD_NOW | RTLD_LOCAL))
+            minor = any;
     }
-    if (quote != '"' && quote != '\'')
-        return -1;
-    *value = ++at;
-    at = strchr(at, quote);
-    if (!at)
-        return -1;
-    *at = 0;
-    return 0;
+    return minor;
 }
 
-static void take(struct doctor *doctor, const char *where, const char *key,
-                 const char *value)
+/* Xen's parser takes every name; one that is misspelt has no effect. */
+static void find_unknown(struct doctor *doctor, const char *path)
 {
-    size_t i;
+    char *line = NULL, *at;
+    size_t size = 0, length;
+    FILE *file = NULL;
+    struct stat st;
 
-    for (i = 0; i < SETTINGS; i++)
-        if (strcmp(settings[i].name, key) == 0) {
-            set(doctor, &settings[i], where, value);
-            return;
-        }
-    doctor_find(doctor, FINDING_NOTE, "config",
-                "%s: %s is not a setting and has no effect", where, key);
-}
-
-static void read_file(struct doctor *doctor, const char *path)
-{
-    FILE *file = fopen(path, "re");
-    char *line = NULL, *key, *value, where[512];
-    size_t size = 0;
-    unsigned number = 0;
-    int r;
-
-    if (!file) {
-        if (errno == ENOENT && !getenv("XL_ALIGNED_CONFIG"))
-            doctor_find(doctor, FINDING_OK, "config",
-                        "there is no %s: every setting as it is by itself",
-                        path);
-        else
-            doctor_find(doctor, FINDING_BAD, "config",
-                        "%s: %s; saves go stock's way", path,
-                        strerror(errno));
-        return;
-    }
-    while (getline(&line, &size, file) >= 0) {
-        snprintf(where, sizeof(where), "%s:%u", path, ++number);
-        r = split(line, &key, &value);
-        if (r < 0)
-            doctor_find(doctor, FINDING_BAD, "config", "%s: not of the form "
-                        "key = \"value\"; saves go stock's way", where);
-        else if (!r)
-            take(doctor, where, key, value);
+    if (!stat(path, &st) && S_ISREG(st.st_mode))
+        file = fopen(path, "re");
+    while (file && getline(&line, &size, file) >= 0) {
+        at = line + strspn(line, " \t");
+        length = strspn(at, "abcdefghijklmnopqrstuvwxyz"
+                            "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
+        if (length && at[length + strspn(at + length, " \t")] == '=' &&
+            !options_know(at, length))
+            doctor_find(doctor, FINDING_NOTE, "config", "%s: %.*s is not a "
+                        "setting and has no effect", path, (int)length, at);
     }
     free(line);
-    fclose(file);
-    doctor_find(doctor, FINDING_OK, "config", "%s: read", path);
+    if (file)
+        fclose(file);
+}
+
+/* As the plugin takes it: an empty one is none. */
+static char *variable(const char *name)
+{
+    char *value = secure_getenv(name);
+
+    return value && *value ? value : NULL;
 }
 
 void doctor_config(struct doctor *doctor)
 {
-    const char *path = secure_getenv("XL_ALIGNED_CONFIG");
-    const char *value;
-    size_t i;
+    struct environment env = { .config = variable("XL_ALIGNED_CONFIG") };
+    const char *path = env.config ? env.config : CONFIG_PATH;
+    const char *before[WORDS], *words[WORDS];
+    libxl_aligned_options opts;
+    char why[512];
+    int broken, i;
 
-    for (i = 0; i < SETTINGS; i++)
-        if (settings[i].offset)
-            snprintf((char *)doctor + settings[i].offset,
-                     sizeof(doctor->format), "%s", settings[i].initial);
-    read_file(doctor, path && *path ? path : CONFIG_PATH);
-    for (i = 0; i < SETTINGS; i++) {
-        value = secure_getenv(settings[i].variable);
-        if (value && *value)
-            set(doctor, &settings[i], settings[i].variable, value);
+    environment_settings(&env, variable);
+    options_default(&opts);
+    words_of(&opts, before);
+    broken = options_read(&opts, &env, parser_minor(doctor->minor), why,
+                          sizeof(why));
+    if (broken) {
+        options_default(&opts);
+        doctor_find(doctor, FINDING_BAD, "config", "%s; saves go stock's way",
+                    why);
+    } else if (!env.config && access(path, F_OK)) {
+        doctor_find(doctor, FINDING_OK, "config", "there is no %s: every "
+                    "setting as it is by itself", path);
+    } else {
+        find_unknown(doctor, path);
+        doctor_find(doctor, FINDING_OK, "config", "%s: read", path);
     }
+    words_of(&opts, words);
+    for (i = 0; i < WORDS; i++)
+        if (words[i] != before[i])
+            doctor_find(doctor, FINDING_NOTE, "config", "%s is %s", names[i],
+                        words[i]);
+    snprintf(doctor->format, sizeof(doctor->format), "%s", words[0]);
+    snprintf(doctor->io, sizeof(doctor->io), "%s", words[1]);
+    snprintf(doctor->engine, sizeof(doctor->engine), "%s", words[2]);
 }

@@ -17,8 +17,6 @@
 #include "doctor.h"
 #include "plugin.h"
 
-#define XEN_MINOR_LEAST 14
-
 /* A function that `user` (the start of a file name) must get from us. */
 struct hook {
     const char *name;
@@ -296,4 +294,5 @@ void doctor_host(struct doctor *doctor)
         judge(doctor, "plugin", xl, &linkage);
     check_helper(doctor, xl, plugin);
     check_version(doctor, linkage.minor);
+    doctor->minor = linkage.minor;
 }

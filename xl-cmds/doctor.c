@@ -85,7 +85,7 @@ enum { OPTION_JSON = OPTION_LONG };
 
 static int doctor_run(const struct command *self, int argc, char **argv)
 {
-    struct doctor doctor = { .directory = "." };
+    struct doctor doctor = { .directory = ".", .minor = -1 };
     bool json = false;
     int opt, status;
     size_t i;
@@ -100,8 +100,8 @@ static int doctor_run(const struct command *self, int argc, char **argv)
     if (optind < argc)
         doctor.directory = argv[optind];
 
-    doctor_config(&doctor);
     doctor_host(&doctor);
+    doctor_config(&doctor);
     doctor_services(&doctor);
     doctor_directory(&doctor);
     status = doctor_is_bad(&doctor) ? STATUS_FAILED : STATUS_OK;

@@ -5,6 +5,8 @@
 
 #include "cmds.h"
 
+#define XEN_MINOR_LEAST 14
+
 enum finding_level {
     FINDING_OK,
     FINDING_NOTE,           /* works, but another way than it could */
@@ -19,6 +21,7 @@ struct finding {
 
 struct doctor {
     const char *directory;
+    int minor;              /* of xl's libxenlight.so.4.N; -1: not known */
     struct finding *findings;
     size_t count;
     /* What the configuration says, as far as it was understood. */

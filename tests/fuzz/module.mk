@@ -48,7 +48,8 @@ FUZZ_OBJ_walk := $(FUZZ_FILE) xl-cmds/walk.o xl-cmds/head.o \
                  xl-cmds/tail.o xl-cmds/memory.o xl-cmds/savefile.o
 FUZZ_OBJ_domain_config := xl-cmds/config.o
 FUZZ_LIBS_domain_config := -lyajl
-FUZZ_OBJ_commands := $(FUZZ_FILE) $(XL_CMDS_SRC:%.c=%.o)
+FUZZ_OBJ_commands := $(FUZZ_FILE) $(XL_CMDS_SRC:%.c=%.o) \
+                     libxl-aligned/config.o
 FUZZ_LIBS_commands := -lyajl -lssl -lcrypto
 FUZZ_OBJ_settings := libxl-aligned/config.o
 FUZZ_LIBS_settings := -Wl,--no-as-needed -lxlutil

@@ -322,10 +322,13 @@ def test_newer_version(tmp_path_factory, tmp_path):
     ('restore_io = "window"\n', "restore_io"),
     ("reserve = 7\n", "reserve"),
     (None, "No such file"),
+    ("a directory", "Is a directory"),
 ))
 def test_broken_config(bench, tmp_path, text, word):
     config = tmp_path / "own.conf"
-    if text is not None:
+    if text == "a directory":       # at which Xen's parser ends the process
+        config.mkdir()
+    elif text is not None:
         config.write_text(text)
     check_falls_back(bench, tmp_path, word, XL_ALIGNED_CONFIG=str(config))
 

@@ -147,22 +147,47 @@ def test_no_such_directory(toolstack, tmp_path):
 
 @pytest.mark.parametrize("content,level,words", [
     ("", ["ok"], "read"),
-    ('format = "compat"\n# io="x"\n', ["note", "ok"], ":1: format is compat"),
-    ("io='window'\n", ["note", "ok"], "io is window"),
-    ('io = "fast"\n', ["bad", "ok"], "fast is not one of auto direct"),
-    ('io = "auto direct"\n', ["bad", "ok"], "is not one of"),
-    ("reserve = 0\n", ["note", "ok"], "reserve is 0"),
-    ("io = auto\n", ["bad", "ok"], ":1: not of the form"),
-    ("\n\nio\n", ["bad", "ok"], ":3: not of the form"),
+    ('format = "compat"\n# io="x"\n', ["ok", "note"], "format is compat"),
+    ("io='window'", ["ok", "note"], "io is window"),
+    ("reserve = 0\n", ["ok", "note"], "reserve is no"),
+    ('compress = "zstd:3"\n', ["ok", "note"], "compress is zstd"),
     ('colour = "red"\n', ["note", "ok"], "colour is not a setting"),
-    ('format = "v3\n', ["bad", "ok"], "not of the form"),
+    ('io = "fast"\n', ["bad"], 'io: "fast" is none of auto, direct'),
+    ('io = "auto direct"\n', ["bad"], "is none of"),
+    ("io = auto\n", ["bad"], ":1: config parsing error near `auto'"),
+    ("\n\nio\n", ["bad"], ":2: config parsing error"),
+    ('format = "v3\n', ["bad"], ":1: config parsing error"),
+    ('format = "v3" junk\n', ["bad"], ":1: config parsing error near `junk'"),
+    ('format = ["v3"]\n', ["bad"], "format: not a string"),
+    ('format = "v2"\ncompress = "lz4"\n', ["bad"], "is for format v3"),
+    ('format = "v3\0"\n', ["bad"], "holds a NUL"),
 ])
 def test_settings(toolstack, tmp_path, content, level, words):
+    """As the plugin has them: it is the plugin's parser."""
     config = tmp_path / "conf"
     config.write_text(content)
     found = examine(toolstack, BUILD, XL_ALIGNED_CONFIG=str(config))
     assert levels(found, "config") == level
     assert words in text(found, "config")
+
+
+def test_settings_in_no_file(toolstack, tmp_path):
+    for config, words in ((tmp_path, "Is a directory"),
+                          (tmp_path / "none", "No such file"),
+                          ("/proc/self/mem", "error")):
+        found = examine(toolstack, BUILD, XL_ALIGNED_CONFIG=str(config))
+        assert levels(found, "config") == ["bad"]
+        assert str(config) in text(found, "config")
+        assert words in text(found, "config")
+    (tmp_path / "large").write_text("#" * (1 << 20) + "\n")
+    found = examine(toolstack, BUILD,
+                    XL_ALIGNED_CONFIG=str(tmp_path / "large"))
+    assert "more than 1 MiB" in text(found, "config")
+    os.mkfifo(tmp_path / "fifo")
+    examine(toolstack, BUILD, XL_ALIGNED_CONFIG=str(tmp_path / "fifo"))
+    found = examine(toolstack, BUILD, XL_ALIGNED_FORMAT="v4")
+    assert levels(found, "config") == ["bad"]
+    assert "XL_ALIGNED_FORMAT" in text(found, "config")
 
 
 def examine_services(toolstack, tmp_path, content) -> list:
