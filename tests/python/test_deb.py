@@ -100,6 +100,23 @@ def test_the_command_finds_its_plugin(packages):
     assert f"/{library}\0".encode() in data
 
 
+def test_the_user_of_sessions(packages, tmp_path):
+    """Created with the package, not root, and nobody logs in as it."""
+    name = "usr/lib/sysusers.d/xl-aligned.conf"
+    assert name in contents(packages["xl-aligned"])
+    tool("dpkg-deb", "--raw-extract", packages["xl-aligned"], tmp_path)
+    assert f"systemd-sysusers {os.path.basename(name)}" in \
+        (tmp_path / "DEBIAN/postinst").read_text().replace(
+            "${DPKG_ROOT:+--root=\"$DPKG_ROOT\"} ", "")
+    if not shutil.which("systemd-sysusers"):
+        return
+    tool("systemd-sysusers", f"--root={tmp_path}", tmp_path / name)
+    line, = (line for line in
+             (tmp_path / "etc/passwd").read_text().splitlines()
+             if line.startswith("xl-aligned:"))
+    assert line.split(":")[2] != "0" and line.endswith("/nologin")
+
+
 def test_services_would_have_the_library(packages, tmp_path):
     """The line in /etc/default names it; systemd takes the drop-ins."""
     tool("dpkg-deb", "--extract", packages["xl-aligned"], tmp_path)

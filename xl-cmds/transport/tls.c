@@ -17,6 +17,7 @@
 #include <openssl/x509v3.h>
 
 #include "common/text.h"
+#include "key.h"
 #include "subject.h"
 #include "transport.h"
 
@@ -200,8 +201,7 @@ static const char *load(SSL_CTX *context,
         return "TLS 1.3";
     if (SSL_CTX_use_certificate_chain_file(context, cert) != 1)
         return cert;
-    if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1 ||
-        SSL_CTX_check_private_key(context) != 1)
+    if (key_load(context, key) < 0)
         return key;
     if (SSL_CTX_load_verify_locations(context, authority, NULL) != 1)
         return authority;
@@ -233,11 +233,14 @@ static int on_verify(int ok, X509_STORE_CTX *store)
 static int tls_prepare(struct transport_options *options, bool receiver,
                        char *why, size_t size)
 {
-    SSL_CTX *context = SSL_CTX_new(receiver ? TLS_server_method() :
-                                   TLS_client_method());
-    const char *failed = context ? load(context, options) : "TLS";
+    SSL_CTX *context;
+    const char *failed;
     char text[200];
 
+    key_wipe_freed_memory();
+    context = SSL_CTX_new(receiver ? TLS_server_method() :
+                          TLS_client_method());
+    failed = context ? load(context, options) : "TLS";
     if (failed) {
         describe_error(text, sizeof(text), errno);
         ERR_clear_error();
@@ -247,6 +250,8 @@ static int tls_prepare(struct transport_options *options, bool receiver,
     }
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER |
                        SSL_VERIFY_FAIL_IF_NO_PEER_CERT, on_verify);
+    if (receiver)
+        SSL_CTX_set_info_callback(context, key_forget);
     SSL_CTX_set_options(context, SSL_OP_ENABLE_KTLS |
                         SSL_OP_NO_RENEGOTIATION);
     /* One connection a session; and no messages in between for kTLS. */
@@ -325,7 +330,8 @@ static int tls_open(struct link *link, SSL_CTX *context)
     link->splice_in = link->splice_out = false;
     link->tls = SSL_new(context);
     link->ops = &tls_ops;
-    if (!link->tls || SSL_set_fd(link->tls, link->in) != 1)
+    if (!link->tls || SSL_set_fd(link->tls, link->in) != 1 ||
+        key_use(link->tls) < 0)
         return tls_fail(link, "TLS");
     SSL_set_app_data(link->tls, link);
     return 0;
