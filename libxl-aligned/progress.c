@@ -30,15 +30,8 @@ struct v3_progress *progress_open(char path[V3_PROGRESS_PATH], int *fd)
     struct v3_progress *page = given(path);
 
     *fd = -1;
-    if (page)
-        return page;
-    *fd = v3_shared_open("libxl-aligned progress", V3_PROGRESS_LENGTH, path);
-    if (*fd < 0)
-        return NULL;
-    page = v3_progress_map(path);
-    if (!page)
-        progress_close(NULL, *fd);
-    return page;
+    return page ? page
+                : v3_progress_create("libxl-aligned progress", path, fd);
 }
 
 void progress_close(struct v3_progress *page, int fd)

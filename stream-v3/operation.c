@@ -26,11 +26,13 @@
 int v3_shared_open(const char *name, size_t length,
                    char path[V3_PROGRESS_PATH])
 {
-    int fd = memfd_create(name, MFD_CLOEXEC | MFD_NOEXEC_SEAL), errnum;
+    const unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    int fd = memfd_create(name, flags | MFD_NOEXEC_SEAL), errnum;
 
     if (fd < 0 && errno == EINVAL)
-        fd = memfd_create(name, MFD_CLOEXEC);
-    if (fd >= 0 && ftruncate(fd, length)) {
+        fd = memfd_create(name, flags);
+    if (fd >= 0 && (ftruncate(fd, length) ||
+                    fcntl(fd, F_ADD_SEALS, V3_SHARED_SEALS))) {
         errnum = errno;
         close(fd);
         errno = errnum;

@@ -21,8 +21,10 @@
 
 /*
  * Memory to share, of zeros, and the path that leads to it while the fd is
- * open.  -1 with errno.
+ * open.  -1 with errno.  Beyond the end of what somebody shortens, a write
+ * would be a SIGBUS; hence the seals.
  */
+#define V3_SHARED_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 int v3_shared_open(const char *name, size_t length,
                    char path[V3_PROGRESS_PATH]);
 

@@ -2,8 +2,8 @@
 /*
  * How far a save or migration is, in a page of memory that is shared by the
  * command that shows it, the toolstack that knows how much there is, and the
- * helper that knows how much is done.  XL_ALIGNED_PROGRESS names the file to
- * map.
+ * helper that knows how much is done.  It is a sealed memfd, which
+ * XL_ALIGNED_PROGRESS names; nothing else is mapped.
  */
 #ifndef STREAM_V3_PROGRESS_H
 #define STREAM_V3_PROGRESS_H
@@ -28,6 +28,7 @@ enum v3_progress_phase {
 };
 
 struct v3_progress {
+    char magic[8];
     _Atomic uint32_t phase;
     _Atomic uint64_t total;     /* octets of the domain's memory; 0: unknown */
     _Atomic uint64_t done;      /* octets of the v2 stream; may pass total */
@@ -36,23 +37,13 @@ struct v3_progress {
     _Atomic uint64_t pass_pages[V3_PASSES];
 };
 
-/* NULL: there is nothing to tell anybody. */
-static inline struct v3_progress *v3_progress_map(const char *path)
-{
-    void *page;
-    int fd;
-
-    fd = path ? open(path, O_RDWR | O_CLOEXEC | O_NOCTTY) : -1;
-    if (fd < 0)
-        return NULL;
-    /* Beyond the end of a shorter file, a write would be a SIGBUS. */
-    if (lseek(fd, 0, SEEK_END) != V3_PROGRESS_LENGTH)
-        page = MAP_FAILED;
-    else
-        page = mmap(NULL, V3_PROGRESS_LENGTH, PROT_READ | PROT_WRITE,
-                    MAP_SHARED, fd, 0);
-    close(fd);
-    return page == MAP_FAILED ? NULL : (struct v3_progress *)page;
-}
+/*
+ * Of a page that v3_progress_create() has made, in any process of the same
+ * user; NULL: nothing is known of it, or it is something else.
+ */
+struct v3_progress *v3_progress_map(const char *path);
+/* `path` is good while `*fd` is open.  NULL: errno says why, `*fd` is -1. */
+struct v3_progress *v3_progress_create(const char *name,
+                                       char path[V3_PROGRESS_PATH], int *fd);
 
 #endif /* STREAM_V3_PROGRESS_H */

@@ -7,20 +7,17 @@
 
 struct v3_progress *progress_page(int *fd)
 {
-    struct v3_progress *page;
     char path[V3_PROGRESS_PATH];
+    struct v3_progress *page;
 
-    *fd = v3_shared_open("xl-aligned progress", V3_PROGRESS_LENGTH, path);
-    if (*fd < 0)
-        return NULL;
-    page = v3_progress_map(path);
-    if (page && !setenv("XL_ALIGNED_PROGRESS", path, 1))
-        return page;
-    if (page)
+    page = v3_progress_create("xl-aligned progress", path, fd);
+    if (page && setenv("XL_ALIGNED_PROGRESS", path, 1)) {
         munmap(page, V3_PROGRESS_LENGTH);
-    close(*fd);
-    *fd = -1;
-    return NULL;
+        close(*fd);
+        *fd = -1;
+        page = NULL;
+    }
+    return page;
 }
 
 static uint32_t passes_count(const struct v3_progress *page)

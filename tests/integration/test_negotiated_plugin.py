@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The plugin encodes a stream as a transport has negotiated it."""
+import fcntl
+import os
 import struct
 import sys
 import tempfile
@@ -113,6 +115,24 @@ def live_stream(passes: list) -> bytes:
     return b"".join(parts) + record(L.END, b"")
 
 
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+def progress_page(seals: int = SEALS, magic: bytes = b"XLAPROG1",
+                  length: int = 4096):
+    """As xl-aligned makes it."""
+    page = open(os.memfd_create("page", os.MFD_ALLOW_SEALING), "r+b",
+                buffering=0)
+    page.write(magic.ljust(length, b"\0"))
+    fcntl.fcntl(page.fileno(), fcntl.F_ADD_SEALS, seals)
+    page.seek(0)
+    return page
+
+
+def page_path(page) -> str:
+    return f"/proc/{os.getpid()}/fd/{page.fileno()}"
+
+
 @pytest.mark.parametrize("passes,pages", [
     ([range(64)], [56]),
     ([range(64), range(8, 16), [13]], [56, 7, 1]),
@@ -123,12 +143,39 @@ def test_pages_per_pass_are_told(tools, tmp_path, passes, pages):
     bench = Bench(tools, tmp_path, live_stream(list(map(list, passes))))
     board = tmp_path / "board"
     board.write_bytes(b"format=v3\n")
-    # Its name may have 63 octets.
-    with tempfile.NamedTemporaryFile(dir="/tmp") as page:
-        page.truncate(4096)
+    with progress_page() as page:
         bench.send(tmp_path, XL_ALIGNED_NEGOTIATED=str(board),
-                   XL_ALIGNED_PROGRESS=page.name, FAKE_LIVE="yes")
+                   XL_ALIGNED_PROGRESS=page_path(page), FAKE_LIVE="yes")
         # struct v3_progress
-        count, *found = struct.unpack_from("<I4x16Q", page.read(), 32)
+        count, *found = struct.unpack_from("<I4x16Q", page.read(), 40)
     assert found[:count] == pages
     assert not any(found[count:])
+
+
+def small_file():
+    """Its name may have 63 bytes."""
+    file = tempfile.NamedTemporaryFile(dir="/tmp", buffering=0)
+    file.write(b"XLAPROG1".ljust(4096, b"\0"))
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize("make", [
+    small_file,
+    lambda: progress_page(seals=0),
+    lambda: progress_page(seals=fcntl.F_SEAL_SHRINK),
+    lambda: progress_page(magic=b"\0"),
+    lambda: progress_page(length=8192),
+], ids=["file", "unsealed", "can grow", "no magic", "longer"])
+def test_nothing_else_is_taken_for_the_page(tools, tmp_path, make):
+    """A variable that was left over, or was set by somebody."""
+    bench = Bench(tools, tmp_path, live_stream([list(range(64))]))
+    board = tmp_path / "board"
+    board.write_bytes(b"format=v3\n")
+    with make() as page:
+        before = page.read()
+        path = page.name if isinstance(page.name, str) else page_path(page)
+        bench.send(tmp_path, XL_ALIGNED_NEGOTIATED=str(board),
+                   XL_ALIGNED_PROGRESS=str(path), FAKE_LIVE="yes")
+        page.seek(0)
+        assert page.read() == before

@@ -34,11 +34,11 @@ print("Saving to somewhere", file=sys.stderr)
 print("xc: progress: Frames: 512/1024 50%", file=sys.stderr)
 for i in range(13):
     if progress:
-        struct.pack_into("<IxxxxQQQ", page, 0, 1, 200 << 20,
+        struct.pack_into("<IxxxxQQQ", page, 8, 1, 200 << 20,
                          (i + 1) * 8 << 20, (i + 1) * 4 << 20)
     time.sleep(0.1)
 if progress:
-    struct.pack_into("<I", page, 0, 2)
+    struct.pack_into("<I", page, 8, 2)
 sys.stderr.write("a line without an end")
 sys.stderr.flush()
 time.sleep(0.5)
@@ -215,11 +215,11 @@ print("Parsing config from <saved>", flush=True)
 print("Loading new save file", file=sys.stderr, flush=True)
 for i in range(13):
     if page:
-        struct.pack_into("<IxxxxQQQ", page, 0, 1, 200 << 20,
+        struct.pack_into("<IxxxxQQQ", page, 8, 1, 200 << 20,
                          (i + 1) * 8 << 20, 0)
     time.sleep(0.1)
 if page:
-    struct.pack_into("<I", page, 0, 3)
+    struct.pack_into("<I", page, 8, 3)
 time.sleep(0.5)
 if os.environ["FAKE_XL"] == "helper":
     child = subprocess.Popen(["/usr/bin/python3", "-c",

@@ -98,7 +98,7 @@ def migrate():
         # What the helper's library does: struct v3_progress.
         passes = json.loads(os.environ["FAKE_PASSES"])
         with open(os.environ["XL_ALIGNED_PROGRESS"], "r+b") as page:
-            page.seek(32)
+            page.seek(40)
             page.write(struct.pack(f"<Q{len(passes)}Q", len(passes),
                                    *passes))
     with open(os.environ["FAKE_CONTENT"], "rb") as file:
