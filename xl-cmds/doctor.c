@@ -7,6 +7,7 @@
 
 #include "doctor.h"
 #include "json.h"
+#include "transport/options.h"
 
 static const char *const level_names[] = {
     [FINDING_OK] = "ok", [FINDING_NOTE] = "note", [FINDING_BAD] = "BAD",
@@ -81,11 +82,11 @@ static int print_json(const struct doctor *doctor)
     return json_end(gen);
 }
 
-enum { OPTION_JSON = OPTION_LONG };
-
 static int doctor_run(const struct command *self, int argc, char **argv)
 {
     struct doctor doctor = { .directory = ".", .minor = -1 };
+    struct transport_options tls = { 0 };
+    const char *allow = NULL;
     bool json = false;
     int opt, status;
     size_t i;
@@ -94,6 +95,9 @@ static int doctor_run(const struct command *self, int argc, char **argv)
         if (opt == OPTION_DONE)
             return status;
         json |= opt == OPTION_JSON;
+        if (opt == OPTION_ALLOW_FILE)
+            allow = optarg;
+        transport_option(opt, optarg, &tls);
     }
     if (argc - optind > 1)
         return command_misuse(self, "takes one directory");
@@ -103,6 +107,7 @@ static int doctor_run(const struct command *self, int argc, char **argv)
     doctor_host(&doctor);
     doctor_config(&doctor);
     doctor_services(&doctor);
+    doctor_tls(&doctor, &tls, allow);
     doctor_directory(&doctor);
     status = doctor_is_bad(&doctor) ? STATUS_FAILED : STATUS_OK;
     if (json ? print_json(&doctor) : (print(&doctor), 0))
@@ -124,6 +129,8 @@ const struct command command_doctor = {
     .summary = "Tell what a save on this host will do, and why",
     .details =
         "  --json                 for programs\n"
+        TLS_HELP
+        "  --allow-file=FILE      subjects that may connect (allow there)\n"
         "\n"
         "DIRECTORY is where saves go, the current one if it is left out.  A "
         "file is\n"
@@ -133,6 +140,8 @@ const struct command command_doctor = {
         "\n",
     .short_options = "",
     .long_options = (const struct option[]){
-        { "json", no_argument, NULL, OPTION_JSON }, HELP_OPTION },
+        { "json", no_argument, NULL, OPTION_JSON },
+        { "allow-file", required_argument, NULL, OPTION_ALLOW_FILE },
+        TLS_OPTIONS, HELP_OPTION },
     .run = doctor_run,
 };

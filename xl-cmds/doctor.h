@@ -40,6 +40,13 @@ void doctor_host(struct doctor *doctor);
 void doctor_services(struct doctor *doctor);
 /* doctor-config.c: /etc/xen/xl-aligned.conf and the environment. */
 void doctor_config(struct doctor *doctor);
+/*
+ * doctor-tls.c: keys, certificates and lists of migration; those that are not
+ * given are where migrate and listen look for them.
+ */
+struct transport_options;
+void doctor_tls(struct doctor *doctor, const struct transport_options *given,
+                const char *allow);
 /* doctor-directory.c: the kernel, and what the directory is on. */
 void doctor_directory(struct doctor *doctor);
 
