@@ -90,12 +90,11 @@ static size_t escape(char *to, size_t size, const void *from, size_t length,
 static char *escape_all(const void *from, size_t length, bool backslash)
 {
     const size_t size = ESCAPED * length + 1;
-    char *to = malloc(size), *shorter;
+    char *to = malloc(size);
 
-    if (!to)
-        return NULL;
-    shorter = realloc(to, escape(to, size, from, length, backslash) + 1);
-    return shorter ? shorter : to;
+    if (to)
+        escape(to, size, from, length, backslash);
+    return to;
 }
 
 size_t text_printable(char *to, size_t size, const void *from, size_t length)
