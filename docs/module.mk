@@ -7,6 +7,8 @@ INSTALL += install-man
 .PHONY: install-man
 install-man: $(MAN)
 	for page in $^; do \
-	    install -D -m 644 $$page \
-	        $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit 1; \
+	    to=$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; \
+	    install -D -m 644 $$page $$to && \
+	    sed -i 's,/usr/lib/libxl-aligned\.so,$(LIBDIR)/libxl-aligned.so,' \
+	        $$to || exit 1; \
 	done

@@ -340,6 +340,9 @@ static int take_option(struct migration *migration, int opt)
     case OPTION_NO_LIVE:
         migration->live = "no";
         return 0;
+    case 's':
+        transport_option(OPTION_SSH, optarg, &migration->options);
+        return 0;
     case 'C':
         arguments_add(&migration->xl, letter);
         arguments_add(&migration->xl, optarg);
@@ -406,7 +409,7 @@ const struct command command_migrate = {
         "  --format=FORMAT        of the stream: auto (what both ends know),\n"
         "                         v3 (or else refuse), v2\n"
         COMPRESS_HELP COMPRESS_ALL_HELP
-        "  --ssh=COMMAND          instead of ssh\n"
+        "  -s, --ssh=COMMAND      instead of ssh\n"
         "  --stock                the receiver is xl without xl-aligned:\n"
         "                         do not try to negotiate\n"
         "  --insecure             plain TCP to other hosts too\n"
@@ -427,7 +430,7 @@ const struct command command_migrate = {
         "\n"
         "Exit status: xl's; 127 if xl cannot be run.\n"
         "\n",
-    .short_options = "C:epD",
+    .short_options = "C:s:epD",
     .long_options = (const struct option[]){
         FORMAT_OPTION, COMPRESS_OPTION, CONNECT_OPTIONS,
         { "json", no_argument, NULL, OPTION_JSON },

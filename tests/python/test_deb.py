@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The Debian packages: built, looked at, installed, removed, purged."""
+import gzip
 import os
 import re
 import shutil
@@ -115,6 +116,16 @@ def test_the_user_of_sessions(packages, tmp_path):
              (tmp_path / "etc/passwd").read_text().splitlines()
              if line.startswith("xl-aligned:"))
     assert line.split(":")[2] != "0" and line.endswith("/nologin")
+
+
+def test_the_man_page_names_the_plugin(packages, tmp_path):
+    tool("dpkg-deb", "--extract", packages["xl-aligned"], tmp_path)
+    page = tmp_path / "usr/share/man/man8/xl-aligned.8.gz"
+    named = set(re.findall(r"/\S*/libxl-aligned\.so\.0",
+                           gzip.decompress(page.read_bytes()).decode()))
+    library, = (name for name in contents(packages["libxl-aligned0"])
+                if name.endswith("/libxl-aligned.so.0"))
+    assert named == {f"/{library}"}
 
 
 def test_services_would_have_the_library(packages, tmp_path):

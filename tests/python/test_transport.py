@@ -294,6 +294,14 @@ def test_host_is_not_the_shells(hosts, host, tmp_path):
     assert result.returncode == (1 if host[0] == "-" else 0), result.stderr
 
 
+def test_ssh_as_xl_names_it(hosts):
+    result = hosts.migrate("-s", hosts.ssh, "dom", "there")
+    assert result.returncode == 0, result.stderr
+    hosts.assert_migrated(3)
+    # With xl's -s "" the host would be the command.
+    assert "need a command" in hosts.migrate("-s", "", "dom", "x").stderr
+
+
 @pytest.mark.parametrize("address", ["unix:/nowhere/socket", "tcp:localhost:1"])
 def test_an_address_is_named_once(hosts, address):
     result = hosts.migrate("dom", address)
