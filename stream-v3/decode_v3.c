@@ -97,6 +97,9 @@ static int read_index(struct v3_decoder *decoder)
         decoder->index_seen)
         return bad(decoder, "ALIGNED_INDEX of the wrong length or out of "
                    "place");
+    if (decoder->left_alone)
+        return bad(decoder, "ALIGNED_INDEX in a stream with a PAGE_DATA that "
+                   "it cannot list");
     decoder->index_seen = true;
     decoder->index_offset = decoder->record_offset - decoder->start;
     expected = index.checksum;
@@ -167,6 +170,7 @@ static int v3_record(struct v3_decoder *decoder)
     if ((type & V3_RECORD_VENDOR_MASK) == V3_RECORD_VENDOR)
         return v3_decoder_fail(decoder, "record type 0x%08" PRIx32 " does "
                                "not belong in a v3 stream", type);
+    decoder->left_alone |= type == V2_RECORD_PAGE_DATA;
     return v3_decoder_pass_record(decoder);
 }
 

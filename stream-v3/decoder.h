@@ -41,6 +41,7 @@ struct v3_decoder {
     struct v3_totals totals;
     struct v3_checksum context, batch;
     struct v3_header_record header;
+    bool left_alone;            /* a PAGE_DATA as it is: spec 3.3 */
     bool index_seen, check_seen;
     uint64_t index_offset;
     uint32_t head_padding;      /* compat */

@@ -110,10 +110,10 @@ int v3_encoder_add_to_index(struct v3_encoder *encoder,
         if (pfn > entry.last_pfn)
             entry.last_pfn = pfn;
     }
-    if (entry.first_pfn == UINT64_MAX || encoder->index_full)
+    if (entry.first_pfn == UINT64_MAX || encoder->no_index)
         return 0;
     if (encoder->index_entries == INDEX_MAX) {
-        encoder->index_full = true;
+        encoder->no_index = true;
         return 0;
     }
     if (encoder->index_entries == encoder->index_capacity &&
@@ -188,7 +188,7 @@ static int v3_end(struct v3_encoder *encoder)
         struct v3_aligned_check check;
     } tail = {.record = {V3_RECORD_CHECK, sizeof(tail.check)}};
 
-    if (!encoder->index_full && write_index(encoder))
+    if (!encoder->no_index && write_index(encoder))
         return -1;
     tail.check.batches = encoder->totals.batches;
     tail.check.pages_stored = encoder->totals.pages_stored;
@@ -207,7 +207,7 @@ static int v3_finished(struct v3_encoder *encoder)
 
     if (!v3_sink_can_rewrite(encoder->sink))
         return 0;
-    if (encoder->index_full)
+    if (encoder->no_index)
         body->optional_features &= ~V3_OPTIONAL_INDEX;
     body->stream_length = v3_sink_offset(encoder->sink) - encoder->start;
     body->batches = encoder->totals.batches;

@@ -76,6 +76,7 @@ static int begin_body(struct v3_encoder *encoder, uint64_t length)
 {
     if (v3_encoder_emit(encoder, &encoder->record, sizeof(encoder->record)))
         return -1;
+    encoder->no_index |= encoder->record.type == V2_RECORD_PAGE_DATA;
     encoder->totals.records++;
     return length ? stage(encoder, STAGE_BODY, length)
                   : next_record(encoder);

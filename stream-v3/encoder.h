@@ -86,7 +86,7 @@ struct v3_encoder {
 
     struct v3_index_entry *index;
     uint32_t index_entries, index_capacity;
-    bool index_full;            /* left out: spec 3.5 */
+    bool no_index;              /* left out: spec 3.3, 3.5 */
     struct v3_header_record header;
     uint64_t header_offset;
 

@@ -73,6 +73,11 @@ static int walk_page_data(struct walk *walk)
     struct v3_index_entry entry;
     size_t array;
 
+    if (walk->index->savefile.format == V3_FORMAT_V3)
+        return v3_fail_at(walk->index->error, ENOTSUP, walk->offset,
+                          walk->number, "a PAGE_DATA of a form that Xen does "
+                          "not write: single pages of this file cannot be "
+                          "found; it restores, and converts, all the same");
     if (walk->record.length < sizeof(header))
         return bad(walk, "PAGE_DATA is too short");
     if (v3_index_pread(walk->index, &header, sizeof(header), at))

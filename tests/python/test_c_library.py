@@ -248,8 +248,7 @@ def test_refuses_the_golden_vectors(vector):
     assert result.error is not None
     assert result.error.text and "\n" not in result.error.text
     assert not result.ended
-    v2 = (vectors.packable() if "packed" in vector.name
-          else vectors.pv_minimal())
+    v2 = vectors.before_refusal(vector.name)
     assert v2.startswith(result.v2) and len(result.v2) < len(v2)
 
 

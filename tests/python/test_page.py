@@ -10,6 +10,7 @@ import pytest
 from command import CONFIG, run
 from streamv3 import layout as L
 from streamv3 import savefile
+from streamv3.domains import cpu_record, hvm_context
 from streamv3.generator import domain_header, image_header, page_data
 from streamv3.records import record
 
@@ -348,6 +349,28 @@ def test_a_form_that_xen_does_not_write(tmp_path):
     result = run("page", file, 5)
     assert result.returncode == 1
     assert "a form that Xen does not write" in result.stderr
+
+
+@pytest.mark.parametrize("command", ("page", "diff", "to-core"))
+def test_pages_beside_the_index(tmp_path, command):
+    """A page sent again in a PAGE_DATA that v3 leaves as it is: neither the
+    first copy nor anything else is shown."""
+    again = record(1, struct.pack("<IIQ", 1, 7, 5) + b"\2" * L.PAGE)
+    v2 = (image_header() + domain_header(2)
+          + page_data([5], [b"\1" * L.PAGE]) + again
+          + record(9, hvm_context([cpu_record(0)])) + record(0, b""))
+    plain, file = tmp_path / "plain", tmp_path / "file"
+    plain.write_bytes(savefile.build(v2, CONFIG, TAIL, "v2"))
+    assert run("convert", "--to=v3", plain, file).returncode == 0
+    assert run("verify", file).returncode == 0
+    last = {"page": "5", "diff": file, "to-core": tmp_path / "core"}[command]
+    result = run(command, file, last)
+    assert result.returncode == (2 if command == "diff" else 1)
+    assert "single pages of this file cannot be found" in result.stderr
+    assert result.stdout == "" and not (tmp_path / "core").exists()
+    # It is whole all the same.
+    assert run("convert", "--to=v2", file, tmp_path / "back").returncode == 0
+    assert (tmp_path / "back").read_bytes() == plain.read_bytes()
 
 
 def test_two_files_are_needed(tmp_path):

@@ -59,8 +59,7 @@ def test_decodes_to_its_v2_form(vector):
 def test_is_refused(vector):
     out, error = decode_some(vector.data[vector.start:], vector.start)
     assert error is not None and vector.refused in error.what
-    name = "packed-lz4" if "packed" in vector.name else "pv-minimal"
-    v2 = ALL[f"{name}.v2.hex"].data
+    v2 = vectors.before_refusal(vector.name)
     assert v2.startswith(out) and len(out) < len(v2)
 
 

@@ -64,6 +64,7 @@ class Decoder:
         self.batches = self.pages_stored = self.pages_zero = 0
         self.check = Hash()
         self.index_offset = 0
+        self.left_alone = False     # a PAGE_DATA, in v3
         self.at = start             # offset of the record in hand
         self.ended = False
 
@@ -272,6 +273,8 @@ class Decoder:
                                   f"{L.name(after)} must be")
             if type_ == L.ALIGNED_PAGE_DATA:
                 yield self.v3_batch(length)
+            elif type_ == L.ALIGNED_INDEX and self.left_alone:
+                raise self.refuse("ALIGNED_INDEX in a stream with PAGE_DATA")
             elif type_ == L.ALIGNED_INDEX:
                 self.v3_index(length)
                 after = L.ALIGNED_CHECK
@@ -284,6 +287,7 @@ class Decoder:
                 yield self.v3_end(length)
                 return
             else:
+                self.left_alone |= type_ == L.PAGE_DATA
                 raw = self.other_record(type_, length)
                 self.check.update(raw)
                 yield raw

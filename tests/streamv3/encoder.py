@@ -71,6 +71,7 @@ class V3Encoder:
         self.check = Hash()
         self.entries: list = []
         self.records = 0
+        self.left_alone = False     # a PAGE_DATA: no index, spec 3.3
 
     def put(self, raw: bytes, covered: Optional[bytes] = None) -> None:
         """One record, and its octets that ALIGNED_CHECK covers."""
@@ -88,10 +89,13 @@ class V3Encoder:
             if shape:
                 self.batch(shape, r.body[shape.pages_offset:])
             else:
+                self.left_alone |= r.type == L.PAGE_DATA
                 self.put(r.raw)
-        index_offset = len(self.out)
-        index = index_record(self.entries)
-        self.put(index, index[16:24])
+        index_offset = 0
+        if not self.left_alone:
+            index_offset = len(self.out)
+            index = index_record(self.entries)
+            self.put(index, index[16:24])
         self.aligned_check()
         self.out += record(L.END)
         if self.header.state == L.UNFINISHED:
@@ -153,6 +157,8 @@ class V3Encoder:
         """Step 3 of spec section 5."""
         self.header.stream_length = len(self.out)
         self.header.index_offset = index_offset
+        if not index_offset:
+            self.header.optional_features = 0
         if not self.packed:
             self.header.mandatory_features = 0
         raw = header_record(self.header)

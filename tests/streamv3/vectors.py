@@ -365,7 +365,7 @@ def cases() -> list:
                  page_data([0x21], [page(0)]))),
         Case("odd-page-data", "PAGE_DATA that is left as it is (spec 3.3): "
              "count 0; reserved 1; bit 52 of a pfn; a length that does not "
-             "fit.", stream(
+             "fit. No index.", stream(
                  2, record(0x10), record(L.PAGE_DATA, bytes(8)),
                  record(L.PAGE_DATA, struct.pack("<IIQ", 1, 1, XTAB | 5)),
                  record(L.PAGE_DATA, struct.pack(
@@ -394,6 +394,20 @@ def cases() -> list:
         Case("empty", "No record but END: an index without entries.",
              stream(1)),
     ]
+
+
+# A later copy of a page of pv_minimal, with a reserved field that is not 0.
+LEFT_ALONE = record(L.PAGE_DATA, struct.pack("<IIQ", 1, 1, 0x10) + page(0xff))
+
+
+def before_refusal(name: str) -> bytes:
+    """The v2 stream that a refused vector was made from."""
+    if "packed" in name:
+        return packable()
+    v2 = pv_minimal()
+    if "index-with" in name:
+        return v2[:-8] + LEFT_ALONE + v2[-8:]
+    return v2
 
 
 def refused() -> list:
@@ -433,6 +447,12 @@ def refused() -> list:
         s.records[n][1][offset:offset + len(value)] = value
         return s.seal()
 
+    def left_alone() -> bytes:
+        s = Sealed(good)
+        n, = s.find(L.ALIGNED_INDEX)
+        s.records.insert(n, [L.PAGE_DATA, bytearray(LEFT_ALONE[8:])])
+        return s.seal()
+
     add("unfinished", "The writer stopped before the commit.",
         encode(pv_minimal(), "v3"), "UNFINISHED")
     add("mandatory-feature", "A mandatory feature that no reader of this "
@@ -448,6 +468,9 @@ def refused() -> list:
         batch(24, L.U64.pack(XTAB | L.PFN_ZERO | 0x10)), "ZERO")
     add("no-check", "END without ALIGNED_CHECK.", good[:-56] + record(L.END),
         "ALIGNED_CHECK")
+    add("index-with-page-data", "An index, and a PAGE_DATA that was left as "
+        "it is, with a later copy of a page; every checksum is right.",
+        left_alone(), "ALIGNED_INDEX in a stream with")
     add("cut", "The file ends before END.", good[:-8], "end of file")
     add("packed-size-lz4", "A batch that decompresses to an octet less than "
         "its pages; every checksum is right.", packed(codecs.LZ4, one_less),
