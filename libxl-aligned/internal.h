@@ -117,8 +117,11 @@ int commit_file(int fd, uint64_t libxl_offset, uint64_t file_length,
 int commit_rename(int fd, const char *name, xentoollog_logger *lg);
 /* Brings the name that the file behind `fd` has to stable storage. */
 int commit_folder(int fd, xentoollog_logger *lg);
-/* Removes the name of the file behind `fd`, if it still is its name. */
-void commit_discard(int fd);
+/*
+ * Removes the name of the file behind `fd`, if it still is its name.  `sole`:
+ * only if it is the caller's file and has no other name.
+ */
+bool commit_discard(int fd, bool sole);
 
 /* ---- interrupt.c ------------------------------------------------------ */
 

@@ -21,6 +21,7 @@ struct save {
     enum v3_format planned;
     bool stock;             /* the stream library has no part in it */
     bool interruptible;
+    bool preloaded;         /* the toolstack leaves a failed file behind */
     const char *format;     /* its name */
     struct operation *operation;
     char *commit_name;
@@ -274,16 +275,21 @@ static int save_commit(struct save *save)
 }
 
 /*
- * Nothing stays of a file with a temporary name; of any other, its head: no
- * reserved space, and nothing that looks like a saved domain.
+ * Nothing stays that looks like a saved domain: xendomains would restore it,
+ * and not start the guest.  Users of the API keep their file and its head.
  */
 static void save_abandon(struct save *save)
 {
     if (!S_ISREG(save->st.st_mode))
         return;
     if (save->commit_name)
-        commit_discard(save->fd);
-    if (!save->stock && ftruncate(save->file, save->libxl_offset))
+        commit_discard(save->fd, false);
+    else if (save->preloaded && !commit_discard(save->fd, true) &&
+             ftruncate(save->fd, 0))
+        report(save->lg, XTL_WARN, "the file of a failed save stays: %s",
+               strerror(errno));
+    if (!save->stock && ftruncate(save->file, save->preloaded ? 0 :
+                                  save->libxl_offset))
         report(save->lg, XTL_WARN, "reserved space stays allocated: "
                "ftruncate: %s", strerror(errno));
 }
@@ -356,6 +362,7 @@ int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
     save = save_new(fd, opts);
     if (!save)
         return ERROR_NOMEM;
+    save->preloaded = preloaded;
     rc = save_begin(save, runtime, ctx, domid,
                     runtime_usable(runtime, opts->lg), opts, ao_how);
     if (rc) {

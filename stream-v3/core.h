@@ -6,6 +6,7 @@
 #ifndef STREAM_V3_CORE_H
 #define STREAM_V3_CORE_H
 
+#include "common/partial.h"
 #include "stream-v3.h"
 
 enum v3_core_format {
@@ -158,6 +159,9 @@ int v3_core_write(struct v3_sink *sink, const struct v3_core_domain *domain,
                   struct v3_core_memory *memory,
                   const struct v3_core_options *options,
                   struct v3_core_result *result, struct v3_error *error);
+
+/* Whether a file is a core that may be replaced: core_look.c. */
+enum partial_contents v3_core_look(int fd);
 
 /* ---- saved domains ------------------------------------------------------ */
 

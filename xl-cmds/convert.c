@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include "head.h"
+#include "replace.h"
 #include "savefile.h"
 #include "tail.h"
-#include "target.h"
 
 #define BUFFER  (1U << 20)
 /* Image header, domain header and 8 octets: the decoder knows the format. */
@@ -19,6 +19,7 @@
 struct conversion {
     enum v3_format to;
     struct v3_compression compression;
+    bool force;
 
     const char *in_name;
     struct savefile in;         /* in.fd; probed if in_is_file */
@@ -113,6 +114,9 @@ static int read_head(struct conversion *c)
 
 static int open_output(struct conversion *c)
 {
+    struct replace replace = { .in = c->in.fd };
+    struct partial_kind kind = replace_kind(&replace, c->force);
+    struct config config;
     struct stat st;
     int flags;
 
@@ -125,15 +129,17 @@ static int open_output(struct conversion *c)
         c->out = fcntl(1, F_DUPFD_CLOEXEC, 3);
         return c->out < 0 ? out_failed_errno(c, "opening") : 0;
     }
-    if (target_open(&c->target, c->out_name) != STATUS_OK)
+    head_config(&c->head, &config);
+    replace_set_domain(&replace, config.name);
+    if (target_open(&c->target, c->out_name, &kind) != STATUS_OK)
         return -1;
-    target_abandon_on_signal(&c->target);
-    if (fstat(c->in.fd, &st) == 0 && st.st_dev == c->target.st.st_dev &&
-        st.st_ino == c->target.st.st_ino) {
+    partial_signals_begin(&c->target.file);
+    if (fstat(c->in.fd, &st) == 0 && st.st_dev == c->target.file.st.st_dev &&
+        st.st_ino == c->target.file.st.st_ino) {
         report("%s and %s are the same", c->in_name, c->out_name);
         return -1;
     }
-    c->out_is_file = is_file_mode(c->target.st.st_mode);
+    c->out_is_file = is_file_mode(c->target.file.st.st_mode);
     flags = c->out_is_file ? O_RDWR : O_WRONLY;
     c->out = open(c->target.path, flags | O_CLOEXEC | O_NOCTTY);
     return c->out < 0 ? out_failed_errno(c, "opening") : 0;
@@ -249,7 +255,8 @@ static int convert(struct conversion *c)
 {
     int rc;
 
-    c->in.fd = c->out = c->target.fd = c->target.dirfd = -1;
+    c->in.fd = c->out = -1;
+    c->target = (struct target)TARGET_INIT;
     rc = open_input(c);
     if (rc)
         goto out;
@@ -277,8 +284,8 @@ out:
     v3_decoder_free(c->decoder);
     v3_source_free(c->source);
     head_free(&c->head);
-    target_abandon_on_signal(NULL);
-    if (rc && c->target.fd >= 0)
+    partial_signals_end(&c->target.file);
+    if (rc)
         target_abandon(&c->target);
     target_close(&c->target);
     if (c->out >= 0 && close(c->out) < 0 && !rc)
@@ -317,6 +324,7 @@ static int convert_run(const struct command *self, int argc, char **argv)
         if (status)
             return status;
         to_given |= opt == OPTION_TO;
+        c.force |= opt == OPTION_FORCE;
     }
     if (!to_given)
         return command_misuse(self, "to which format? --to=v2, --to=compat "
@@ -335,11 +343,13 @@ static int convert_run(const struct command *self, int argc, char **argv)
 
 const struct command command_convert = {
     .name = "convert",
-    .arguments = "--to=FORMAT [--compress=HOW] IN OUT",
+    .arguments = "--to=FORMAT [OPTION...] IN OUT",
     .summary = "Turn a save file into another format",
     .details =
         "  --to=FORMAT            v2 compat v3\n"
         COMPRESS_HELP
+        FORCE_HELP("a save file, or one of\n"
+        "                         another domain")
         "\n"
         "OUT may be IN: it is replaced when the new one is whole.\n"
         "IN and OUT are files, devices or pipes; - is standard input or "
@@ -351,6 +361,6 @@ const struct command command_convert = {
     .long_options = (const struct option[]){
         { "to", required_argument, NULL, OPTION_TO },
         { "compress", required_argument, NULL, OPTION_COMPRESS },
-        HELP_OPTION },
+        FORCE_OPTION, HELP_OPTION },
     .run = convert_run,
 };

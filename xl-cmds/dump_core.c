@@ -6,6 +6,7 @@
 
 #include "core.h"
 #include "plugin.h"
+#include "target.h"
 #include "watched.h"
 
 enum {
@@ -27,6 +28,7 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
     struct plugin_settings settings = { 0 };
     struct arguments xl = { 0 };
     const char *format = "xen", *sparse = "yes", *progress = NULL, *program;
+    struct partial_kind kind = target_core;
     enum v3_core_format parsed;
     bool plugin;
     int opt, status;
@@ -49,6 +51,9 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
             if (!progress)
                 return STATUS_USAGE;
             break;
+        case OPTION_FORCE:
+            kind.force = true;
+            break;
         case 'q':
             progress = "none";
             break;
@@ -63,6 +68,9 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
     program = xl_program();
     if (!program)
         return STATUS_NO_XL;
+    status = target_check(argv[optind + 1], &kind);
+    if (status != STATUS_OK)
+        return status;
     set_variable("XL_ALIGNED_DUMP_FORMAT", format);
     set_variable("XL_ALIGNED_DUMP_SPARSE", sparse);
     /* What stock writes instead is not what was asked for. */
@@ -93,6 +101,7 @@ const struct command command_dump_core = {
         "                         auto direct window buffered\n"
         "  --engine=ENGINE        auto uring thread\n"
         PROGRESS_HELP
+        FORCE_HELP("a core")
         "  -q, --quiet            no progress on a terminal\n"
         "\n"
         "Exit status: xl's; 1 without the plugin that elf needs, 127 if xl "
@@ -104,6 +113,6 @@ const struct command command_dump_core = {
         { "no-sparse", no_argument, NULL, OPTION_NO_SPARSE },
         { "quiet", no_argument, NULL, 'q' },
         PROGRESS_LONG_OPTION(OPTION_PROGRESS),
-        IO_OPTION, ENGINE_OPTION, HELP_OPTION },
+        FORCE_OPTION, IO_OPTION, ENGINE_OPTION, HELP_OPTION },
     .run = dump_core_run,
 };

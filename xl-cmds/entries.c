@@ -28,15 +28,22 @@ static void *load_libxenstore(void)
     return library;
 }
 
-void entries_sweep(void)
+/* False: there is none, which this does not report. */
+static bool connect_quietly(struct v3_store *store)
 {
     void *library = load_libxenstore();
+
+    if (!library || v3_store_find(store, find, library))
+        return false;
+    store->handle = store->open(0);
+    return store->handle;
+}
+
+void entries_sweep(void)
+{
     struct v3_store store;
 
-    if (!library || v3_store_find(&store, find, library))
-        return;
-    store.handle = store.open(0);
-    if (!store.handle)
+    if (!connect_quietly(&store))
         return;
     v3_operation_list(&store, NULL, NULL, NULL);
     store.close(store.handle);
@@ -97,6 +104,18 @@ static char *domain_name(struct v3_store *store, uint32_t domid)
 
     snprintf(path, sizeof(path), "/local/domain/%u/name", domid);
     return v3_store_get(store, 0, path);
+}
+
+char *domain_name_of(uint32_t domid)
+{
+    struct v3_store store;
+    char *name;
+
+    if (!connect_quietly(&store))
+        return NULL;
+    name = domain_name(&store, domid);
+    store.close(store.handle);
+    return name;
 }
 
 static void read_entry(struct v3_store *store, const char *name,

@@ -25,6 +25,9 @@ struct entries {
 /* With libxenstore as this host has it; -1 after a report. */
 int store_connect(struct v3_store *store);
 
+/* NULL: xenstore cannot be asked, or there is no such domain. */
+char *domain_name_of(uint32_t domid);
+
 /* Removes what a killed xl has left, if that can be done; says nothing. */
 void entries_sweep(void);
 /* Removes stale entries, and reports it. */

@@ -69,6 +69,7 @@ const struct guard_kind guard_save = {
 
 const struct guard_kind guard_restore = {
     .helper = "--restore-domain",
+    .detaches = true,
     .ending = "ending the restore; xl destroys what there is of the domain",
     .waiting = "still waiting for xl to destroy the domain",
 };
@@ -134,10 +135,11 @@ static void child(const char *program, char **argv,
 
     if (guard->stdout_to_stderr)
         dup2(STDERR_FILENO, STDOUT_FILENO);
+    /* xl goes on when nobody reads its messages: its guest is suspended. */
     if (guard->stderr_fd >= 0) {
         dup2(guard->stderr_fd, STDERR_FILENO);
-        /* If this program is killed, xl is to go on without a reader. */
-        signal(SIGPIPE, SIG_IGN);
+    } else if (guard->kind->detaches) {
+        signal(SIGPIPE, guard->old_sigpipe);
     }
     setpgid(0, 0);
     /* In a background group now, which must not stop when it prints. */
@@ -231,6 +233,7 @@ void guard_begin(struct guard *guard, const struct guard_kind *kind)
 
     /* An ignored SIGCHLD would take xl's exit status away. */
     signal(SIGCHLD, SIG_DFL);
+    guard->old_sigpipe = signal(SIGPIPE, SIG_IGN);
     guard->kind = kind;
     guard->stderr_fd = -1;
     guard->stdout_to_stderr = false;

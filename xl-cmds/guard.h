@@ -13,6 +13,7 @@ struct guard_kind {
                              * is sent the signal */
     const char *ending, *waiting;   /* for messages */
     bool private;           /* with umask 077 */
+    bool detaches;          /* xl leaves processes behind */
 };
 
 extern const struct guard_kind guard_save, guard_restore, guard_dump;
@@ -21,6 +22,7 @@ struct guard {
     const struct guard_kind *kind;
     sigset_t signals;       /* that are kept back from here on */
     sigset_t old_mask;
+    void (*old_sigpipe)(int);
     int stderr_fd;          /* for xl, closed once it runs; -1: ours */
     bool stdout_to_stderr;  /* of xl */
     void (*tick)(void *context);    /* NULL, or called now and then */
@@ -35,7 +37,8 @@ struct guard_result {
 
 /*
  * From here to its end, no SIGINT, SIGTERM, SIGHUP or SIGQUIT ends this
- * program: neither before xl runs nor while its file is made final.
+ * program: neither before xl runs nor while its file is made final.  Nor does
+ * SIGPIPE, when nobody reads what it prints.
  */
 void guard_begin(struct guard *guard, const struct guard_kind *kind);
 /*

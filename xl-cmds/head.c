@@ -100,20 +100,37 @@ int head_read(struct head *head, struct v3_source *source,
     return read_xl(head, source, error);
 }
 
+/* Length of the configuration; false: there is none. */
+static bool config_length(const struct head *head, uint32_t *config)
+{
+    uint32_t length;
+
+    if (!head->is_xl)
+        return false;
+    length = xl_header(head)->optional_data_len;
+    if (length < sizeof(*config))
+        return false;
+    memcpy(config, head->data + XL_HEADER, sizeof(*config));
+    return *config <= length - sizeof(*config);
+}
+
+void head_config(const struct head *head, struct config *config)
+{
+    uint32_t length = 0;
+
+    /* Its NUL is counted, and is not for the parser. */
+    config_length(head, &length);
+    config_parse(config, head->data + XL_HEADER + sizeof(length),
+                 length ? length - 1 : 0);
+}
+
 /* Octets of optional data behind the configuration. */
 static uint32_t spare(const struct head *head)
 {
-    uint32_t length, config;
+    uint32_t config;
 
-    if (!head->is_xl)
-        return 0;
-    length = xl_header(head)->optional_data_len;
-    if (length < sizeof(config))
-        return 0;
-    memcpy(&config, head->data + XL_HEADER, sizeof(config));
-    if (config > length - sizeof(config))
-        return 0;
-    return length - sizeof(config) - config;
+    return config_length(head, &config) ?
+           xl_header(head)->optional_data_len - sizeof(config) - config : 0;
 }
 
 static bool is_padding(const struct head *head, uint32_t padding)

@@ -3,6 +3,7 @@
 #ifndef XL_CMDS_HEAD_H
 #define XL_CMDS_HEAD_H
 
+#include "config.h"
 #include "stream-v3.h"
 
 struct head {
@@ -23,6 +24,8 @@ int head_read(struct head *head, struct v3_source *source,
  */
 int head_strip_padding(struct head *head, uint32_t padding,
                        struct v3_error *error);
+/* The configuration that xl stored in it, as far as there is one. */
+void head_config(const struct head *head, struct config *config);
 void head_free(struct head *head);
 
 #endif /* XL_CMDS_HEAD_H */

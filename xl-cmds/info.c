@@ -8,8 +8,6 @@
 
 #include "info.h"
 
-#define CONFIG_LENGTH_MAX   (16U << 20)
-
 /* ---- collecting --------------------------------------------------------- */
 
 static struct info_type *find_type(struct info *info,
@@ -81,22 +79,6 @@ static void on_record(const struct walk_record *record, void *context)
     }
 }
 
-static void read_config(struct info *info)
-{
-    const struct v3_savefile *probed = &info->file.probed;
-    uint64_t length = probed->config_length;
-    unsigned char *text;
-
-    config_parse(&info->config, (const unsigned char *)"", 0);
-    if (!probed->xl_head || !length || length > CONFIG_LENGTH_MAX)
-        return;
-    text = xrealloc(NULL, length);
-    if (pread(info->file.fd, text, length, probed->config_offset) ==
-        (ssize_t)length)
-        config_parse(&info->config, text, length);
-    free(text);
-}
-
 static void check(struct info *info)
 {
     struct v3_error error = { 0 };
@@ -135,7 +117,7 @@ static int collect(struct info *info, const char *name)
         return rc;
     }
     info->readable = true;
-    read_config(info);
+    savefile_config(&info->file, &info->config);
     check(info);
     rc = walk_savefile(info->file.fd, &info->file.probed, on_record, info,
                        &info->walked, &error);

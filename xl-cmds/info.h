@@ -3,7 +3,6 @@
 #ifndef XL_CMDS_INFO_H
 #define XL_CMDS_INFO_H
 
-#include "config.h"
 #include "savefile.h"
 #include "walk.h"
 

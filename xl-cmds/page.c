@@ -29,6 +29,7 @@ struct output {
     yajl_gen gen;
     int fd;                     /* --output */
     const char *name;
+    bool force;                 /* it may replace a file */
     uint64_t absent;            /* pfns without contents */
     uint64_t first_absent;
     unsigned char contents[V2_PAGE_SIZE];
@@ -193,7 +194,8 @@ static int write_pages(struct output *output, struct pfn_range *ranges,
 static int write_file(struct output *output, struct pfn_range *ranges,
                       int count)
 {
-    struct target target;
+    const struct partial_kind kind = { .force = output->force };
+    struct target target = TARGET_INIT;
     int status;
 
     if (target_names(output->name, output->pages->file.fd)) {
@@ -201,10 +203,10 @@ static int write_file(struct output *output, struct pfn_range *ranges,
                output->name);
         return STATUS_FAILED;
     }
-    status = target_open(&target, output->name);
+    status = target_open(&target, output->name, &kind);
     if (status != STATUS_OK)
         return status;
-    target_abandon_on_signal(&target);
+    partial_signals_begin(&target.file);
     output->fd = open(target.path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
     if (output->fd < 0) {
         report("%s: %s", output->name, strerror(errno));
@@ -220,7 +222,7 @@ static int write_file(struct output *output, struct pfn_range *ranges,
         status = target_commit(&target);
     if (status != STATUS_OK)
         target_abandon(&target);
-    target_abandon_on_signal(NULL);
+    partial_signals_end(&target.file);
     target_close(&target);
     return status;
 }
@@ -282,6 +284,7 @@ static int page_run(const struct command *self, int argc, char **argv)
         if (opt == OPTION_DONE)
             return status;
         json |= opt == OPTION_JSON;
+        output.force |= opt == OPTION_FORCE;
         if (opt == 'o')
             output.name = optarg;
     }
@@ -314,6 +317,7 @@ const struct command command_page = {
         "  -o, --output=OUT       write the pages to OUT, one behind the "
         "other; - is\n"
         "                         stdout\n"
+        "  --force                replace OUT if it exists\n"
         "  --json                 for programs: where each page lies, without "
         "its\n"
         "                         contents\n"
@@ -324,6 +328,7 @@ const struct command command_page = {
     .short_options = "o:",
     .long_options = (const struct option[]){
         { "output", required_argument, NULL, 'o' },
+        FORCE_OPTION,
         { "json", no_argument, NULL, OPTION_JSON }, HELP_OPTION },
     .run = page_run,
 };

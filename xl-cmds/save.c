@@ -1,12 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "guard.h"
 #include "plugin.h"
 #include "progress.h"
+#include "replace.h"
 #include "savefile.h"
 #include "target.h"
+
+static bool is_whole(const struct target *target, struct savefile *file)
+{
+    bool whole = savefile_attach(file, target->partial,
+                                 dup(target->file.fd)) == 0 &&
+                 v3_savefile_check(file->fd, &file->probed,
+                                   &file->error) == 0;
+
+    savefile_close(file);
+    return whole && savefile_look(target->file.fd) == PARTIAL_USABLE;
+}
 
 /*
  * xl has reported success: the domain may be gone, so that from here on the
@@ -16,17 +29,14 @@ static int settle(struct target *target)
 {
     struct savefile file;
     int status;
-    bool whole;
 
     if (!target->final || target_is_renamed(target))
         return STATUS_OK;
     /* The plugin did not commit it: it stood aside, or is not there. */
-    whole = savefile_attach(&file, target->partial, dup(target->fd)) == 0 &&
-            v3_savefile_check(file.fd, &file.probed, &file.error) == 0;
-    savefile_close(&file);
-    if (!whole) {
-        report("xl reports success, but the file is not whole: %s; it is "
-               "kept as %s", file.error.text, target->partial);
+    if (!is_whole(target, &file)) {
+        report("xl reports success, but the file is not whole%s%s; it is "
+               "kept as %s", file.error.text[0] ? ": " : "",
+               file.error.text, target->partial);
         return STATUS_FAILED;
     }
     status = target_commit(target);
@@ -37,6 +47,8 @@ static int settle(struct target *target)
 
 static int conclude(struct target *target, const struct guard_result *result)
 {
+    struct savefile file;
+
     if (result->status == STATUS_OK) {
         int status = settle(target);
 
@@ -49,6 +61,12 @@ static int conclude(struct target *target, const struct guard_result *result)
                "be there, suspended", target->final);
         return result->status;
     }
+    if (result->killed && target->final && is_whole(target, &file)) {
+        report("xl was killed, but %s is whole: if the domain is gone, "
+               "restore it from there; else remove the file",
+               target->partial);
+        return result->status;
+    }
     if (result->killed)
         report("xl was killed; the domain may still be suspended");
     target_abandon(target);
@@ -58,9 +76,12 @@ static int conclude(struct target *target, const struct guard_result *result)
 }
 
 static int save(struct arguments *xl, char **operands,
-                struct plugin_settings *settings, const char *progress_mode)
+                struct plugin_settings *settings, const char *progress_mode,
+                bool force)
 {
-    struct target target = { .dirfd = -1, .fd = -1 };
+    struct target target = TARGET_INIT;
+    struct replace replace = { .in = -1 };
+    struct partial_kind kind = replace_kind(&replace, force);
     struct guard guard;
     struct guard_result result;
     struct progress *progress;
@@ -70,10 +91,13 @@ static int save(struct arguments *xl, char **operands,
     if (!program)
         return STATUS_NO_XL;
     guard_begin(&guard, &guard_save);
-    status = target_open(&target, operands[1]);
+    replace_set_domain(&replace, operands[0]);
+    status = target_open(&target, operands[1], &kind);
     if (status != STATUS_OK)
         return status;
 
+    /* xl holds the lock with it, even if this program is killed. */
+    fcntl(target.file.fd, F_SETFD, 0);
     operands[1] = target.path;
     arguments_add_operands(xl, operands);
     settings->commit_name = target.final;
@@ -98,7 +122,7 @@ enum { OPTION_LIVE = OPTION_RESTORE_IO + 1, OPTION_PROGRESS };
 static int save_run(const struct command *self, int argc, char **argv)
 {
     const char *progress = NULL;
-    bool runs_on = false;
+    bool runs_on = false, force = false;
     struct plugin_settings settings = { 0 };
     struct arguments xl = { 0 };
     int opt, r, status;
@@ -118,7 +142,9 @@ static int save_run(const struct command *self, int argc, char **argv)
             progress = progress_option(self, optarg);
             if (!progress)
                 goto out;
-        } else if (opt == OPTION_LIVE)
+        } else if (opt == OPTION_FORCE)
+            force = true;
+        else if (opt == OPTION_LIVE)
             settings.live = true;
         else if (!r)
             arguments_add(&xl, letter);
@@ -138,7 +164,7 @@ static int save_run(const struct command *self, int argc, char **argv)
                                       "-c or -p");
         goto out;
     }
-    status = save(&xl, argv + optind, &settings, progress);
+    status = save(&xl, argv + optind, &settings, progress, force);
 
 out:
     arguments_free(&xl);
@@ -158,6 +184,8 @@ const struct command command_save = {
         "  --live                 with -c or -p: let the domain run while it "
         "is saved\n"
         PROGRESS_HELP
+        FORCE_HELP("a save file, or one of\n"
+        "                         another domain")
         "\n"
         "xl's own options:\n"
         "  -c                     leave the domain running\n"
@@ -172,6 +200,6 @@ const struct command command_save = {
         FORMAT_OPTION, IO_OPTION, ENGINE_OPTION, COMPRESS_OPTION,
         { "live", no_argument, NULL, OPTION_LIVE },
         PROGRESS_LONG_OPTION(OPTION_PROGRESS),
-        HELP_OPTION },
+        FORCE_OPTION, HELP_OPTION },
     .run = save_run,
 };

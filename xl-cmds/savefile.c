@@ -7,6 +7,9 @@
 #include <unistd.h>
 
 #include "savefile.h"
+#include "walk.h"
+
+#define CONFIG_LENGTH_MAX   (16U << 20)
 
 const unsigned char libxl_head[LIBXL_HEAD_LENGTH] = {
     'L', 'i', 'b', 'x', 'l', 'F', 'm', 't', 0, 0, 0, 2, 0, 0, 0, 0,
@@ -99,6 +102,62 @@ int savefile_open(struct savefile *file, const char *name)
         return fail(file, errno, strerror(errno));
     }
     return savefile_attach(file, name, fd);
+}
+
+void savefile_config(const struct savefile *file, struct config *config)
+{
+    const struct v3_savefile *probed = &file->probed;
+    uint64_t length = probed->config_length;
+    unsigned char *text;
+
+    config_parse(config, (const unsigned char *)"", 0);
+    if (!probed->xl_head || !length || length > CONFIG_LENGTH_MAX)
+        return;
+    text = xrealloc(NULL, length);
+    if (pread(file->fd, text, length, probed->config_offset) ==
+        (ssize_t)length)
+        config_parse(config, text, length);
+    free(text);
+}
+
+/* Space was reserved for what comes next, and it did not come. */
+static bool is_reserved(const struct savefile *file, int fd)
+{
+    static const char unwritten[sizeof(struct v2_image_header)];
+    char data[sizeof(unwritten)];
+    uint64_t at = file->probed.stream_start;
+
+    if (!at)
+        at = file->probed.libxl_offset;
+    return at && pread(fd, data, sizeof(data), at) == sizeof(data) &&
+           memcmp(data, unwritten, sizeof(data)) == 0;
+}
+
+static void skip_record(const struct walk_record *record, void *context)
+{
+    (void)record;
+    (void)context;
+}
+
+enum partial_contents savefile_look(int fd)
+{
+    struct walk_result walked;
+    struct savefile file;
+    bool unfinished;
+
+    if (savefile_attach(&file, "", fcntl(fd, F_DUPFD_CLOEXEC, 3))) {
+        if (!has_xl_head(fd))
+            return PARTIAL_FOREIGN;
+        unfinished = file.error.errnum == ENODATA || is_reserved(&file, fd);
+    } else {
+        unfinished = (file.probed.format == V3_FORMAT_V3 &&
+                      file.probed.header.state == V3_STATE_UNFINISHED) ||
+                     (walk_savefile(file.fd, &file.probed, skip_record, NULL,
+                                    &walked, &file.error) &&
+                      file.error.errnum == ENODATA);
+    }
+    savefile_close(&file);
+    return unfinished ? PARTIAL_UNFINISHED : PARTIAL_USABLE;
 }
 
 void savefile_close(struct savefile *file)

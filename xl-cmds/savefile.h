@@ -6,6 +6,8 @@
 #include "stream-v3.h"
 
 #include "cmds.h"
+#include "config.h"
+#include "common/partial.h"
 
 struct savefile {
     const char *name;
@@ -23,6 +25,14 @@ int savefile_open(struct savefile *file, const char *name);
 /* The same for an fd that the file then owns. */
 int savefile_attach(struct savefile *file, const char *name, int fd);
 void savefile_close(struct savefile *file);
+
+/* What xl stored of the domain's configuration, as far as it can be had. */
+void savefile_config(const struct savefile *file, struct config *config);
+/*
+ * Whether a save was cut short, by the records' lengths and the header's
+ * state; no page is read.
+ */
+enum partial_contents savefile_look(int fd);
 
 /*
  * The octets from the libxl header up to the stream: "LibxlFmt", version 2,

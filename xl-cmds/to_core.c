@@ -28,6 +28,7 @@ struct to_core {
     int out;
     bool out_is_file;           /* or a block device */
     struct v3_io_options io;
+    bool force;
     struct v3_core_options options;
     struct v3_error error;
     /* What is on the terminal. */
@@ -44,6 +45,7 @@ static int out_failed(const struct to_core *c, const char *doing)
 
 static int open_output(struct to_core *c)
 {
+    struct partial_kind kind = target_core;
     int flags;
 
     if (strcmp(c->out_name, "-") == 0) {
@@ -61,11 +63,12 @@ static int open_output(struct to_core *c)
                c->in_name, c->out_name);
         return -1;
     }
-    if (target_open(&c->target, c->out_name) != STATUS_OK)
+    kind.force = c->force;
+    if (target_open(&c->target, c->out_name, &kind) != STATUS_OK)
         return -1;
-    target_abandon_on_signal(&c->target);
-    c->out_is_file = S_ISREG(c->target.st.st_mode) ||
-                     S_ISBLK(c->target.st.st_mode);
+    partial_signals_begin(&c->target.file);
+    c->out_is_file = S_ISREG(c->target.file.st.st_mode) ||
+                     S_ISBLK(c->target.file.st.st_mode);
     flags = c->out_is_file ? O_RDWR : O_WRONLY;
     c->out = open(c->target.path, flags | O_CLOEXEC | O_NOCTTY);
     return c->out < 0 ? out_failed(c, "opening") : 0;
@@ -156,7 +159,7 @@ static int to_core(struct to_core *c)
 static int to_core_run(const struct command *self, int argc, char **argv)
 {
     struct to_core c = { .out = -1, .in.fd = -1,
-                         .target = { .dirfd = -1, .fd = -1 } };
+                         .target = TARGET_INIT };
     bool quiet = false;
     int opt, status;
 
@@ -178,6 +181,9 @@ static int to_core_run(const struct command *self, int argc, char **argv)
                                       "of auto direct window buffered",
                                       optarg);
             break;
+        case OPTION_FORCE:
+            c.force = true;
+            break;
         case 'q':
             quiet = true;
             break;
@@ -195,7 +201,7 @@ static int to_core_run(const struct command *self, int argc, char **argv)
     status = to_core(&c);
     if (status != STATUS_OK)
         target_abandon(&c.target);
-    target_abandon_on_signal(NULL);
+    partial_signals_end(&c.target.file);
     v3_core_savefile_free(c.core);
     savefile_close(&c.in);
     if (c.out >= 0)
@@ -216,6 +222,7 @@ const struct command command_to_core = {
         "  --no-sparse            write zero pages too; no holes\n"
         "  --io=HOW               how it is written:\n"
         "                         auto direct window buffered\n"
+        FORCE_HELP("a core")
         "  -q, --quiet            no progress on a terminal\n"
         "\n"
         "Exit status: 0 the core is whole, 1 there is none.\n"
@@ -225,6 +232,6 @@ const struct command command_to_core = {
         { "format", required_argument, NULL, OPTION_CORE_FORMAT },
         { "no-sparse", no_argument, NULL, OPTION_NO_SPARSE },
         { "quiet", no_argument, NULL, 'q' },
-        IO_OPTION, HELP_OPTION },
+        FORCE_OPTION, IO_OPTION, HELP_OPTION },
     .run = to_core_run,
 };

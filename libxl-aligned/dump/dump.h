@@ -9,6 +9,7 @@
 
 #include "../internal.h"
 #include "core.h"
+#include "common/partial.h"
 
 #define PAGE_OCTETS 4096U
 
@@ -85,10 +86,7 @@ void dump_memory_free(struct v3_core_memory *memory);
 
 struct output {
     const char *name;           /* as it was asked for */
-    int directory;
-    int fd;
-    char base[NAME_MAX + 1];    /* "" if `fd` is not a new file */
-    char partial[NAME_MAX + 1];
+    struct partial file;        /* fd: open for writing in any case */
 };
 
 /* These report what is wrong and return -1 with errno. */
@@ -98,7 +96,7 @@ int output_commit(struct output *output);
 /* Removes what was not committed. */
 void output_close(struct output *output);
 /* The name that it is to have; false if it has none. */
-bool output_name(const struct output *output, char *name, size_t size);
+bool output_name(const struct output *output, char name[PARTIAL_PATH]);
 /* Where stock, which takes a path, can write the same file. */
 void output_path(const struct output *output, char *path, size_t size);
 

@@ -32,15 +32,15 @@ static struct v3_sink *open_sink(const struct output *output,
     };
     struct stat st;
 
-    if (fstat(output->fd, &st)) {
+    if (fstat(output->file.fd, &st)) {
         error->errnum = errno;
         return NULL;
     }
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-        return v3_sink_open_stream(output->fd, error);
+        return v3_sink_open_stream(output->file.fd, error);
     if (options->no_sparse && S_ISREG(st.st_mode))
         io.reserve = v3_core_size(domain, options->format);
-    return v3_sink_open_file(output->fd, &io, error);
+    return v3_sink_open_file(output->file.fd, &io, error);
 }
 
 /*
@@ -103,8 +103,8 @@ static int dump(xc_interface *xch, uint32_t domid,
     if (v3_core_write(sink, &domain, memory, options, &result, &error))
         goto failed;
     /* What was reserved and then not needed. */
-    if (options->no_sparse && output->base[0] &&
-        ftruncate(output->fd, v3_sink_offset(sink))) {
+    if (options->no_sparse && !output->file.in_place &&
+        ftruncate(output->file.fd, v3_sink_offset(sink))) {
         error.errnum = errno;
         snprintf(error.text, sizeof(error.text), "truncate: %s",
                  strerror(errno));
@@ -157,14 +157,14 @@ static struct operation *tell(xc_interface *xch, uint32_t domid,
         .domid = domid,
     };
     struct operation *operation;
-    char name[PATH_MAX + NAME_MAX];
+    char name[PARTIAL_PATH];
 
     if (!xen_why[0])
         info.total = dump_domain_pages(&xen, xch, domid) * PAGE_OCTETS;
     operation = operation_new(&info);
     operation_start(operation, xen_why[0] ? "stock" :
                     v3_core_format_name(options->format),
-                    output_name(output, name, sizeof(name)) ? name : NULL);
+                    output_name(output, name) ? name : NULL);
     return operation;
 }
 

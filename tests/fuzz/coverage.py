@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-FOLDERS = ("stream-v3/", "xl-cmds/", "libxl-aligned/")
+FOLDERS = ("common/", "stream-v3/", "xl-cmds/", "libxl-aligned/")
 
 
 def profile(arguments, target: str) -> Path:

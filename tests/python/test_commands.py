@@ -19,7 +19,7 @@ from command import PROGRAM, ROOT, FakeXl, build_empty_plugin, run, save_file
 COMMANDS = re.findall(r"^  ([a-z][\w-]+) +\S", run("--help").stdout,
                       re.M)[:-1]
 V2 = save_file("v2")
-OLD = b"the previous file of that name"
+OLD = save_file("v2", seed=8)
 
 
 @pytest.fixture(scope="module")
@@ -542,11 +542,11 @@ def test_pipe_of_somebody_else_is_refused(xl, shared):
 
 
 def test_partial_of_a_crash_is_replaced(xl, folder):
-    (folder / "file.partial").write_bytes(OLD)
+    (folder / "file.partial").write_bytes(OLD[:-100])
     xl.will("commit", V2)
     result = xl.run("save", "web01", folder / "file")
     assert result.returncode == 0
-    assert "an earlier save had left" in result.stderr
+    assert "an earlier run had left unfinished" in result.stderr
     assert names(folder) == ["file"]
 
 
@@ -554,7 +554,7 @@ def test_partial_of_a_running_save_is_refused(xl, folder):
     with open(folder / "file.partial", "wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         error = one_line(xl.run("save", "web01", folder / "file"), 1)
-    assert "being written by another save" in error
+    assert "being written by another process" in error
     assert names(folder) == ["file.partial"]
 
 

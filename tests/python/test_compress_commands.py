@@ -111,8 +111,8 @@ def test_pages_and_differences(tmp_path):
     assert result.returncode == 0, result.stdout
     a, b = tmp_path / "a", tmp_path / "b"
     for pfns in (["1-6"], ["301", "1450", "299", "8"]):
-        assert run("page", "-o", a, packed, *pfns).returncode == 0
-        assert run("page", "-o", b, plain, *pfns).returncode == 0
+        assert run("page", "--force", "-o", a, packed, *pfns).returncode == 0
+        assert run("page", "--force", "-o", b, plain, *pfns).returncode == 0
         assert a.read_bytes() == b.read_bytes() != b""
     assert "page 3 of a compressed batch" in run("page", packed,
                                                  "4").stdout

@@ -438,12 +438,15 @@ def refused(saved: Saved, out: Path, what: str) -> None:
     assert not list(saved.directory.glob("*.partial"))
 
 
+AN_EARLIER_ONE = b"\x7fELF\x02".ljust(16, b"\0") + b"\4" + bytes(47)
+
+
 def test_damaged_save_files(tmp_path):
     v2 = hvm_stream(batches(hvm_pages()[:200]), [cpu_record(0)])
     saved = Saved(tmp_path, v2, "v3")
     good = saved.path.read_bytes()
     out = tmp_path / "core"
-    out.write_bytes(b"an earlier one")
+    out.write_bytes(AN_EARLIER_ONE)
     for _ in range(40):
         data = bytearray(good)
         data[RNG.randrange(len(data))] ^= 1 << RNG.randrange(8)
@@ -451,7 +454,7 @@ def test_damaged_save_files(tmp_path):
         done = run("to-core", saved.path, out)
         assert done.returncode == 1, bytes(done.stderr)
         assert done.stderr.count(b"\n") == 1
-        assert out.read_bytes() == b"an earlier one"
+        assert out.read_bytes() == AN_EARLIER_ONE
     saved.path.write_bytes(good[:-5000])
     refused(saved, out, "guest.v3")
 
@@ -504,7 +507,7 @@ def test_full_disk(hvm, option):
     done = in_own_mounts(
         "mount -t tmpfs -o size=2m none /mnt\n"
         "echo earlier >/mnt/core\n"
-        '"$1" to-core "$2" "$3" /mnt/core && exit 9\n'
+        '"$1" to-core --force "$2" "$3" /mnt/core && exit 9\n'
         "ls /mnt; cat /mnt/core", XL_ALIGNED, option, hvm.path)
     assert done.stdout == "core\nearlier\n", done
     assert re.search("No space|no room", done.stderr), done

@@ -94,7 +94,7 @@ def test_no_document_shows_a_command_that_is_not_there():
 def literals() -> str:
     """All of the C source with its string literals joined."""
     source = "\n".join(path.read_text() for folder in
-                       ("stream-v3", "libxl-aligned", "xl-cmds")
+                       ("common", "stream-v3", "libxl-aligned", "xl-cmds")
                        for path in ROOT.glob(f"{folder}/**/*.c"))
     return re.sub(r'"\s*\n?\s*"', "", source)
 
@@ -186,6 +186,6 @@ def test_targets_of_make_exist():
 def test_nothing_is_named_that_is_not_in_the_tree():
     """Paths in back quotes, in the pages that explain the tree."""
     for name in ("docs/architecture.md", "CONTRIBUTING.md"):
-        for path in re.findall(r"`((?:stream-v3|libxl-aligned|xl-cmds|tests|"
+        for path in re.findall(r"`((?:common|stream-v3|libxl-aligned|xl-cmds|tests|"
                                r"docs)/[\w./-]*)`", read(name)):
             assert (ROOT / path).exists(), path

@@ -248,8 +248,9 @@ def reader(xl, file):
     xl.env["FAKE_XL"] = "0"
 
     def words(command, *options):
-        domain = ["d"] if command == "dump-core" else []
-        return [command, *options, *domain, str(file)]
+        if command == "dump-core":
+            return [command, *options, "d", f"{file}.core"]
+        return [command, *options, str(file)]
     return words
 
 

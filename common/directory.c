@@ -3,19 +3,20 @@
  * The kernel has such a rule of its own, fs.protected_symlinks, but for
  * sticky directories only, and it may be off.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "directory.h"
-#include "internal.h"
 
 #define LINKS_MAX   40      /* as the kernel's */
 #define WRITABLE_BY_OTHERS  (S_IWGRP | S_IWOTH)
 
-bool v3_directory_is_shared(int fd)
+bool directory_is_shared(int fd)
 {
     struct stat st;
 
@@ -26,7 +27,7 @@ bool v3_directory_is_shared(int fd)
 /* A second name of a link of ours may be anywhere. */
 static bool is_of_others(int directory, const struct stat *link)
 {
-    return v3_directory_is_shared(directory) &&
+    return directory_is_shared(directory) &&
            ((link->st_uid != 0 && link->st_uid != geteuid()) ||
             link->st_nlink != 1);
 }
@@ -121,7 +122,17 @@ out:
     return r;
 }
 
-int v3_directory_open(int at, const char *path)
+int directory_open_by(int at, const char *path)
+{
+    int fd = openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    /* As root is nobody's on NFS: it may write, and not read. */
+    if (fd < 0 && errno == EACCES)
+        fd = openat(at, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return fd;
+}
+
+int directory_open(int at, const char *path)
 {
     struct walk walk = { .fd = -1 };
     char component[NAME_MAX + 1];
@@ -137,7 +148,7 @@ int v3_directory_open(int at, const char *path)
     while (next_component(&walk, component))
         if (step(&walk, component))
             goto out;
-    fd = openat(walk.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    fd = directory_open_by(walk.fd, ".");
 out:
     errnum = errno;
     if (walk.fd >= 0)

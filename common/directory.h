@@ -2,20 +2,23 @@
 /*
  * Where a privileged program writes, and who else has a say in it.
  */
-#ifndef STREAM_V3_DIRECTORY_H
-#define STREAM_V3_DIRECTORY_H
+#ifndef COMMON_DIRECTORY_H
+#define COMMON_DIRECTORY_H
 
 #include <stdbool.h>
 #include <sys/stat.h>
 
 /* Somebody else can place names in this open directory. */
-bool v3_directory_is_shared(int fd);
+bool directory_is_shared(int fd);
+
+/* Opens a directory, for names alone if it may not be read.  -1 with errno. */
+int directory_open_by(int at, const char *path);
 
 /*
  * Opens the directory `path`, from the open directory `at` or AT_FDCWD on.
  * -1 with errno.  EPERM: a part of it is a symbolic link that somebody else
  * may have placed; it is not followed, as it could lead anywhere.
  */
-int v3_directory_open(int at, const char *path);
+int directory_open(int at, const char *path);
 
-#endif /* STREAM_V3_DIRECTORY_H */
+#endif /* COMMON_DIRECTORY_H */
