@@ -17,6 +17,8 @@
 #include "doctor.h"
 #include "plugin.h"
 
+#define XEN_MINOR_MONITOR_EXITS 19
+
 /* A function that `user` (the start of a file name) must get from us. */
 struct hook {
     const char *name;
@@ -166,6 +168,11 @@ static void check_version(struct doctor *doctor, int minor)
                     "needs 4.%d or newer", minor, XEN_MINOR_LEAST);
     else
         doctor_find(doctor, FINDING_OK, "libxl", "of Xen 4.%d", minor);
+    if (minor >= XEN_MINOR_LEAST && minor <= XEN_MINOR_MONITOR_EXITS)
+        doctor_find(doctor, FINDING_NOTE, "monitor", "of a domain created "
+                    "without the plugin: exits when the domain is saved; "
+                    "after save -c or a failed save nobody handles its next "
+                    "reboot or crash (xl-aligned run -- xl create)");
 
     file = fopen("/sys/hypervisor/version/major", "re");
     if (!file || fscanf(file, "%u", &major) != 1)

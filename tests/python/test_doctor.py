@@ -85,6 +85,8 @@ def test_every_hook_binds(toolstack, tmp_path):
     for name in ("read_exact", "write_exact", "writev_exact"):
         assert name in text(found, "helper")
     assert text(found, "libxl") == "of Xen 4.17"
+    assert levels(found, "monitor") == ["note"]
+    assert "save -c" in text(found, "monitor")
     assert os.listdir(tmp_path) == []
 
 

@@ -5,4 +5,7 @@
 /* Carries out the operation that was started with ao_how; its result. */
 int fake_run_events(void);
 
+/* Events that are asked for. */
+int fake_requests(void);
+
 #endif

@@ -282,6 +282,109 @@ void libxl_dominfo_dispose(libxl_dominfo *info)
     memset(info, 0, DOMINFO_SIZE);
 }
 
+/* ---- events ------------------------------------------------------------- */
+
+/*
+ * FAKE_EVENTS: a letter for each thing that happens to the domain: s(uspended),
+ * r(eboots), c(rashes), d(estroyed), and o(ther domain: libxl looks at all).
+ */
+struct libxl__evgen_domain_death {
+    uint32_t domid;
+    libxl_ev_user user;
+    bool shutdown_reported, death_reported;
+    libxl_evgen_domain_death *next;
+};
+
+static libxl_evgen_domain_death *requests;
+static libxl_event *queue[16];
+static int queued;
+
+int fake_requests(void)
+{
+    libxl_evgen_domain_death *request;
+    int n = 0;
+
+    for (request = requests; request; request = request->next)
+        n++;
+    return n;
+}
+
+int libxl_evenable_domain_death(libxl_ctx *ctx, uint32_t domid,
+                                libxl_ev_user user,
+                                libxl_evgen_domain_death **request)
+{
+    (void)ctx;
+    *request = calloc(1, sizeof(**request));
+    (*request)->domid = domid;
+    (*request)->user = user;
+    (*request)->next = requests;
+    requests = *request;
+    return 0;
+}
+
+void libxl_evdisable_domain_death(libxl_ctx *ctx,
+                                  libxl_evgen_domain_death *request)
+{
+    libxl_evgen_domain_death **link;
+
+    (void)ctx;
+    for (link = &requests; *link != request; link = &(*link)->next)
+        ;
+    *link = request->next;
+    free(request);
+}
+
+static void look(libxl_event_type type, int reason)
+{
+    libxl_evgen_domain_death *request;
+    bool death = type == LIBXL_EVENT_TYPE_DOMAIN_DEATH, *reported;
+
+    for (request = requests; request; request = request->next) {
+        reported = death ? &request->death_reported
+                         : &request->shutdown_reported;
+        if (*reported)
+            continue;
+        *reported = true;
+        queue[queued] = calloc(1, sizeof(libxl_event));
+        queue[queued]->type = type;
+        queue[queued]->domid = request->domid;
+        queue[queued]->for_user = request->user;
+        queue[queued++]->u.domain_shutdown.shutdown_reason = reason;
+    }
+}
+
+int libxl_event_wait(libxl_ctx *ctx, libxl_event **event, uint64_t typemask,
+                     libxl_event_predicate *predicate, void *user)
+{
+    static const char *next;
+    static int reason;
+
+    (void)ctx;
+    (void)typemask;
+    (void)predicate;
+    (void)user;
+    if (!next)
+        next = getenv("FAKE_EVENTS");
+    while (!queued) {
+        if (!*next)
+            return ERROR_FAIL;
+        reason = *next == 's' ? LIBXL_SHUTDOWN_REASON_SUSPEND :
+                 *next == 'r' ? LIBXL_SHUTDOWN_REASON_REBOOT :
+                 *next == 'c' ? LIBXL_SHUTDOWN_REASON_CRASH : reason;
+        look(*next++ == 'd' ? LIBXL_EVENT_TYPE_DOMAIN_DEATH :
+             LIBXL_EVENT_TYPE_DOMAIN_SHUTDOWN, reason);
+    }
+    *event = queue[0];
+    memmove(queue, queue + 1, --queued * sizeof(*queue));
+    return 0;
+}
+
+void libxl_event_free(libxl_ctx *ctx, libxl_event *event)
+{
+    (void)ctx;
+    free(event);
+}
+
 /* What libxlutil, which is the real one, wants to find. */
 void libxl_defbool_set(libxl_defbool *defbool, bool value)
 {

@@ -8,7 +8,7 @@
  *   save-many FILE...           in one thread each
  *   restore FILE | restore-ao FILE | restore-remus FILE
  *   api-save FILE NAME | api-async FILE | api-restore FILE
- *   noop
+ *   noop | monitor
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -188,6 +188,37 @@ static int restore_remus(char **args)
     return create(args[0], 1, NULL);
 }
 
+/* As the xl of Xen 4.17 does with the domain that it has created. */
+static int monitor(char **args)
+{
+    libxl_evgen_domain_death *request;
+    libxl_event *event;
+
+    (void)args;
+    if (libxl_evenable_domain_death(NULL, 1, 5, &request))
+        return 2;
+    while (!libxl_event_wait(NULL, &event, LIBXL_EVENTMASK_ALL, NULL, NULL)) {
+        int reason = event->u.domain_shutdown.shutdown_reason;
+
+        if (event->domid != 1 || event->for_user != 5)
+            return 2;
+        if (event->type == LIBXL_EVENT_TYPE_DOMAIN_DEATH) {
+            puts("destroyed");
+            return 0;
+        }
+        libxl_event_free(NULL, event);
+        if (reason == LIBXL_SHUTDOWN_REASON_SUSPEND) {
+            puts("suspended, exiting");
+            return 0;
+        }
+        libxl_evdisable_domain_death(NULL, request);
+        printf("reason %d, %d requests\n", reason, fake_requests());
+        return 0;
+    }
+    puts("waiting");
+    return 0;
+}
+
 static int noop(char **args)
 {
     (void)args;
@@ -243,6 +274,7 @@ static const struct {
     { "append", append }, { "remus", remus }, { "save-many", save_many },
     { "restore", restore }, { "restore-ao", restore_ao },
     { "restore-remus", restore_remus }, { "noop", noop },
+    { "monitor", monitor },
 #ifdef API
     { "api-save", api_save }, { "api-async", api_async },
     { "api-restore", api_restore },

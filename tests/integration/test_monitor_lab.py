@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""After a checkpoint, the domain's monitor handles its next reboot."""
+import re
+import time
+
+import pytest
+
+from lab import pv, pvh
+
+FILE = "/data/file"
+
+
+def eventually(host, command: str, words: str, seconds: float = 120) -> str:
+    deadline = time.monotonic() + seconds
+    while True:
+        result = host.run(command, check=False)
+        if re.search(words, result.stdout):
+            return result.stdout
+        assert time.monotonic() < deadline, (words, result)
+        time.sleep(0.2)
+
+
+def create(host, guest, command: str) -> None:
+    path = f"/run/lab/{guest.name}.cfg"
+    host.prepare(guest)
+    host.write_text(path, guest.config())
+    host.mark(guest.name)
+    host.run(f"{command} {path}")
+    host.wait_verdict(guest.name)
+
+
+def checkpoint(host, guest) -> None:
+    host.mark(guest.name)
+    host.run(f"xl-aligned save -c {guest.name} {FILE}", 180)
+    host.wait_verdict(guest.name)
+
+
+@pytest.mark.parametrize("make", (pv, pvh))
+def test_monitor_handles_the_reboot(host, make):
+    guest = make("web01", memory=160, noise=16)
+    create(host, guest, "xl-aligned run -- xl create")
+    checkpoint(host, guest)
+    checkpoint(host, guest)
+    domid = host.domid(guest.name)
+    host.mark(guest.name)
+    host.run(f"xl reboot -F {guest.name}")
+    log = f"cat /var/log/xen/xl-{guest.name}.log"
+    assert len(re.findall("is suspended: its monitor waits",
+                          eventually(host, log, "Rebooting now"))) >= 2
+    host.wait_verdict(guest.name)
+    assert host.domid(guest.name) > domid
+
+
+def test_monitor_of_stock_exits(host):
+    """What doctor and the guide say of domains created without it."""
+    assert re.search("^monitor .*save -c",
+                     host.run("xl-aligned doctor /data", check=False).stdout,
+                     re.M)
+    guest = pv("web01", memory=160, noise=16)
+    create(host, guest, "xl create")
+    checkpoint(host, guest)
+    eventually(host, f"cat /var/log/xen/xl-{guest.name}.log",
+               "Domain has suspended(.|\n)*Done. Exiting now")
