@@ -299,8 +299,8 @@ static int read_environment(libxl_aligned_options *opts,
                          size))
             return -1;
     }
-    /* Said for this one command, and so for whatever it writes to. */
-    opts->any_reader = env->format &&
+    /* Said in this one command, which knows what it writes to. */
+    opts->any_reader = env->format && env->pipe &&
                        opts->format != LIBXL_ALIGNED_FORMAT_AUTO;
     /* What is negotiated is not a matter of settings. */
     if (env->compress && !env->negotiated &&

@@ -19,6 +19,7 @@ struct environment {
     char *live;             /* whether it is to run meanwhile: live.c */
     char *progress;         /* file to tell how far a save is */
     char *negotiated;
+    char *pipe;             /* set: a pipe gets the format that is asked for */
     char *peer;             /* of a migration, to be told to others */
 };
 

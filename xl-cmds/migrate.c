@@ -286,7 +286,6 @@ static int migrate(struct migration *migration)
     /* Whatever it says, it is not known to suit this receiver. */
     unsetenv("XL_ALIGNED_FORMAT");
     unsetenv("XL_ALIGNED_COMPRESS");
-    unsetenv("XL_ALIGNED_PROGRESS");
     if (!plugin_environment(&settings)) {
         if (migration->live && !strcmp(migration->live, "no")) {
             report("--no-live needs the plugin");

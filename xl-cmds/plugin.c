@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "operation.h"
 #include "plugin.h"
 #include "stream-v3.h"
 
@@ -112,6 +114,27 @@ const char *plugin_path(void)
     return set && *set ? set : XL_ALIGNED_PLUGIN_PATH;
 }
 
+/* What only a command sets; one left over would be about another xl. */
+static const char *const commands_own[] = {
+    "XL_ALIGNED_COMMIT_NAME", "XL_ALIGNED_LIVE", "XL_ALIGNED_NEGOTIATED",
+    "XL_ALIGNED_PEER", "XL_ALIGNED_PIPE", "XL_ALIGNED_PROGRESS",
+};
+
+/* The plugin believes those of a process that is alive. */
+static void sign(void)
+{
+    struct v3_process self;
+    char *text;
+
+    if (v3_process_of(getpid(), &self) < 0) {
+        report("/proc does not know this process");
+        exit(STATUS_FAILED);
+    }
+    text = xasprintf("%ld-%" PRIu64, (long)self.pid, self.start);
+    set_variable("XL_ALIGNED_BY", text);
+    free(text);
+}
+
 bool plugin_environment(const struct plugin_settings *settings)
 {
     const char *plugin = plugin_path();
@@ -120,10 +143,8 @@ bool plugin_environment(const struct plugin_settings *settings)
     char *both;
     size_t i;
 
-    /* One left over from outside would rename a file of another save. */
-    unsetenv("XL_ALIGNED_COMMIT_NAME");
-    unsetenv("XL_ALIGNED_LIVE");
-    unsetenv("XL_ALIGNED_PEER");
+    for (i = 0; i < sizeof(commands_own) / sizeof(commands_own[0]); i++)
+        unsetenv(commands_own[i]);
 
     if (access(plugin, R_OK) < 0) {
         report("warning: no plugin at %s (%s): xl works as without it",
@@ -137,6 +158,9 @@ bool plugin_environment(const struct plugin_settings *settings)
         if (value)
             set_variable(settings_table[i].variable, value);
     }
+    sign();
+    if (settings->pipe)
+        set_variable("XL_ALIGNED_PIPE", "yes");
     if (settings->commit_name)
         set_variable("XL_ALIGNED_COMMIT_NAME", settings->commit_name);
     if (settings->live)

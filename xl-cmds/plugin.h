@@ -13,6 +13,7 @@ struct plugin_settings {
     const char *restore_io;
     const char *compress;
     const char *commit_name;    /* NULL: the plugin renames nothing */
+    bool pipe;                  /* the format is for a pipe too */
     bool live;                  /* the domain runs while it is saved */
 };
 

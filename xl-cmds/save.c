@@ -101,6 +101,7 @@ static int save(struct arguments *xl, char **operands,
     operands[1] = target.path;
     arguments_add_operands(xl, operands);
     settings->commit_name = target.final;
+    settings->pipe = settings->format;
     if (!plugin_environment(settings) && settings->live)
         report("warning: without the plugin the domain stands still while "
                "it is saved");

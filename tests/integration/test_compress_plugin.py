@@ -136,6 +136,7 @@ def test_the_configuration_is_about_files(bench, tmp_path):
 
 def test_a_reader_that_is_known_gets_it(bench, tmp_path):
     result, data = bench.send(tmp_path, XL_ALIGNED_FORMAT="v3",
+                              XL_ALIGNED_PIPE="yes",
                               XL_ALIGNED_COMPRESS="zstd")
     assert not result.lines and codecs.ZSTD in used(data)
 

@@ -132,6 +132,28 @@ def test_commit_name(bench, tmp_path):
 # -- what it leaves alone ----------------------------------------------------
 
 
+def test_a_service_cannot_play_the_command(bench, tmp_path):
+    """What commands tell the plugin, and nobody has signed."""
+    board, file = tmp_path / "board", tmp_path / "file.partial"
+    board.write_bytes(b"format=v3\n\0")
+    env = {"XL_ALIGNED_NEGOTIATED": str(board), "XL_ALIGNED_LIVE": "no",
+           "XL_ALIGNED_COMMIT_NAME": str(tmp_path / "file"),
+           "FAKE_LIVE": "yes"}
+    for signature in ("", f"{os.getpid()}-1", "1", "junk"):
+        result = bench.run("save", file, XL_ALIGNED_BY=signature, **env)
+        assert result.status == 0 and not result.lines, result
+        assert file.exists() and not (tmp_path / "file").exists()
+        folder = tmp_path / f"pipe of {signature}"
+        folder.mkdir()
+        result, data = bench.send(folder, XL_ALIGNED_BY=signature, **env)
+        assert data == bench.stock_file() and not result.lines, result
+    flags = {line.split()[2] for line in bench.log()
+             if line.startswith("suspend")}
+    assert flags == {"flags=2"}
+    bench.run("save", file, **env)
+    assert (tmp_path / "file").exists()
+
+
 def test_other_programs_know_nothing_of_it(bench, tmp_path):
     """LD_PRELOAD keeps what others put there, in the order they did."""
     other = "/nonexistent/other.so"
@@ -248,13 +270,20 @@ def test_append_is_stock(bench, tmp_path):
     check_stock_save(bench, result, tmp_path / "file")
 
 
-@pytest.mark.parametrize("how", ("environment", "file"))
+@pytest.mark.parametrize("how", ("command", "environment", "left over",
+                                 "file"))
 def test_pipe(bench, tmp_path, how):
-    """v2, unless this one command asked for more."""
+    """v2, unless this one command asked for more: what a service has in its
+    environment is not about its migrations."""
     config = tmp_path / "own.conf"
     config.write_text('format = "v3"\n')
-    env = ({"XL_ALIGNED_FORMAT": "v3"} if how == "environment"
-           else {"XL_ALIGNED_CONFIG": str(config)})
+    env = {"XL_ALIGNED_FORMAT": "v3", "XL_ALIGNED_PIPE": "yes"}
+    if how == "environment":
+        env["XL_ALIGNED_PIPE"] = env["XL_ALIGNED_BY"] = ""
+    elif how == "left over":
+        env["XL_ALIGNED_BY"] = f"{os.getpid()}-1"
+    elif how == "file":
+        env = {"XL_ALIGNED_CONFIG": str(config)}
     os.mkfifo(tmp_path / "pipe")
     with open(tmp_path / "read", "wb") as read:
         reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=read)
@@ -262,7 +291,7 @@ def test_pipe(bench, tmp_path, how):
     reader.wait(timeout=20)
     data = (tmp_path / "read").read_bytes()
     assert result.status == 0 and not result.lines, result
-    if how == "file":
+    if how != "command":
         assert data == bench.stock_file()
         assert "LOADED" not in bench.helper()
     else:

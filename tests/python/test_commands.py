@@ -335,9 +335,11 @@ def test_missing_plugin_is_one_warning(xl):
 
 @pytest.mark.parametrize("command", [
     ["run", "xl", "list"], ["restore", "FILE"], ["save", "d", "/dev/null"]])
-def test_a_commit_name_from_outside_is_dropped(xl, command):
-    xl.run(*command, env={"XL_ALIGNED_COMMIT_NAME": "/etc/passwd"})
-    assert "XL_ALIGNED_COMMIT_NAME" not in xl.note("env")
+def test_what_commands_tell_is_dropped_from_outside(xl, command):
+    names = {f"XL_ALIGNED_{name}" for name in (
+        "COMMIT_NAME", "LIVE", "NEGOTIATED", "PEER", "PIPE")}
+    xl.run(*command, env=dict.fromkeys(names, "/etc/passwd"))
+    assert not names & set(xl.note("env"))
 
 
 # ---- restore -----------------------------------------------------------
@@ -392,6 +394,9 @@ def test_save_commits_as_the_plugin_does(xl, folder):
     assert env["XL_ALIGNED_COMMIT_NAME"] == str(file)
     assert (env["XL_ALIGNED_FORMAT"], env["XL_ALIGNED_IO"],
             env["XL_ALIGNED_ENGINE"]) == ("compat", "buffered", "uring")
+    # The command knows the reader, if the file is a pipe, and signs it.
+    assert env["XL_ALIGNED_PIPE"] == "yes"
+    assert re.fullmatch(r"\d+-\d+", env["XL_ALIGNED_BY"])
     assert xl.note("umask") == 0o077
 
 

@@ -50,6 +50,12 @@ def build_tools(folder: Path, soname: str = "libxenlight.so.4.17",
     cc("-shared", "-fPIC", HERE / "faults.c", "-o", folder / "faults.so")
 
 
+def signature() -> str:
+    """Of this process, as a command signs what it tells the plugin."""
+    stat = Path("/proc/self/stat").read_text()
+    return f"{os.getpid()}-{stat.rpartition(')')[2].split()[19]}"
+
+
 class Result:
     def __init__(self, process: subprocess.CompletedProcess) -> None:
         self.status = process.returncode
@@ -86,6 +92,7 @@ class Bench:
             "FAKE_CONFIG": self.config,
             "LIBXL_SAVE_HELPER": str(self.tools / "helper"),
             "XL_ALIGNED_CONFIG": str(self.folder / "none.conf"),
+            "XL_ALIGNED_BY": signature(),
         }
         if preload:
             env["LD_PRELOAD"] = preload
