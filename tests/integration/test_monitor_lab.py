@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """After a checkpoint, the domain's monitor handles its next reboot."""
 import re
-import time
 
 import pytest
 
 from lab import pv, pvh
+from migrate_lab import eventually
 
 FILE = "/data/file"
 
 
-def eventually(host, command: str, words: str, seconds: float = 120) -> str:
-    deadline = time.monotonic() + seconds
-    while True:
-        result = host.run(command, check=False)
-        if re.search(words, result.stdout):
-            return result.stdout
-        assert time.monotonic() < deadline, (words, result)
-        time.sleep(0.2)
+def told(host, guest, words: str) -> str:
+    """What the monitor has written, when it says that."""
+    found = []
+
+    def look() -> bool:
+        text = host.run(f"cat /var/log/xen/xl-{guest.name}.log").stdout
+        found[:] = [text]
+        return re.search(words, text)
+
+    eventually(look, f"the monitor does not say {words}")
+    return found[0]
 
 
 def create(host, guest, command: str) -> None:
@@ -44,9 +47,8 @@ def test_monitor_handles_the_reboot(host, make):
     domid = host.domid(guest.name)
     host.mark(guest.name)
     host.run(f"xl reboot -F {guest.name}")
-    log = f"cat /var/log/xen/xl-{guest.name}.log"
     assert len(re.findall("is suspended: its monitor waits",
-                          eventually(host, log, "Rebooting now"))) >= 2
+                          told(host, guest, "Rebooting now"))) >= 2
     host.wait_verdict(guest.name)
     assert host.domid(guest.name) > domid
 
@@ -59,5 +61,4 @@ def test_monitor_of_stock_exits(host):
     guest = pv("web01", memory=160, noise=16)
     create(host, guest, "xl create")
     checkpoint(host, guest)
-    eventually(host, f"cat /var/log/xen/xl-{guest.name}.log",
-               "Domain has suspended(.|\n)*Done. Exiting now")
+    told(host, guest, "Domain has suspended(.|\\n)*Done. Exiting now")
