@@ -5,6 +5,7 @@
  * In any other program, which may be a script that runs one: leaves it there.
  */
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,10 +119,13 @@ static const struct setting {
 static bool is_of_command(void)
 {
     const char *text = secure_getenv("XL_ALIGNED_BY");
-    struct v3_process process;
+    struct v3_process process, now;
 
-    return text && !v3_process_parse(text, &process) &&
-           v3_process_lives(&process);
+    if (!text || v3_process_parse(text, &process))
+        return false;
+    /* If /proc cannot be read, a file must get its name all the same. */
+    return v3_process_of(process.pid, &now) ? errno != ENOENT :
+           now.start == process.start;
 }
 
 static void take_environment(void)
