@@ -35,6 +35,7 @@ struct entry {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     const char *result;             /* set: it is over */
+    const char *moved;              /* where the file is then; or NULL */
     bool done;                      /* the thread has nothing left to do */
 };
 
@@ -153,6 +154,8 @@ static void finish(struct entry *entry)
     char *cancel = v3_operation_get(&entry->store, 0, entry->name, "cancel");
 
     if (cancel) {
+        if (entry->moved)
+            put(entry, 0, "file", entry->moved);
         put(entry, 0, "phase", "ended");
         put(entry, 0, "result", entry->result);
         free(cancel);
@@ -272,7 +275,7 @@ static void restore_sigpipe(const struct sigaction *before)
         sigaction(SIGPIPE, before, NULL);
 }
 
-bool entry_end(struct entry *entry, const char *result)
+bool entry_end(struct entry *entry, const char *result, const char *file)
 {
     struct timespec until = v3_clock_after(PATIENCE_NS);
     bool done;
@@ -281,6 +284,7 @@ bool entry_end(struct entry *entry, const char *result)
     if (!entry)
         return true;
     pthread_mutex_lock(&entry->lock);
+    entry->moved = file;
     entry->result = result;
     pthread_cond_broadcast(&entry->changed);
     while (!entry->done && !r)

@@ -49,24 +49,18 @@ static bool is_variable(const char *entry, const char *name)
     return !strncmp(entry, name, length) && entry[length] == '=';
 }
 
-static int exec_helper(const char *file, char *const argv[],
-                       const char *plan, const char *progress,
-                       const char *library)
+int exec_with_library(const char *file, char *const argv[], char *stream,
+                      const char *library)
 {
-    char stream[PLAN_TEXT_MAX + 192];
     const char *others = getenv("LD_PRELOAD");
     size_t count = 0, used = 0, i, preload_size;
-    int r;
 
     /* NULL after clearenv(). */
     for (i = 0; environ && environ[i]; i++)
         count++;
     preload_size = sizeof("LD_PRELOAD=:") + strlen(library) +
                    (others ? strlen(others) : 0);
-    r = snprintf(stream, sizeof(stream), "XL_ALIGNED_STREAM=fd=%s;%s%s%s",
-                 argv[2], plan, progress ? ";progress=" : "",
-                 progress ? progress : "");
-    if (r < 0 || r >= (int)sizeof(stream) || preload_size > ENVIRONMENT_MAX ||
+    if (preload_size > ENVIRONMENT_MAX ||
         (count + 3) * sizeof(char *) > ENVIRONMENT_MAX)
         return execvpe(file, argv, environ);
 
@@ -85,6 +79,20 @@ static int exec_helper(const char *file, char *const argv[],
     variables[used] = NULL;
 
     return execvpe(file, argv, variables);
+}
+
+static int exec_helper(const char *file, char *const argv[],
+                       const char *plan, const char *progress,
+                       const char *library)
+{
+    char stream[PLAN_TEXT_MAX + 192];
+    int r = snprintf(stream, sizeof(stream), "XL_ALIGNED_STREAM=fd=%s;%s%s%s",
+                     argv[2], plan, progress ? ";progress=" : "",
+                     progress ? progress : "");
+
+    if (r < 0 || r >= (int)sizeof(stream))
+        return execvpe(file, argv, environ);
+    return exec_with_library(file, argv, stream, library);
 }
 
 EXPORT int execvp(const char *file, char *const argv[])

@@ -20,6 +20,8 @@
 extern struct environment environment;
 /* Path of this library; "" if it cannot be told. */
 extern char own_path[PATH_MAX];
+/* libxenlight was not there yet: a daemon that loads it, as libvirt's do. */
+extern bool libxl_came_late;
 
 /* ---- report.c --------------------------------------------------------- */
 
@@ -35,6 +37,7 @@ struct real {
                           int, int, const libxl_domain_restore_params *,
                           const libxl_asyncop_how *,
                           const libxl_asyncprogress_how *);
+    int (*resume)(libxl_ctx *, uint32_t, int, const libxl_asyncop_how *);
     int (*domain_info)(libxl_ctx *, libxl_dominfo *, uint32_t);
     void (*dominfo_init)(libxl_dominfo *);
     void (*dominfo_dispose)(libxl_dominfo *);
@@ -94,6 +97,49 @@ struct domain_facts {
 /* libxl's error; the facts are all zero then. */
 int domain_facts(const struct real *real, libxl_ctx *ctx, uint32_t domid,
                  struct domain_facts *facts);
+
+/* ---- exec.c ----------------------------------------------------------- */
+
+/*
+ * execvp with `library` preloaded; `stream` is "XL_ALIGNED_STREAM=...".  For
+ * a forked child: no lock, no memory.
+ */
+int exec_with_library(const char *file, char *const argv[], char *stream,
+                      const char *library);
+
+/* ---- helper.c --------------------------------------------------------- */
+
+/*
+ * Whether the save helper, started as libxl starts it, loads the stream
+ * library.  -1 and one line in `why` if it does not; what cannot be found
+ * out counts as yes.
+ */
+int helper_try(const struct runtime *runtime, char *why, size_t size);
+
+/* ---- resume.c --------------------------------------------------------- */
+
+/*
+ * Whether `domid`, which is about to be saved, is to be resumed here if that
+ * fails: the program will not, and the domain does run.
+ */
+bool resume_is_ours(const struct real *real, libxl_ctx *ctx, uint32_t domid);
+/* Resumes it if it is suspended. */
+void resume_domain(const struct real *real, libxl_ctx *ctx, uint32_t domid,
+                   xentoollog_logger *lg);
+
+/* ---- death.c ---------------------------------------------------------- */
+
+/* After a suspension that was undone: its end will be reported again. */
+void death_renew(libxl_ctx *ctx, uint32_t domid);
+
+/* ---- rescue.c --------------------------------------------------------- */
+
+/*
+ * After a failed restore: if the file behind `fd` has no name any more, its
+ * contents get their old name back, or one beside it.  Where they are now
+ * (malloc), or NULL: the file has not moved.
+ */
+char *rescue_file(int fd, xentoollog_logger *lg);
 
 /* ---- reserve.c -------------------------------------------------------- */
 
@@ -165,6 +211,8 @@ void operation_start(struct operation *operation, const char *format,
                      const char *file);
 void operation_phase(struct operation *operation, uint32_t phase);
 void operation_done(struct operation *operation, uint64_t octets);
+/* Its file is now `path` (malloc, the operation's from here on; or NULL). */
+void operation_moved(struct operation *operation, char *path);
 bool operation_cancelled(const struct operation *operation);
 /* Frees it; `rc` not 0: it has failed. */
 void operation_end(struct operation *operation, int rc,
@@ -190,8 +238,11 @@ struct entry;
 /* NULL: there is no xenstore. */
 struct entry *entry_begin(struct operation *operation,
                           const struct entry_text *text);
-/* False: xenstore does not answer, and what it was given stays in use. */
-bool entry_end(struct entry *entry, const char *result);
+/*
+ * `file` NULL: it is where it was.  False: xenstore does not answer, and what
+ * it was given stays in use.
+ */
+bool entry_end(struct entry *entry, const char *result, const char *file);
 
 /* ---- live.c -------------------------------------------------------------- */
 
@@ -235,5 +286,7 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
 
 /* Another open file description of the same file; -1 with errno. */
 int reopen(int fd, int flags);
+/* The name that /proc knows of the file behind `fd`; -1 with errno. */
+int descriptor_path(int fd, char path[PATH_MAX]);
 
 #endif /* LIBXL_ALIGNED_INTERNAL_H */

@@ -23,6 +23,7 @@ struct operation {
     int page_fd;
     struct entry *entry;
     char *format, *file;
+    char *moved;                    /* where the file is now, if it moved */
 };
 
 /*
@@ -133,11 +134,12 @@ void operation_end(struct operation *operation, int rc, xentoollog_logger *lg)
         report(lg, XTL_ERROR, "%s: ended on request", operation->info.kind);
     /* If xenstore does not answer, it is not ours to free any more. */
     if (!entry_end(operation->entry, !rc ? "complete" : cancelled ?
-                   "cancelled" : "failed"))
+                   "cancelled" : "failed", operation->moved))
         return;
     progress_close(operation->page, operation->page_fd);
     free(operation->format);
     free(operation->file);
+    free(operation->moved);
     free(operation);
 }
 
@@ -153,6 +155,14 @@ void operation_done(struct operation *operation, uint64_t octets)
 {
     if (operation)
         atomic_store(&operation->page->done, octets);
+}
+
+void operation_moved(struct operation *operation, char *path)
+{
+    if (operation)
+        operation->moved = path;
+    else
+        free(path);
 }
 
 /* What a helper without our library has moved, by the word of the kernel. */

@@ -25,6 +25,7 @@
 
 struct environment environment;
 char own_path[PATH_MAX];
+bool libxl_came_late;
 
 static void find_own_path(void)
 {
@@ -167,7 +168,8 @@ static pthread_once_t taken = PTHREAD_ONCE_INIT;
 static void __attribute__((constructor)) preload(void)
 {
     find_own_path();
-    if (real_symbol("libxl_ctx_alloc"))
+    libxl_came_late = !real_symbol("libxl_ctx_alloc");
+    if (!libxl_came_late)
         pthread_once(&taken, take_environment);
     else
         hand_on();

@@ -84,6 +84,7 @@ void real_find(struct real *real, char *why, size_t size)
     } table[] = {
         { "libxl_domain_suspend", (void **)&real->suspend },
         { "libxl_domain_create_restore", (void **)&real->create_restore },
+        { "libxl_domain_resume", (void **)&real->resume },
         { "libxl_domain_info", (void **)&real->domain_info },
         { "libxl_dominfo_init", (void **)&real->dominfo_init },
         { "libxl_dominfo_dispose", (void **)&real->dominfo_dispose },

@@ -13,18 +13,12 @@
 /* Errors of the stream itself do not know what file it is in. */
 static void add_name(int fd, struct v3_error *error)
 {
-    char link[64], name[256], text[sizeof(error->text)];
-    ssize_t r;
+    char name[PATH_MAX], text[sizeof(error->text)];
 
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    r = readlink(link, name, sizeof(name) - 1);
-    if (r < 0)
+    if (descriptor_path(fd, name) || strstr(error->text, name))
         return;
-    name[r] = '\0';
-    if (strstr(error->text, name))
-        return;
-    snprintf(text, sizeof(text), "%s: %.*s", name,
-             (int)(sizeof(text) - sizeof(name)) - 3, error->text);
+    snprintf(text, sizeof(text), "%.255s: %.*s", name,
+             (int)sizeof(text) - 255 - 3, error->text);
     memcpy(error->text, text, sizeof(text));
 }
 
@@ -54,15 +48,34 @@ static bool is_unknown(const struct v3_savefile *savefile,
 
 /* What is known of a restore before it begins. */
 struct choice {
-    bool ours;              /* to be read by the stream library */
+    bool ours;              /* to be read by the stream library, */
+    bool v3;                /* and by nothing else */
     const char *format;     /* NULL: found out by reading */
     uint64_t memory;        /* octets; 0: not known */
 };
 
+/* Stock would find out that it cannot with a domain half built. */
+static int check_v3(int fd, const struct runtime *runtime,
+                    xentoollog_logger *lg)
+{
+    char name[PATH_MAX] = "", why[sizeof(runtime->why) + PATH_MAX];
+    bool usable = !runtime->why[0];
+
+    if (usable && !helper_try(runtime, why, sizeof(why)))
+        return 0;
+    (void)descriptor_path(fd, name);
+    report(lg, XTL_ERROR, "not restored: %s: a v3 file, which only the plugin "
+           "can restore: %s", name, usable ? why : runtime->why);
+    return ERROR_FAIL;
+}
+
 /* ERROR_FAIL: not to be restored. */
 static int choose(int fd, const libxl_domain_restore_params *params,
-                  const libxl_aligned_options *opts, struct choice *choice)
+                  const libxl_aligned_options *opts,
+                  const struct runtime *runtime, struct choice *choice)
 {
+    bool usable = runtime_usable(runtime, opts->lg) &&
+                  params->stream_version >= 2;
     struct v3_savefile savefile;
     struct v3_error error = { 0 };
     struct stat st;
@@ -72,24 +85,26 @@ static int choose(int fd, const libxl_domain_restore_params *params,
         return 0;
     /* What comes through these is seen only by reading it. */
     if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)) {
-        choice->ours = params->stream_version >= 2;
+        choice->ours = usable;
         return 0;
     }
     offset = lseek(fd, 0, SEEK_CUR);
     if ((!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) || offset < 0)
         return 0;
     if (libxl_aligned_probe(fd, offset, &savefile, &error)) {
-        if (is_unknown(&savefile, &error, params))
+        if (is_unknown(&savefile, &error, params) ||
+            (!usable && savefile.format != V3_FORMAT_V3))
             return 0;
         report(opts->lg, XTL_ERROR, "not restored: %s", error.text);
         return ERROR_FAIL;
     }
-    choice->ours = params->stream_version >= 2;
+    choice->ours = usable;
+    choice->v3 = savefile.format == V3_FORMAT_V3;
     choice->format = v3_format_name(savefile.format);
-    choice->memory = savefile.format == V3_FORMAT_V3 ?
+    choice->memory = choice->v3 ?
         (savefile.header.pages_stored + savefile.header.pages_zero) *
         V2_PAGE_SIZE : savefile.file_size - savefile.stream_start;
-    return 0;
+    return choice->v3 ? check_v3(fd, runtime, opts->lg) : 0;
 }
 
 /* What others may see of it, and stop. */
@@ -136,15 +151,17 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
     plan_withdraw(restore_fd);
     /* Remus and COLO are left alone. */
     if (restore_fd >= 0 && params &&
-        params->checkpointed_stream == LIBXL_CHECKPOINTED_STREAM_NONE &&
-        runtime_usable(runtime, opts->lg)) {
-        rc = choose(restore_fd, params, opts, &choice);
-        if (rc) {
-            *domid = INVALID_DOMID;     /* as after any failed restore */
-            return rc;
-        }
+        params->checkpointed_stream == LIBXL_CHECKPOINTED_STREAM_NONE) {
+        rc = choose(restore_fd, params, opts, runtime, &choice);
+        if (rc)
+            goto out;
     }
     if (choice.ours && plan_publish(restore_fd, &stream)) {
+        if (choice.v3) {
+            report(opts->lg, XTL_ERROR, "not restored: too many at once");
+            rc = ERROR_FAIL;
+            goto out;
+        }
         choice.ours = false;
         report(opts->lg, XTL_WARN, "using stock restore: too many at once");
     }
@@ -158,6 +175,12 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
     /* With ao_how the helper may start after this call has returned. */
     if (!ao_how || rc)
         plan_withdraw(restore_fd);
+
+out:
+    if (rc) {
+        *domid = INVALID_DOMID;         /* as libxl leaves it */
+        operation_moved(operation, rescue_file(restore_fd, opts->lg));
+    }
     operation_end(operation, rc, opts->lg);
     return rc;
 }

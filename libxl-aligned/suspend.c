@@ -22,6 +22,9 @@ struct save {
     bool stock;             /* the stream library has no part in it */
     bool interruptible;
     bool preloaded;         /* the toolstack leaves a failed file behind */
+    bool resumes;           /* after a failure */
+    libxl_ctx *ctx;         /* for that */
+    uint32_t domid;
     const char *format;     /* its name */
     struct operation *operation;
     char *commit_name;
@@ -301,6 +304,8 @@ static int save_end(struct save *save, int rc)
         rc = save_commit(save);
     if (rc)
         save_abandon(save);
+    if (rc && save->resumes)
+        resume_domain(&runtime_get()->real, save->ctx, save->domid, save->lg);
     operation_end(save->operation, rc, save->lg);
     save->operation = NULL;
     return rc;
@@ -373,6 +378,10 @@ int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
     save_tell(save, &runtime->real, ctx, domid, flags);
     /* The signals of a program that called for this itself are its own. */
     save->interruptible = preloaded && !save->stock;
+    save->resumes = preloaded && !ao_how && !is_stream(save) &&
+                    resume_is_ours(&runtime->real, ctx, domid);
+    save->ctx = ctx;
+    save->domid = domid;
     if (save->interruptible)
         interrupt_begin();
 

@@ -20,6 +20,7 @@ check-python: all
 # On the embedded Xen host.  TESTS= narrows it, e.g. TESTS="-k pvh".
 check-lab: overlay
 	$(PYTEST) --durations=10 tests/integration/test_plugin_api.py \
+	    tests/integration/test_libvirt_plugin.py \
 	    tests/integration/test_memcheck_plugin.py \
 	    tests/integration/test_room_plugin.py \
 	    tests/integration/test_versions_plugin.py \

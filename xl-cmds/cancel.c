@@ -26,7 +26,7 @@ struct cancel {
     struct entry *entry;
     char title[128];
     time_t deadline;
-    char *result;
+    char *result, *file;            /* as it ended */
     bool ended;                     /* before it was asked to */
 };
 
@@ -113,6 +113,36 @@ static int until_it_runs(struct cancel *cancel, const char **outcome)
     return STATUS_FAILED;
 }
 
+/* What is removed before it is restored is put back by the plugin. */
+static int look_at_file(const struct cancel *cancel, const char **outcome)
+{
+    static const char deleted[] = " (deleted)";
+    const char *before = cancel->entry->file, *after = cancel->file;
+    size_t length = after ? strlen(after) : 0;
+
+    *outcome = "there is no domain";
+    if (!before || !after)
+        return STATUS_OK;
+    if (strcmp(before, after) == 0) {
+        *outcome = "there is no domain, and the file is as it was";
+        if (length < strlen(deleted) ||
+            strcmp(after + length - strlen(deleted), deleted) != 0)
+            return STATUS_OK;
+        *outcome = "but its file was removed and has not been put back; "
+                   "what does the program that was to restore it say?";
+        return STATUS_FAILED;
+    }
+    if (strncmp(before, after, length) == 0 &&
+        strcmp(before + length, deleted) == 0)
+        *outcome = "there is no domain, and the file, which had been "
+                   "removed, is there again";
+    else
+        *outcome = "there is no domain, and the file, which had been "
+                   "removed, is there again under another name; what does "
+                   "the program that was to restore it say?";
+    return STATUS_OK;
+}
+
 static int until_it_is_gone(struct cancel *cancel, const char **outcome)
 {
     char path[64], *there;
@@ -123,10 +153,8 @@ static int until_it_is_gone(struct cancel *cancel, const char **outcome)
         there = cancel->entry->has_domid ?
                 v3_store_get(&cancel->store, 0, path) : NULL;
         free(there);
-        if (!there) {
-            *outcome = "there is no domain, and the file is as it was";
-            return STATUS_OK;
-        }
+        if (!there)
+            return look_at_file(cancel, outcome);
     } while (wait_a_little(cancel));
     *outcome = "but what was built of the domain is still there";
     return STATUS_FAILED;
@@ -245,8 +273,11 @@ static int wait_for_result(struct cancel *cancel)
     return -1;
 }
 
-/* A restore that had no domain at first may have one by now. */
-static void learn_domid(struct cancel *cancel)
+/*
+ * A restore that had no domain at first may have one by now, and its file
+ * another name.
+ */
+static void learn_more(struct cancel *cancel)
 {
     char *domid = v3_operation_get(&cancel->store, 0, cancel->entry->name,
                                    "domid");
@@ -256,6 +287,8 @@ static void learn_domid(struct cancel *cancel)
         cancel->entry->has_domid = true;
     }
     free(domid);
+    cancel->file = v3_operation_get(&cancel->store, 0, cancel->entry->name,
+                                    "file");
 }
 
 /* xl resumes, says so, and exits; a daemon stays. */
@@ -286,7 +319,7 @@ static int conclude(struct cancel *cancel)
     const char *outcome = "";
     int status = STATUS_OK;
 
-    learn_domid(cancel);
+    learn_more(cancel);
     path_of(cancel, "", path, sizeof(path));
     cancel->store.rm(cancel->store.handle, 0, path);
     if (cancel->ended) {
@@ -335,6 +368,7 @@ static int cancel_entry(struct cancel *cancel, unsigned seconds)
     }
     status = conclude(cancel);
     free(cancel->result);
+    free(cancel->file);
     return status;
 }
 

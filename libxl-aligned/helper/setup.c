@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "probe.h"
 #include "stream.h"
 
 #define VARIABLE "XL_ALIGNED_STREAM"
@@ -182,6 +184,14 @@ static void tune_malloc(void)
     mallopt(M_TRIM_THRESHOLD, 128 << 20);
 }
 
+/* The toolstack side asks whether this library is loaded: no helper runs. */
+static void answer_probe(int argc, char *argv[], const char *text)
+{
+    if (argc == 2 && !strcmp(argv[1], PROBE_MODE) &&
+        !strcmp(text, PROBE_STREAM))
+        _exit(write(STDOUT_FILENO, "1", 1) != 1);
+}
+
 static void __attribute__((constructor))
 setup(int argc, char *argv[], char *envp[])
 {
@@ -192,6 +202,8 @@ setup(int argc, char *argv[], char *envp[])
     int r;
 
     (void)envp;
+    if (text)
+        answer_probe(argc, argv, text);
     /* A wrapper that runs the helper, say: it is to have the environment. */
     if (!mode)
         return;

@@ -542,6 +542,61 @@ def test_a_restore_is_cancelled(site, store, tmp_path):
     assert file.read_bytes() == before and store.entries() == []
 
 
+@pytest.mark.parametrize("taken", (False, True))
+def test_a_managed_restore_is_cancelled(site, store, tmp_path, taken):
+    """libvirt removes the file first; the plugin puts it back."""
+    file, other = tmp_path / "file", tmp_path / "other"
+    assert site.run("save", file).status == 0
+    before = file.read_bytes()
+    other.write_text("somebody else's")
+    process = site.paused("restore-managed", file, *[other][:taken])
+    name, _ = store.only()
+    eventually(lambda: "domid" in store.keys(name), "no domain")
+    assert store.keys(name)["file"] == f"{file} (deleted)"
+    result = site.command("cancel", "db07")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "db07 (7): restore cancelled: there is no " \
+        "domain, and the file, which had been removed, is there again" + (
+            " under another name; what does the program that was to restore "
+            "it say?" if taken else "") + "\n"
+    assert end(process) == 1 and store.entries() == []
+    if taken:
+        assert file.read_text() == "somebody else's"
+        file = tmp_path / "file.kept"
+    assert file.read_bytes() == before
+
+
+def test_a_managed_restore_that_cannot_be_put_back(site, store, tmp_path):
+    file = tmp_path / "folder" / "file"
+    file.parent.mkdir()
+    assert site.run("save", file).status == 0
+    process = site.paused("restore-managed", file)
+    name, _ = store.only()
+    eventually(lambda: "domid" in store.keys(name), "no domain")
+    file.parent.rmdir()
+    result = site.command("cancel", "db07")
+    assert result.returncode == 1 and result.stdout == ""
+    assert "restore cancelled, but its file was removed and has not been " \
+        "put back" in result.stderr
+    assert end(process) == 1
+
+
+def test_what_is_received_has_no_file(site, store, tmp_path):
+    data = tmp_path / "data"
+    assert site.run("save", data, XL_ALIGNED_FORMAT="v2").status == 0
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = subprocess.Popen(["cp", data, pipe], stderr=subprocess.DEVNULL)
+    process = site.paused("restore", pipe)
+    name, _ = store.only()
+    eventually(lambda: "domid" in store.keys(name), "no domain")
+    result = site.command("cancel", "db07")
+    assert result.stdout == "db07 (7): restore cancelled: there is no " \
+        "domain\n", result.stderr
+    assert end(process) == 1
+    writer.wait()
+
+
 def start_dump(site, folder, **env):
     """A dump that takes three seconds for its second batch."""
     program = core_engine.build(folder)

@@ -100,10 +100,11 @@ class Bench:
         return {key: value for key, value in env.items() if value}
 
     def start(self, *args, tool: str = "toolstack", stdout=subprocess.PIPE,
-              before=None, **env) -> subprocess.Popen:
+              before=None, pass_fds=(), **env) -> subprocess.Popen:
         return subprocess.Popen([str(self.tools / tool), *map(str, args)],
                                 env=self.environment(**env), stdout=stdout,
-                                stderr=subprocess.PIPE, preexec_fn=before)
+                                stderr=subprocess.PIPE, preexec_fn=before,
+                                pass_fds=pass_fds)
 
     def run(self, *args, **options) -> Result:
         process = self.start(*args, **options)

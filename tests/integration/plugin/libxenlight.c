@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,9 @@
 #include "fake.h"
 
 #define STREAM_HEAD { htobe64(V2_LIBXL_IDENT), htobe32(V2_LIBXL_VERSION), 0 }
+
+/* FAKE_SUSPENDED: from the beginning. */
+static bool suspended;
 
 static void fake_log(const char *fmt, ...)
 {
@@ -113,6 +117,7 @@ static int save(int fd, int stream_type)
     if (write(fd, &header, sizeof(header)) != sizeof(header) ||
         write(fd, &context, sizeof(context)) != sizeof(context))
         return ERROR_FAIL;
+    suspended = true;
     rc = run_helper("--save-domain", fd, 8, stream_type);
     if (rc)
         return rc;
@@ -185,6 +190,7 @@ int libxl_ctx_alloc(libxl_ctx **pctx, int version, unsigned flags,
     (void)flags;
     (void)lg;
     *pctx = NULL;
+    suspended = getenv("FAKE_SUSPENDED");
     return version == LIBXL_VERSION ? 0 : ERROR_VERSION;
 }
 
@@ -195,6 +201,36 @@ int libxl_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
     fake_log("suspend domid=%u flags=%d ao=%d\n", domid, flags, !!ao_how);
     run_script();
     return start(save, fd, 0, ao_how);
+}
+
+int libxl_domain_resume(libxl_ctx *ctx, uint32_t domid, int suspend_cancel,
+                        const libxl_asyncop_how *ao_how)
+{
+    (void)ctx;
+    (void)ao_how;
+    fake_log("resume domid=%u cancel=%d\n", domid, suspend_cancel);
+    suspended = false;
+    return 0;
+}
+
+static int requests;
+
+int libxl_evenable_domain_death(libxl_ctx *ctx, uint32_t domid,
+                                libxl_ev_user user,
+                                libxl_evgen_domain_death **evgen_out)
+{
+    (void)ctx;
+    *evgen_out = (libxl_evgen_domain_death *)(intptr_t)++requests;
+    fake_log("evenable domid=%u user=%d number=%d\n", domid, (int)user,
+             requests);
+    return 0;
+}
+
+void libxl_evdisable_domain_death(libxl_ctx *ctx,
+                                  libxl_evgen_domain_death *evgen)
+{
+    (void)ctx;
+    fake_log("evdisable number=%d\n", (int)(intptr_t)evgen);
 }
 
 int libxl_domain_remus_start(libxl_ctx *ctx, libxl_domain_remus_info *info,
@@ -248,6 +284,9 @@ int libxl_domain_info(libxl_ctx *ctx, libxl_dominfo *info, uint32_t domid)
 
     (void)ctx;
     (void)domid;
+    info->shutdown = suspended;
+    info->shutdown_reason = suspended ? LIBXL_SHUTDOWN_REASON_SUSPEND :
+                            LIBXL_SHUTDOWN_REASON_UNKNOWN;
     info->current_memkb = memory ? strtoull(memory, NULL, 0) : 1024;
     set_domain_type(info, getenv("FAKE_PV") ? LIBXL_DOMAIN_TYPE_PV :
                           LIBXL_DOMAIN_TYPE_PVH);

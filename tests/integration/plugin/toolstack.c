@@ -6,7 +6,9 @@
  *
  *   save FILE | save-on FD FILE | save-ao FILE | remus FILE | append FILE
  *   save-many FILE...           in one thread each
+ *   save-watched FILE           and ask to hear of the domain's end
  *   restore FILE | restore-ao FILE | restore-remus FILE
+ *   restore-managed FILE [FILE]
  *   api-save FILE NAME | api-async FILE | api-restore FILE
  *   noop | monitor
  */
@@ -73,6 +75,18 @@ static int save(char **args)
 
     return finish(fd, libxl_domain_suspend(
         NULL, 1, fd, live ? LIBXL_SUSPEND_LIVE : 0, NULL));
+}
+
+static int save_watched(char **args)
+{
+    libxl_evgen_domain_death *death;
+    int status;
+
+    if (libxl_evenable_domain_death(NULL, 1, 5, &death))
+        return 2;
+    status = save(args);
+    libxl_evdisable_domain_death(NULL, death);
+    return status;
 }
 
 static int append(char **args)
@@ -178,6 +192,27 @@ static int restore(char **args)
     return create(args[0], 0, NULL);
 }
 
+/*
+ * As libvirt restores what `virsh managedsave` wrote.  A second FILE has the
+ * name meanwhile.  FAKE_LINGER: it does not exit, as a daemon does not.
+ */
+static int restore_managed(char **args)
+{
+    libxl_domain_restore_params params = { .stream_version = 2 };
+    int fd = open_saved(args[0]), rc;
+    uint32_t domid = 0;
+
+    if (unlink(args[0]) || (args[1] && link(args[1], args[0])))
+        return 2;
+    rc = libxl_domain_create_restore(NULL, NULL, &domid, fd, -1, &params,
+                                     NULL, NULL);
+    close(fd);
+    if (getenv("FAKE_LINGER"))
+        sleep(20);
+    puts(rc ? "failed" : "created");
+    return rc ? 1 : 0;
+}
+
 static int restore_ao(char **args)
 {
     return create(args[0], 0, &how);
@@ -272,7 +307,9 @@ static const struct {
 } commands[] = {
     { "save", save }, { "save-on", save_on }, { "save-ao", save_ao },
     { "append", append }, { "remus", remus }, { "save-many", save_many },
-    { "restore", restore }, { "restore-ao", restore_ao },
+    { "save-watched", save_watched },
+    { "restore", restore }, { "restore-managed", restore_managed },
+    { "restore-ao", restore_ao },
     { "restore-remus", restore_remus }, { "noop", noop },
     { "monitor", monitor },
 #ifdef API

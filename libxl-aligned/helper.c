@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Whether the save helper will have its library.  AppArmor, a mount without
+ * exec or a file that is gone keep it out, and only a start of the very
+ * program that libxl starts shows it.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "helper/probe.h"
+#include "internal.h"
+
+/* libxl's own constant, with the NUL behind it. */
+#define HELPER_END "/libxl-save-helper"
+
+struct search {
+    ElfW(Addr) object;
+    char *path;
+    size_t size;
+};
+
+static int search_segment(const char *start, size_t length,
+                          const struct search *search)
+{
+    const char *end = memmem(start, length, HELPER_END, sizeof(HELPER_END));
+    const char *path = end;
+
+    while (path && path > start && path[-1])
+        path--;
+    return path && *path == '/' &&
+           snprintf(search->path, search->size, "%s", path) <
+           (int)search->size;
+}
+
+static int search_object(struct dl_phdr_info *info, size_t size,
+                         void *context)
+{
+    const struct search *search = context;
+    const ElfW(Phdr) *header;
+    int i;
+
+    (void)size;
+    if (info->dlpi_addr != search->object)
+        return 0;
+    for (i = 0; i < info->dlpi_phnum; i++) {
+        header = &info->dlpi_phdr[i];
+        if (header->p_type == PT_LOAD &&
+            (header->p_flags & (PF_R | PF_W)) == PF_R &&
+            search_segment((char *)info->dlpi_addr + header->p_vaddr,
+                           header->p_filesz, search))
+            return 1;
+    }
+    return 0;
+}
+
+/* What libxl will start.  It does not say so in its interface. */
+static bool find_helper(const struct real *real, char *path, size_t size)
+{
+    const char *own = getenv("LIBXL_SAVE_HELPER");
+    struct search search = { .path = path, .size = size };
+    struct link_map *map;
+    Dl_info info;
+
+    if (own)
+        return snprintf(path, size, "%s", own) < (int)size;
+    if (!dladdr1((void *)real->suspend, &info, (void **)&map,
+                 RTLD_DL_LINKMAP))
+        return false;
+    search.object = map->l_addr;
+    return dl_iterate_phdr(search_object, &search) == 1;
+}
+
+/* Without the library it aborts, since it has no such mode. */
+static void __attribute__((noreturn))
+become_helper(const char *helper, const char *library, int out)
+{
+    char *argv[] = { (char *)helper, (char *)PROBE_MODE, NULL };
+    char stream[] = "XL_ALIGNED_STREAM=" PROBE_STREAM;
+    /* 1, and not 0: no core through a pipe either. */
+    const struct rlimit core = { 1, 1 };
+    int null = open("/dev/null", O_RDWR);
+
+    setrlimit(RLIMIT_CORE, &core);
+    dup2(null, STDIN_FILENO);
+    dup2(null, STDERR_FILENO);
+    dup2(out, STDOUT_FILENO);
+    exec_with_library(helper, argv, stream, library);
+    _exit(127);
+}
+
+int helper_try(const struct runtime *runtime, char *why, size_t size)
+{
+    char helper[PATH_MAX], answer;
+    int fds[2];
+    ssize_t r;
+    pid_t pid;
+
+    if (!find_helper(&runtime->real, helper, sizeof(helper)) ||
+        pipe2(fds, O_CLOEXEC))
+        return 0;
+    pid = fork();
+    if (!pid)
+        become_helper(helper, runtime->helper_library, fds[1]);
+    close(fds[1]);
+    while (pid > 0 && (r = read(fds[0], &answer, 1)) < 0 && errno == EINTR)
+        ;
+    close(fds[0]);
+    if (pid < 0)
+        return 0;
+    /* Some programs reap every child that they find: no matter. */
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    if (r == 1)
+        return 0;
+    snprintf(why, size, "%s starts without %s: does AppArmor or a mount "
+             "option forbid it?", helper, runtime->helper_library);
+    return -1;
+}
