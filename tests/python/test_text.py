@@ -9,8 +9,11 @@ import subprocess
 import pytest
 
 from command import CONFIG, PROGRAM, save_file
+from streamv3 import savefile
+from test_page import TAIL, random_batches, stream
 
-V3 = save_file("v3")
+# Of batches as Xen writes them: page and diff find each page.
+V3 = savefile.build(stream(random_batches(23, False)), CONFIG, TAIL, "v3")
 FORGED = b"a: damaged\nb: whole: every page is right\r\x1b[2J"
 NASTY = [b"plain", b"\xc3\xa9 \xe2\x82\xac", b"a\nb", b"\x1b[31m", b"\x7f",
          b"\x9b1m", b"\xc2\x9b1m", b"\xe2\x80\xaetxt", b"\xff", b"\xfe", b"?",
