@@ -118,7 +118,7 @@ def noise_page(seed: int, number: int) -> bytes:
 
 def dump(guest: Guest, out: str = CORE, sparse: bool = True,
          form: str = "xen", check: bool = True):
-    options = f"--format={form} {'' if sparse else '--no-sparse'}"
+    options = f"--force --format={form} {'' if sparse else '--no-sparse'}"
     return guest.host.run(f"xl-aligned dump-core {options} {guest.name}"
                           f" {out}", 600, check=check)
 
