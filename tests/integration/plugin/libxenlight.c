@@ -213,26 +213,6 @@ int libxl_domain_resume(libxl_ctx *ctx, uint32_t domid, int suspend_cancel,
     return 0;
 }
 
-static int requests;
-
-int libxl_evenable_domain_death(libxl_ctx *ctx, uint32_t domid,
-                                libxl_ev_user user,
-                                libxl_evgen_domain_death **evgen_out)
-{
-    (void)ctx;
-    *evgen_out = (libxl_evgen_domain_death *)(intptr_t)++requests;
-    fake_log("evenable domid=%u user=%d number=%d\n", domid, (int)user,
-             requests);
-    return 0;
-}
-
-void libxl_evdisable_domain_death(libxl_ctx *ctx,
-                                  libxl_evgen_domain_death *evgen)
-{
-    (void)ctx;
-    fake_log("evdisable number=%d\n", (int)(intptr_t)evgen);
-}
-
 int libxl_domain_remus_start(libxl_ctx *ctx, libxl_domain_remus_info *info,
                              uint32_t domid, int send_fd, int recv_fd,
                              const libxl_asyncop_how *ao_how)
@@ -328,6 +308,7 @@ void libxl_dominfo_dispose(libxl_dominfo *info)
  * r(eboots), c(rashes), d(estroyed), and o(ther domain: libxl looks at all).
  */
 struct libxl__evgen_domain_death {
+    int number;
     uint32_t domid;
     libxl_ev_user user;
     bool shutdown_reported, death_reported;
@@ -352,8 +333,13 @@ int libxl_evenable_domain_death(libxl_ctx *ctx, uint32_t domid,
                                 libxl_ev_user user,
                                 libxl_evgen_domain_death **request)
 {
+    static int number;
+
     (void)ctx;
     *request = calloc(1, sizeof(**request));
+    (*request)->number = ++number;
+    fake_log("evenable domid=%u user=%d number=%d\n", domid,
+             (int)user, number);
     (*request)->domid = domid;
     (*request)->user = user;
     (*request)->next = requests;
@@ -367,6 +353,7 @@ void libxl_evdisable_domain_death(libxl_ctx *ctx,
     libxl_evgen_domain_death **link;
 
     (void)ctx;
+    fake_log("evdisable number=%d\n", request->number);
     for (link = &requests; *link != request; link = &(*link)->next)
         ;
     *link = request->next;
