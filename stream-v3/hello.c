@@ -44,6 +44,8 @@ static bool next_line(const char **at, const char *end, const char **line,
 
 /* ---- failing ----------------------------------------------------------- */
 
+static void put_result(struct v3_hello *hello, uint32_t status,
+                       const char *text);
 static void fail(struct v3_hello *hello, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -57,13 +59,24 @@ static void fail(struct v3_hello *hello, int errnum, const char *format, ...)
     va_end(arguments);
     v3_fail(&hello->error, errnum, "%s", text);
     hello->state = V3_HELLO_FAILED;
+    /* A sender's peer may be a stock one, which would take it for a domain. */
+    if (hello->offer.role == V3_HELLO_RECEIVER)
+        put_result(hello, V3_HELLO_BROKEN, text);
+    else
+        hello->out_length = 0;
 }
 
 /* What is being waited for, in words. */
 static const char *awaited(const struct v3_hello *hello)
 {
-    return hello->state == V3_HELLO_WAIT_RESULT ? "RESULT" : "HELLO";
+    return hello->state == V3_HELLO_WAIT_BANNER ? "the banner of xl" :
+           hello->state == V3_HELLO_WAIT_RESULT ? "RESULT" : "HELLO";
 }
+
+/* HELLO, RESULT, and another that takes it back (spec 4). */
+_Static_assert(3 * (sizeof(struct v3_hello_header) +
+                    sizeof(struct v3_hello_body) + TEXT_MAX) <=
+               sizeof(((struct v3_hello *)0)->out), "messages fit");
 
 /* ---- sending ----------------------------------------------------------- */
 
@@ -76,16 +89,15 @@ static void put_message(struct v3_hello *hello, uint32_t kind,
         .length = length + text_length,
     };
     uint8_t *message = hello->out + hello->out_length;
-    size_t total = sizeof(header) + header.length;
+    size_t total = sizeof(header) + header.length, i;
 
-    if (hello->out_length + total > sizeof(hello->out)) {
-        fail(hello, ENOBUFS, "the peer does not take what it is sent");
-        return;
-    }
     memcpy(header.magic, V3_HELLO_MAGIC, sizeof(header.magic));
     memcpy(message, &header, sizeof(header));
     memcpy(message + sizeof(header), body, length);
-    memcpy(message + sizeof(header) + length, text, text_length);
+    for (i = 0; i < text_length; i++)
+        message[sizeof(header) + length + i] =
+            (text[i] >= 0x20 && text[i] < 0x7f) || text[i] == '\n' ?
+            text[i] : '?';
     header.checksum = XXH3_64bits(message, total);
     memcpy(message, &header, sizeof(header));
     hello->out_length += total;
@@ -200,10 +212,6 @@ static void judge(struct v3_hello *hello, const struct v3_hello_body *peer,
     uint64_t common = own->features & peer->features, missing;
     char names[256];
 
-    if (own->refusal) {
-        refuse(hello, V3_HELLO_POLICY, "%s", own->refusal);
-        return;
-    }
     hello->version = own->version_max < peer->version_max ?
                      own->version_max : peer->version_max;
     if (hello->version < own->version_min ||
@@ -241,8 +249,7 @@ static void judge(struct v3_hello *hello, const struct v3_hello_body *peer,
     }
     hello->request = peer->request;
     put_result(hello, V3_HELLO_OK, "");
-    if (!v3_hello_over(hello))
-        hello->state = V3_HELLO_WAIT_RESULT;
+    hello->state = V3_HELLO_WAIT_RESULT;
 }
 
 /* ---- receiving --------------------------------------------------------- */
@@ -300,7 +307,8 @@ static void on_result(struct v3_hello *hello, const void *body,
              hello->features, hello->optional);
         return;
     }
-    hello->state = V3_HELLO_AGREED;
+    hello->state = hello->offer.role == V3_HELLO_SENDER ?
+                   V3_HELLO_WAIT_BANNER : V3_HELLO_AGREED;
 }
 
 static const struct message {
@@ -392,7 +400,7 @@ static void take_message(struct v3_hello *hello)
     }
     if (message->state != hello->state &&
         ((struct v3_result_body *)body.octets)->status == V3_HELLO_OK) {
-        fail(hello, EBADMSG, "RESULT came instead of HELLO");
+        fail(hello, EBADMSG, "RESULT came instead of %s", awaited(hello));
         return;
     }
     hello->in_length = 0;
@@ -401,10 +409,10 @@ static void take_message(struct v3_hello *hello)
                   header.length - text_offset);
 }
 
-/* The banner may only come from a receiver, and only before its HELLO. */
+/* The banner only comes from a receiver: before its HELLO, or at the end. */
 static bool may_be_banner(const struct v3_hello *hello)
 {
-    return hello->state == V3_HELLO_WAIT_HELLO &&
+    return hello->state != V3_HELLO_WAIT_RESULT &&
            hello->offer.role == V3_HELLO_SENDER;
 }
 
@@ -430,6 +438,10 @@ static bool is_prefix(const struct v3_hello *hello, const char *text,
 
 static void take_banner(struct v3_hello *hello)
 {
+    if (hello->state == V3_HELLO_WAIT_BANNER) {
+        hello->state = V3_HELLO_AGREED;
+        return;
+    }
     if (hello->offer.refuse_stock) {
         v3_fail(&hello->error, EPROTO, "the receiver is a stock xl, which "
                 "reads stream version 2 only");
@@ -522,6 +534,12 @@ void v3_hello_timeout(struct v3_hello *hello, unsigned seconds)
              "came", awaited(hello), seconds, hello->in_length);
     else
         fail(hello, ETIMEDOUT, "no %s within %u s", awaited(hello), seconds);
+}
+
+void v3_hello_refuse(struct v3_hello *hello, enum v3_hello_status status,
+                     const char *text)
+{
+    refuse(hello, status, "%s", text);
 }
 
 void v3_hello_sent(struct v3_hello *hello, size_t length)

@@ -68,6 +68,8 @@ enum v3_hello_status {
     V3_HELLO_NO_FEATURE,
     V3_HELLO_BAD_REQUEST,
     V3_HELLO_POLICY,
+    V3_HELLO_BUSY,
+    V3_HELLO_BROKEN,
 };
 
 /* The first octets of a receiver that knows nothing of this. */
@@ -81,8 +83,6 @@ struct v3_hello_offer {
     enum v3_hello_role role;
     bool first;                 /* spec 2: speaks without being spoken to */
     bool refuse_stock;          /* the banner, or silence, is not enough */
-    const char *refusal;        /* not NULL: whoever comes is refused, and
-                                 * told why (spec 3.2, POLICY) */
     uint16_t version_min, version_max;
     uint64_t features, required, optional;
     uint32_t request;
@@ -92,6 +92,7 @@ struct v3_hello_offer {
 enum v3_hello_state {
     V3_HELLO_WAIT_HELLO,
     V3_HELLO_WAIT_RESULT,
+    V3_HELLO_WAIT_BANNER,       /* a sender that has agreed */
     /* From here on the exchange is over. */
     V3_HELLO_AGREED,
     V3_HELLO_STOCK,
@@ -142,6 +143,12 @@ void v3_hello_end(struct v3_hello *hello);
 bool v3_hello_silence(struct v3_hello *hello);
 /* The deadline has passed. */
 void v3_hello_timeout(struct v3_hello *hello, unsigned seconds);
+/*
+ * Refuses, whatever came before.  A receiver may do so even if it has AGREED,
+ * as long as there is no banner.
+ */
+void v3_hello_refuse(struct v3_hello *hello, enum v3_hello_status status,
+                     const char *text);
 /* `length` octets of `out` are on the link. */
 void v3_hello_sent(struct v3_hello *hello, size_t length);
 

@@ -34,7 +34,8 @@ check-lab: overlay
 # core dumps beside stock's, live checkpoints, migration between two hosts,
 # the packages, and the lab's tests of itself.
 check-all: check
-	XL_ALIGNED_SLOW=1 $(PYTEST) tests/integration
+	XL_ALIGNED_SLOW=1 $(PYTEST) tests/python/test_listen_soak.py \
+	    tests/integration
 
 vectors:
 	cd tests && $(PYTHON) -m streamv3.vectors ../docs/spec/vectors

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -51,6 +52,8 @@ pid_t arrival_start_xl(const struct listener *listener, uint32_t request,
         if (!pid)
             become_xl(listener, request, peer, in[0], out[1]);
     }
+    if (pid < 0)
+        report("%s: starting xl: %s", peer, strerror(errno));
     if (pid > 0 && control_send_fds(control, (int[]){ out[0], in[1] }) < 0)
         report("the session is gone");
     for (i = 0; i < 2; i++) {

@@ -8,6 +8,11 @@
 
 #include "listener.h"
 
+/* What a session may take beyond what it was given: to say why it ends. */
+#define GRACE_MS        5000
+/* And to deliver what xl said last (negotiation.md, section 6). */
+#define REST_MS         20000
+
 struct child *child_add(struct listener *listener, pid_t pid, bool is_xl,
                         const char *peer)
 {
@@ -23,6 +28,9 @@ struct child *child_add(struct listener *listener, pid_t pid, bool is_xl,
     child->pid = pid;
     child->is_xl = is_xl;
     child->control = -1;
+    if (!is_xl)
+        child->deadline = now_ms() + GRACE_MS +
+                          listener->handshake_seconds * 1000LL;
     snprintf(child->peer, sizeof(child->peer), "%s", peer);
     return child;
 }
@@ -35,6 +43,32 @@ unsigned count_xl(const struct listener *listener)
     for (i = 0; i < listener->child_count; i++)
         count += listener->children[i].is_xl;
     return count;
+}
+
+static bool is_shaking(const struct child *child)
+{
+    return !child->is_xl && !child->xl;
+}
+
+unsigned children_shaking(const struct listener *listener)
+{
+    unsigned count = 0;
+    size_t i;
+
+    for (i = 0; i < listener->child_count; i++)
+        count += is_shaking(&listener->children[i]);
+    return count;
+}
+
+/* The session of an xl that has ended: nobody is left to talk to. */
+static void xl_ended(struct listener *listener, pid_t xl)
+{
+    size_t i;
+
+    for (i = 0; i < listener->child_count; i++) {
+        if (listener->children[i].xl == xl)
+            listener->children[i].deadline = now_ms() + REST_MS;
+    }
 }
 
 static void child_ended(struct listener *listener, struct child *child,
@@ -52,6 +86,8 @@ static void child_ended(struct listener *listener, struct child *child,
                child->is_xl ? "xl" : "the session", WTERMSIG(status));
     if (child->control >= 0)
         close(child->control);
+    if (child->is_xl)
+        xl_ended(listener, child->pid);
     *child = listener->children[--listener->child_count];
 }
 
@@ -71,30 +107,101 @@ void children_reap(struct listener *listener)
     }
 }
 
+static void tell(struct child *child, int signum)
+{
+    kill(child->pid, signum);
+    child->told = true;
+    child->deadline = now_ms() + GRACE_MS;
+}
+
+/* How many that shake hands, and are not told to end, come from there. */
+static unsigned count_from(const struct listener *listener,
+                           const char *address)
+{
+    unsigned count = 0;
+    size_t i;
+
+    for (i = 0; i < listener->child_count; i++)
+        count += is_shaking(&listener->children[i]) &&
+                 !listener->children[i].told &&
+                 !strcmp(listener->children[i].address, address);
+    return count;
+}
+
 /*
- * Too many at once: the one that has been shaking hands for longest goes.  An
- * honest one needs a fraction of a second and is not it.
+ * The one that has been at it for longest, of those from the address with
+ * most: an honest one needs a fraction of a second, and is not it.
  */
 void children_make_room(struct listener *listener)
 {
-    struct child *oldest = NULL;
-    unsigned shaking = 0;
+    unsigned shaking = 0, most = 0, count;
+    struct child *victim = NULL;
+    size_t i;
+
+    for (i = 0; i < listener->child_count; i++)
+        shaking += is_shaking(&listener->children[i]) &&
+                   !listener->children[i].told;
+    if (shaking < listener->connections)
+        return;
+    for (i = 0; i < listener->child_count; i++) {
+        struct child *child = &listener->children[i];
+
+        /* Who has asked for an xl is past it. */
+        if (!is_shaking(child) || child->told || child->asked)
+            continue;
+        count = count_from(listener, child->address);
+        if (!victim || count > most ||
+            (count == most && child->order < victim->order))
+            victim = child;
+        most = count > most ? count : most;
+    }
+    if (victim)
+        tell(victim, SIGUSR1);
+}
+
+void children_end(struct listener *listener)
+{
+    size_t i;
+
+    for (i = 0; i < listener->child_count; i++) {
+        if (is_shaking(&listener->children[i]))
+            tell(&listener->children[i], SIGTERM);
+    }
+}
+
+bool children_expire(struct listener *listener)
+{
+    bool others = false;
+    int64_t now = now_ms();
     size_t i;
 
     for (i = 0; i < listener->child_count; i++) {
         struct child *child = &listener->children[i];
 
-        if (child->is_xl || child->agreed)
-            continue;
-        shaking++;
-        if (!oldest || child->order < oldest->order)
-            oldest = child;
+        if (child->deadline && now >= child->deadline)
+            kill(child->pid, SIGKILL);
+        others |= child->deadline != 0;
     }
-    if (!oldest || shaking < listener->connections)
-        return;
-    report("%s: refused: %u connections are shaking hands, and this one for "
-           "longest", oldest->peer, shaking);
-    kill(oldest->pid, SIGKILL);
-    waitpid(oldest->pid, NULL, 0);
-    child_ended(listener, oldest, 0);
+    return others;
+}
+
+const char *children_refuse_domain(const struct listener *listener,
+                                   const char *subject, char *text,
+                                   size_t size)
+{
+    unsigned own = 0;
+    size_t i;
+
+    for (i = 0; i < listener->child_count; i++)
+        own += listener->children[i].is_xl && subject[0] &&
+               !strcmp(listener->children[i].subject, subject);
+    if (count_xl(listener) >= listener->domains)
+        snprintf(text, size, "%u domains are arriving already",
+                 listener->domains);
+    else if (own >= listener->domains_each)
+        snprintf(text, size, "%u domains of %s are arriving already", own,
+                 subject);
+    else
+        return NULL;
+    return text;
 }

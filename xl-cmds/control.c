@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Two descriptors from the listener to a session. */
+/* What the listener answers a session: two descriptors, or why not. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -32,11 +33,10 @@ int control_send_fds(int control, const int fds[2])
     return sendmsg(control, &message, MSG_NOSIGNAL) == 1 ? 0 : -1;
 }
 
-int control_receive_fds(int control, int fds[2])
+int control_receive_fds(int control, int fds[2], char *why, size_t size)
 {
     union space space;
-    char answer = 0;
-    struct iovec iov = { &answer, 1 };
+    struct iovec iov = { why, size - 1 };
     struct msghdr message = {
         .msg_iov = &iov,
         .msg_iovlen = 1,
@@ -49,7 +49,10 @@ int control_receive_fds(int control, int fds[2])
     do {
         r = recvmsg(control, &message, MSG_CMSG_CLOEXEC);
     } while (r < 0 && errno == EINTR);
-    header = r == 1 && answer == 1 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (r <= 0)
+        r = snprintf(why, size, "the listener is gone");
+    why[r] = '\0';
+    header = why[0] == 1 ? CMSG_FIRSTHDR(&message) : NULL;
     if (!header || header->cmsg_type != SCM_RIGHTS ||
         header->cmsg_len != CMSG_LEN(2 * sizeof(int)))
         return -1;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,36 +16,7 @@
 #define CONNECTIONS     64
 #define DOMAINS         4
 #define HANDSHAKE_S     10
-
-static void allow(struct listener *listener, const char *subject)
-{
-    listener->allow = xrealloc(listener->allow, (listener->allow_count + 2) *
-                               sizeof(*listener->allow));
-    listener->allow[listener->allow_count++] = xstrdup(subject);
-    listener->allow[listener->allow_count] = NULL;
-}
-
-/* A subject a line; empty lines and those that begin with # aside. */
-static int allow_file(struct listener *listener, const char *name)
-{
-    FILE *file = fopen(name, "re");
-    char line[512];
-    size_t length;
-
-    if (!file) {
-        report("%s: %s", name, strerror(errno));
-        return STATUS_FAILED;
-    }
-    while (fgets(line, sizeof(line), file)) {
-        length = strlen(line);
-        while (length && strchr(" \t\r\n", line[length - 1]))
-            line[--length] = '\0';
-        if (length && line[0] != '#')
-            allow(listener, line);
-    }
-    fclose(file);
-    return STATUS_OK;
-}
+#define STALL_S         300
 
 static int add_socket(struct listener *listener, int fd,
                       const struct transport *transport)
@@ -113,36 +85,17 @@ static bool is_no_user(const char *entry)
            (!number[0] || number[strspn(number, "0123456789")]);
 }
 
-/* Certificates are read here, once, by who may. */
-static int prepare(struct listener *listener)
+/* Entries for UNIX sockets that name no user. */
+static int check_users(const struct listener *listener)
 {
-    bool prepared = false;
-    char why[512];
-    size_t i;
+    int i;
 
-    for (i = 0; i < listener->allow_count; i++) {
-        if (is_no_user(listener->allow[i])) {
+    for (i = 0; i < listener->given.argc; i++) {
+        if (is_no_user(listener->given.argv[i])) {
             report("--allow=%s is not " ALLOW_UID " and a number: `id -u "
-                   "NAME` prints that of a user", listener->allow[i]);
+                   "NAME` prints that of a user", listener->given.argv[i]);
             return STATUS_USAGE;
         }
-    }
-    listener->options.owner = geteuid();
-    listener->options.allow = (const char *const *)listener->allow;
-    for (i = 0; i < listener->socket_count; i++) {
-        if (!listener->sockets[i].transport->prepare || prepared)
-            continue;
-        if (!listener->allow_count) {
-            report("who may connect? --allow=NAME, or --allow='*' for every "
-                   "certificate of the authority");
-            return STATUS_USAGE;
-        }
-        if (listener->sockets[i].transport->prepare(&listener->options, true,
-                                                    why, sizeof(why)) < 0) {
-            report("%s", why);
-            return STATUS_FAILED;
-        }
-        prepared = true;
     }
     return STATUS_OK;
 }
@@ -186,12 +139,15 @@ static int set_up(struct listener *listener, char **addresses)
     /* Without the plugin, xl reads what it always did. */
     if (!plugin_environment(&settings))
         listener->format = "v2";
+    listener->options.owner = geteuid();
     if (listener->systemd)
         status = add_systemd(listener);
     for (; *addresses && status == STATUS_OK; addresses++)
         status = add_address(listener, *addresses);
     if (status == STATUS_OK)
-        status = prepare(listener);
+        status = check_users(listener);
+    if (status == STATUS_OK)
+        status = credentials_load(listener);
     if (status == STATUS_OK)
         status = confine(listener);
     return status;
@@ -215,10 +171,11 @@ static int take_option(const struct command *self,
 {
     switch (opt) {
     case OPTION_ALLOW:
-        allow(listener, optarg);
+        arguments_add(&listener->given, optarg);
         return STATUS_OK;
     case OPTION_ALLOW_FILE:
-        return allow_file(listener, optarg);
+        arguments_add(&listener->files, optarg);
+        return STATUS_OK;
     case OPTION_SYSTEMD:
         listener->systemd = true;
         return STATUS_OK;
@@ -232,6 +189,10 @@ static int take_option(const struct command *self,
         return take_number(self, optarg, &listener->connections);
     case OPTION_DOMAINS:
         return take_number(self, optarg, &listener->domains);
+    case OPTION_DOMAINS_EACH:
+        return take_number(self, optarg, &listener->domains_each);
+    case OPTION_STALL:
+        return take_number(self, optarg, &listener->stall_seconds);
     case OPTION_TIMEOUT:
         return take_number(self, optarg, &listener->handshake_seconds);
     default:
@@ -246,9 +207,12 @@ static int listen_run(const struct command *self, int argc, char **argv)
         .connections = CONNECTIONS,
         .domains = DOMAINS,
         .handshake_seconds = HANDSHAKE_S,
+        .stall_seconds = STALL_S,
     };
     int opt, status;
 
+    /* Whatever it would be told to read again is about to be read. */
+    signal(SIGHUP, SIG_IGN);
     while ((opt = command_option(self, argc, argv, &status)) != -1) {
         if (opt == OPTION_DONE)
             return status;
@@ -258,6 +222,10 @@ static int listen_run(const struct command *self, int argc, char **argv)
     }
     if (optind == argc && !listener.systemd)
         return command_misuse(self, "on which address?");
+    /* One sender alone is not to keep the others out. */
+    if (!listener.domains_each)
+        listener.domains_each = listener.domains > 1 ? listener.domains - 1 :
+                                1;
     setlinebuf(stderr);
     status = set_up(&listener, argv + optind);
     return status ? status : listener_serve(&listener);
@@ -285,7 +253,10 @@ const struct command command_listen = {
         "  --systemd              on the sockets that systemd hands over\n"
         "  --connections=N        at most so many that are shaking hands (64)\n"
         "  --domains=N            at most so many that are arriving (4)\n"
+        "  --domains-each=N       of them from one TLS subject (one less, to\n"
+        "                         leave room for others)\n"
         "  --handshake-timeout=S  seconds for TLS and HELLO (10)\n"
+        "  --stall-timeout=S      seconds for a sender that says nothing (300)\n"
         "  --user=USER            as whom to talk to peers (" SESSION_USER ")\n"
         "\n"
         "Exit status: 0 ended by SIGTERM, 1 it cannot listen, 127 there is no "
@@ -301,7 +272,9 @@ const struct command command_listen = {
         { "systemd", no_argument, NULL, OPTION_SYSTEMD },
         { "connections", required_argument, NULL, OPTION_CONNECTIONS },
         { "domains", required_argument, NULL, OPTION_DOMAINS },
+        { "domains-each", required_argument, NULL, OPTION_DOMAINS_EACH },
         { "handshake-timeout", required_argument, NULL, OPTION_TIMEOUT },
+        { "stall-timeout", required_argument, NULL, OPTION_STALL },
         { "user", required_argument, NULL, OPTION_USER },
         HELP_OPTION },
     .run = listen_run,

@@ -17,11 +17,13 @@
 #include "common/text.h"
 #include "listener.h"
 
-static volatile sig_atomic_t ending;
+static volatile sig_atomic_t ending, reloading;
 
 static void on_signal(int signum)
 {
-    if (signum != SIGCHLD)
+    if (signum == SIGHUP)
+        reloading = 1;
+    else if (signum == SIGTERM || signum == SIGINT)
         ending = 1;
 }
 
@@ -29,43 +31,47 @@ static void on_signal(int signum)
 
 static void answer(struct listener *listener, size_t index)
 {
-    struct child *child = &listener->children[index];
+    struct child *child = &listener->children[index], *xl;
     struct session_request request;
-    char peer[sizeof(child->peer)];
+    const char *why;
+    char text[400];
     ssize_t r;
     pid_t pid;
 
     r = recv(child->control, &request, sizeof(request), MSG_DONTWAIT);
-    if (r != sizeof(request) || child->agreed) {
+    if (r != sizeof(request) || child->asked || child->told) {
         /* Its end, or something that no session says. */
         close(child->control);
         child->control = -1;
         return;
     }
-    child->agreed = true;
+    child->asked = true;
     request.peer[sizeof(request.peer) - 1] = '\0';
-    text_printable(peer, sizeof(peer), request.peer,
-                       strlen(request.peer));
-    memcpy(child->peer, peer, sizeof(peer));
-    if (count_xl(listener) >= listener->domains) {
-        report("%s: refused: %u domains are arriving already", child->peer,
-               listener->domains);
-        send(child->control, "", 1, MSG_NOSIGNAL);
+    request.subject[sizeof(request.subject) - 1] = '\0';
+    text_printable(child->peer, sizeof(child->peer), request.peer,
+                   strlen(request.peer));
+    why = children_refuse_domain(listener, request.subject, text,
+                                 sizeof(text));
+    if (!why) {
+        pid = arrival_start_xl(listener, request.request & V3_HELLO_REQUESTS,
+                               child->peer, child->control);
+        if (pid < 0)
+            why = "this host cannot start xl now; its log says why";
+    }
+    if (why) {
+        send(child->control, why, strlen(why), MSG_NOSIGNAL);
         return;
     }
-    pid = arrival_start_xl(listener, request.request & V3_HELLO_REQUESTS, peer,
-                           child->control);
-    if (pid > 0)
-        child_add(listener, pid, true, peer);
-    else
-        report("starting xl: %s", strerror(errno));
+    child->xl = pid;
+    child->deadline = 0;
+    xl = child_add(listener, pid, true, child->peer);
+    memcpy(xl->subject, request.subject, sizeof(xl->subject));
 }
 
 /* ---- connections ------------------------------------------------------- */
 
 static void become_session(const struct listener *listener, int fd,
-                           int control, const struct transport *transport,
-                           const char *busy)
+                           int control, const struct transport *transport)
 {
     const struct session session = {
         .fd = fd,
@@ -74,21 +80,16 @@ static void become_session(const struct listener *listener, int fd,
         .options = &listener->options,
         .format = listener->format,
         .handshake_seconds = listener->handshake_seconds,
+        .stall_seconds = listener->stall_seconds,
         .accept_stock = transport->trusted || listener->stock,
-        .busy = busy,
         .uid = listener->uid,
         .gid = listener->gid,
         .confine = listener->confine,
     };
-    sigset_t none;
     size_t i;
 
     setsid();
-    signal(SIGCHLD, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
-    signal(SIGINT, SIG_DFL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    close(listener->reserve);
     for (i = 0; i < listener->socket_count; i++)
         close(listener->sockets[i].fd);
     for (i = 0; i < listener->child_count; i++) {
@@ -98,52 +99,91 @@ static void become_session(const struct listener *listener, int fd,
     _exit(session_run(&session));
 }
 
+/* In so few words that the socket takes them at once. */
+static void turn_away(const struct transport *transport, int fd,
+                      const char *peer, const char *why)
+{
+    char data[4096];
+
+    report("%s: refused: %s", peer, why);
+    transport->turn_away(fd, why);
+    shutdown(fd, SHUT_WR);
+    while (recv(fd, data, sizeof(data), MSG_DONTWAIT) > 0) {
+    }
+    close(fd);
+}
+
+static bool is_out_of_descriptors(int errnum)
+{
+    return errnum == EMFILE || errnum == ENFILE;
+}
+
+/* The reserve makes room for a connection that is told that there is none. */
+static void refuse_one(struct listener *listener,
+                       const struct listening *socket)
+{
+    int fd;
+
+    close(listener->reserve);
+    fd = accept4(socket->fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd >= 0)
+        turn_away(socket->transport, fd, socket->transport->name,
+                  "this host has no file descriptor left");
+    else if (is_out_of_descriptors(errno))
+        usleep(100000);
+    listener->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 static void take_connection(struct listener *listener,
                             const struct listening *socket)
 {
-    int control[2], fd;
-    struct child *child;
     struct link who = { .peer = "unix" };
-    char busy[64];
-    pid_t pid;
+    int control[2] = { -1, -1 }, fd;
+    struct child *child;
+    pid_t pid = -1;
 
+    if (socket->transport->prepare)
+        credentials_refresh(listener);
     fd = accept4(socket->fd, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0) {
-        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
-            report("accept: %s", strerror(errno));
+        if (is_out_of_descriptors(errno))
+            refuse_one(listener, socket);
+        else if (errno == ENOMEM || errno == ENOBUFS)
             usleep(100000);
-        }
         return;
     }
     if (socket->transport != &transport_unix) {
         tcp_name_peer(&who, fd);
         socket_keep_alive(fd);
     }
+    if (children_shaking(listener) >= 2 * listener->connections) {
+        turn_away(socket->transport, fd, who.peer, "too many connections");
+        return;
+    }
     children_make_room(listener);
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0) {
-        report("%s: refused: %s", who.peer, strerror(errno));
-        close(fd);
-        return;
+    if (!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control)) {
+        pid = fork();
+        if (!pid) {
+            close(control[0]);
+            become_session(listener, fd, control[1], socket->transport);
+        }
+        close(control[1]);
     }
-    snprintf(busy, sizeof(busy), "%u domains are arriving already",
-             listener->domains);
-    pid = fork();
-    if (!pid) {
-        close(control[0]);
-        become_session(listener, fd, control[1], socket->transport,
-                       count_xl(listener) >= listener->domains ? busy :
-                       NULL);
-    }
-    close(control[1]);
-    close(fd);
     if (pid < 0) {
-        report("%s: refused: fork: %s", who.peer, strerror(errno));
-        close(control[0]);
+        report("%s: no session: %s", who.peer, strerror(errno));
+        turn_away(socket->transport, fd, who.peer,
+                  "this host can start no session");
+        if (control[0] >= 0)
+            close(control[0]);
         return;
     }
+    close(fd);
     child = child_add(listener, pid, false, who.peer);
     child->control = control[0];
     child->order = listener->accepted++;
+    snprintf(child->address, sizeof(child->address), "%.*s",
+             (int)(strrchr(who.peer, ':') ?
+                   strrchr(who.peer, ':') - who.peer : 63), who.peer);
 }
 
 /* ---- the loop ---------------------------------------------------------- */
@@ -152,7 +192,9 @@ static void one_round(struct listener *listener, const sigset_t *mask)
 {
     size_t children = listener->child_count, i;
     size_t sockets = ending ? 0 : listener->socket_count;
+    const struct timespec second = { 1, 0 };
     struct pollfd fds[sockets + children + 1];
+    bool expiring = children_expire(listener);
 
     for (i = 0; i < sockets; i++)
         fds[i] = (struct pollfd){ .fd = listener->sockets[i].fd,
@@ -160,7 +202,8 @@ static void one_round(struct listener *listener, const sigset_t *mask)
     for (i = 0; i < children; i++)
         fds[sockets + i] = (struct pollfd){
             .fd = listener->children[i].control, .events = POLLIN };
-    if (ppoll(fds, sockets + children, NULL, mask) > 0) {
+    if (ppoll(fds, sockets + children, expiring ? &second : NULL,
+              mask) > 0) {
         for (i = 0; i < children; i++) {
             if (fds[sockets + i].revents)
                 answer(listener, i);
@@ -173,9 +216,18 @@ static void one_round(struct listener *listener, const sigset_t *mask)
     children_reap(listener);
 }
 
+static void reload(struct listener *listener)
+{
+    reloading = 0;
+    if (credentials_load(listener))
+        report("warning: going on with the old certificates and lists");
+    else
+        report("certificates and lists are read again");
+}
+
 int listener_serve(struct listener *listener)
 {
-    static const int signums[] = { SIGCHLD, SIGTERM, SIGINT };
+    static const int signums[] = { SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
     struct sigaction action = { .sa_handler = on_signal };
     sigset_t blocked, mask;
     size_t i;
@@ -187,20 +239,21 @@ int listener_serve(struct listener *listener)
     }
     sigprocmask(SIG_BLOCK, &blocked, &mask);
     signal(SIGPIPE, SIG_IGN);
+    listener->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
     for (i = 0; i < listener->socket_count; i++)
         fcntl(listener->sockets[i].fd, F_SETFL,
               fcntl(listener->sockets[i].fd, F_GETFL) | O_NONBLOCK);
     report("listening on %zu socket%s", listener->socket_count,
            listener->socket_count == 1 ? "" : "s");
-    while (!ending)
+    while (!ending) {
         one_round(listener, &mask);
+        if (reloading)
+            reload(listener);
+    }
     for (i = 0; i < listener->socket_count; i++)
         close(listener->sockets[i].fd);
     /* What is arriving may arrive; who was only shaking hands goes. */
-    for (i = 0; i < listener->child_count; i++) {
-        if (!listener->children[i].is_xl && !listener->children[i].agreed)
-            kill(listener->children[i].pid, SIGTERM);
-    }
+    children_end(listener);
     if (count_xl(listener))
         report("waiting for %u domains that are arriving",
                count_xl(listener));

@@ -11,11 +11,59 @@
 #include "cmds.h"
 #include "listener.h"
 
-#define STOCK_SECONDS 3         /* negotiation.md, section 6 */
+/* negotiation.md, sections 4 and 6 */
+#define STOCK_SECONDS   3
+#define LINGER_MS       1000
 
-static int refuse(const struct link *link, const char *text)
+/* The signal by which the listener has ended the handshake. */
+static volatile sig_atomic_t told;
+
+static void on_told(int signum)
 {
+    told = signum;
+}
+
+/* They arrive while a peer is waited for, and at no other time. */
+static void listen_to_the_listener(void)
+{
+    const struct sigaction action = { .sa_handler = on_told };
+    sigset_t blocked;
+
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGTERM);
+    sigaddset(&blocked, SIGUSR1);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+    sigprocmask(SIG_SETMASK, &blocked, NULL);
+    signal(SIGCHLD, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* From here on it ends with its xl. */
+static void stop_listening(void)
+{
+    sigset_t none;
+
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGUSR1, SIG_IGN);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int refuse(struct link *link, struct v3_hello *hello,
+                  enum v3_hello_status status, const char *text)
+{
+    if (told)
+        text = told == SIGTERM ? "this receiver is ending" :
+               "too many connections, and this one has been shaking hands "
+               "for longest";
     report("%s: refused: %s", link->peer, text);
+    if (link->open && hello->state != V3_HELLO_REFUSED &&
+        hello->state != V3_HELLO_FAILED)
+        negotiate_refuse(link, hello, told ? V3_HELLO_BUSY : status, text,
+                         now_ms() + LINGER_MS);
     return STATUS_FAILED;
 }
 
@@ -30,42 +78,46 @@ static int agree(const struct session *session, struct link *link,
     struct v3_hello_offer offer;
 
     negotiate_offer(&offer, V3_HELLO_RECEIVER, session->format);
-    offer.refuse_stock |= !session->accept_stock || session->busy;
-    offer.refusal = session->busy;
+    offer.refuse_stock |= !session->accept_stock;
     negotiate(link, hello, &offer, &times);
     if (hello->state == V3_HELLO_AGREED || hello->state == V3_HELLO_STOCK)
         return STATUS_OK;
-    return refuse(link, link->error[0] && hello->state == V3_HELLO_FAILED ?
-                  link->error : hello->error.text);
+    return refuse(link, hello, V3_HELLO_POLICY, link->error[0] &&
+                  hello->state == V3_HELLO_FAILED ? link->error :
+                  hello->error.text);
 }
 
 /* Has the listener start xl; the pipes to it are a link. */
-static int start_xl(const struct session *session, const struct link *link,
-                    const struct v3_hello *hello, struct link *xl)
+static int start_xl(const struct session *session, struct link *link,
+                    struct v3_hello *hello, struct link *xl)
 {
     struct session_request request = {
         .version = hello->version,
         .request = hello->request,
     };
+    char why[400];
     int fds[2];
 
     memcpy(request.peer, link->peer, sizeof(request.peer));
+    memcpy(request.subject, link->subject, sizeof(request.subject));
     if (send(session->control, &request, sizeof(request),
              MSG_NOSIGNAL) != sizeof(request) ||
-        control_receive_fds(session->control, fds) < 0)
-        return refuse(link, "the listener does not start xl");
+        control_receive_fds(session->control, fds, why, sizeof(why)) < 0)
+        return refuse(link, hello, V3_HELLO_BUSY, why);
     if (link_open_fds(xl, fds[0], fds[1], "xl") < 0)
-        return refuse(link, xl->error);
+        return refuse(link, hello, V3_HELLO_BUSY, xl->error);
+    stop_listening();
     return STATUS_OK;
 }
 
-static int carry(struct link *link, const struct v3_hello *hello,
+static int carry(const struct session *session, struct link *link, const struct v3_hello *hello,
                  struct link *xl)
 {
     uint64_t sent = 0, received = 0;
     struct pump pump = {
         .a = xl,
         .b = link,
+        .stall_seconds = session->stall_seconds,
         .a_to_b = &sent,
         .b_to_a = &received,
     };
@@ -88,7 +140,7 @@ int session_run(const struct session *session)
     static struct link link, xl;
     int status;
 
-    signal(SIGPIPE, SIG_IGN);
+    listen_to_the_listener();
     if (privileges_drop(session->uid, session->gid) < 0 ||
         (session->confine && sandbox_enter() < 0)) {
         report("dropping privileges: %s", strerror(errno));
@@ -96,17 +148,21 @@ int session_run(const struct session *session)
     }
     if (session->transport->accept(&link, session->fd, deadline,
                                    session->options) < 0) {
-        status = refuse(&link, link.error);
+        /* What is known of HELLO is that there is none. */
+        status = refuse(&link, &hello, V3_HELLO_POLICY, link.error);
         goto out;
     }
-    status = agree(session, &link, &hello, deadline);
+    status = told ? refuse(&link, &hello, V3_HELLO_BUSY, "") :
+             agree(session, &link, &hello, deadline);
     if (status)
         goto out;
     status = start_xl(session, &link, &hello, &xl);
     if (!status)
-        status = carry(&link, &hello, &xl);
+        status = carry(session, &link, &hello, &xl);
 out:
     link_close(&xl);
+    if (told != SIGUSR1)
+        link_linger(&link, now_ms() + LINGER_MS);
     link_close(&link);
     return status;
 }

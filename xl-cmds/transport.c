@@ -124,10 +124,9 @@ static int carry(struct carrier *carrier)
     char why[sizeof(board->error)];
     int r;
 
-    if (carrier->hello.state == V3_HELLO_STOCK) {
-        pump.early = carrier->hello.in;
-        pump.early_length = carrier->hello.in_length;
-    }
+    /* The banner. */
+    pump.early = carrier->hello.in;
+    pump.early_length = carrier->hello.in_length;
     if (link_open_fds(&xl, STDIN_FILENO, STDOUT_FILENO, "xl") < 0)
         return fail(carrier, xl.error);
     r = pump_run(&pump, why, sizeof(why));

@@ -146,6 +146,9 @@ class Relay:
                         self.on_data(key.data, data)
                         continue
                     selector.unregister(key.fileobj)
+                    if not selector.get_map():
+                        # Both ends go on from here, and a test with them.
+                        self.summary()
                     try:
                         self.ends[key.data][1].shutdown(socket.SHUT_WR)
                     except OSError:
@@ -153,8 +156,12 @@ class Relay:
         except Cut as cut:
             if str(cut) == "stall":
                 time.sleep(600)
+            self.summary()
         except OSError as error:
             print(f"broken: {error}", flush=True)
+            self.summary()
+
+    def summary(self) -> None:
         print(f"sent {self.total['s2r']} received {self.total['r2s']}"
               f" phase {self.phase}", flush=True)
 

@@ -296,29 +296,55 @@ def openssl(*arguments) -> None:
 
 
 class Authority:
-    """Issues certificates into a folder."""
+    """Issues certificates, and lists of those revoked, into a folder."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, name: str,
+                 issuer: "Authority | None" = None) -> None:
+        self.folder, self.name, self.issuer = folder, name, issuer
+        if issuer:
+            self.cert, self.key = issuer.issue(
+                f"{name}.ca", f"/CN={name}", "", extensions="basicConstraints"
+                "=critical,CA:TRUE\nkeyUsage=keyCertSign,cRLSign\n")
+            return
         self.key = folder / f"{name}.ca.key"
         self.cert = folder / f"{name}.ca.pem"
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt",
                 "ec_paramgen_curve:P-256", "-nodes", "-keyout", self.key,
                 "-out", self.cert, "-subj", f"/CN={name}", "-days", "2")
 
-    def issue(self, file: str, subject: str, names: str = "",
-              days: int = 2) -> tuple[Path, Path]:
+    def issue(self, file: str, subject: str, names: str = "", days: int = 2,
+              extensions: str = "") -> tuple[Path, Path]:
         key, cert = (self.folder / f"{file}.{end}" for end in ("key", "pem"))
         request = self.folder / f"{file}.csr"
         extension = self.folder / f"{file}.ext"
-        extension.write_text(f"subjectAltName={names}\n" if names else "")
+        extension.write_text(
+            (f"subjectAltName={names}\n" if names else "") + extensions)
         openssl("req", "-newkey", "ec", "-pkeyopt",
                 "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out",
                 request, "-subj", subject)
         openssl("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey",
                 self.key, "-CAcreateserial", "-days", days, "-out", cert,
                 "-extfile", extension)
+        if self.issuer:
+            with open(cert, "a") as file:
+                file.write(self.cert.read_text())
         return cert, key
+
+    def revoke(self, *certs: Path, until: str = "20990101000000Z") -> str:
+        """The list, PEM; later ones hold those of earlier ones."""
+        index = self.folder / f"{self.name}.index"
+        index.touch()
+        config = self.folder / f"{self.name}.cnf"
+        config.write_text("[ca]\ndefault_ca=own\n[own]\n"
+                          f"database={index}\ndefault_md=sha256\n")
+        common = ["ca", "-config", config, "-keyfile", self.key, "-cert",
+                  self.cert]
+        for cert in certs:
+            openssl(*common, "-revoke", cert)
+        crl = self.folder / f"{self.name}.crl"
+        openssl(*common, "-gencrl", "-crl_lastupdate", "20200101000000Z",
+                "-crl_nextupdate", until, "-out", crl)
+        return crl.read_text()
 
 
 def frame(content: bytes) -> bytes:

@@ -13,6 +13,7 @@ HELLO = struct.Struct("<HHIQQQII")
 RESULT = struct.Struct("<IHHIIQQ")
 KIND_HELLO, KIND_RESULT = 1, 2
 SENDER, RECEIVER = 1, 2
+POLICY, BUSY, BROKEN = 4, 5, 6
 BANNER = b"xl migration receiver ready, send binary domain data.\n"
 
 
@@ -101,6 +102,19 @@ def receive_message(sock: socket.socket) -> tuple[int, bytes]:
     plain = HEADER.pack(magic, kind, length, 0) + body
     assert xxh3(plain) == checksum
     return kind, body
+
+
+def refusal(sock: socket.socket) -> Outcome:
+    """Section 4: a RESULT that is not AGREED, whatever came before it."""
+    result = Outcome()
+    while not result.status:
+        kind, body = receive_message(sock)
+        if kind == KIND_RESULT:
+            result = Outcome.unpack(body)
+    assert not (result.version or result.features or result.optional)
+    assert result.text and all(0x20 <= c < 0x7f for c in result.text)
+    assert not sock.recv(1)
+    return result
 
 
 def negotiate(sock: socket.socket, own: Offer,

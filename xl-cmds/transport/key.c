@@ -71,18 +71,23 @@ int key_use(SSL *tls)
     return SSL_use_PrivateKey(tls, key) == 1 ? 0 : -1;
 }
 
+void key_drop(SSL_CTX *context)
+{
+    if (!context)
+        return;
+    EVP_PKEY_free(SSL_CTX_get_app_data(context));
+    SSL_CTX_set_app_data(context, NULL);
+}
+
 /*
  * A receiver signs with it once: what its peer sends after that, a certificate
  * first of all, is read without the key in memory.
  */
 void key_forget(const SSL *tls, int where, int ret)
 {
-    SSL_CTX *context = SSL_get_SSL_CTX(tls);
-
     (void)ret;
     if (!(where & SSL_CB_LOOP) || SSL_get_state(tls) != TLS_ST_SW_CERT_VRFY)
         return;
     SSL_certs_clear((SSL *)tls);
-    EVP_PKEY_free(SSL_CTX_get_app_data(context));
-    SSL_CTX_set_app_data(context, NULL);
+    key_drop(SSL_get_SSL_CTX(tls));
 }

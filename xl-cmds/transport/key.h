@@ -10,6 +10,8 @@ void key_wipe_freed_memory(void);
 /* For connections of a context that has its certificate; -1: see ERR_*. */
 int key_load(SSL_CTX *context, const char *path);
 int key_use(SSL *tls);
+/* Of a context that is not used any more, or NULL. */
+void key_drop(SSL_CTX *context);
 /* The info callback of a receiver's context. */
 void key_forget(const SSL *tls, int where, int ret);
 

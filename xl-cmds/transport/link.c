@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,23 +21,29 @@ int64_t now_ms(void)
     return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-int wait_for(int fd, short events, int64_t deadline)
+int wait_for_any(struct pollfd *fds, unsigned count, int64_t deadline)
 {
-    struct pollfd poll_fd = { .fd = fd, .events = events };
-    int64_t left = -1;
+    int64_t left = deadline - now_ms();
+    struct timespec timeout;
+    sigset_t none;
     int r;
 
-    do {
-        if (deadline) {
-            left = deadline - now_ms();
-            if (left < 0)
-                left = 0;
-        }
-        r = poll(&poll_fd, 1, left);
-    } while (r < 0 && errno == EINTR);
+    if (left < 0)
+        left = 0;
+    timeout.tv_sec = left / 1000;
+    timeout.tv_nsec = left % 1000 * 1000000;
+    sigemptyset(&none);
+    r = ppoll(fds, count, deadline ? &timeout : NULL, &none);
     if (!r)
         errno = ETIMEDOUT;
     return r > 0 ? 0 : -1;
+}
+
+int wait_for(int fd, short events, int64_t deadline)
+{
+    struct pollfd poll_fd = { .fd = fd, .events = events };
+
+    return wait_for_any(&poll_fd, 1, deadline);
 }
 
 int link_fail(struct link *link, int errnum, const char *format, ...)
@@ -130,10 +137,24 @@ int link_open_fds(struct link *link, int in, int out, const char *peer)
     link->read_events = POLLIN;
     link->write_events = POLLOUT;
     link->splice_in = link->splice_out = true;
+    link->open = true;
     snprintf(link->peer, sizeof(link->peer), "%s", peer);
     if (set_nonblocking(in) < 0 || set_nonblocking(out) < 0)
         return link_fail(link, errno, "%s: %s", peer, strerror(errno));
     return 0;
+}
+
+void link_linger(struct link *link, int64_t deadline)
+{
+    char data[4096];
+
+    if (!link->ops || link->in != link->out)
+        return;
+    link->ops->finish(link);
+    shutdown(link->out, SHUT_WR);
+    while (!wait_for(link->in, POLLIN, deadline) &&
+           recv(link->in, data, sizeof(data), MSG_DONTWAIT) > 0) {
+    }
 }
 
 void link_close(struct link *link)

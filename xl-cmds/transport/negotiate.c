@@ -3,8 +3,11 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "transport.h"
+
+#define FLUSH_MS 10000          /* for what is left to be sent */
 
 /* Another build may be one that a later version would look like. */
 #ifndef NEGOTIATE_VERSION_MAX
@@ -53,6 +56,7 @@ static bool step(struct link *link, struct v3_hello *hello)
             moved = true;
         } else if (r < 0 && errno != EAGAIN) {
             /* What the peer said before it closed tells more. */
+            link->error[0] = '\0';
             v3_hello_sent(hello, hello->out_length);
             moved = true;
         }
@@ -68,17 +72,13 @@ static bool step(struct link *link, struct v3_hello *hello)
     return moved || r >= 0 || errno != EAGAIN;
 }
 
-static int earlier(int64_t a, int64_t b, int64_t now)
+static int64_t earlier(int64_t a, int64_t b)
 {
-    int64_t first = !a ? b : !b || a < b ? a : b;
-
-    if (!first)
-        return -1;
-    return first > now ? first - now : 0;
+    return !a ? b : !b || a < b ? a : b;
 }
 
-static void wait_both(struct link *link, struct v3_hello *hello,
-                      int timeout)
+static int wait_both(struct link *link, struct v3_hello *hello,
+                     int64_t deadline)
 {
     struct pollfd fds[2] = {
         { .fd = link->in,
@@ -87,7 +87,16 @@ static void wait_both(struct link *link, struct v3_hello *hello,
           .events = link->write_events },
     };
 
-    poll(fds, 2, timeout);
+    return wait_for_any(fds, 2, deadline);
+}
+
+static void flush(struct link *link, struct v3_hello *hello,
+                  int64_t deadline)
+{
+    while (hello->out_length) {
+        if (!step(link, hello) && wait_both(link, hello, deadline))
+            return;
+    }
 }
 
 void negotiate(struct link *link, struct v3_hello *hello,
@@ -102,25 +111,41 @@ void negotiate(struct link *link, struct v3_hello *hello,
     if (times->stock_seconds && !offer->refuse_stock)
         silent_until = begin + times->stock_seconds * 1000LL;
 
-    while (!v3_hello_over(hello) || hello->out_length) {
+    while (!v3_hello_over(hello)) {
         bool moved = step(link, hello);
         int64_t now = now_ms();
 
-        /* What is broken is not argued with. */
-        if (hello->state == V3_HELLO_FAILED)
-            return;
+        if (v3_hello_over(hello))
+            break;
         if (!deadline && hello->in_length)
             deadline = now + times->seconds * 1000LL;
         if (silent_until && now >= silent_until) {
             silent_until = 0;
-            if (v3_hello_silence(hello))
-                return;
-        }
-        if (deadline && now >= deadline) {
+            v3_hello_silence(hello);
+        } else if (deadline && now >= deadline) {
             v3_hello_timeout(hello, (deadline - begin + 500) / 1000);
+        } else if (!moved && wait_both(link, hello, earlier(deadline,
+                                       silent_until)) && errno == EINTR) {
             return;
         }
-        if (!moved)
-            wait_both(link, hello, earlier(deadline, silent_until, now));
     }
+    flush(link, hello, now_ms() + FLUSH_MS);
+}
+
+void negotiate_refuse(struct link *link, struct v3_hello *hello,
+                      enum v3_hello_status status, const char *text,
+                      int64_t deadline)
+{
+    v3_hello_refuse(hello, status, text);
+    flush(link, hello, deadline);
+}
+
+void negotiate_turn_away(int fd, const char *why)
+{
+    const struct v3_hello_offer offer = { .role = V3_HELLO_RECEIVER };
+    static struct v3_hello hello;
+
+    v3_hello_begin(&hello, &offer);
+    v3_hello_refuse(&hello, V3_HELLO_BUSY, why);
+    send(fd, hello.out, hello.out_length, MSG_DONTWAIT | MSG_NOSIGNAL);
 }

@@ -16,6 +16,9 @@
 
 #define BUFFER_SIZE     (256 << 10)
 #define SPLICE_MAX      (1 << 20)
+/* negotiation.md, section 6 */
+#define FIRST_S         30      /* until the first byte */
+#define LAST_S          10      /* for what xl said last */
 
 enum step {
     MOVED,
@@ -28,6 +31,8 @@ struct flow {
     bool splice;
     bool finishing;             /* all is read and written */
     bool ended, failed;
+    bool deserted;              /* nobody reads at its end any more */
+    bool overdue;               /* the peer has kept it waiting too long */
     uint64_t *spliced;
     uint64_t *count;
     int64_t *last;
@@ -136,6 +141,10 @@ static enum step flow_step(struct flow *flow)
 {
     ssize_t r;
 
+    if (flow->overdue)
+        return flow_fail(flow);
+    if (flow->deserted)
+        return flow_abandon(flow);
     if (flow->finishing)
         return flow_finish(flow);
     if (flow->begin < flow->end)
@@ -168,17 +177,61 @@ static void flow_init(struct flow *flow, struct link *from, struct link *to,
     fcntl(to->out, F_SETPIPE_SZ, SPLICE_MAX);
 }
 
-static void flows_run(struct flow *flows)
+/*
+ * How long the peer may keep both ways waiting: 0 for ever, which it may while
+ * it is xl that has something to do.
+ */
+static unsigned patience(const struct pump *pump, const struct flow *flows)
 {
+    bool waiting = false;
+    int i;
+
+    for (i = 0; i < 2; i++)
+        waiting |= !flows[i].ended && (flows[i].fd == pump->b->in ||
+                                       flows[i].fd == pump->b->out);
+    if (!pump->stall_seconds || !waiting)
+        return 0;
+    if (flows[1].ended)
+        return LAST_S;
+    return *pump->b_to_a || pump->stall_seconds < FIRST_S ?
+           pump->stall_seconds : FIRST_S;
+}
+
+/* Until one of them can go on, or xl has gone, which no write has to tell. */
+static void flows_wait(const struct pump *pump, struct flow *flows,
+                       int64_t since)
+{
+    unsigned seconds = patience(pump, flows);
+    struct pollfd fds[3] = {
+        [2].fd = flows[1].ended || pump->a->in == pump->a->out ? -1 :
+                 pump->a->out,
+    };
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        fds[i].fd = flows[i].ended ? -1 : flows[i].fd;
+        fds[i].events = flows[i].events;
+    }
+    if (!wait_for_any(fds, 3, seconds ? since + seconds * 1000LL : 0)) {
+        flows[1].deserted = fds[2].fd >= 0 && (fds[2].revents & POLLERR);
+    } else if (errno == ETIMEDOUT) {
+        link_fail(pump->b, ETIMEDOUT, "no byte for %u s", seconds);
+        for (i = 0; i < 2; i++)
+            flows[i].overdue = true;
+    }
+}
+
+static void flows_run(const struct pump *pump, struct flow *flows)
+{
+    int64_t since = now_ms();
+
     while (!flows[0].ended || !flows[1].ended) {
-        struct pollfd fds[2];
         bool moved = false;
         int i;
 
         for (i = 0; i < 2; i++) {
             struct flow *flow = &flows[i];
 
-            fds[i].fd = -1;
             if (flow->ended)
                 continue;
             switch (flow_step(flow)) {
@@ -186,8 +239,6 @@ static void flows_run(struct flow *flows)
                 moved = true;
                 break;
             case BLOCKED:
-                fds[i].fd = flow->fd;
-                fds[i].events = flow->events;
                 break;
             case ENDED:
                 flow->ended = true;
@@ -195,8 +246,10 @@ static void flows_run(struct flow *flows)
                 break;
             }
         }
-        if (!moved)
-            poll(fds, 2, -1);
+        if (moved)
+            since = now_ms();
+        else
+            flows_wait(pump, flows, since);
     }
 }
 
@@ -218,7 +271,7 @@ int pump_run(struct pump *pump, char *why, size_t size)
     flows[0].last = pump->a_to_b_last;
     flows[0].spliced = pump->spliced;
     flows[1].last = pump->b_to_a_last;
-    flows_run(flows);
+    flows_run(pump, flows);
     r = flows[0].failed || flows[1].failed ? -1 : 0;
     snprintf(why, size, "%s%s%s", pump->b->error,
              pump->a->error[0] && pump->b->error[0] ? "; " : "",

@@ -253,4 +253,5 @@ const struct transport transport_tcp = {
     .connect = plain_connect,
     .listen = plain_listen,
     .accept = plain_accept,
+    .turn_away = negotiate_turn_away,
 };

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <openssl/bio.h>
@@ -16,11 +17,13 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
+#include "../cmds.h"
 #include "common/text.h"
 #include "key.h"
 #include "subject.h"
 #include "transport.h"
 
+#define ENDING_MS 1000          /* for a handshake that is broken off */
 #define DIRECTORY "/etc/xen/xl-aligned/"
 
 static const char *path_or(const char *path, const char *otherwise)
@@ -49,6 +52,16 @@ static const struct {
       "of this end's certificate" },
     { SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED,
       "the peer finds this end's certificate expired" },
+    { SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED,
+      "the peer finds this end's certificate, or its issuer's, revoked" },
+    { SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN,
+      "the peer does not accept this end's certificate" },
+    { SSL_R_SSLV3_ALERT_BAD_CERTIFICATE,
+      "the peer does not accept this end's certificate" },
+    { SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED,
+      "the peer demands a certificate" },
+    { SSL_R_TLSV1_ALERT_INTERNAL_ERROR, "the peer has no room, is ending, or "
+      "cannot check certificates; its log says which" },
     { SSL_R_TLSV1_ALERT_ACCESS_DENIED,
       "the peer does not let this end's certificate in" },
     { SSL_R_UNEXPECTED_EOF_WHILE_READING,
@@ -177,6 +190,24 @@ static const struct link_ops tls_ops = {
 
 /* ---- preparing --------------------------------------------------------- */
 
+/* Beforehand, and not only to each peer that is refused. */
+static void warn_of_expired(X509_STORE *store, const char *path)
+{
+    const STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(store);
+    const X509_CRL *crl;
+    int i;
+
+    for (i = 0; i < sk_X509_OBJECT_num(objects); i++) {
+        crl = X509_OBJECT_get0_X509_CRL(sk_X509_OBJECT_value(objects, i));
+        if (crl && X509_CRL_get0_nextUpdate(crl) &&
+            X509_cmp_current_time(X509_CRL_get0_nextUpdate(crl)) < 0)
+            report("warning: %s: a list in it has expired: all certificates "
+                   "of its issuer are refused until there is a new one",
+                   path);
+    }
+}
+
+/* Every certificate of a chain needs a list of its issuer. */
 static int load_revoked(SSL_CTX *context, const char *path)
 {
     X509_STORE *store = SSL_CTX_get_cert_store(context);
@@ -184,7 +215,9 @@ static int load_revoked(SSL_CTX *context, const char *path)
 
     if (!lookup || X509_load_crl_file(lookup, path, X509_FILETYPE_PEM) <= 0)
         return -1;
-    return X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) == 1 ? 0 : -1;
+    warn_of_expired(store, path);
+    return X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK |
+                                X509_V_FLAG_CRL_CHECK_ALL) == 1 ? 0 : -1;
 }
 
 /* The step that failed, or NULL. */
@@ -210,6 +243,33 @@ static const char *load(SSL_CTX *context,
     return NULL;
 }
 
+/* What is wrong with --crl, and not with the peer. */
+static const struct {
+    int error;
+    const char *meaning;
+} crl_errors[] = {
+    { X509_V_ERR_UNABLE_TO_GET_CRL, "--crl has no list of its issuer" },
+    { X509_V_ERR_CRL_HAS_EXPIRED, "the list of its issuer in --crl has "
+      "expired: get a new one" },
+    { X509_V_ERR_CRL_NOT_YET_VALID, "the list of its issuer in --crl is not "
+      "valid yet: is the clock right?" },
+};
+
+static const char *describe_verify(X509_STORE_CTX *store)
+{
+    int error = X509_STORE_CTX_get_error(store);
+    size_t i;
+
+    for (i = 0; i < sizeof(crl_errors) / sizeof(crl_errors[0]); i++) {
+        if (crl_errors[i].error != error)
+            continue;
+        /* The peer is not to be told that its certificate has expired. */
+        X509_STORE_CTX_set_error(store, X509_V_ERR_UNSPECIFIED);
+        return crl_errors[i].meaning;
+    }
+    return X509_verify_cert_error_string(error);
+}
+
 /* Keeps what was wrong with which certificate; refuses as OpenSSL would. */
 static int on_verify(int ok, X509_STORE_CTX *store)
 {
@@ -226,7 +286,7 @@ static int on_verify(int ok, X509_STORE_CTX *store)
                           sizeof(subject));
     text_printable(shown, sizeof(shown), subject, strlen(subject));
     link_fail(link, EPERM, "certificate %s: %s", shown,
-              X509_verify_cert_error_string(X509_STORE_CTX_get_error(store)));
+              describe_verify(store));
     return 0;
 }
 
@@ -245,6 +305,7 @@ static int tls_prepare(struct transport_options *options, bool receiver,
         describe_error(text, sizeof(text), errno);
         ERR_clear_error();
         snprintf(why, size, "%s: %s", failed, text);
+        key_drop(context);
         SSL_CTX_free(context);
         return -1;
     }
@@ -259,6 +320,9 @@ static int tls_prepare(struct transport_options *options, bool receiver,
     SSL_CTX_set_num_tickets(context, 0);
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE |
                      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    /* Sessions are not to inherit a key that is read no more. */
+    key_drop(options->tls);
+    SSL_CTX_free(options->tls);
     options->tls = context;
     return 0;
 }
@@ -269,20 +333,20 @@ static int check_subject(struct link *link,
                          const struct transport_options *options)
 {
     X509 *certificate = SSL_get1_peer_certificate(link->tls);
-    char shown[300];
     size_t used;
     bool allowed;
 
     if (!certificate)
         return link_fail(link, EPERM, "no certificate");
-    subject_print(certificate, shown, sizeof(shown));
+    subject_print(certificate, link->subject, sizeof(link->subject));
     allowed = subject_allowed(certificate, options->allow);
     X509_free(certificate);
     if (!allowed)
         return link_fail(link, EPERM, "certificate %s is not on the list of "
-                         "those allowed", shown);
+                         "those allowed", link->subject);
     used = strlen(link->peer);
-    snprintf(link->peer + used, sizeof(link->peer) - used, " (%s)", shown);
+    snprintf(link->peer + used, sizeof(link->peer) - used, " (%s)",
+             link->subject);
     return 0;
 }
 
@@ -303,6 +367,15 @@ static int expect_host(SSL *tls, const char *host)
 
 /* ---- connecting -------------------------------------------------------- */
 
+/* The alert internal_error, which is all that can be said before TLS is up. */
+static void tls_turn_away(int fd, const char *why)
+{
+    static const uint8_t alert[] = { 21, 3, 3, 0, 2, 2, 80 };
+
+    (void)why;
+    send(fd, alert, sizeof(alert), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static int shake_hands(struct link *link, int (*method)(SSL *),
                        int64_t deadline)
 {
@@ -317,9 +390,20 @@ static int shake_hands(struct link *link, int (*method)(SSL *),
             break;
         if (tls_wants(link, r, &events, "TLS handshake") && errno != EAGAIN)
             return -1;
-        if (wait_for(link->in, events, deadline) < 0)
-            return link_fail(link, errno, "no TLS handshake in time");
+        if (!wait_for(link->in, events, deadline))
+            continue;
+        if (SSL_is_server(link->tls) &&
+            (SSL_get_state(link->tls) == TLS_ST_BEFORE ||
+             SSL_get_state(link->tls) == TLS_ST_SR_CLNT_HELLO)) {
+            tls_turn_away(link->out, "");
+        } else if (errno == EINTR && deadline > now_ms() + ENDING_MS) {
+            /* Nearly there: a peer that is up can be told why. */
+            deadline = now_ms() + ENDING_MS;
+            continue;
+        }
+        return link_fail(link, errno, "no TLS handshake in time");
     }
+    link->open = true;
     /* The kernel encrypts: what is written to the socket is what is sent. */
     link->splice_out = BIO_get_ktls_send(SSL_get_wbio(link->tls));
     return 0;
@@ -327,7 +411,7 @@ static int shake_hands(struct link *link, int (*method)(SSL *),
 
 static int tls_open(struct link *link, SSL_CTX *context)
 {
-    link->splice_in = link->splice_out = false;
+    link->splice_in = link->splice_out = link->open = false;
     link->tls = SSL_new(context);
     link->ops = &tls_ops;
     if (!link->tls || SSL_set_fd(link->tls, link->in) != 1 ||
@@ -383,4 +467,5 @@ const struct transport transport_tls = {
     .listen = tls_listen,
     .prepare = tls_prepare,
     .accept = tls_accept,
+    .turn_away = tls_turn_away,
 };

@@ -7,6 +7,7 @@
 #ifndef XL_CMDS_TRANSPORT_H
 #define XL_CMDS_TRANSPORT_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -40,10 +41,12 @@ struct link {
     const struct link_ops *ops;
     int in, out;                /* may be the same; do not block */
     short read_events, write_events;
+    bool open;                  /* both ends can be understood */
     bool splice_in, splice_out; /* octets pass through the fds as they are */
     pid_t child;                /* program behind a pipe, or 0 */
     void *tls;                  /* tls.c's */
     char peer[160];             /* for messages */
+    char subject[256];          /* of its certificate, printable, if any */
     char error[320];
 };
 
@@ -57,10 +60,16 @@ void link_close(struct link *link);
 /* Milliseconds of a clock that only runs forwards. */
 int64_t now_ms(void);
 /*
- * Waits for events of one fd until `deadline` (0: for ever).  0, or -1 with
- * errno ETIMEDOUT.
+ * Waits for events until `deadline` (0: for ever), signals that are blocked
+ * otherwise among them.  0, or -1 with errno ETIMEDOUT, EINTR.
  */
+int wait_for_any(struct pollfd *fds, unsigned count, int64_t deadline);
 int wait_for(int fd, short events, int64_t deadline);
+/*
+ * Until the peer has closed a socket too: to close one with bytes that were
+ * not read takes back what was written last.
+ */
+void link_linger(struct link *link, int64_t deadline);
 
 /* ---- transports -------------------------------------------------------- */
 
@@ -102,6 +111,8 @@ struct transport {
      */
     int (*accept)(struct link *link, int fd, int64_t deadline,
                   const struct transport_options *options);
+    /* Says no to a connection that nobody has time for. */
+    void (*turn_away)(int fd, const char *why);
 };
 
 extern const struct transport transport_ssh, transport_unix, transport_tcp,
@@ -143,11 +154,19 @@ struct negotiate_times {
 void negotiate(struct link *link, struct v3_hello *hello,
                const struct v3_hello_offer *offer,
                const struct negotiate_times *times);
+/* Refuses the peer, whatever it has said. */
+void negotiate_refuse(struct link *link, struct v3_hello *hello,
+                      enum v3_hello_status status, const char *text,
+                      int64_t deadline);
+/* struct transport's turn_away where nothing is encrypted. */
+void negotiate_turn_away(int fd, const char *why);
 
 /* ---- pump.c ------------------------------------------------------------ */
 
 struct pump {
     struct link *a, *b;
+    unsigned stall_seconds;     /* how long b may keep this waiting; 0: for
+                                 * ever */
     /* Octets that were read from b already and belong to a. */
     const void *early;
     size_t early_length;

@@ -131,4 +131,5 @@ const struct transport transport_unix = {
     .connect = unix_connect,
     .listen = unix_listen,
     .accept = unix_accept,
+    .turn_away = negotiate_turn_away,
 };
