@@ -256,7 +256,7 @@ const struct command command_listen = {
         "  --domains-each=N       of them from one TLS subject (one less, to\n"
         "                         leave room for others)\n"
         "  --handshake-timeout=S  seconds for TLS and HELLO (10)\n"
-        "  --stall-timeout=S      seconds for a sender that says nothing (300)\n"
+        "  --stall-timeout=S      seconds that a sender may be silent (300)\n"
         "  --user=USER            as whom to talk to peers (" SESSION_USER ")\n"
         "\n"
         "Exit status: 0 ended by SIGTERM, 1 it cannot listen, 127 there is no "

@@ -110,7 +110,8 @@ static int start_xl(const struct session *session, struct link *link,
     return STATUS_OK;
 }
 
-static int carry(const struct session *session, struct link *link, const struct v3_hello *hello,
+static int carry(const struct session *session, struct link *link,
+                 const struct v3_hello *hello,
                  struct link *xl)
 {
     uint64_t sent = 0, received = 0;
