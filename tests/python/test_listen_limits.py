@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import time
 
@@ -75,6 +76,20 @@ def test_sender_that_stays_when_xl_has_gone(hosts, path):
             assert sock.recv(1) == b""
             alone(listener)
         assert hosts.migrate("dom", f"unix:{path}").returncode == 0
+
+
+def test_tls_sender_that_stays_when_xl_has_gone(hosts, certificates):
+    context = ssl.create_default_context(cafile=str(certificates.authority))
+    context.load_cert_chain(*certificates.files["sender"])
+    with tls_listener(hosts, certificates) as (listener, port):
+        with context.wrap_socket(
+                socket.create_connection(("127.0.0.1", port), 20),
+                server_hostname="localhost") as sock:
+            hello.negotiate(sock, Offer(SENDER), first=True)
+            assert hello.receive(sock, len(BANNER)) == BANNER
+            sock.sendall(b"no domain, and no end of it")
+            listener.wait_for("xl ended with status 1")
+            alone(listener)
 
 
 def test_end_waits_for_domains_alone(hosts, path):
