@@ -29,8 +29,8 @@ XML = """\
     <type arch='x86_64' machine='{machine}'>{os}</type>
     <kernel>/boot/vmlinux</kernel>
     <initrd>/boot/guest.cpio.gz</initrd>
-    <cmdline>console=hvc0 quiet lab.noise=16 lab.seed=1 lab.dirty=0
- lab.interval=1</cmdline>
+    <cmdline>console=hvc0 quiet sysrq_always_enabled lab.noise=16 lab.seed=1
+ lab.dirty=0 lab.interval=1</cmdline>
   </os>
   <clock offset='utc'><timer name='tsc' mode='native'/></clock>
   <devices><console type='pty'/></devices>
@@ -57,9 +57,9 @@ def place(build_overlay, tmp_path_factory):
         yield place
 
 
-def start_daemon(place) -> None:
+def start_daemon(place, more: str = "") -> None:
     """As systemd does with our drop-in."""
-    place.run(f"env $(sed -n '/^[A-Z]/p' {SETTINGS}) libvirtd --daemon "
+    place.run(f"env $(sed -n '/^[A-Z]/p' {SETTINGS}) {more} libvirtd --daemon "
               ">>/var/log/libvirtd.log 2>&1")
     deadline = time.monotonic() + 60 * patience()
     while place.run("virsh -c xen:///system version", check=False).status:
@@ -80,6 +80,14 @@ def daemon(place):
     stop_daemon(place)
 
 
+@pytest.fixture
+def slow_daemon(place):
+    """Its saves take long enough for something to happen meanwhile."""
+    start_daemon(place, "XL_ALIGNED_COMPRESS=zstd:9:all")
+    yield place
+    stop_daemon(place)
+
+
 def virsh(place, command: str, check: bool = True) -> lab.Result:
     return place.run(f"virsh -c xen:///system {command}", 240, check=check)
 
@@ -90,6 +98,7 @@ def begin(place, kind: str) -> str:
     place.host.write_text(f"{debian.PLACE}/tmp/{kind}.xml",
                           xml.replace("\n lab.", " lab."))
     place.host.mark(kind)
+    end(place, kind)
     virsh(place, f"define /tmp/{kind}.xml")
     virsh(place, f"start {kind}")
     place.host.wait_verdict(kind)
@@ -135,6 +144,115 @@ def test_save_to_a_file(daemon):
     virsh(daemon, "restore /data/saved")
     check_running(daemon, name)
     end(daemon, name)
+
+
+# -- what fails -------------------------------------------------------------
+
+# For `sh`: what happens to an operation of {name} that is under way.
+ENDS = {
+    "failing": "kill -KILL $(pgrep -f -- '{mode}-domain ')",
+    "cancelled": "until xl-aligned cancel {name}; do "
+                 "kill -0 $! || break; sleep 0.1; done",
+}
+
+
+def meanwhile(place, command: str, until: str, then: str) -> lab.Result:
+    """Status and output of virsh; `then` is done once `until` holds."""
+    place.host.write_text(f"{debian.PLACE}/tmp/meanwhile", f"""\
+virsh -c xen:///system {command} >/tmp/virsh-says 2>&1 &
+until {until}; do kill -0 $! || break; sleep 0.1; done
+{then}
+wait $!
+status=$?
+cat /tmp/virsh-says
+exit $status
+""")
+    return place.run("sh /tmp/meanwhile", 240, check=False)
+
+
+def state(place, name: str) -> str:
+    return virsh(place, f"domstate {name}").stdout.strip()
+
+
+def xl_says(place, name: str) -> str:
+    return place.run(f"xl list {name}").stdout.splitlines()[-1].split()[4]
+
+
+def wait_for_state(place, name: str, wanted: str) -> None:
+    deadline = time.monotonic() + 60 * patience()
+    while state(place, name) != wanted:
+        assert time.monotonic() < deadline, state(place, name)
+        time.sleep(1)
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_save_that_ends_early(slow_daemon, kind, how):
+    """The guest runs, libvirt knows it, and hears of its end."""
+    daemon = slow_daemon
+    name = begin(daemon, kind)
+    result = meanwhile(
+        daemon, f"managedsave {name}",
+        f"xl list {name} 2>/dev/null | grep -q 'ss[-d] '",
+        ENDS[how].format(name=name, mode="save"))
+    print(result.stdout, result.stderr)
+    assert result.status != 0
+    assert "s" not in xl_says(daemon, name)
+    daemon.host.mark(name)
+    check_running(daemon, name)
+    assert state(daemon, name) == "running"
+    daemon.run(f"xl sysrq {name} c")
+    wait_for_state(daemon, name, "shut off")
+    end(daemon, name)
+
+
+def managed(place, kind: str) -> str:
+    """Of a saved domain: what sha256sum says of its file."""
+    virsh(place, f"managedsave {kind}")
+    return checksum(place, kind)
+
+
+def checksum(place, name: str) -> str:
+    return place.run(f"sha256sum {MANAGED}/{name}.save").stdout
+
+
+def check_starts(place, name: str) -> None:
+    place.host.mark(name)
+    virsh(place, f"start {name}")
+    check_running(place, name)
+    assert place.run(f"ls {MANAGED}").stdout == ""
+    end(place, name)
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_start_that_ends_early(daemon, kind, how):
+    """The managed save is there again, and the next start finds it."""
+    name = begin(daemon, kind)
+    before = managed(daemon, name)
+    result = meanwhile(daemon, f"start {name}",
+                       "pgrep -f -- '--restore-domain ' >/dev/null",
+                       ENDS[how].format(name=name, mode="restore"))
+    print(result.stdout)
+    assert result.status != 0
+    assert state(daemon, name) == "shut off"
+    assert checksum(daemon, name) == before
+    check_starts(daemon, name)
+
+
+def test_a_start_without_the_library(daemon):
+    """Nothing but the helper shows that it is missing."""
+    name = begin(daemon, "pvh")
+    before = managed(daemon, name)
+    library = daemon.run("find /usr/lib -name libxl-aligned-stream.so"
+                         ).stdout.strip()
+    daemon.run(f"mv {library} {library}.away")
+    try:
+        assert virsh(daemon, f"start {name}", check=False).status != 0
+    finally:
+        daemon.run(f"mv {library}.away {library}")
+    assert checksum(daemon, name) == before
+    check_starts(daemon, name)
 
 
 def test_doctor_sees_it(daemon):
