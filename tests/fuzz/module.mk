@@ -52,7 +52,7 @@ FUZZ_OBJ_domain_config := xl-cmds/config.o
 FUZZ_LIBS_domain_config := -lyajl
 FUZZ_OBJ_commands := $(FUZZ_FILE) $(XL_CMDS_SRC:%.c=%.o) \
                      libxl-aligned/config.o
-FUZZ_LIBS_commands := -lyajl -lssl -lcrypto
+FUZZ_LIBS_commands := -lyajl -lseccomp -lssl -lcrypto
 FUZZ_OBJ_settings := libxl-aligned/config.o
 FUZZ_LIBS_settings := -Wl,--no-as-needed -lxlutil
 
