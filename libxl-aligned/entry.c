@@ -15,7 +15,7 @@
 
 #include <xenstore.h>
 
-#include "clock.h"
+#include "common/clock.h"
 #include "internal.h"
 
 #define INTERVAL_NS     500000000

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "helper/probe.h"
+#include "libxl-aligned/helper/probe.h"
 #include "internal.h"
 
 /* libxl's own constant, with the NUL behind it. */

@@ -11,7 +11,7 @@
 
 #include "config.h"
 #include "libxl-aligned.h"
-#include "operation.h"
+#include "operation/operation.h"
 
 #define EXPORT __attribute__((visibility("default")))
 

@@ -19,7 +19,7 @@
 
 #include <libxl.h>
 
-#include "stream-v3.h"
+#include "xensave.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "stream-v3.h"
+#include "xensave.h"
 
 #if __BYTE_ORDER != __LITTLE_ENDIAN
 #error "stream v3 structures are mapped onto little-endian memory"

@@ -17,7 +17,7 @@ $(STREAM_SO): $(STREAM_OBJ)
 	$(SAY) LD $@
 	$(Q)$(CC) -shared -Wl,-soname,$(@F) $(LDFLAGS) -o $@ $^ $(STREAM_LIBS)
 
-$(B)/stream-v3.pc: stream-v3/stream-v3.pc.in Makefile
+$(B)/stream-v3.pc: stream-v3/xensave.pc.in Makefile
 	@mkdir -p $(@D)
 	$(Q)sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(LIBDIR),' \
 	    -e 's,@INCLUDEDIR@,$(INCLUDEDIR),' -e 's,@VERSION@,$(VERSION),' \
@@ -28,6 +28,6 @@ install-stream-v3: $(STREAM_A) $(STREAM_SO) $(B)/stream-v3.pc
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
 	install -m 644 $(STREAM_A) $(STREAM_SO) $(DESTDIR)$(LIBDIR)/
 	ln -sf $(notdir $(STREAM_SO)) $(DESTDIR)$(LIBDIR)/libstream-v3.so
-	install -m 644 stream-v3/stream-v3.h stream-v3/stream-v3-format.h \
+	install -m 644 stream-v3/include/xensave.h stream-v3/include/xensave-format.h \
 	    $(DESTDIR)$(INCLUDEDIR)/
 	install -m 644 $(B)/stream-v3.pc $(DESTDIR)$(LIBDIR)/pkgconfig/

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core.h"
+#include "core/core.h"
 #include "plugin.h"
 #include "target.h"
 #include "watched.h"

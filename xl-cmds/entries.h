@@ -3,7 +3,7 @@
 #ifndef XL_CMDS_ENTRIES_H
 #define XL_CMDS_ENTRIES_H
 
-#include "../stream-v3/operation.h"
+#include "operation/operation.h"
 #include "bar.h"
 #include "cmds.h"
 

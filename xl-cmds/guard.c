@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "guard.h"
-#include "operation.h"
+#include "operation/operation.h"
 
 #define ANCESTORS_MAX   32
 /* The helper may not be running yet when the signal comes. */

@@ -3,8 +3,8 @@
 #ifndef XL_CMDS_HEAD_H
 #define XL_CMDS_HEAD_H
 
-#include "config.h"
-#include "stream-v3.h"
+#include "operation/domain_config.h"
+#include "xensave.h"
 
 struct head {
     unsigned char *data;

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "operation.h"
+#include "operation/operation.h"
 #include "plugin.h"
-#include "stream-v3.h"
+#include "xensave.h"
 
 /* ---- settings ----------------------------------------------------------- */
 

@@ -7,11 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../stream-v3/clock.h"
-#include "../stream-v3/operation.h"
+#include "common/clock.h"
+#include "operation/operation.h"
 #include "bar.h"
 #include "progress.h"
-#include "progress-page.h"
+#include "progress_page.h"
 
 /* xl shows a progress of its own, which would tear the bar. */
 #define XL_PROGRESS     "xc: progress: "

@@ -6,7 +6,7 @@
 #ifndef XL_CMDS_REPLACE_H
 #define XL_CMDS_REPLACE_H
 
-#include "config.h"
+#include "operation/domain_config.h"
 #include "target.h"
 
 struct replace {

@@ -3,10 +3,10 @@
 #ifndef XL_CMDS_SAVEFILE_H
 #define XL_CMDS_SAVEFILE_H
 
-#include "stream-v3.h"
+#include "xensave.h"
 
 #include "cmds.h"
-#include "config.h"
+#include "operation/domain_config.h"
 #include "common/partial.h"
 
 struct savefile {

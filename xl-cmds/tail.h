@@ -3,7 +3,7 @@
 #ifndef XL_CMDS_TAIL_H
 #define XL_CMDS_TAIL_H
 
-#include "stream-v3.h"
+#include "xensave.h"
 
 struct tail {
     int in;                 /* stands directly behind the stream */

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core.h"
+#include "core/core.h"
 #include "target.h"
 
 const struct partial_kind target_core = { .what = "core",

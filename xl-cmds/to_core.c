@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include "bar.h"
-#include "clock.h"
-#include "core.h"
-#include "operation.h"
+#include "common/clock.h"
+#include "core/core.h"
+#include "operation/operation.h"
 #include "plugin.h"
 #include "savefile.h"
 #include "target.h"

@@ -7,7 +7,7 @@
 #ifndef XL_CMDS_WALK_H
 #define XL_CMDS_WALK_H
 
-#include "stream-v3.h"
+#include "xensave.h"
 
 enum walk_layer {
     WALK_LIBXC,             /* the stream */

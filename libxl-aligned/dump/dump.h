@@ -7,8 +7,8 @@
 #include <xenforeignmemory.h>
 #include <xenguest.h>
 
-#include "../internal.h"
-#include "core.h"
+#include "libxl-aligned/internal.h"
+#include "core/core.h"
 #include "common/partial.h"
 
 #define PAGE_OCTETS 4096U

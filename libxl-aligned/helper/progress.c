@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "progress.h"
+#include "operation/progress.h"
 #include "stream.h"
 
 static struct v3_progress *progress;

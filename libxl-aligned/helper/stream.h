@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-#include "stream-v3.h"
+#include "xensave.h"
 
 #define EXPORT __attribute__((visibility("default")))
 

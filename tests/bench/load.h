@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "stream-v3.h"
+#include "xensave.h"
 
 #define PAGE V2_PAGE_SIZE
 

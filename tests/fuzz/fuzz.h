@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "stream-v3.h"
+#include "xensave.h"
 
 /* libFuzzer's own names. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -11,7 +11,7 @@
 
 #include "fuzz.h"
 
-#include "cmds.h"
+#include "xl-cmds/cmds.h"
 
 static int run(const struct command *command, const char *first,
                const char *second, const char *path)

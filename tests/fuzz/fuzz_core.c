@@ -3,7 +3,7 @@
 #include <elf.h>
 #include <string.h>
 
-#include "core_saved.h"
+#include "core/saved.h"
 #include "fuzz.h"
 
 #define FLAG_ELF        1U

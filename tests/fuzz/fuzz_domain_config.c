@@ -4,7 +4,7 @@
 
 #include "fuzz.h"
 
-#include "config.h"
+#include "libxl-aligned/config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

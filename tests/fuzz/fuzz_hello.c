@@ -9,7 +9,7 @@
 
 #include "fuzz.h"
 
-#include "hello.h"
+#include "operation/hello.h"
 
 #define FLAG_RECEIVER       1U
 #define FLAG_FIRST          2U

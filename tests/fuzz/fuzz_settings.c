@@ -6,7 +6,7 @@
 #include "fuzz.h"
 
 /* Of the plugin, which has the reading of its settings inside. */
-#include "../../libxl-aligned/internal.h"
+#include "libxl-aligned/internal.h"
 
 #define FLAG_VARIABLES 1U
 

@@ -8,9 +8,9 @@
 
 #include "fuzz.h"
 
-#include "head.h"
-#include "tail.h"
-#include "walk.h"
+#include "xl-cmds/head.h"
+#include "xl-cmds/tail.h"
+#include "xl-cmds/walk.h"
 
 struct seen {
     uint64_t next;              /* offset of the next record */

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "fuzz.h"
-#include "internal.h"
+#include "stream-v3/internal.h"
 
 int __wrap_v3_reopen(int fd, int flags);
 uint32_t __wrap_v3_direct_alignment(int fd);

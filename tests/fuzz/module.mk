@@ -46,9 +46,9 @@ FUZZ_OBJ_core := $(FUZZ_FILE) tests/fuzz/memory.o
 FUZZ_LIBS_core := $(FUZZ_MEMORY) -Wl,--wrap=v3_core_share
 FUZZ_OBJ_walk := $(FUZZ_FILE) xl-cmds/walk.o xl-cmds/head.o \
                  xl-cmds/tail.o xl-cmds/memory.o xl-cmds/savefile.o \
-                 xl-cmds/config.o
+                 operation/domain_config.o
 FUZZ_LIBS_walk := -lyajl
-FUZZ_OBJ_domain_config := xl-cmds/config.o
+FUZZ_OBJ_domain_config := operation/domain_config.o
 FUZZ_LIBS_domain_config := -lyajl
 FUZZ_OBJ_commands := $(FUZZ_FILE) $(XL_CMDS_SRC:%.c=%.o) \
                      libxl-aligned/config.o

@@ -53,7 +53,7 @@ def build_newer(target: Path, required: str) -> None:
          f"-DNEGOTIATE_REQUIRED={required}",
          '-DNEGOTIATE_TEXT="newer 9.0\\nfeature 17 DEDUP\\n"',
          f"-I{ROOT}", f"-I{ROOT / 'stream-v3'}", "-o", target,
-         ROOT / "xl-cmds/transport/negotiate.c", *objects,
+         ROOT / "xl-cmds/migrate/carriers/negotiate.c", *objects,
          ROOT / "build/libstream-v3.a", *libraries], check=True)
 
 

@@ -144,12 +144,12 @@ def test_every_setting_is_explained():
 
 def test_the_summary_of_the_format_is_right():
     page = page_text("stream-v3.7")
-    header = read("stream-v3/stream-v3-format.h").lower()
+    header = read("stream-v3/include/xensave-format.h").lower()
     numbers = re.findall(r"\b0x[0-9A-F]{8}\b", page)
     assert len(numbers) == 5
     for number in numbers:
         assert number.lower() + "u" in header
-    public = read("stream-v3/stream-v3.h")
+    public = read("stream-v3/include/xensave.h")
     functions = re.findall(r"\bv3_\w+", page)
     assert len(functions) >= 10
     for function in functions:

@@ -3,7 +3,7 @@
 #ifndef SYNTHETIC_H
 #define SYNTHETIC_H
 
-#include "stream-v3.h"
+#include "xensave.h"
 
 enum synthetic_pages {
     PAGES_FULL,

@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "core.h"
+#include "core/core.h"
 #include "synthetic.h"
 
 #define MIB     (1U << 20)

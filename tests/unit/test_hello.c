@@ -9,7 +9,7 @@
 #include <cmocka.h>
 #include <xxhash.h>
 
-#include "hello.h"
+#include "operation/hello.h"
 
 #define HEADER sizeof(struct v3_hello_header)
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "operation.h"
+#include "operation/operation.h"
 
 static pid_t bystander(void)
 {

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "operation.h"
+#include "operation/operation.h"
 
 #define MIB (1ULL << 20)
 

@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "internal.h"
+#include "stream-v3/internal.h"
 #include "synthetic.h"
 
 static const char tail[] = "eight and more octets of tail";

@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "internal.h"
+#include "stream-v3/internal.h"
 #include "synthetic.h"
 
 #define BATCHES 8U

@@ -19,7 +19,7 @@
 
 #include <libxl.h>
 
-#include "stream-v3-format.h"
+#include "xensave-format.h"
 #include "fake.h"
 
 #define STREAM_HEAD { htobe64(V2_LIBXL_IDENT), htobe32(V2_LIBXL_VERSION), 0 }

@@ -16,7 +16,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "stream-v3-format.h"
+#include "xensave-format.h"
 
 /* libxenctrl exports these and has no public header for them. */
 int read_exact(int fd, void *data, size_t size);

@@ -25,7 +25,7 @@
 #ifdef API
 #include "libxl-aligned.h"
 #endif
-#include "stream-v3-format.h"
+#include "xensave-format.h"
 
 static const libxl_asyncop_how how = { .u.for_event = 1 };
 

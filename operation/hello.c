@@ -1,0 +1,549 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <xxhash.h>
+
+#include "common/text.h"
+#include "hello.h"
+#include "stream-v3/internal.h"
+
+_Static_assert(sizeof(struct v3_hello_header) == 24, "spec 3");
+_Static_assert(sizeof(struct v3_hello_body) == 40, "spec 3.1");
+_Static_assert(sizeof(struct v3_result_body) == 32, "spec 3.2");
+
+#define BANNER_LENGTH (sizeof(V3_HELLO_BANNER) - 1)
+#define TEXT_MAX 512            /* of ours */
+
+static const struct v3_name kinds[] = {
+    { V3_HELLO_KIND_HELLO, "HELLO" },
+    { V3_HELLO_KIND_RESULT, "RESULT" },
+};
+
+/* Mandatory features of the stream that have a name in its specification. */
+static const struct v3_name feature_names[] = {
+    { 0, "LZ4" },
+    { 1, "ZSTD" },
+};
+
+/* ---- text that came from elsewhere ------------------------------------- */
+
+/* One line of a text, which is not terminated. */
+static bool next_line(const char **at, const char *end, const char **line,
+                      size_t *length)
+{
+    const char *newline;
+
+    if (*at >= end)
+        return false;
+    *line = *at;
+    newline = memchr(*at, '\n', end - *at);
+    *length = (newline ? newline : end) - *at;
+    *at += *length + 1;
+    return true;
+}
+
+/* ---- failing ----------------------------------------------------------- */
+
+static void put_result(struct v3_hello *hello, uint32_t status,
+                       const char *text);
+static void fail(struct v3_hello *hello, int errnum, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void fail(struct v3_hello *hello, int errnum, const char *format, ...)
+{
+    char text[sizeof(hello->error.text)];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    v3_fail(&hello->error, errnum, "%s", text);
+    hello->state = V3_HELLO_FAILED;
+    /* A sender's peer may be a stock one, which would take it for a domain. */
+    if (hello->offer.role == V3_HELLO_RECEIVER)
+        put_result(hello, V3_HELLO_BROKEN, text);
+    else
+        hello->out_length = 0;
+}
+
+/* What is being waited for, in words. */
+static const char *awaited(const struct v3_hello *hello)
+{
+    return hello->state == V3_HELLO_WAIT_BANNER ? "the banner of xl" :
+           hello->state == V3_HELLO_WAIT_RESULT ? "RESULT" : "HELLO";
+}
+
+/* HELLO, RESULT, and another that takes it back (spec 4). */
+_Static_assert(3 * (sizeof(struct v3_hello_header) +
+                    sizeof(struct v3_hello_body) + TEXT_MAX) <=
+               sizeof(((struct v3_hello *)0)->out), "messages fit");
+
+/* ---- sending ----------------------------------------------------------- */
+
+static void put_message(struct v3_hello *hello, uint32_t kind,
+                        const void *body, size_t length, const char *text)
+{
+    size_t text_length = strnlen(text, TEXT_MAX);
+    struct v3_hello_header header = {
+        .kind = kind,
+        .length = length + text_length,
+    };
+    uint8_t *message = hello->out + hello->out_length;
+    size_t total = sizeof(header) + header.length, i;
+
+    memcpy(header.magic, V3_HELLO_MAGIC, sizeof(header.magic));
+    memcpy(message, &header, sizeof(header));
+    memcpy(message + sizeof(header), body, length);
+    for (i = 0; i < text_length; i++)
+        message[sizeof(header) + length + i] =
+            (text[i] >= 0x20 && text[i] < 0x7f) || text[i] == '\n' ?
+            text[i] : '?';
+    header.checksum = XXH3_64bits(message, total);
+    memcpy(message, &header, sizeof(header));
+    hello->out_length += total;
+}
+
+static void put_hello(struct v3_hello *hello)
+{
+    const struct v3_hello_offer *offer = &hello->offer;
+    const struct v3_hello_body body = {
+        .version_min = offer->version_min,
+        .version_max = offer->version_max,
+        .text_offset = sizeof(body),
+        .features = offer->features,
+        .required = offer->required,
+        .optional = offer->optional,
+        .role = offer->role,
+        .request = offer->request,
+    };
+
+    put_message(hello, V3_HELLO_KIND_HELLO, &body, sizeof(body),
+                offer->text);
+}
+
+static void put_result(struct v3_hello *hello, uint32_t status,
+                       const char *text)
+{
+    struct v3_result_body body = {
+        .status = status,
+        .text_offset = sizeof(body),
+    };
+
+    if (status == V3_HELLO_OK) {
+        body.version = hello->version;
+        body.features = hello->features;
+        body.optional = hello->optional;
+    }
+    put_message(hello, V3_HELLO_KIND_RESULT, &body, sizeof(body), text);
+}
+
+static void refuse(struct v3_hello *hello, uint32_t status,
+                   const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void refuse(struct v3_hello *hello, uint32_t status,
+                   const char *format, ...)
+{
+    char text[TEXT_MAX];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    put_result(hello, status, text);
+    v3_fail(&hello->error, EPROTO, "%s", text);
+    hello->state = V3_HELLO_REFUSED;
+}
+
+/* ---- the outcome, spec 4 ----------------------------------------------- */
+
+/* The name that the peer gives bit `bit` in its text, or NULL. */
+static bool peer_name(const char *text, size_t length, unsigned bit,
+                      char *name, size_t size)
+{
+    const char *at = text, *line, *end = text + length;
+    size_t line_length;
+    char prefix[32];
+    int prefix_length;
+
+    prefix_length = snprintf(prefix, sizeof(prefix), "feature %u ", bit);
+    while (next_line(&at, end, &line, &line_length)) {
+        if (line_length > (size_t)prefix_length && line_length <= 48 &&
+            !memcmp(line, prefix, prefix_length)) {
+            text_printable(name, size, line + prefix_length,
+                           line_length - prefix_length);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "LZ4, DEDUP (17), 23" */
+static void name_features(char *to, size_t size, uint64_t bits,
+                          const char *text, size_t length)
+{
+    const char *known, *separator = "";
+    char name[200];
+    size_t used = 0;
+    unsigned bit;
+
+    to[0] = '\0';
+    for (bit = 0; bit < 64 && used < size; bit++) {
+        if (!(bits >> bit & 1))
+            continue;
+        known = v3_name_of(feature_names, ARRAY_SIZE(feature_names), bit);
+        if (known)
+            used += snprintf(to + used, size - used, "%s%s", separator,
+                             known);
+        else if (peer_name(text, length, bit, name, sizeof(name)))
+            used += snprintf(to + used, size - used, "%s%s (bit %u)",
+                             separator, name, bit);
+        else
+            used += snprintf(to + used, size - used, "%sbit %u", separator,
+                             bit);
+        separator = ", ";
+    }
+}
+
+static void judge(struct v3_hello *hello, const struct v3_hello_body *peer,
+                  const char *text, size_t length)
+{
+    const struct v3_hello_offer *own = &hello->offer;
+    uint64_t common = own->features & peer->features, missing;
+    char names[256];
+
+    hello->version = own->version_max < peer->version_max ?
+                     own->version_max : peer->version_max;
+    if (hello->version < own->version_min ||
+        hello->version < peer->version_min) {
+        refuse(hello, V3_HELLO_NO_VERSION, "no common stream version: %s "
+               "takes %u to %u, %s takes %u to %u", "this end",
+               own->version_min, own->version_max, "the peer",
+               peer->version_min, peer->version_max);
+        return;
+    }
+    if (hello->version >= 3) {
+        hello->features = common;
+        hello->optional = own->optional & peer->optional;
+    }
+    missing = peer->required & ~hello->features;
+    if (missing) {
+        name_features(names, sizeof(names), missing, text, length);
+        refuse(hello, V3_HELLO_NO_FEATURE, "the peer requires a feature "
+               "that is missing here: %s", names);
+        return;
+    }
+    missing = own->required & ~hello->features;
+    if (missing) {
+        name_features(names, sizeof(names), missing, own->text,
+                      strlen(own->text));
+        refuse(hello, V3_HELLO_NO_FEATURE, "the peer lacks a feature that "
+               "is required here: %s", names);
+        return;
+    }
+    if (own->role == V3_HELLO_RECEIVER &&
+        (peer->request & ~V3_HELLO_REQUESTS)) {
+        refuse(hello, V3_HELLO_BAD_REQUEST, "the sender requests what is not "
+               "known here: bits 0x%x", peer->request & ~V3_HELLO_REQUESTS);
+        return;
+    }
+    hello->request = peer->request;
+    put_result(hello, V3_HELLO_OK, "");
+    hello->state = V3_HELLO_WAIT_RESULT;
+}
+
+/* ---- receiving --------------------------------------------------------- */
+
+static void on_hello(struct v3_hello *hello, const void *body,
+                     const char *text, size_t length)
+{
+    const struct v3_hello_body *peer = body;
+    const char *at = text, *line;
+    size_t line_length;
+
+    if (next_line(&at, text + length, &line, &line_length))
+        text_printable(hello->peer, sizeof(hello->peer), line,
+                           line_length);
+    if (peer->role == (uint32_t)hello->offer.role)
+        fail(hello, EPROTO, "the peer is a %s as well",
+             hello->offer.role == V3_HELLO_SENDER ? "sender" : "receiver");
+    else if (peer->role != V3_HELLO_SENDER &&
+             peer->role != V3_HELLO_RECEIVER)
+        fail(hello, EBADMSG, "HELLO with an unknown role: %u", peer->role);
+    else if (peer->version_min < 2 || peer->version_min > peer->version_max)
+        fail(hello, EBADMSG, "HELLO with impossible versions: %u to %u",
+             peer->version_min, peer->version_max);
+    else if (peer->required & ~peer->features)
+        fail(hello, EBADMSG, "HELLO that requires features (0x%" PRIx64
+             ") which it does not offer (0x%" PRIx64 ")", peer->required,
+             peer->features);
+    if (v3_hello_over(hello))
+        return;
+    if (!hello->offer.first)
+        put_hello(hello);
+    judge(hello, peer, text, length);
+}
+
+static void on_result(struct v3_hello *hello, const void *body,
+                      const char *text, size_t length)
+{
+    const struct v3_result_body *result = body;
+    char reason[256] = "";
+
+    if (result->status != V3_HELLO_OK) {
+        text_printable(reason, sizeof(reason), text, length);
+        v3_fail(&hello->error, EPROTO, "refused by the peer (status %u): %s",
+                result->status, reason[0] ? reason : "no reason given");
+        hello->state = V3_HELLO_REFUSED;
+        return;
+    }
+    if (result->version != hello->version ||
+        result->features != hello->features ||
+        result->optional != hello->optional) {
+        fail(hello, EBADMSG, "RESULT of the peer (version %u, features 0x%"
+             PRIx64 ", 0x%" PRIx64 ") differs from this end's (version %u, "
+             "0x%" PRIx64 ", 0x%" PRIx64 ")", result->version,
+             result->features, result->optional, hello->version,
+             hello->features, hello->optional);
+        return;
+    }
+    hello->state = hello->offer.role == V3_HELLO_SENDER ?
+                   V3_HELLO_WAIT_BANNER : V3_HELLO_AGREED;
+}
+
+static const struct message {
+    uint32_t kind;
+    enum v3_hello_state state;  /* in which it may come */
+    size_t fixed;
+    size_t text_offset;         /* place of that field in the body */
+    void (*take)(struct v3_hello *hello, const void *body, const char *text,
+                 size_t length);
+} messages[] = {
+    { V3_HELLO_KIND_HELLO, V3_HELLO_WAIT_HELLO, sizeof(struct v3_hello_body),
+      offsetof(struct v3_hello_body, text_offset), on_hello },
+    { V3_HELLO_KIND_RESULT, V3_HELLO_WAIT_RESULT,
+      sizeof(struct v3_result_body),
+      offsetof(struct v3_result_body, text_offset), on_result },
+};
+
+static const struct message *find_message(uint32_t kind)
+{
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(messages); i++) {
+        if (messages[i].kind == kind)
+            return &messages[i];
+    }
+    return NULL;
+}
+
+static const char *kind_name(uint32_t kind)
+{
+    const char *name = v3_name_of(kinds, ARRAY_SIZE(kinds), kind);
+
+    return name ? name : "a message of an unknown kind";
+}
+
+/* The header is there: is it one that may come now, and how long is it? */
+static void check_header(struct v3_hello *hello)
+{
+    const struct message *message;
+    struct v3_hello_header header;
+
+    memcpy(&header, hello->in, sizeof(header));
+    message = find_message(header.kind);
+    /* A refusal may come instead of HELLO: a listener that is full, say. */
+    if (!message || (message->state != hello->state &&
+                     header.kind != V3_HELLO_KIND_RESULT)) {
+        fail(hello, EBADMSG, "%s (%u) came instead of %s",
+             kind_name(header.kind), header.kind, awaited(hello));
+        return;
+    }
+    if (header.length < message->fixed || header.length > V3_HELLO_BODY_MAX) {
+        fail(hello, EBADMSG, "%s with a body of %u octets; %zu to %u are "
+             "allowed", kind_name(header.kind), header.length,
+             message->fixed, V3_HELLO_BODY_MAX);
+        return;
+    }
+    hello->in_want = sizeof(header) + header.length;
+}
+
+static void take_message(struct v3_hello *hello)
+{
+    /* As wide as the widest field: the body lies behind 24 octets. */
+    union {
+        uint64_t alignment;
+        uint8_t octets[V3_HELLO_BODY_MAX];
+    } body;
+    const struct message *message;
+    struct v3_hello_header header;
+    uint64_t checksum;
+    uint32_t text_offset;
+
+    memcpy(&header, hello->in, sizeof(header));
+    checksum = header.checksum;
+    memset(hello->in + offsetof(struct v3_hello_header, checksum), 0,
+           sizeof(header.checksum));
+    if (XXH3_64bits(hello->in, hello->in_want) != checksum) {
+        fail(hello, EBADMSG, "%s with a wrong checksum",
+             kind_name(header.kind));
+        return;
+    }
+    message = find_message(header.kind);
+    memcpy(body.octets, hello->in + sizeof(header), header.length);
+    memcpy(&text_offset, body.octets + message->text_offset,
+           sizeof(text_offset));
+    if (text_offset < message->fixed || text_offset > header.length) {
+        fail(hello, EBADMSG, "%s whose text begins at octet %u of %u",
+             kind_name(header.kind), text_offset, header.length);
+        return;
+    }
+    if (message->state != hello->state &&
+        ((struct v3_result_body *)body.octets)->status == V3_HELLO_OK) {
+        fail(hello, EBADMSG, "RESULT came instead of %s", awaited(hello));
+        return;
+    }
+    hello->in_length = 0;
+    hello->in_want = sizeof(header);
+    message->take(hello, body.octets, (char *)body.octets + text_offset,
+                  header.length - text_offset);
+}
+
+/* The banner only comes from a receiver: before its HELLO, or at the end. */
+static bool may_be_banner(const struct v3_hello *hello)
+{
+    return hello->state != V3_HELLO_WAIT_RESULT &&
+           hello->offer.role == V3_HELLO_SENDER;
+}
+
+static void garbage(struct v3_hello *hello)
+{
+    char shown[96];
+
+    text_printable(shown, sizeof(shown), hello->in,
+                       hello->in_length < 16 ? hello->in_length : 16);
+    fail(hello, EBADMSG, "garbage came instead of %s: \"%s\"%s",
+         awaited(hello), shown, hello->in[0] == 0x16 ?
+         "; a TLS client, or a server that expects one?" : "");
+}
+
+/* Compares what has come of a text that is known beforehand. */
+static bool is_prefix(const struct v3_hello *hello, const char *text,
+                      size_t length)
+{
+    size_t n = hello->in_length < length ? hello->in_length : length;
+
+    return !memcmp(hello->in, text, n);
+}
+
+static void take_banner(struct v3_hello *hello)
+{
+    if (hello->state == V3_HELLO_WAIT_BANNER) {
+        hello->state = V3_HELLO_AGREED;
+        return;
+    }
+    if (hello->offer.refuse_stock) {
+        v3_fail(&hello->error, EPROTO, "the receiver is a stock xl, which "
+                "reads stream version 2 only");
+        hello->state = V3_HELLO_REFUSED;
+        return;
+    }
+    snprintf(hello->peer, sizeof(hello->peer), "stock xl");
+    hello->version = 2;
+    hello->state = V3_HELLO_STOCK;
+}
+
+/* ---- the interface ----------------------------------------------------- */
+
+void v3_hello_begin(struct v3_hello *hello,
+                    const struct v3_hello_offer *offer)
+{
+    memset(hello, 0, sizeof(*hello));
+    hello->offer = *offer;
+    if (!hello->offer.text)
+        hello->offer.text = "";
+    hello->state = V3_HELLO_WAIT_HELLO;
+    hello->in_want = sizeof(struct v3_hello_header);
+    if (offer->first)
+        put_hello(hello);
+}
+
+size_t v3_hello_want(const struct v3_hello *hello)
+{
+    return v3_hello_over(hello) ? 0 : hello->in_want - hello->in_length;
+}
+
+void v3_hello_push(struct v3_hello *hello, const void *data, size_t length)
+{
+    const bool fresh = hello->in_length < sizeof(struct v3_hello_header);
+    const char *magic = V3_HELLO_MAGIC;
+
+    if (v3_hello_over(hello) || length > v3_hello_want(hello))
+        return;
+    memcpy(hello->in + hello->in_length, data, length);
+    hello->in_length += length;
+    if (!hello->in_length)
+        return;
+
+    if (may_be_banner(hello) && hello->in[0] == V3_HELLO_BANNER[0]) {
+        hello->in_want = BANNER_LENGTH;
+        if (!is_prefix(hello, V3_HELLO_BANNER, BANNER_LENGTH))
+            garbage(hello);
+        else if (hello->in_length == BANNER_LENGTH)
+            take_banner(hello);
+        return;
+    }
+    if (!is_prefix(hello, magic, strlen(magic))) {
+        garbage(hello);
+        return;
+    }
+    if (fresh && hello->in_length == sizeof(struct v3_hello_header))
+        check_header(hello);
+    if (!v3_hello_over(hello) && hello->in_length == hello->in_want)
+        take_message(hello);
+}
+
+void v3_hello_end(struct v3_hello *hello)
+{
+    if (v3_hello_over(hello))
+        return;
+    fail(hello, ENODATA, "the peer closed the link %s %s%s",
+         hello->in_length ? "inside" : "before", awaited(hello),
+         hello->state == V3_HELLO_WAIT_HELLO && hello->offer.first &&
+         !hello->in_length ? ": it may not know HELLO" : "");
+}
+
+bool v3_hello_silence(struct v3_hello *hello)
+{
+    if (hello->state != V3_HELLO_WAIT_HELLO || hello->in_length ||
+        hello->offer.role != V3_HELLO_RECEIVER || hello->offer.first ||
+        hello->offer.refuse_stock)
+        return false;
+    snprintf(hello->peer, sizeof(hello->peer), "stock xl");
+    hello->version = 2;
+    hello->state = V3_HELLO_STOCK;
+    return true;
+}
+
+void v3_hello_timeout(struct v3_hello *hello, unsigned seconds)
+{
+    if (v3_hello_over(hello))
+        return;
+    if (hello->in_length)
+        fail(hello, ETIMEDOUT, "no whole %s within %u s: %zu octets of it "
+             "came", awaited(hello), seconds, hello->in_length);
+    else
+        fail(hello, ETIMEDOUT, "no %s within %u s", awaited(hello), seconds);
+}
+
+void v3_hello_refuse(struct v3_hello *hello, enum v3_hello_status status,
+                     const char *text)
+{
+    refuse(hello, status, "%s", text);
+}
+
+void v3_hello_sent(struct v3_hello *hello, size_t length)
+{
+    memmove(hello->out, hello->out + length, hello->out_length - length);
+    hello->out_length -= length;
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Threads that compress, and the ring of jobs between them and the encoder. */
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "pack.h"
+
+#define THREADS_MAX 4U
+/*
+ * One that is being filled, one that waits for whichever thread is next, and
+ * what a disk writes meanwhile if it is faster than they are.
+ */
+#define SPARE       4U
+#define MOMENT      1000000L    /* ns */
+
+struct worker {
+    struct v3_packer *packer;
+    void *state;                /* of the codec */
+    pthread_t thread;
+};
+
+struct v3_packer {
+    const struct v3_codec_ops *codec;
+    enum v3_codec kind;
+    pthread_mutex_t lock;
+    pthread_cond_t work, done;
+    /* Numbers of jobs; number n lives in n % count. */
+    uint64_t released, started, submitted;
+    bool stopping;
+    uint32_t workers;           /* that have a state, and ... */
+    uint32_t threads;           /* that have a thread, too */
+    struct worker worker[THREADS_MAX];
+    uint32_t count;
+    struct v3_pack_job job[];
+};
+
+static struct v3_pack_job *job_of(struct v3_packer *packer, uint64_t number)
+{
+    return &packer->job[number % packer->count];
+}
+
+/* ---- one job ------------------------------------------------------------- */
+
+/* `state` NULL: as it is. */
+static void compress(const struct v3_packer *packer, void *state,
+                     struct v3_pack_job *job)
+{
+    size_t length = (size_t)job->pages * V2_PAGE_SIZE, packed = 0;
+
+    /* At least one block has to be gained. */
+    if (state && job->pages > 1)
+        packed = packer->codec->pack(state, job->packed,
+                                     length - V2_PAGE_SIZE, job->contents,
+                                     length);
+    job->codec = packed ? packer->kind : V3_CODEC_NONE;
+    job->stored = packed ? job->packed : job->contents;
+    job->length = packed ? packed : length;
+    v3_checksum_reset(&job->checksum);
+    v3_checksum_add(&job->checksum, job->stored, job->length);
+}
+
+static void *run(void *argument)
+{
+    struct worker *worker = argument;
+    struct v3_packer *packer = worker->packer;
+    struct v3_pack_job *job;
+
+    pthread_mutex_lock(&packer->lock);
+    for (;;) {
+        while (packer->started == packer->submitted && !packer->stopping)
+            pthread_cond_wait(&packer->work, &packer->lock);
+        if (packer->stopping)
+            break;
+        job = job_of(packer, packer->started++);
+        pthread_mutex_unlock(&packer->lock);
+        compress(packer, worker->state, job);
+        pthread_mutex_lock(&packer->lock);
+        job->finished = true;
+        pthread_cond_signal(&packer->done);
+    }
+    pthread_mutex_unlock(&packer->lock);
+    return NULL;
+}
+
+/* ---- the ring ------------------------------------------------------------ */
+
+struct v3_pack_job *v3_packer_room(struct v3_packer *packer)
+{
+    if (packer->submitted - packer->released == packer->count)
+        return NULL;
+    return job_of(packer, packer->submitted);
+}
+
+void v3_packer_submit(struct v3_packer *packer)
+{
+    struct v3_pack_job *job = job_of(packer, packer->submitted);
+
+    job->finished = !packer->threads;
+    if (job->finished)
+        compress(packer, packer->worker[0].state, job);
+    pthread_mutex_lock(&packer->lock);
+    packer->submitted++;
+    pthread_cond_signal(&packer->work);
+    pthread_mutex_unlock(&packer->lock);
+}
+
+struct v3_pack_job *v3_packer_take(struct v3_packer *packer)
+{
+    struct v3_pack_job *job = job_of(packer, packer->released);
+
+    if (packer->released == packer->submitted)
+        return NULL;
+    pthread_mutex_lock(&packer->lock);
+    while (!job->finished)
+        pthread_cond_wait(&packer->done, &packer->lock);
+    pthread_mutex_unlock(&packer->lock);
+    return job;
+}
+
+void v3_packer_release(struct v3_packer *packer)
+{
+    packer->released++;
+}
+
+bool v3_packer_wait(struct v3_packer *packer)
+{
+    const struct v3_pack_job *job = job_of(packer, packer->released);
+    const struct timespec until = v3_clock_after(MOMENT);
+    bool finished;
+
+    pthread_mutex_lock(&packer->lock);
+    if (!job->finished)
+        pthread_cond_timedwait(&packer->done, &packer->lock, &until);
+    finished = job->finished;
+    pthread_mutex_unlock(&packer->lock);
+    return finished;
+}
+
+void v3_packer_give_up(struct v3_packer *packer)
+{
+    uint64_t number, end;
+
+    pthread_mutex_lock(&packer->lock);
+    number = packer->started;
+    end = packer->started = packer->submitted;
+    pthread_mutex_unlock(&packer->lock);
+    for (; number < end; number++) {
+        struct v3_pack_job *job = job_of(packer, number);
+
+        compress(packer, NULL, job);
+        /* No thread looks at it any more. */
+        job->finished = true;
+    }
+}
+
+/* ---- life ---------------------------------------------------------------- */
+
+static uint32_t default_threads(void)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+    /* One CPU is kept busy by whoever hands the pages in. */
+    return cpus < 3 ? 1 : min_u64(cpus - 1, THREADS_MAX);
+}
+
+static int make_jobs(struct v3_packer *packer)
+{
+    struct v3_pack_job *job = packer->job;
+
+    for (; job < packer->job + packer->count; job++) {
+        job->contents = malloc((size_t)V3_BATCH_MAX * V2_PAGE_SIZE);
+        job->packed = malloc((size_t)V3_BATCH_MAX * V2_PAGE_SIZE);
+        if (!job->contents || !job->packed ||
+            v3_checksum_init(&job->checksum))
+            return -1;
+    }
+    return 0;
+}
+
+/* Fewer threads than wanted do as well, and so does none. */
+static int make_workers(struct v3_packer *packer, uint32_t threads, int level)
+{
+    sigset_t all, before;
+    struct worker *worker;
+
+    for (; packer->workers < threads; packer->workers++) {
+        worker = &packer->worker[packer->workers];
+        worker->packer = packer;
+        worker->state = packer->codec->pack_new(level);
+        if (!worker->state)
+            break;
+    }
+    if (!packer->workers)
+        return -1;
+    /* Signals are the business of the program's own threads. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (packer->threads < packer->workers &&
+           !pthread_create(&packer->worker[packer->threads].thread, NULL, run,
+                           &packer->worker[packer->threads]))
+        packer->threads++;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return 0;
+}
+
+struct v3_packer *v3_packer_new(const struct v3_compression *compression,
+                                uint32_t threads, struct v3_error *error)
+{
+    const struct v3_codec_ops *codec = v3_codec_find(compression->codec);
+    const struct v3_codec_facts *facts = v3_codec_facts(compression->codec);
+    int level = compression->level;
+    struct v3_packer *packer;
+    uint32_t count;
+
+    if (codec && !level)
+        level = facts->level_default;
+    if (!codec || level < 1 || level > facts->level_max) {
+        v3_fail(error, EINVAL, "no such compression, or no such level of it");
+        return NULL;
+    }
+    threads = threads ? min_u64(threads, THREADS_MAX) : default_threads();
+    count = threads + SPARE;
+    packer = calloc(1, sizeof(*packer) + count * sizeof(packer->job[0]));
+    if (!packer)
+        goto no_memory;
+    packer->codec = codec;
+    packer->kind = compression->codec;
+    packer->count = count;
+    pthread_mutex_init(&packer->lock, NULL);
+    pthread_cond_init(&packer->work, NULL);
+    v3_clock_cond_init(&packer->done);
+    if (!make_jobs(packer) && !make_workers(packer, threads, level))
+        return packer;
+
+no_memory:
+    v3_fail(error, ENOMEM, "cannot allocate memory to compress %u batches at "
+            "once", count);
+    v3_packer_free(packer);
+    return NULL;
+}
+
+void v3_packer_free(struct v3_packer *packer)
+{
+    if (!packer)
+        return;
+    pthread_mutex_lock(&packer->lock);
+    packer->stopping = true;
+    pthread_cond_broadcast(&packer->work);
+    pthread_mutex_unlock(&packer->lock);
+    for (uint32_t i = 0; i < packer->threads; i++)
+        pthread_join(packer->worker[i].thread, NULL);
+    for (uint32_t i = 0; i < packer->workers; i++)
+        packer->codec->pack_free(packer->worker[i].state);
+    for (uint32_t i = 0; i < packer->count; i++) {
+        v3_checksum_free(&packer->job[i].checksum);
+        free(packer->job[i].contents);
+        free(packer->job[i].packed);
+    }
+    pthread_cond_destroy(&packer->work);
+    pthread_cond_destroy(&packer->done);
+    pthread_mutex_destroy(&packer->lock);
+    free(packer);
+}

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Stream v3: save streams of Xen domains whose page contents lie on 4096.
+ *
+ * The format is specified in docs/spec/stream-v3.md; "spec N" below names its
+ * sections.  This library knows no Xen library: it turns a v2 stream that is
+ * pushed into it into v3, compat or v2, and back, and it moves the result to
+ * and from files without filling the page cache.
+ *
+ * Conventions: functions that can fail return 0 or -1 (or NULL) and then fill
+ * the struct v3_error that the object was made with: one line of text that
+ * says what, where and what to do.  An object that has failed stays failed.
+ * Objects are not shared between threads without a lock of the caller's;
+ * different objects are independent.  Lengths and offsets are in octets.
+ */
+#ifndef STREAM_V3_H
+#define STREAM_V3_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "xensave-format.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- errors ---------------------------------------------------------- */
+
+struct v3_error {
+    int errnum;             /* an errno value; EBADMSG for a bad stream */
+    bool has_offset;        /* the two below say where */
+    uint64_t offset;        /* file offset */
+    uint64_t record;        /* records before this one */
+    char text[512];         /* one line, no newline; "" while all is well */
+};
+
+/* ---- formats --------------------------------------------------------- */
+
+enum v3_format {
+    V3_FORMAT_V2,           /* Xen's own, untouched */
+    V3_FORMAT_COMPAT,       /* v2 with optional padding, spec 3.4 */
+    V3_FORMAT_V3,
+};
+
+/* "v2", "compat", "v3". */
+const char *v3_format_name(enum v3_format format);
+/* -1 with errno EINVAL if `name` is none of the three. */
+int v3_format_parse(const char *name, enum v3_format *format);
+
+struct v3_compression {
+    enum v3_codec codec;
+    int level;              /* from 1 on; 0: the codec's default */
+    bool all;               /* every batch that gains by it; else only as
+                             * long as the sink does not have to wait */
+};
+
+/* "none", "lz4", "zstd". */
+const char *v3_codec_name(enum v3_codec codec);
+/* The mandatory feature that it needs; 0 for none. */
+uint64_t v3_codec_feature(enum v3_codec codec);
+/*
+ * "none", "lz4", "zstd", the latter two with or without ":LEVEL", 1 to 12 and
+ * 1 to 19, and with or without ":all" behind that.  -1 with errno EINVAL if
+ * `text` is none of these.
+ */
+int v3_compression_parse(const char *text,
+                         struct v3_compression *compression);
+
+struct v3_totals {
+    uint64_t records;       /* of the encoded stream, all types */
+    uint64_t batches;       /* PAGE_DATA and ALIGNED_PAGE_DATA records */
+    uint64_t pages_stored;
+    uint64_t pages_zero;    /* elided */
+    uint64_t bytes;         /* of the encoded stream so far */
+    uint64_t v2_bytes;      /* of the v2 stream so far */
+};
+
+/*
+ * A domain that runs while it is saved is gone through several times: all of
+ * its pages, then those that it has written to since.  The last entry counts
+ * what belongs to it and to all that come later.
+ */
+#define V3_PASSES 16
+struct v3_passes {
+    uint32_t count;
+    uint64_t pages[V3_PASSES];  /* with contents, zero or not */
+};
+
+/* ---- moving octets --------------------------------------------------- */
+
+enum v3_io {
+    V3_IO_AUTO,             /* direct; window where that is refused */
+    V3_IO_DIRECT,           /* O_DIRECT or fail */
+    V3_IO_WINDOW,           /* buffered, written back and dropped as it goes */
+    V3_IO_BUFFERED,         /* the page cache, as stock does */
+};
+
+enum v3_engine {
+    V3_ENGINE_AUTO,         /* io_uring; threads where that is refused */
+    V3_ENGINE_URING,
+    V3_ENGINE_THREAD,
+};
+
+/* Zero in any field means the default. */
+struct v3_io_options {
+    enum v3_io io;
+    enum v3_engine engine;
+    uint32_t buffer_size;   /* a multiple of 65536; default 1 MiB */
+    uint32_t buffers;       /* at least 8 for sinks; default 16 */
+    uint64_t reserve;       /* sinks: octets to preallocate, 0 for none */
+};
+
+/* What was chosen, for messages, tests and `info`. */
+struct v3_io_state {
+    enum v3_io io;
+    enum v3_engine engine;
+    uint32_t alignment;     /* octets that page contents are placed on */
+    bool huge_pages;        /* the buffers are backed by huge pages */
+};
+
+const char *v3_io_name(enum v3_io io);
+int v3_io_parse(const char *name, enum v3_io *io);
+const char *v3_engine_name(enum v3_engine engine);
+int v3_engine_parse(const char *name, enum v3_engine *engine);
+
+/*
+ * A sink takes octets in order, from the file offset that `fd` has when it is
+ * opened.  The fd stays the caller's; the data may travel through another
+ * open file description of the same file (with O_DIRECT).
+ */
+struct v3_sink;
+
+/*
+ * Regular file or block device.  `fd` must be open for writing.  Blocks that
+ * the octets before the offset share are written through `fd` itself.
+ */
+struct v3_sink *v3_sink_open_file(int fd, const struct v3_io_options *options,
+                                  struct v3_error *error);
+/* Pipe or socket, written in order; no rewriting. */
+struct v3_sink *v3_sink_open_stream(int fd, struct v3_error *error);
+/*
+ * Memory.  On success of v3_sink_finish, `*data` (malloc, the caller's to
+ * free) holds `*length` octets.  `start` is the file offset to pretend.
+ */
+struct v3_sink *v3_sink_open_memory(uint64_t start, void **data,
+                                    size_t *length, struct v3_error *error);
+
+int v3_sink_write(struct v3_sink *sink, const void *data, size_t length);
+/*
+ * As many octets of zero.  In a regular file, what lies behind the end that
+ * it had when the sink was opened becomes a hole where it is large enough.
+ */
+int v3_sink_skip(struct v3_sink *sink, uint64_t length);
+/* File offset of the next octet (stream sinks: octets so far). */
+uint64_t v3_sink_offset(const struct v3_sink *sink);
+/*
+ * Waits until every octet is written (not until it is on stable storage) and
+ * leaves the offset of `fd` directly behind the last.
+ */
+int v3_sink_finish(struct v3_sink *sink);
+/* Overwrites octets at a file offset; only after v3_sink_finish. */
+int v3_sink_rewrite(struct v3_sink *sink, uint64_t offset, const void *data,
+                    size_t length);
+bool v3_sink_can_rewrite(const struct v3_sink *sink);
+/*
+ * fsync, also for a pipe or a terminal, which has nothing to bring to stable
+ * storage.  -1 with errno: some of what was written may be lost.
+ */
+int v3_fd_sync(int fd);
+void v3_sink_state(const struct v3_sink *sink, struct v3_io_state *state);
+/* Also ends a sink that was not finished; pending writes are waited for. */
+void v3_sink_free(struct v3_sink *sink);
+
+/* A source gives octets in order, from the current offset of `fd`. */
+struct v3_source;
+
+/* Regular file or block device: several reads ahead. */
+struct v3_source *v3_source_open_file(int fd,
+                                      const struct v3_io_options *options,
+                                      struct v3_error *error);
+/* Pipe or socket: never reads an octet more than asked for. */
+struct v3_source *v3_source_open_stream(int fd, struct v3_error *error);
+/* Memory of the caller's that outlives the source. */
+struct v3_source *v3_source_open_memory(const void *data, size_t length,
+                                        uint64_t start,
+                                        struct v3_error *error);
+/* All of `length` octets or an error (end of file: errnum ENODATA). */
+int v3_source_read(struct v3_source *source, void *data, size_t length);
+int v3_source_skip(struct v3_source *source, uint64_t length);
+uint64_t v3_source_offset(const struct v3_source *source);
+/* Leaves the offset of `fd` directly behind the last octet consumed. */
+int v3_source_finish(struct v3_source *source);
+void v3_source_state(const struct v3_source *source,
+                     struct v3_io_state *state);
+void v3_source_free(struct v3_source *source);
+
+/* ---- encoder: v2 octets in, any format out ---------------------------- */
+
+struct v3_encoder_options {
+    enum v3_format format;
+    uint32_t head_padding;  /* compat: spec 3.4 */
+    bool keep_zero_pages;   /* v3: store zero pages too */
+    struct v3_compression compression;  /* v3: spec 3.2.1 */
+    uint32_t threads;       /* that compress; 0: one for every CPU but one,
+                             * at least 1 and at most 4 */
+};
+
+struct v3_encoder;
+
+/*
+ * The stream start is the offset that the sink has now.  compat on a start
+ * that is not a multiple of 8 fails with errnum EINVAL.
+ */
+struct v3_encoder *v3_encoder_new(struct v3_sink *sink,
+                                  const struct v3_encoder_options *options,
+                                  struct v3_error *error);
+/*
+ * Octets of the v2 stream, in pieces of any size.  The push that completes
+ * the END record returns only after v3_sink_finish; octets after it are an
+ * error.
+ */
+int v3_encoder_push(struct v3_encoder *encoder, const void *data,
+                    size_t length);
+int v3_encoder_pushv(struct v3_encoder *encoder, const struct iovec *iov,
+                     int iovcnt);
+/* END has been written. */
+bool v3_encoder_ended(const struct v3_encoder *encoder);
+void v3_encoder_totals(const struct v3_encoder *encoder,
+                       struct v3_totals *totals);
+/*
+ * Told by the pfns, which ascend within a pass: two passes of which the second
+ * begins above the first's end count as one.  Not of V3_FORMAT_V2.
+ */
+void v3_encoder_passes(const struct v3_encoder *encoder,
+                       struct v3_passes *passes);
+void v3_encoder_free(struct v3_encoder *encoder);
+/*
+ * The most bytes that the batches of a stream and its index take: each of
+ * `pages` pages once, in full batches, and `others` pfns without contents.
+ */
+uint64_t v3_encoder_most(enum v3_format format, uint64_t pages,
+                         uint64_t others);
+
+/* ---- decoder: any format in, v2 octets out ----------------------------- */
+
+struct v3_decoder;
+
+/* The source stands at the image header.  The format is found by reading. */
+struct v3_decoder *v3_decoder_new(struct v3_source *source,
+                                  struct v3_error *error);
+/*
+ * Exactly `length` octets of the v2 stream.  Page contents are handed out
+ * only after the checksum of their whole batch has matched.  The read that
+ * takes the last octet of END calls v3_source_finish.  Reading past END is an
+ * error (errnum ENODATA).
+ */
+int v3_decoder_read(struct v3_decoder *decoder, void *data, size_t length);
+/* Up to `length` octets, 0 at the end of the stream, -1 on error. */
+ssize_t v3_decoder_read_some(struct v3_decoder *decoder, void *data,
+                             size_t length);
+bool v3_decoder_ended(const struct v3_decoder *decoder);
+/* Known once the domain header and 8 more octets have been read. */
+enum v3_format v3_decoder_format(const struct v3_decoder *decoder);
+/* compat, known as the format is: NULs that were added to xl's head. */
+uint32_t v3_decoder_head_padding(const struct v3_decoder *decoder);
+void v3_decoder_totals(const struct v3_decoder *decoder,
+                       struct v3_totals *totals);
+void v3_decoder_free(struct v3_decoder *decoder);
+
+/* ---- save files -------------------------------------------------------- */
+
+/* What a save file says of itself before its pages are read. */
+struct v3_savefile {
+    bool xl_head;                 /* begins with xl's own header */
+    uint64_t config_offset;       /* xl: the stored configuration (JSON), */
+    uint64_t config_length;       /*     without its NUL */
+    uint64_t libxl_offset;        /* file offset of the libxl header */
+    uint64_t stream_start;        /* file offset of the image header */
+    uint32_t guest_type;          /* V2_GUEST_PV, V2_GUEST_HVM */
+    uint16_t xen_major, xen_minor;
+    uint32_t image_version;       /* libxc image header version */
+    enum v3_format format;
+    uint32_t head_padding;        /* compat */
+    struct v3_aligned_header header;  /* v3 */
+    uint64_t file_size;           /* of the file or device */
+    bool is_device;
+};
+
+/*
+ * Reads the head of a save file through pread on `fd`, whose offset does not
+ * move.  `libxl_offset` is where the libxl header lies; UINT64_MAX: find it
+ * behind xl's header at file offset 0.
+ */
+int v3_savefile_probe(int fd, uint64_t libxl_offset,
+                      struct v3_savefile *savefile, struct v3_error *error);
+/*
+ * Refuses a v3 file that is not whole: state, length, checksums of head and
+ * tail (spec 6).  v2 and compat files, which cannot tell, pass.
+ */
+int v3_savefile_check(int fd, const struct v3_savefile *savefile,
+                      struct v3_error *error);
+/*
+ * Commits a v3 file whose stream and tail are written (spec 5, without the
+ * rename).  The tail ends at `file_length`; a regular file is truncated
+ * there.  v2 and compat: fdatasync, truncation and fsync.
+ */
+int v3_savefile_commit(int fd, const struct v3_savefile *savefile,
+                       uint64_t file_length, struct v3_error *error);
+/*
+ * Spec 4: if the file begins with xl's header, which ends at the current
+ * offset of `fd`, appends NULs so that a stream start 24 octets on is a
+ * multiple of 8, and says how many.  -1 with errnum EINVAL if the head is not
+ * xl's and the start would not be a multiple of 8.
+ */
+int v3_savefile_align_head(int fd, uint32_t *padding,
+                           struct v3_error *error);
+
+/* ---- pages of a save file (spec 3.5) ----------------------------------- */
+
+enum v3_page_kind {
+    V3_PAGE_ABSENT,             /* the file holds no contents of the pfn */
+    V3_PAGE_ZERO,               /* elided */
+    V3_PAGE_STORED,
+};
+
+struct v3_index_page {
+    uint8_t kind;               /* enum v3_page_kind */
+    uint8_t type;               /* Xen's, bits 63-60 of the pfn entry */
+    uint16_t place;             /* STORED: among the pages of its batch */
+    uint32_t batch;             /* in the order of the stream */
+    uint64_t offset;            /* STORED: in the file; UINT64_MAX if the
+                                 * batch is compressed */
+};
+
+struct v3_index;
+
+/*
+ * The pages of a save file of any format; `savefile` as v3_savefile_probe
+ * filled it, `fd` readable and the caller's.  Where the file has no index,
+ * its records are walked.  Of a pfn that was saved several times, the last
+ * contents win; a later mention without contents does not undo them, as it
+ * does not in Xen's restore.  Whether the file is whole is
+ * v3_savefile_check's to say.
+ */
+struct v3_index *v3_index_open(int fd, const struct v3_savefile *savefile,
+                               struct v3_error *error);
+/* One more than the greatest pfn that has contents. */
+uint64_t v3_index_end(const struct v3_index *index);
+/* The least pfn from `from` on that has contents; UINT64_MAX: none. */
+int v3_index_next(struct v3_index *index, uint64_t from, uint64_t *pfn);
+/* Batches that have contents. */
+uint64_t v3_index_batches(const struct v3_index *index);
+/* Finds `count` pfns in a row. */
+int v3_index_map(struct v3_index *index, uint64_t first, uint32_t count,
+                 struct v3_index_page *pages);
+/*
+ * The 4096 octets of a page.  Its whole batch is read, not through the page
+ * cache, its checksum tested before, and decompressed if it has to be; the
+ * last few batches are kept.
+ */
+int v3_index_read(struct v3_index *index, const struct v3_index_page *page,
+                  void *contents);
+void v3_index_free(struct v3_index *index);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* STREAM_V3_H */

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Pipes and sockets: octets in order, and no second thoughts. */
+#include <unistd.h>
+
+#include "stream-v3/internal.h"
+
+#define STREAM_BUFFER (V3_HOLD_MAX + (2U << 20))
+#define STREAM_FLUSH  (1U << 20)
+
+struct stream_sink {
+    struct v3_sink sink;
+    int fd;
+    struct v3_buffers buffers;
+    size_t used;
+};
+
+static int stream_flush(struct stream_sink *stream)
+{
+    const uint8_t *data = stream->buffers.base;
+    size_t length = stream->used;
+    ssize_t r;
+
+    while (length) {
+        r = write(stream->fd, data, length);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r <= 0)
+            return v3_fail_at(stream->sink.error, r ? errno : EIO,
+                              stream->sink.offset - length, 0,
+                              "cannot write to the stream: %s",
+                              strerror(r ? errno : EIO));
+        data += r;
+        length -= r;
+    }
+    stream->used = 0;
+    return 0;
+}
+
+static void *stream_room(struct v3_sink *sink, size_t want, size_t *got)
+{
+    struct stream_sink *stream = (struct stream_sink *)sink;
+    size_t room = stream->buffers.length - stream->used;
+
+    if (sink->hold == UINT64_MAX && stream->used >= STREAM_FLUSH) {
+        if (stream_flush(stream))
+            return NULL;
+        room = stream->buffers.length;
+    }
+    if (!room) {
+        v3_fail(sink->error, EOVERFLOW, "batch larger than %u octets",
+                V3_HOLD_MAX);
+        return NULL;
+    }
+    *got = min_u64(want, room);
+    return stream->buffers.base + stream->used;
+}
+
+static void stream_advance(struct v3_sink *sink, size_t length)
+{
+    struct stream_sink *stream = (struct stream_sink *)sink;
+
+    stream->used += length;
+    sink->offset += length;
+}
+
+static int stream_release(struct v3_sink *sink)
+{
+    struct stream_sink *stream = (struct stream_sink *)sink;
+
+    return stream->used >= STREAM_FLUSH ? stream_flush(stream) : 0;
+}
+
+static void stream_patch(struct v3_sink *sink, uint64_t offset,
+                         const void *data, size_t length)
+{
+    struct stream_sink *stream = (struct stream_sink *)sink;
+
+    memcpy(stream->buffers.base + (stream->used - (sink->offset - offset)),
+           data, length);
+}
+
+static int stream_finish(struct v3_sink *sink)
+{
+    return stream_flush((struct stream_sink *)sink);
+}
+
+static void stream_state(const struct v3_sink *sink,
+                         struct v3_io_state *state)
+{
+    state->io = V3_IO_BUFFERED;
+    state->huge_pages =
+        ((const struct stream_sink *)sink)->buffers.huge_pages;
+}
+
+static void stream_free(struct v3_sink *sink)
+{
+    struct stream_sink *stream = (struct stream_sink *)sink;
+
+    v3_buffers_free(&stream->buffers);
+    free(stream);
+}
+
+static const struct v3_sink_ops stream_ops = {
+    .room = stream_room,
+    .advance = stream_advance,
+    .release = stream_release,
+    .patch = stream_patch,
+    .finish = stream_finish,
+    .state = stream_state,
+    .free = stream_free,
+};
+
+PUBLIC struct v3_sink *v3_sink_open_stream(int fd, struct v3_error *error)
+{
+    struct stream_sink *stream;
+
+    memset(error, 0, sizeof(*error));
+    stream = calloc(1, sizeof(*stream));
+    if (!stream) {
+        v3_fail(error, ENOMEM, "cannot allocate a sink");
+        return NULL;
+    }
+    v3_sink_init(&stream->sink, &stream_ops, error);
+    stream->fd = fd;
+    if (v3_buffers_alloc(&stream->buffers, 1, STREAM_BUFFER, error)) {
+        free(stream);
+        return NULL;
+    }
+    return &stream->sink;
+}

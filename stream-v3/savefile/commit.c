@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Whole or not: spec 5 step 5, spec 6. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "stream-v3/codec/checksum.h"
+#include "stream-v3/internal.h"
+
+struct range {
+    uint64_t begin, end;
+    uint64_t *checksum;
+};
+
+#define PART V3_ALIGNMENT_MAX
+
+/* A file to read from without leaving it in the page cache. */
+struct reader {
+    int fd;                     /* the caller's */
+    int direct;                 /* -1: there is no direct I/O */
+    uint32_t alignment;
+    uint8_t *octets;            /* PART of them */
+};
+
+static bool read_direct(struct reader *reader, size_t need, uint64_t at)
+{
+    size_t done = 0;
+    ssize_t r;
+
+    while (reader->direct >= 0 && done < need) {
+        r = pread(reader->direct, reader->octets + done,
+                  round_up(need, reader->alignment) - done, at + done);
+        if (r <= 0 || (done + r < need && r % reader->alignment)) {
+            close(reader->direct);
+            reader->direct = -1;
+            return false;
+        }
+        done += r;
+    }
+    return reader->direct >= 0;
+}
+
+/* Some filesystems take O_DIRECT and fill the page cache all the same. */
+static int read_part(struct reader *reader, size_t need, uint64_t at)
+{
+    bool cached = v3_resident(reader->fd, at, need) > 0;
+
+    if (!read_direct(reader, need, at) &&
+        v3_pread_exact(reader->fd, reader->octets, need, at))
+        return -1;
+    if (!cached)
+        posix_fadvise(reader->fd, at, need, POSIX_FADV_DONTNEED);
+    return 0;
+}
+
+static int checksum_range(struct reader *reader, const struct range *range,
+                          struct v3_error *error)
+{
+    struct v3_checksum checksum;
+    uint64_t offset, at, end;
+    int rc = -1;
+
+    if (range->end > range->begin &&
+        range->end - range->begin > V3_SURROUNDINGS_MAX)
+        return v3_fail(error, EFBIG, "%" PRIu64 " octets from offset %"
+                       PRIu64 " on are not the stream's; no toolstack "
+                       "writes more than 1 GiB there", range->end -
+                       range->begin, range->begin);
+    if (v3_checksum_init(&checksum))
+        return v3_fail(error, ENOMEM, "cannot allocate memory for a "
+                       "checksum");
+    v3_checksum_reset(&checksum);
+    for (offset = range->begin; offset < range->end; offset = end) {
+        at = round_down(offset, reader->alignment);
+        end = min_u64(at + PART, range->end);
+        if (read_part(reader, end - at, at)) {
+            v3_fail(error, errno, "cannot read back offset %" PRIu64 ": %s",
+                    offset, errno == ENODATA ? "the file is too short"
+                                             : strerror(errno));
+            goto out;
+        }
+        v3_checksum_add(&checksum, reader->octets + (offset - at),
+                        end - offset);
+    }
+    *range->checksum = v3_checksum_get(&checksum);
+    rc = 0;
+ out:
+    v3_checksum_free(&checksum);
+    return rc;
+}
+
+static int reader_open(struct reader *reader, int fd, struct v3_error *error)
+{
+    reader->fd = fd;
+    reader->direct = -1;
+    reader->alignment = v3_direct_alignment(fd);
+    if (reader->alignment)
+        reader->direct = v3_reopen(fd, O_RDONLY | O_DIRECT);
+    else
+        reader->alignment = V3_ALIGNMENT_MIN;
+    if (posix_memalign((void **)&reader->octets, PART, PART)) {
+        reader->octets = NULL;
+        return v3_fail(error, ENOMEM, "cannot allocate memory to read "
+                       "back");
+    }
+    return 0;
+}
+
+static void reader_close(struct reader *reader)
+{
+    if (reader->direct >= 0)
+        close(reader->direct);
+    free(reader->octets);
+}
+
+static int checksum_surroundings(int fd, const struct v3_savefile *savefile,
+                                 uint64_t file_length, uint64_t *head,
+                                 uint64_t *tail, struct v3_error *error)
+{
+    const struct range ranges[] = {
+        {0, savefile->stream_start, head},
+        {savefile->stream_start + savefile->header.stream_length,
+         file_length, tail},
+    };
+
+    struct reader reader;
+    int r;
+
+    r = reader_open(&reader, fd, error);
+    for (size_t i = 0; !r && i < ARRAY_SIZE(ranges); i++)
+        r = checksum_range(&reader, &ranges[i], error);
+    reader_close(&reader);
+    return r;
+}
+
+PUBLIC int v3_savefile_check(int fd, const struct v3_savefile *savefile,
+                             struct v3_error *error)
+{
+    const struct v3_aligned_header *header = &savefile->header;
+    uint64_t head, tail;
+    char name[256];
+
+    memset(error, 0, sizeof(*error));
+    if (savefile->format != V3_FORMAT_V3 ||
+        header->state == V3_STATE_STREAMED)
+        return 0;
+    v3_fd_name(fd, name, sizeof(name));
+    if (header->state == V3_STATE_UNFINISHED)
+        return v3_fail(error, EBADMSG, "%s is not complete: the save that "
+                       "wrote it did not finish; it cannot be restored",
+                       name);
+    if (header->stream_start != savefile->stream_start)
+        return v3_fail(error, EBADMSG, "%s: the stream starts at offset %"
+                       PRIu64 ", its header says %" PRIu64 "; the head was "
+                       "changed", name, savefile->stream_start,
+                       header->stream_start);
+    if (savefile->file_size < header->file_length ||
+        (savefile->file_size > header->file_length && !savefile->is_device))
+        return v3_fail(error, EBADMSG, "%s has %" PRIu64 " octets instead "
+                       "of %" PRIu64 ": it was %s", name,
+                       savefile->file_size, header->file_length,
+                       savefile->file_size < header->file_length
+                       ? "cut off" : "added to");
+    if (checksum_surroundings(fd, savefile, header->file_length, &head,
+                              &tail, error))
+        return -1;
+    if (head != header->head_checksum)
+        return v3_fail(error, EBADMSG, "%s: the first %" PRIu64 " octets "
+                       "(toolstack header, configuration) do not match "
+                       "their checksum; the file is damaged", name,
+                       savefile->stream_start);
+    if (tail != header->tail_checksum)
+        return v3_fail(error, EBADMSG, "%s: the octets from offset %" PRIu64
+                       " on (device model records) do not match their "
+                       "checksum; the file is damaged", name,
+                       header->stream_start + header->stream_length);
+    return 0;
+}
+
+static int synced(int r, int fd, const char *what, struct v3_error *error)
+{
+    char name[256];
+
+    if (!r)
+        return 0;
+    r = errno;
+    v3_fd_name(fd, name, sizeof(name));
+    return v3_fail(error, r, "cannot %s %s: %s", what, name, strerror(r));
+}
+
+static int write_header(int fd, const struct v3_savefile *savefile,
+                        struct v3_header_record *header)
+{
+    uint64_t offset = savefile->stream_start +
+                      sizeof(struct v2_image_header) +
+                      sizeof(struct v2_domain_header);
+
+    v3_header_seal(header);
+    return v3_pwrite_exact(fd, header, sizeof(*header), offset);
+}
+
+static int mark_complete(int fd, const struct v3_savefile *savefile,
+                         uint64_t file_length, struct v3_error *error)
+{
+    struct v3_header_record header = {
+        .record = {V3_RECORD_HEADER, sizeof(header.body)},
+        .body = savefile->header,
+    };
+
+    if (header.body.state != V3_STATE_UNFINISHED ||
+        header.body.stream_length < V3_STREAM_LEAST ||
+        savefile->stream_start > file_length ||
+        header.body.stream_length > file_length - savefile->stream_start)
+        return v3_fail(error, EINVAL, "the stream was not written to its "
+                       "end; nothing to commit");
+    if (checksum_surroundings(fd, savefile, file_length,
+                              &header.body.head_checksum,
+                              &header.body.tail_checksum, error))
+        return -1;
+    header.body.state = V3_STATE_COMPLETE;
+    header.body.file_length = file_length;
+    if (!synced(write_header(fd, savefile, &header), fd,
+                "write the header of", error) &&
+        !synced(fsync(fd), fd, "bring to stable storage", error))
+        return 0;
+    /* The domain will run on: its file must not look whole. */
+    header.body = savefile->header;
+    if (write_header(fd, savefile, &header) || fdatasync(fd)) {
+        size_t used = strlen(error->text);
+
+        snprintf(error->text + used, sizeof(error->text) - used,
+                 "; it may look whole all the same, do not restore it");
+    }
+    return -1;
+}
+
+PUBLIC int v3_savefile_commit(int fd, const struct v3_savefile *savefile,
+                              uint64_t file_length, struct v3_error *error)
+{
+    memset(error, 0, sizeof(*error));
+    if (!savefile->is_device &&
+        synced(ftruncate(fd, file_length), fd, "truncate", error))
+        return -1;
+    if (savefile->format == V3_FORMAT_V3)
+        return synced(fdatasync(fd), fd, "bring to stable storage", error)
+               ? -1 : mark_complete(fd, savefile, file_length, error);
+    return synced(fsync(fd), fd, "bring to stable storage", error);
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * ssh, as xl migrate uses it: the other end is a command of ours where there
+ * is one, and xl migrate-receive where there is none.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "xl-cmds/cmds.h"
+#include "shell.h"
+#include "transport.h"
+
+/* For the shell of the other host, whatever shell that is. */
+static char *remote_command(char *const *xl, bool stock)
+{
+    char *words = shell_join(xl), *script, *quoted, *command;
+
+    if (stock)
+        return words;
+    script = xasprintf("if command -v xl-aligned >/dev/null 2>&1; then "
+                       "exec xl-aligned receive -- %s; else exec %s; fi",
+                       words, words);
+    quoted = shell_quote(script);
+    command = xasprintf("exec sh -c %s", quoted);
+    free(quoted);
+    free(script);
+    free(words);
+    return command;
+}
+
+static void child(const char *ssh, const char *host, const char *remote,
+                  const int in[2], const int out[2])
+{
+    char *script = xasprintf("exec %s \"$@\"", ssh);
+
+    if (dup2(in[0], STDIN_FILENO) < 0 || dup2(out[1], STDOUT_FILENO) < 0)
+        _exit(STATUS_FAILED);
+    signal(SIGPIPE, SIG_DFL);
+    execlp("sh", "sh", "-c", script, "sh", host, remote, (char *)NULL);
+    _exit(STATUS_NO_XL);
+}
+
+static int ssh_connect(struct link *link, const char *host, char *const *xl,
+                       const struct transport_options *options)
+{
+    int in[2] = { -1, -1 }, out[2] = { -1, -1 }, r = -1;
+    char *remote = NULL;
+    pid_t pid;
+
+    memset(link, 0, sizeof(*link));
+    if (!host[0] || host[0] == '-')
+        return link_fail(link, EINVAL, "\"%s\" is not a host", host);
+    if (options->ssh && !options->ssh[0])
+        return link_fail(link, EINVAL, "-s and --ssh need a command: here "
+                         "the host cannot be one");
+    if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0) {
+        link_fail(link, errno, "pipe: %s", strerror(errno));
+        goto out;
+    }
+    remote = remote_command(xl, options->stock);
+    pid = fork();
+    if (pid < 0) {
+        link_fail(link, errno, "fork: %s", strerror(errno));
+        goto out;
+    }
+    if (!pid)
+        child(options->ssh ? options->ssh : "ssh", host, remote, in, out);
+    r = link_open_fds(link, out[0], in[1], host);
+    link->child = pid;
+    out[0] = in[1] = -1;
+out:
+    free(remote);
+    for (int i = 0; i < 2; i++) {
+        if (in[i] >= 0)
+            close(in[i]);
+        if (out[i] >= 0)
+            close(out[i]);
+    }
+    return r;
+}
+
+const struct transport transport_ssh = {
+    .name = "ssh",
+    .sender_first = false,
+    .trusted = true,
+    .connect = ssh_connect,
+};

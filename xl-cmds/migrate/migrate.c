@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * xl migrate with a transport of ours: the two ends agree on the stream, and
+ * the plugin encodes accordingly.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "xl-cmds/json.h"
+#include "xl-cmds/progress_page.h"
+#include "xl-cmds/migrate/carriers/options.h"
+#include "xl-cmds/migrate/carriers/shell.h"
+
+struct migration {
+    const char *domain, *host, *format;
+    char *shown;                /* the domain, fit for a terminal */
+    const char *compress;       /* NULL: not */
+    struct transport_options options;
+    struct arguments xl;
+    bool json, progress;
+    const char *live;           /* for XL_ALIGNED_LIVE; NULL: if it can be */
+    struct board *board;
+    struct v3_progress *page;   /* NULL: pages are not counted */
+    char board_path[V3_PROGRESS_PATH];
+    int64_t began, ended;
+};
+
+/* ---- xl ---------------------------------------------------------------- */
+
+static pid_t xl_pid;
+
+static void pass_on(int signum)
+{
+    if (xl_pid > 0)
+        kill(xl_pid, signum);
+}
+
+/*
+ * A terminal's signals reach xl by themselves; this program stays to say how
+ * it went.
+ */
+static void catch_signals(void)
+{
+    const struct sigaction ignore = { .sa_handler = SIG_IGN };
+    const struct sigaction pass = { .sa_handler = pass_on,
+                                    .sa_flags = SA_RESTART };
+
+    sigaction(SIGINT, &ignore, NULL);
+    sigaction(SIGQUIT, &ignore, NULL);
+    sigaction(SIGTERM, &pass, NULL);
+    sigaction(SIGHUP, &pass, NULL);
+}
+
+/* How far it has come, on a terminal, until xl has ended. */
+static int attend_xl(const struct migration *migration)
+{
+    const struct timespec interval = { 0, 250000000 };
+    const struct board *board = migration->board;
+    bool shown = false;
+    uint64_t sent, before = 0;
+    int64_t now, then = now_ms();
+    unsigned pass;
+    int status;
+    pid_t r;
+
+    while ((r = waitpid(xl_pid, &status, migration->progress ?
+                        WNOHANG : 0)) != xl_pid) {
+        if (r < 0 && errno != EINTR)
+            return STATUS_FAILED;
+        if (r)
+            continue;
+        nanosleep(&interval, NULL);
+        now = now_ms();
+        sent = __atomic_load_n(&board->sent, __ATOMIC_RELAXED);
+        if (sent == before || now == then)
+            continue;
+        fprintf(stderr, "\r%s: ", migration->shown);
+        if (migration->page && (pass = atomic_load(&migration->page->passes)))
+            fprintf(stderr, "pass %u, ", pass);
+        fprintf(stderr, "%.1f MiB sent, %.1f MiB/s \033[K", sent / 1048576.0,
+                (sent - before) / 1048.576 / (now - then));
+        shown = true;
+        before = sent;
+        then = now;
+    }
+    if (shown)
+        fputs("\r\033[K", stderr);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int run_xl(const struct migration *migration, const char *program)
+{
+    static const int signums[] = { SIGINT, SIGQUIT, SIGTERM, SIGHUP };
+    struct sigaction before[4];
+    size_t i;
+
+    signal(SIGCHLD, SIG_DFL);
+    for (i = 0; i < 4; i++)
+        sigaction(signums[i], NULL, &before[i]);
+    catch_signals();
+    xl_pid = fork();
+    if (!xl_pid) {
+        for (i = 0; i < 4; i++)
+            sigaction(signums[i], &before[i], NULL);
+        _exit(become(program, migration->xl.argv));
+    }
+    if (xl_pid < 0) {
+        report("fork: %s", strerror(errno));
+        return STATUS_FAILED;
+    }
+    return attend_xl(migration);
+}
+
+/* The command that xl is to run instead of ssh, and what it calls the host. */
+static int add_transport(struct migration *migration)
+{
+    struct arguments words = { 0 };
+    char self[PATH_MAX], *word;
+    ssize_t r = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    if (r < 0) {
+        report("/proc/self/exe: %s", strerror(errno));
+        return STATUS_FAILED;
+    }
+    self[r] = '\0';
+    arguments_add(&words, self);
+    arguments_add(&words, "transport");
+    word = xasprintf("--board=%s", migration->board_path);
+    arguments_add(&words, word);
+    free(word);
+    if (migration->format) {
+        word = xasprintf("--format=%s", migration->format);
+        arguments_add(&words, word);
+        free(word);
+    }
+    transport_options_words(&migration->options, &words);
+    arguments_add(&words, "--");
+
+    arguments_add(&migration->xl, "-s");
+    word = shell_join(words.argv);
+    arguments_add(&migration->xl, word);
+    free(word);
+    arguments_free(&words);
+
+    /* Domains do not begin with "-"; what follows is the shell's to read. */
+    word = shell_quote(migration->host);
+    char *const operands[] = { (char *)migration->domain, word, NULL };
+    arguments_add_operands(&migration->xl, (char **)operands);
+    free(word);
+    return STATUS_OK;
+}
+
+/* ---- what came of it --------------------------------------------------- */
+
+static int stream_version(const struct board *board)
+{
+    int version = 0;
+
+    sscanf(board->negotiated, "format=v%d", &version);
+    return version;
+}
+
+/* What the plugin has made of --compress: it goes by the same words. */
+static const char *compression_used(const struct migration *migration)
+{
+    struct v3_compression asked = { .codec = V3_CODEC_NONE };
+    uint64_t features = 0;
+    int version = 0;
+
+    if (migration->compress)
+        v3_compression_parse(migration->compress, &asked);
+    sscanf(migration->board->negotiated, "format=v%d features=%" SCNx64,
+           &version, &features);
+    if (version < 3 || !(features & v3_codec_feature(asked.codec)))
+        asked.codec = V3_CODEC_NONE;
+    return v3_codec_name(asked.codec);
+}
+
+/*
+ * From the suspended guest here to the word of the receiver that it runs
+ * there; -1 if that is not known.
+ */
+static double downtime(const struct migration *migration, int status)
+{
+    const struct board *board = migration->board;
+    int64_t suspended;
+
+    if (status || sscanf(board->told, "suspended=%" SCNd64, &suspended) != 1)
+        return -1;
+    return (board->answered - suspended) / 1000.0;
+}
+
+static double seconds(int64_t from, int64_t to)
+{
+    return from && to > from ? (to - from) / 1000.0 : 0;
+}
+
+static int print_json(const struct migration *migration, int status)
+{
+    const struct board *board = migration->board;
+    yajl_gen gen = json_begin();
+
+    if (!gen)
+        return -1;
+    yajl_gen_map_open(gen);
+    json_text(gen, "domain", migration->domain);
+    json_text(gen, "host", migration->host);
+    json_number(gen, "status", status);
+    json_text(gen, "transport", board->transport);
+    json_text(gen, "peer", board->peer);
+    json_number(gen, "stream_version", stream_version(board));
+    json_text(gen, "compression", compression_used(migration));
+    json_number(gen, "bytes_sent", board->sent);
+    json_number(gen, "bytes_received", board->received);
+    json_truth(gen, "spliced", board->spliced);
+    passes_json(gen, migration->page);
+    if (downtime(migration, status) >= 0)
+        json_real(gen, "downtime_seconds", downtime(migration, status));
+    else
+        json_null(gen, "downtime_seconds");
+    json_real(gen, "transfer_seconds", seconds(board->began, board->last));
+    json_real(gen, "total_seconds",
+              seconds(migration->began, migration->ended));
+    if (board->error[0])
+        json_text(gen, "error", board->error);
+    yajl_gen_map_close(gen);
+    return json_end(gen);
+}
+
+static void print_text(const struct migration *migration, int status)
+{
+    const struct board *board = migration->board;
+    const char *compression = compression_used(migration);
+    char *host, *peer;
+
+    if (!strcmp(compression, "none"))
+        compression = "";
+    if (!board->negotiated[0])
+        return;
+    host = printable(migration->host);
+    peer = printable(board->peer);
+    fprintf(stderr, "xl-aligned: %s: %s %s: stream v%d%s%s over %s, peer "
+            "%s, %.1f MiB sent in %.1f s", migration->shown,
+            status ? "not migrated to" : "migrated to", host,
+            stream_version(board), *compression ? ", " : "", compression,
+            board->transport, peer,
+            board->sent / 1048576.0,
+            seconds(board->began, board->last));
+    passes_print(stderr, migration->page);
+    if (downtime(migration, status) >= 0)
+        fprintf(stderr, ", the domain stood still for %.2f s",
+                downtime(migration, status));
+    fputc('\n', stderr);
+    free(host);
+    free(peer);
+}
+
+/* ---- the command ------------------------------------------------------- */
+
+static int migrate(struct migration *migration)
+{
+    const struct plugin_settings settings = {
+        .compress = migration->compress,
+    };
+    const char *program, *rest;
+    int page_fd, status;
+
+    if (!transport_find(migration->host, false, &rest))
+        return STATUS_USAGE;
+    program = xl_program();
+    if (!program)
+        return STATUS_NO_XL;
+    migration->board = board_create(migration->board_path);
+    if (!migration->board) {
+        report("memfd_create: %s", strerror(errno));
+        return STATUS_FAILED;
+    }
+    /* Whatever it says, it is not known to suit this receiver. */
+    unsetenv("XL_ALIGNED_FORMAT");
+    unsetenv("XL_ALIGNED_COMPRESS");
+    if (!plugin_environment(&settings)) {
+        if (migration->live && !strcmp(migration->live, "no")) {
+            report("--no-live needs the plugin");
+            return STATUS_FAILED;
+        }
+        if (migration->format && !strcmp(migration->format, "v3")) {
+            report("--format=v3 needs the plugin");
+            return STATUS_FAILED;
+        }
+        if (migration->compress && strcmp(migration->compress, "none"))
+            report("sending uncompressed: --compress needs the plugin");
+        migration->compress = NULL;
+        migration->format = "v2";
+    } else if (setenv("XL_ALIGNED_NEGOTIATED", migration->board_path, 1) ||
+               setenv("XL_ALIGNED_PEER", migration->host, 1) ||
+               (migration->live &&
+                setenv("XL_ALIGNED_LIVE", migration->live, 1))) {
+        report("setenv: %s", strerror(errno));
+        return STATUS_FAILED;
+    } else {
+        migration->page = progress_page(&page_fd);
+    }
+    status = add_transport(migration);
+    if (status)
+        return status;
+
+    migration->began = now_ms();
+    migration->progress = isatty(STDERR_FILENO);
+    status = run_xl(migration, program);
+    migration->ended = now_ms();
+    print_text(migration, status);
+    if (migration->json && print_json(migration, status) && !status)
+        status = STATUS_FAILED;
+    return status;
+}
+
+static int take_option(struct migration *migration, int opt)
+{
+    char letter[] = { '-', (char)opt, 0 };
+
+    switch (opt) {
+    case OPTION_JSON:
+        migration->json = true;
+        return 0;
+    case OPTION_XL_DEBUG:
+        arguments_add(&migration->xl, "--debug");
+        return 0;
+    case OPTION_XL_LIVE:
+        migration->live = "must";
+        return 0;
+    case OPTION_NO_LIVE:
+        migration->live = "no";
+        return 0;
+    case 's':
+        transport_option(OPTION_SSH, optarg, &migration->options);
+        return 0;
+    case 'C':
+        arguments_add(&migration->xl, letter);
+        arguments_add(&migration->xl, optarg);
+        return 0;
+    default:
+        if (!transport_option(opt, optarg, &migration->options))
+            arguments_add(&migration->xl, letter);
+        return 0;
+    }
+}
+
+static int migrate_run(const struct command *self, int argc, char **argv)
+{
+    struct plugin_settings settings = { 0 };
+    struct migration migration = { 0 };
+    int opt, r, status;
+
+    arguments_add(&migration.xl, "xl");
+    arguments_add(&migration.xl, "migrate");
+    while ((opt = command_option(self, argc, argv, &status)) != -1) {
+        if (opt == OPTION_DONE)
+            goto out;
+        r = plugin_option(self, opt, optarg, &settings);
+        status = STATUS_USAGE;
+        if (r < 0)
+            goto out;
+        if (!r)
+            take_option(&migration, opt);
+    }
+    status = plugin_options_check(self, &settings);
+    if (status)
+        goto out;
+    migration.format = settings.format;
+    migration.compress = settings.compress;
+    if (migration.format && !strcmp(migration.format, "compat")) {
+        status = command_misuse(self, "--format=compat: a stream has no "
+                                      "offsets to align to");
+        goto out;
+    }
+    if (argc - optind != 2) {
+        status = command_misuse(self, "needs a domain and a host");
+        goto out;
+    }
+    migration.domain = argv[optind];
+    migration.shown = printable(migration.domain);
+    migration.host = argv[optind + 1];
+    status = migrate(&migration);
+
+out:
+    free(migration.shown);
+    arguments_free(&migration.xl);
+    return status;
+}
+
+const struct command command_migrate = {
+    .name = "migrate",
+    .arguments = "[OPTION...] DOMAIN HOST",
+    .summary = "Migrate a running domain to another host",
+    .details =
+        "HOST is a host as xl migrate takes it, for ssh, or one of\n"
+        "  tls:HOST[:PORT]  unix:PATH  tcp:HOST[:PORT]\n"
+        "where xl-aligned listen receives.\n"
+        "\n"
+        "  --format=FORMAT        of the stream: auto (what both ends know),\n"
+        "                         v3 (or else refuse), v2\n"
+        COMPRESS_HELP COMPRESS_ALL_HELP
+        "  -s, --ssh=COMMAND      instead of ssh\n"
+        "  --stock                the receiver is xl without xl-aligned:\n"
+        "                         do not try to negotiate\n"
+        "  --insecure             plain TCP to other hosts too\n"
+        "  --peer-name=NAME       in the receiver's certificate, instead of\n"
+        "                         HOST\n"
+        TLS_HELP
+        "  --no-live              let the domain stand still meanwhile\n"
+        "  --live                 never let it: fail where Xen cannot copy a\n"
+        "                         domain that runs\n"
+        "  --json                 the outcome, on stdout\n"
+        "\n"
+        "xl's own options:\n"
+        "  -C FILE                send this configuration instead\n"
+        "  -e                     do not wait, there, for the domain to die\n"
+        "  -p                     leave the domain paused\n"
+        "  -D                     preserve the domain id\n"
+        "  --debug                verify each page again\n"
+        "\n"
+        "Exit status: xl's; 127 if xl cannot be run.\n"
+        "\n",
+    .short_options = "C:s:epD",
+    .long_options = (const struct option[]){
+        FORMAT_OPTION, COMPRESS_OPTION, CONNECT_OPTIONS,
+        { "json", no_argument, NULL, OPTION_JSON },
+        { "debug", no_argument, NULL, OPTION_XL_DEBUG },
+        { "live", no_argument, NULL, OPTION_XL_LIVE },
+        { "no-live", no_argument, NULL, OPTION_NO_LIVE },
+        HELP_OPTION },
+    .run = migrate_run,
+};
