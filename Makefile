@@ -26,7 +26,8 @@ CC := gcc
 OPT ?= -O2 -g
 HARDENING ?= -D_FORTIFY_SOURCE=2 -fstack-protector-strong \
              -fstack-clash-protection -fcf-protection
-CPPFLAGS += -D_GNU_SOURCE -DXL_ALIGNED_VERSION='"$(VERSION)"' -I. -Istream-v3
+CPPFLAGS += -D_GNU_SOURCE -DXL_ALIGNED_VERSION='"$(VERSION)"' -I. \
+            -Istream-v3/include
 CFLAGS += $(OPT) $(if $(filter -O0,$(OPT)),,$(HARDENING)) -std=gnu11 -fPIC \
           -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes \
           -Wshadow=local -fvisibility=hidden
@@ -35,16 +36,27 @@ LDFLAGS += -Wl,-z,relro,-z,now,-z,defs -Wl,--as-needed
 .PHONY: all install deps check clean
 all:
 
+define ARCHIVE
+$(SAY) AR $@
+$(Q)rm -f $@
+$(Q)$(AR) rcs $@ $^
+endef
+
+# What programs and plugins link; each may use those behind it.
+LIBRARIES = $(OPERATION_A) $(CORE_A) $(STREAM_A)
+
 # One fragment a folder; each adds to ALL, INSTALL and CHECK.
 ALL :=
 INSTALL :=
 CHECK :=
 include common/module.mk
 include stream-v3/module.mk
--include libxl-aligned/module.mk
--include xl-cmds/module.mk
--include docs/module.mk
--include debian/module.mk
+include core/module.mk
+include operation/module.mk
+include libxl-aligned/module.mk
+include xl-cmds/module.mk
+include docs/module.mk
+include debian/module.mk
 include tests/module.mk
 
 all: $(ALL)
@@ -58,7 +70,7 @@ $(B)/%.o: %.c
 	$(SAY) CC $@
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)
+-include $(wildcard $(B)/*/*.d $(B)/*/*/*.d $(B)/*/*/*/*.d)
 
 deps:
 	tests/install-deps

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The clock that nobody sets. */
-#ifndef STREAM_V3_CLOCK_H
-#define STREAM_V3_CLOCK_H
+#ifndef XENSAVE_CLOCK_H
+#define XENSAVE_CLOCK_H
 
 #include <pthread.h>
 #include <time.h>
 
-static inline double v3_clock_seconds(void)
+static inline double monotonic_seconds(void)
 {
     struct timespec time;
 
@@ -14,8 +14,8 @@ static inline double v3_clock_seconds(void)
     return time.tv_sec + time.tv_nsec / 1e9;
 }
 
-/* For pthread_cond_timedwait on a condition of v3_clock_cond_init. */
-static inline struct timespec v3_clock_after(long ns)
+/* For pthread_cond_timedwait on a condition of monotonic_cond_init. */
+static inline struct timespec monotonic_after(long ns)
 {
     struct timespec time;
 
@@ -26,7 +26,7 @@ static inline struct timespec v3_clock_after(long ns)
     return time;
 }
 
-static inline void v3_clock_cond_init(pthread_cond_t *cond)
+static inline void monotonic_cond_init(pthread_cond_t *cond)
 {
     pthread_condattr_t monotonic;
 
@@ -36,4 +36,4 @@ static inline void v3_clock_cond_init(pthread_cond_t *cond)
     pthread_condattr_destroy(&monotonic);
 }
 
-#endif /* STREAM_V3_CLOCK_H */
+#endif /* XENSAVE_CLOCK_H */

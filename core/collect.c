@@ -21,38 +21,38 @@
 #define VCPUS_MAX           8192U
 
 /* The one record that may become longer than the file it is in. */
-#define PAGE_DATA_MAX       (sizeof(struct v2_page_data_header) + \
-                             V3_BATCH_MAX * (sizeof(uint64_t) + V2_PAGE_SIZE))
+#define PAGE_DATA_MAX       (sizeof(struct xensave_v2_page_data_header) + \
+                             XENSAVE_BATCH_MAX * (sizeof(uint64_t) + XENSAVE_V2_PAGE_SIZE))
 
 struct collect {
-    struct v3_core_collected *collected;
-    struct v3_decoder *decoder;
-    const struct v3_core_options *options;
-    const struct v3_savefile *savefile;
-    struct v3_error *error;
+    struct core_collected *collected;
+    struct xensave_decoder *decoder;
+    const struct core_options *options;
+    const struct xensave_file *savefile;
+    struct xensave_error *error;
     uint8_t *body;
     size_t allocated;
-    struct v2_record_header record;
+    struct xensave_v2_record_header record;
 };
 
 static int bad(struct collect *collect, const char *name)
 {
-    return v3_fail(collect->error, EBADMSG, "a record %s of %u octets makes "
+    return xensave_fail(collect->error, EBADMSG, "a record %s of %u octets makes "
                    "no sense", name, collect->record.length);
 }
 
-static struct v3_core_vcpu *add_vcpu(struct collect *collect)
+static struct core_vcpu *add_vcpu(struct collect *collect)
 {
-    struct v3_core_domain *domain = &collect->collected->domain;
-    struct v3_core_vcpu *vcpu;
+    struct core_domain *domain = &collect->collected->domain;
+    struct core_vcpu *vcpu;
 
     if (domain->vcpus == VCPUS_MAX) {
-        v3_fail(collect->error, EBADMSG, "more than %u vCPUs", VCPUS_MAX);
+        xensave_fail(collect->error, EBADMSG, "more than %u vCPUs", VCPUS_MAX);
         return NULL;
     }
     vcpu = realloc(domain->vcpu, (domain->vcpus + 1) * sizeof(*vcpu));
     if (!vcpu) {
-        v3_fail(collect->error, ENOMEM, "no memory for registers");
+        xensave_fail(collect->error, ENOMEM, "no memory for registers");
         return NULL;
     }
     domain->vcpu = vcpu;
@@ -65,9 +65,9 @@ static struct v3_core_vcpu *add_vcpu(struct collect *collect)
 
 static int take_page_data(struct collect *collect)
 {
-    struct v3_core_collected *collected = collect->collected;
-    struct v3_core_domain *domain = &collected->domain;
-    struct v2_page_data_header header;
+    struct core_collected *collected = collect->collected;
+    struct core_domain *domain = &collected->domain;
+    struct xensave_v2_page_data_header header;
     uint64_t pfn, end = collect->record.length, at;
     uint32_t i;
 
@@ -77,25 +77,25 @@ static int take_page_data(struct collect *collect)
     at = sizeof(header) + header.count * sizeof(pfn);
     if (at <= end)
         collected->pfns += header.count;
-    for (i = 0; i < header.count && at + V2_PAGE_SIZE <= end; i++) {
+    for (i = 0; i < header.count && at + XENSAVE_V2_PAGE_SIZE <= end; i++) {
         memcpy(&pfn, collect->body + sizeof(header) + i * sizeof(pfn),
                sizeof(pfn));
-        if (!v3_pfn_has_contents(pfn))
+        if (!xensave_pfn_has_contents(pfn))
             continue;
         if (!domain->vmcoreinfo_length) {
             domain->vmcoreinfo_length =
-                v3_core_find_vmcoreinfo(collect->body + at);
+                core_find_vmcoreinfo(collect->body + at);
             memcpy(collected->vmcoreinfo, collect->body + at,
                    domain->vmcoreinfo_length);
         }
-        at += V2_PAGE_SIZE;
+        at += XENSAVE_V2_PAGE_SIZE;
     }
     return 0;
 }
 
 static int take_pv_info(struct collect *collect)
 {
-    struct v3_core_collected *collected = collect->collected;
+    struct core_collected *collected = collect->collected;
 
     if (collect->record.length < 2 ||
         (collect->body[0] != 4 && collect->body[0] != 8))
@@ -107,14 +107,14 @@ static int take_pv_info(struct collect *collect)
 
 static int take_p2m_frames(struct collect *collect)
 {
-    struct v3_core_collected *collected = collect->collected;
+    struct core_collected *collected = collect->collected;
     uint32_t range[2], entries, length = collect->record.length;
     uint64_t *list, first;
 
     if (!collected->has_pv_info || length < sizeof(range))
         return bad(collect, "X86_PV_P2M_FRAMES");
     memcpy(range, collect->body, sizeof(range));
-    entries = V2_PAGE_SIZE / collected->domain.width;
+    entries = XENSAVE_V2_PAGE_SIZE / collected->domain.width;
     length = (length - sizeof(range)) / sizeof(*list);
     first = range[0] / entries * entries;
     if (range[1] < range[0] ||
@@ -125,7 +125,7 @@ static int take_p2m_frames(struct collect *collect)
     list = realloc(collected->p2m_pfn, (collected->p2m_pfns + length) *
                                        sizeof(*list));
     if (!list)
-        return v3_fail(collect->error, ENOMEM, "no memory for the guest's "
+        return xensave_fail(collect->error, ENOMEM, "no memory for the guest's "
                        "table of frames");
     memcpy(list + collected->p2m_pfns, collect->body + sizeof(range),
            length * sizeof(*list));
@@ -138,10 +138,10 @@ static int take_p2m_frames(struct collect *collect)
 
 static int take_pv_vcpu(struct collect *collect)
 {
-    const struct v3_core_domain *domain = &collect->collected->domain;
+    const struct core_domain *domain = &collect->collected->domain;
     size_t size = domain->width == 4 ? sizeof(struct context32)
                                      : sizeof(struct context64);
-    struct v3_core_vcpu *vcpu;
+    struct core_vcpu *vcpu;
 
     /* The number and a reserved word come first. */
     if (!collect->collected->has_pv_info ||
@@ -156,11 +156,11 @@ static int take_pv_vcpu(struct collect *collect)
 
 static int take_shared_info(struct collect *collect)
 {
-    struct v3_core_collected *collected = collect->collected;
+    struct core_collected *collected = collect->collected;
 
-    if (collect->record.length != V2_PAGE_SIZE)
+    if (collect->record.length != XENSAVE_V2_PAGE_SIZE)
         return bad(collect, "SHARED_INFO");
-    memcpy(collected->shared_info, collect->body, V2_PAGE_SIZE);
+    memcpy(collected->shared_info, collect->body, XENSAVE_V2_PAGE_SIZE);
     collected->domain.shared_info = collected->shared_info;
     return 0;
 }
@@ -172,7 +172,7 @@ static int take_hvm_context(struct collect *collect)
         uint32_t length;
     } entry;
     uint32_t at = 0, length = collect->record.length;
-    struct v3_core_vcpu *vcpu;
+    struct core_vcpu *vcpu;
 
     for (;;) {
         if (length - at < sizeof(entry))
@@ -187,7 +187,7 @@ static int take_hvm_context(struct collect *collect)
             vcpu = add_vcpu(collect);
             if (!vcpu)
                 return -1;
-            if (v3_core_vcpu_from_hvm(vcpu, collect->body + at,
+            if (core_vcpu_from_hvm(vcpu, collect->body + at,
                                       entry.length))
                 return bad(collect, "HVM_CONTEXT");
         }
@@ -199,7 +199,7 @@ static const struct {
     uint32_t type;
     int (*take)(struct collect *collect);
 } kinds[] = {
-    { V2_RECORD_PAGE_DATA, take_page_data },
+    { XENSAVE_V2_RECORD_PAGE_DATA, take_page_data },
     { X86_PV_INFO, take_pv_info },
     { X86_PV_P2M_FRAMES, take_p2m_frames },
     { X86_PV_VCPU_BASIC, take_pv_vcpu },
@@ -215,46 +215,46 @@ static int read_record(struct collect *collect)
     size_t length;
     uint8_t *body;
 
-    if (v3_decoder_read(collect->decoder, &collect->record,
+    if (xensave_decoder_read(collect->decoder, &collect->record,
                         sizeof(collect->record)))
         return -1;
     length = collect->record.length + record_padding(collect->record.length);
-    if (collect->record.type == V2_RECORD_PAGE_DATA && most < PAGE_DATA_MAX)
+    if (collect->record.type == XENSAVE_V2_RECORD_PAGE_DATA && most < PAGE_DATA_MAX)
         most = PAGE_DATA_MAX;
-    if (length > V2_RECORD_MAX || length > most)
-        return v3_fail(collect->error, EBADMSG, "a record of %u octets",
+    if (length > XENSAVE_V2_RECORD_MAX || length > most)
+        return xensave_fail(collect->error, EBADMSG, "a record of %u octets",
                        collect->record.length);
     if (length > collect->allocated) {
         body = realloc(collect->body, length);
         if (!body)
-            return v3_fail(collect->error, ENOMEM, "no memory for a record "
+            return xensave_fail(collect->error, ENOMEM, "no memory for a record "
                            "of %u octets", collect->record.length);
         collect->body = body;
         collect->allocated = length;
     }
-    return length ? v3_decoder_read(collect->decoder, collect->body, length)
+    return length ? xensave_decoder_read(collect->decoder, collect->body, length)
                   : 0;
 }
 
 static void tell_progress(const struct collect *collect,
-                          const struct v3_source *source)
+                          const struct xensave_source *source)
 {
-    const struct v3_core_options *options = collect->options;
+    const struct core_options *options = collect->options;
 
     if (options->progress)
         options->progress(options->progress_context,
-                          v3_source_offset(source) / V2_PAGE_SIZE,
-                          collect->savefile->file_size / V2_PAGE_SIZE);
+                          xensave_source_offset(source) / XENSAVE_V2_PAGE_SIZE,
+                          collect->savefile->file_size / XENSAVE_V2_PAGE_SIZE);
 }
 
 static int read_stream(struct collect *collect,
-                       const struct v3_source *source)
+                       const struct xensave_source *source)
 {
-    uint8_t headers[sizeof(struct v2_image_header) +
-                    sizeof(struct v2_domain_header)];
+    uint8_t headers[sizeof(struct xensave_v2_image_header) +
+                    sizeof(struct xensave_v2_domain_header)];
     size_t i;
 
-    if (v3_decoder_read(collect->decoder, headers, sizeof(headers)))
+    if (xensave_decoder_read(collect->decoder, headers, sizeof(headers)))
         return -1;
     do {
         if (read_record(collect))
@@ -264,59 +264,59 @@ static int read_stream(struct collect *collect,
                 kinds[i].take(collect))
                 return -1;
         tell_progress(collect, source);
-    } while (!v3_decoder_ended(collect->decoder));
+    } while (!xensave_decoder_ended(collect->decoder));
     return 0;
 }
 
-static int check(struct v3_core_collected *collected, struct v3_error *error)
+static int check(struct core_collected *collected, struct xensave_error *error)
 {
-    struct v3_core_domain *domain = &collected->domain;
-    uint64_t entries = V2_PAGE_SIZE / domain->width;
+    struct core_domain *domain = &collected->domain;
+    uint64_t entries = XENSAVE_V2_PAGE_SIZE / domain->width;
 
     /* A saved PV domain lists each pfn that its table has, and so pays. */
     if (collected->p2m_pfns * entries > collected->pfns + entries)
-        return v3_fail(error, EBADMSG, "the guest's table of frames has "
+        return xensave_fail(error, EBADMSG, "the guest's table of frames has "
                        "%llu pages for %llu pfns",
                        (unsigned long long)collected->p2m_pfns,
                        (unsigned long long)collected->pfns);
     if (!domain->vcpus)
-        return v3_fail(error, EBADMSG, "the save file has no registers of "
+        return xensave_fail(error, EBADMSG, "the save file has no registers of "
                        "any vCPU");
     if (!domain->translated && !collected->has_pv_info)
-        return v3_fail(error, EBADMSG, "the save file of a PV domain has no "
+        return xensave_fail(error, EBADMSG, "the save file of a PV domain has no "
                        "X86_PV_INFO");
     if (domain->vmcoreinfo_length)
         domain->vmcoreinfo = collected->vmcoreinfo;
     return 0;
 }
 
-int v3_core_collect(struct v3_core_collected *collected, int fd,
-                    const struct v3_savefile *savefile,
-                    const struct v3_core_options *options,
-                    struct v3_error *error)
+int core_collect(struct core_collected *collected, int fd,
+                    const struct xensave_file *savefile,
+                    const struct core_options *options,
+                    struct xensave_error *error)
 {
-    struct v3_core_domain *domain = &collected->domain;
+    struct core_domain *domain = &collected->domain;
     struct collect collect = { .collected = collected, .options = options,
                                .savefile = savefile, .error = error };
-    struct v3_error source_error = { 0 };
-    struct v3_source *source = NULL;
-    int own = v3_reopen(fd, O_RDONLY), r = -1;
+    struct xensave_error source_error = { 0 };
+    struct xensave_source *source = NULL;
+    int own = fd_reopen(fd, O_RDONLY), r = -1;
 
-    domain->translated = savefile->guest_type == V2_GUEST_HVM;
+    domain->translated = savefile->guest_type == XENSAVE_V2_GUEST_HVM;
     domain->width = 8;
     domain->xen.major = savefile->xen_major;
     domain->xen.minor = savefile->xen_minor;
-    domain->xen.page_size = V2_PAGE_SIZE;
+    domain->xen.page_size = XENSAVE_V2_PAGE_SIZE;
 
     if (own < 0 || lseek(own, savefile->stream_start, SEEK_SET) < 0) {
-        v3_fail(error, errno, "cannot open the file again: %s",
+        xensave_fail(error, errno, "cannot open the file again: %s",
                 strerror(errno));
         goto out;
     }
-    source = v3_source_open_file(own, NULL, &source_error);
+    source = xensave_source_open_file(own, NULL, &source_error);
     if (!source)
         goto out;
-    collect.decoder = v3_decoder_new(source, error);
+    collect.decoder = xensave_decoder_new(source, error);
     if (!collect.decoder || read_stream(&collect, source) ||
         check(collected, error))
         goto out;
@@ -325,15 +325,15 @@ int v3_core_collect(struct v3_core_collected *collected, int fd,
 out:
     if (r && !error->text[0])
         *error = source_error;
-    v3_decoder_free(collect.decoder);
-    v3_source_free(source);
+    xensave_decoder_free(collect.decoder);
+    xensave_source_free(source);
     free(collect.body);
     if (own >= 0)
         close(own);
     return r;
 }
 
-void v3_core_collected_free(struct v3_core_collected *collected)
+void core_collected_free(struct core_collected *collected)
 {
     free(collected->domain.vcpu);
     free(collected->p2m_pfn);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Registers as Xen's interface has them on x86, reduced to what is used. */
-#ifndef STREAM_V3_CORE_CONTEXT_H
-#define STREAM_V3_CORE_CONTEXT_H
+#ifndef XENSAVE_CORE_CONTEXT_H
+#define XENSAVE_CORE_CONTEXT_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -83,4 +83,4 @@ struct hvm_cpu {
 _Static_assert(sizeof(struct hvm_cpu) == 1032, "size");
 _Static_assert(offsetof(struct hvm_cpu, shadow_gs) == 944, "layout");
 
-#endif /* STREAM_V3_CORE_CONTEXT_H */
+#endif /* XENSAVE_CORE_CONTEXT_H */

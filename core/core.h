@@ -3,45 +3,45 @@
  * Core files of domains: docs/spec/core-dump.md.  What is here knows no Xen
  * library: whoever calls it brings the registers and the memory.
  */
-#ifndef STREAM_V3_CORE_H
-#define STREAM_V3_CORE_H
+#ifndef XENSAVE_CORE_H
+#define XENSAVE_CORE_H
 
 #include "common/partial.h"
 #include "xensave.h"
 
-enum v3_core_format {
-    V3_CORE_XEN,            /* what Xen's own tools write and read */
-    V3_CORE_ELF,            /* program headers over guest-physical memory */
+enum core_format {
+    CORE_XEN,            /* what Xen's own tools write and read */
+    CORE_ELF,            /* program headers over guest-physical memory */
 };
 
-const char *v3_core_format_name(enum v3_core_format format);
+const char *core_format_name(enum core_format format);
 /* -1 with errno EINVAL. */
-int v3_core_format_parse(const char *name, enum v3_core_format *format);
+int core_format_parse(const char *name, enum core_format *format);
 
 /* ---- the domain --------------------------------------------------------- */
 
 /* vcpu_guest_context of x86-64, as Xen's interface has it. */
-#define V3_CORE_CONTEXT_SIZE    5168
+#define CORE_CONTEXT_SIZE    5168
 
 /* The part of the hypervisor's CPU record that a context has no room for. */
-struct v3_core_segment {
+struct core_segment {
     uint32_t selector, limit, attributes;
     uint64_t base;
 };
 
-enum v3_core_segments {
-    V3_CORE_CS, V3_CORE_DS, V3_CORE_ES, V3_CORE_FS, V3_CORE_GS, V3_CORE_SS,
-    V3_CORE_LDT, V3_CORE_TR, V3_CORE_GDT, V3_CORE_IDT, V3_CORE_SEGMENTS,
+enum core_segments {
+    CORE_CS, CORE_DS, CORE_ES, CORE_FS, CORE_GS, CORE_SS,
+    CORE_LDT, CORE_TR, CORE_GDT, CORE_IDT, CORE_SEGMENTS,
 };
 
-struct v3_core_vcpu {
-    uint8_t context[V3_CORE_CONTEXT_SIZE];
+struct core_vcpu {
+    uint8_t context[CORE_CONTEXT_SIZE];
     bool has_segments;      /* HVM and PVH */
-    struct v3_core_segment segment[V3_CORE_SEGMENTS];
+    struct core_segment segment[CORE_SEGMENTS];
 };
 
 /* A note of the Xen format, octet for octet. */
-struct v3_core_xen_version {
+struct core_xen_version {
     uint64_t major, minor;
     char extra_version[16];
     char compiler[64], compile_by[16], compile_domain[32], compile_date[32];
@@ -51,63 +51,63 @@ struct v3_core_xen_version {
     uint64_t page_size;
 };
 
-struct v3_core_domain {
+struct core_domain {
     bool translated;        /* HVM and PVH: pages have no machine frame */
     uint32_t width;         /* octets of a word of the guest, 4 or 8 */
     uint64_t nr_pages;      /* Xen format: how many pages it has room for */
     uint32_t vcpus;
-    struct v3_core_vcpu *vcpu;
+    struct core_vcpu *vcpu;
     const void *shared_info;    /* 4096 octets, or NULL */
     /* The kernel's note, whole, where it is known already; or NULL. */
     const void *vmcoreinfo;
     size_t vmcoreinfo_length;
-    struct v3_core_xen_version xen;
+    struct core_xen_version xen;
 };
 
 /*
  * Fills a vCPU from the CPU record of an HVM context.  -1 with errno EBADMSG
  * if it is too short.
  */
-int v3_core_vcpu_from_hvm(struct v3_core_vcpu *vcpu, const void *record,
+int core_vcpu_from_hvm(struct core_vcpu *vcpu, const void *record,
                           size_t length);
 /* Only what the context does not have. */
-int v3_core_vcpu_segments(struct v3_core_vcpu *vcpu, const void *record,
+int core_vcpu_segments(struct core_vcpu *vcpu, const void *record,
                           size_t length);
 
 /* ---- its memory --------------------------------------------------------- */
 
-#define V3_CORE_BATCH   1024U
+#define CORE_BATCH   1024U
 
 /* Pages in ascending order of pfn. */
-struct v3_core_batch {
+struct core_batch {
     uint32_t count;                         /* 0: no more */
-    uint64_t pfn[V3_CORE_BATCH];
-    uint64_t mfn[V3_CORE_BATCH];            /* PV */
-    const void *page[V3_CORE_BATCH];        /* NULL: zeros */
+    uint64_t pfn[CORE_BATCH];
+    uint64_t mfn[CORE_BATCH];            /* PV */
+    const void *page[CORE_BATCH];        /* NULL: zeros */
 };
 
 /* A page that has contents which only `share` or `load` can get at. */
-#define V3_CORE_UNREAD ((const void *)1)
+#define CORE_UNREAD ((const void *)1)
 
-struct v3_core_memory {
+struct core_memory {
     /* The pages stay valid until the next call.  -1 fills the error. */
-    int (*next)(struct v3_core_memory *memory, struct v3_core_batch *batch,
-                struct v3_error *error);
+    int (*next)(struct core_memory *memory, struct core_batch *batch,
+                struct xensave_error *error);
     /* The two below are NULL where there is never an unread page. */
     /*
      * Puts `count` unread pages, from number `first` of the batch on, to
      * `offset` of the file without reading them.  False: they are to be
      * loaded and written.
      */
-    bool (*share)(struct v3_core_memory *memory,
-                  const struct v3_core_batch *batch, uint32_t first,
+    bool (*share)(struct core_memory *memory,
+                  const struct core_batch *batch, uint32_t first,
                   uint32_t count, uint64_t offset);
-    int (*load)(struct v3_core_memory *memory, struct v3_core_batch *batch,
-                uint32_t first, uint32_t count, struct v3_error *error);
+    int (*load)(struct core_memory *memory, struct core_batch *batch,
+                uint32_t first, uint32_t count, struct xensave_error *error);
 };
 
 /* PFINFO types of page tables are 1 to 4, or that with the PIN bit. */
-static inline bool v3_core_is_pagetable(uint32_t type)
+static inline bool core_is_pagetable(uint32_t type)
 {
     type &= 7;
     return type >= 1 && type <= 4;
@@ -117,24 +117,24 @@ static inline bool v3_core_is_pagetable(uint32_t type)
  * A copy of a page table of a PV guest whose frame numbers have gone through
  * `translate` (UINT64_MAX: no such frame, the entry becomes 0).
  */
-void v3_core_pagetable(uint64_t *copy, const void *page,
+void core_pagetable(uint64_t *copy, const void *page,
                        uint64_t (*translate)(void *context, uint64_t frame),
                        void *context);
 
 /* Length of a VMCOREINFO note that a page begins with; 0 if there is none. */
-size_t v3_core_find_vmcoreinfo(const void *page);
+size_t core_find_vmcoreinfo(const void *page);
 
 /* ---- writing ------------------------------------------------------------ */
 
-struct v3_core_options {
-    enum v3_core_format format;
+struct core_options {
+    enum core_format format;
     bool no_sparse;         /* write every octet */
     /* NULL, or told now and then how far it is. */
     void (*progress)(void *context, uint64_t pages, uint64_t of);
     void *progress_context;
 };
 
-struct v3_core_result {
+struct core_result {
     uint64_t pages;         /* written */
     uint64_t zero_pages;    /* of these, left to holes */
     uint64_t shared_pages;  /* of these, put there by `share` */
@@ -148,42 +148,42 @@ struct v3_core_result {
  * Octets of the file, as far as they are known before the memory is read
  * (ELF: with nr_pages pages).
  */
-uint64_t v3_core_size(const struct v3_core_domain *domain,
-                      enum v3_core_format format);
+uint64_t core_size(const struct core_domain *domain,
+                      enum core_format format);
 
 /*
  * Writes a whole core, from offset 0 of the sink, and finishes the sink.  ELF
  * needs one that can be rewritten.
  */
-int v3_core_write(struct v3_sink *sink, const struct v3_core_domain *domain,
-                  struct v3_core_memory *memory,
-                  const struct v3_core_options *options,
-                  struct v3_core_result *result, struct v3_error *error);
+int core_write(struct xensave_sink *sink, const struct core_domain *domain,
+                  struct core_memory *memory,
+                  const struct core_options *options,
+                  struct core_result *result, struct xensave_error *error);
 
 /* Whether a file is a core that may be replaced: core_look.c. */
-enum partial_contents v3_core_look(int fd);
+enum partial_contents core_look(int fd);
 
 /* ---- saved domains ------------------------------------------------------ */
 
-struct v3_core_savefile;
+struct core_savefile;
 
 /*
- * A domain out of a save file of any format; `savefile` as v3_savefile_probe
+ * A domain out of a save file of any format; `savefile` as xensave_file_probe
  * filled it, `fd` readable and the caller's.  What the memory hands out are
  * the pages as a dump of the options' format has them.  All of the file is
  * read: progress is told in 4096 octets of it.
  */
-struct v3_core_savefile *v3_core_savefile_open(
-    int fd, const struct v3_savefile *savefile,
-    const struct v3_core_options *options, struct v3_error *error);
-struct v3_core_domain *v3_core_savefile_domain(
-    struct v3_core_savefile *core);
+struct core_savefile *core_savefile_open(
+    int fd, const struct xensave_file *savefile,
+    const struct core_options *options, struct xensave_error *error);
+struct core_domain *core_savefile_domain(
+    struct core_savefile *core);
 /*
  * `target`: a file to share blocks with instead of copying, where the
  * filesystem can; -1 for none.
  */
-struct v3_core_memory *v3_core_savefile_memory(
-    struct v3_core_savefile *core, int target);
-void v3_core_savefile_free(struct v3_core_savefile *core);
+struct core_memory *core_savefile_memory(
+    struct core_savefile *core, int target);
+void core_savefile_free(struct core_savefile *core);
 
-#endif /* STREAM_V3_CORE_H */
+#endif /* XENSAVE_CORE_H */

@@ -15,17 +15,17 @@ struct elf {
     uint64_t headers;
     uint64_t allocated;
     uint64_t pages_offset;
-    uint8_t vmcoreinfo[V2_PAGE_SIZE];
+    uint8_t vmcoreinfo[XENSAVE_V2_PAGE_SIZE];
     size_t vmcoreinfo_length;
 };
 
-static uint64_t notes_room(const struct v3_core_domain *domain)
+static uint64_t notes_room(const struct core_domain *domain)
 {
-    return (uint64_t)domain->vcpus * V3_CORE_NOTES_PER_VCPU +
-           V2_PAGE_SIZE;
+    return (uint64_t)domain->vcpus * CORE_NOTES_PER_VCPU +
+           XENSAVE_V2_PAGE_SIZE;
 }
 
-static uint64_t pages_offset(const struct v3_core_domain *domain,
+static uint64_t pages_offset(const struct core_domain *domain,
                              uint32_t alignment)
 {
     uint64_t room = sizeof(Elf64_Ehdr) + ROOM_HEADERS * sizeof(Elf64_Phdr) +
@@ -34,7 +34,7 @@ static uint64_t pages_offset(const struct v3_core_domain *domain,
     return round_up(room, alignment);
 }
 
-static Elf64_Phdr *add_header(struct v3_core_writer *writer, struct elf *elf)
+static Elf64_Phdr *add_header(struct core_writer *writer, struct elf *elf)
 {
     Elf64_Phdr *header;
 
@@ -42,7 +42,7 @@ static Elf64_Phdr *add_header(struct v3_core_writer *writer, struct elf *elf)
         header = realloc(elf->header, (elf->allocated + HEADERS_STEP) *
                                       sizeof(*header));
         if (!header) {
-            v3_fail(writer->error, ENOMEM, "no memory for %llu program "
+            xensave_fail(writer->error, ENOMEM, "no memory for %llu program "
                     "headers", (unsigned long long)elf->headers + 1);
             return NULL;
         }
@@ -54,18 +54,18 @@ static Elf64_Phdr *add_header(struct v3_core_writer *writer, struct elf *elf)
     return header;
 }
 
-static int add_page(struct v3_core_writer *writer, void *context,
+static int add_page(struct core_writer *writer, void *context,
                     uint64_t number, uint32_t index, const void *page)
 {
     struct elf *elf = context;
     Elf64_Phdr *last = &elf->header[elf->headers - 1];
-    uint64_t address = writer->batch.pfn[index] * V2_PAGE_SIZE;
+    uint64_t address = writer->batch.pfn[index] * XENSAVE_V2_PAGE_SIZE;
 
-    if (page && page != V3_CORE_UNREAD && !elf->vmcoreinfo_length &&
-        v3_core_find_vmcoreinfo(page)) {
+    if (page && page != CORE_UNREAD && !elf->vmcoreinfo_length &&
+        core_find_vmcoreinfo(page)) {
         /* A running guest may write to it: what counts is the copy. */
-        memcpy(elf->vmcoreinfo, page, V2_PAGE_SIZE);
-        elf->vmcoreinfo_length = v3_core_find_vmcoreinfo(elf->vmcoreinfo);
+        memcpy(elf->vmcoreinfo, page, XENSAVE_V2_PAGE_SIZE);
+        elf->vmcoreinfo_length = core_find_vmcoreinfo(elf->vmcoreinfo);
     }
     if (last->p_type != PT_LOAD || last->p_paddr + last->p_memsz != address) {
         last = add_header(writer, elf);
@@ -73,15 +73,15 @@ static int add_page(struct v3_core_writer *writer, void *context,
             return -1;
         last->p_type = PT_LOAD;
         last->p_flags = PF_R | PF_W | PF_X;
-        last->p_offset = elf->pages_offset + number * V2_PAGE_SIZE;
+        last->p_offset = elf->pages_offset + number * XENSAVE_V2_PAGE_SIZE;
         last->p_vaddr = last->p_paddr = address;
-        last->p_align = V2_PAGE_SIZE;
+        last->p_align = XENSAVE_V2_PAGE_SIZE;
     }
-    last->p_filesz = last->p_memsz += V2_PAGE_SIZE;
+    last->p_filesz = last->p_memsz += XENSAVE_V2_PAGE_SIZE;
     return 0;
 }
 
-static Elf64_Ehdr elf_header(const struct v3_core_domain *domain)
+static Elf64_Ehdr elf_header(const struct core_domain *domain)
 {
     bool narrow = !domain->translated && domain->width == 4;
 
@@ -129,7 +129,7 @@ static bool find_value(const struct elf *elf, const char *key, int base,
  * A kernel's page tables are found through the mapping of its image, so that
  * this one is given with its virtual addresses as well.
  */
-static int add_kernel(struct v3_core_writer *writer, struct elf *elf)
+static int add_kernel(struct core_writer *writer, struct elf *elf)
 {
     uint64_t physical_base, start, end, first, last, i, n = elf->headers;
     Elf64_Phdr *load, of;
@@ -144,7 +144,7 @@ static int add_kernel(struct v3_core_writer *writer, struct elf *elf)
         of = elf->header[i];
         first = of.p_paddr > start ? of.p_paddr : start;
         last = min_u64(of.p_paddr + of.p_memsz, end);
-        if (first >= last || first % V2_PAGE_SIZE)
+        if (first >= last || first % XENSAVE_V2_PAGE_SIZE)
             continue;
         load = add_header(writer, elf);
         if (!load)
@@ -164,36 +164,36 @@ static int add_kernel(struct v3_core_writer *writer, struct elf *elf)
  * The program headers go before the notes if there is room, else behind the
  * pages; a number that the header cannot hold goes into a section header.
  */
-static int put_far_headers(struct v3_core_writer *writer, struct elf *elf,
+static int put_far_headers(struct core_writer *writer, struct elf *elf,
                            Elf64_Ehdr *header)
 {
     Elf64_Shdr section = { .sh_info = elf->headers };
 
-    header->e_phoff = v3_sink_offset(writer->sink) + writer->pending_zeros;
-    if (v3_core_put(writer, elf->header,
+    header->e_phoff = xensave_sink_offset(writer->sink) + writer->pending_zeros;
+    if (core_put(writer, elf->header,
                     elf->headers * sizeof(*elf->header)))
         return -1;
     if (elf->headers < PN_XNUM)
         return 0;
     header->e_phnum = PN_XNUM;
     header->e_shnum = 1;
-    header->e_shoff = v3_sink_offset(writer->sink);
-    return v3_core_put(writer, &section, sizeof(section));
+    header->e_shoff = xensave_sink_offset(writer->sink);
+    return core_put(writer, &section, sizeof(section));
 }
 
-static int put_headers(struct v3_core_writer *writer, struct elf *elf)
+static int put_headers(struct core_writer *writer, struct elf *elf)
 {
-    const struct v3_core_domain *domain = writer->domain;
+    const struct core_domain *domain = writer->domain;
     Elf64_Ehdr header = elf_header(domain);
     uint64_t near = elf->headers, length;
     uint8_t *notes = malloc(notes_room(domain));
     int r = -1;
 
     if (!notes)
-        return v3_fail(writer->error, ENOMEM, "no memory for notes");
+        return xensave_fail(writer->error, ENOMEM, "no memory for notes");
     if (near > ROOM_HEADERS)
         near = 0;
-    length = v3_core_elf_notes(domain, elf->vmcoreinfo,
+    length = core_elf_notes(domain, elf->vmcoreinfo,
                                elf->vmcoreinfo_length, notes);
     elf->header[0].p_type = PT_NOTE;
     elf->header[0].p_offset = sizeof(header) + near * sizeof(*elf->header);
@@ -203,12 +203,12 @@ static int put_headers(struct v3_core_writer *writer, struct elf *elf)
     header.e_phnum = elf->headers;
     if (!near && put_far_headers(writer, elf, &header))
         goto out;
-    if (v3_core_finish(writer) ||
-        v3_sink_rewrite(writer->sink, elf->header[0].p_offset, notes,
+    if (core_finish(writer) ||
+        xensave_sink_rewrite(writer->sink, elf->header[0].p_offset, notes,
                         length) ||
-        v3_sink_rewrite(writer->sink, sizeof(header), elf->header,
+        xensave_sink_rewrite(writer->sink, sizeof(header), elf->header,
                         near * sizeof(*elf->header)) ||
-        v3_sink_rewrite(writer->sink, 0, &header, sizeof(header)))
+        xensave_sink_rewrite(writer->sink, 0, &header, sizeof(header)))
         goto out;
     r = 0;
 
@@ -217,18 +217,18 @@ out:
     return r;
 }
 
-static int elf_write(struct v3_core_writer *writer)
+static int elf_write(struct core_writer *writer)
 {
-    const struct v3_core_domain *domain = writer->domain;
+    const struct core_domain *domain = writer->domain;
     struct elf *elf;
     int r = -1;
 
-    if (!v3_sink_can_rewrite(writer->sink))
-        return v3_fail(writer->error, ESPIPE, "the ELF format needs a file: "
+    if (!xensave_sink_can_rewrite(writer->sink))
+        return xensave_fail(writer->error, ESPIPE, "the ELF format needs a file: "
                        "its headers are written last");
     elf = calloc(1, sizeof(*elf));
     if (!elf)
-        return v3_fail(writer->error, ENOMEM, "cannot allocate a core");
+        return xensave_fail(writer->error, ENOMEM, "cannot allocate a core");
     elf->pages_offset = pages_offset(domain, writer->sink->alignment);
     if (domain->vmcoreinfo &&
         domain->vmcoreinfo_length <= sizeof(elf->vmcoreinfo)) {
@@ -237,8 +237,8 @@ static int elf_write(struct v3_core_writer *writer)
                domain->vmcoreinfo_length);
     }
     if (!add_header(writer, elf) ||
-        v3_core_put_zeros(writer, elf->pages_offset) ||
-        v3_core_put_pages(writer, UINT64_MAX, add_page, elf) ||
+        core_put_zeros(writer, elf->pages_offset) ||
+        core_put_pages(writer, UINT64_MAX, add_page, elf) ||
         add_kernel(writer, elf) ||
         put_headers(writer, elf))
         goto out;
@@ -252,14 +252,14 @@ out:
     return r;
 }
 
-static uint64_t elf_size(const struct v3_core_domain *domain)
+static uint64_t elf_size(const struct core_domain *domain)
 {
-    return pages_offset(domain, V3_ALIGNMENT_MIN) +
-           domain->nr_pages * V2_PAGE_SIZE;
+    return pages_offset(domain, XENSAVE_ALIGNMENT_MIN) +
+           domain->nr_pages * XENSAVE_V2_PAGE_SIZE;
 }
 
-const struct v3_core_format_ops v3_core_elf = {
-    .format = V3_CORE_ELF,
+const struct core_format_ops core_elf = {
+    .format = CORE_ELF,
     .size = elf_size,
     .write = elf_write,
 };

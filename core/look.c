@@ -17,19 +17,19 @@ static bool has_names(int fd, const Elf64_Ehdr *header)
     Elf64_Shdr section;
     char names[2];
 
-    return !v3_pread_exact(fd, &section, sizeof(section), header->e_shoff +
+    return !pread_exact(fd, &section, sizeof(section), header->e_shoff +
                            header->e_shstrndx * sizeof(section)) &&
-           !v3_pread_exact(fd, names, sizeof(names), section.sh_offset) &&
+           !pread_exact(fd, names, sizeof(names), section.sh_offset) &&
            names[1];
 }
 
-enum partial_contents v3_core_look(int fd)
+enum partial_contents core_look(int fd)
 {
     Elf64_Ehdr header;
     struct stat st;
     uint64_t size;
 
-    if (fstat(fd, &st) || v3_pread_exact(fd, &header, sizeof(header), 0) ||
+    if (fstat(fd, &st) || pread_exact(fd, &header, sizeof(header), 0) ||
         memcmp(header.e_ident, ELFMAG, SELFMAG) ||
         header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_type != ET_CORE)
         return PARTIAL_FOREIGN;

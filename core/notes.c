@@ -48,7 +48,7 @@ struct qemu_cpu {
     uint32_t version, size;
     uint64_t rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp;
     uint64_t r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags;
-    struct qemu_segment segment[V3_CORE_SEGMENTS];
+    struct qemu_segment segment[CORE_SEGMENTS];
     uint64_t cr[5];
     uint64_t kernel_gs_base;
 };
@@ -140,7 +140,7 @@ static uint32_t descriptor_flags(uint32_t attributes)
 }
 
 static size_t qemu_cpu(uint8_t *data, size_t used,
-                       const struct v3_core_vcpu *vcpu)
+                       const struct core_vcpu *vcpu)
 {
     const struct context64 *c = (const struct context64 *)vcpu->context;
     struct qemu_cpu cpu = { .version = 1, .size = sizeof(cpu) };
@@ -164,7 +164,7 @@ static size_t qemu_cpu(uint8_t *data, size_t used,
     cpu.r15 = c->r15;
     cpu.rip = c->rip;
     cpu.rflags = c->rflags;
-    for (i = 0; i < V3_CORE_SEGMENTS; i++) {
+    for (i = 0; i < CORE_SEGMENTS; i++) {
         cpu.segment[i].selector = vcpu->segment[i].selector;
         cpu.segment[i].limit = vcpu->segment[i].limit;
         cpu.segment[i].flags = descriptor_flags(vcpu->segment[i].attributes);
@@ -177,9 +177,9 @@ static size_t qemu_cpu(uint8_t *data, size_t used,
 }
 
 _Static_assert(sizeof(struct prstatus64) + sizeof(struct qemu_cpu) + 2 * 20 <=
-               V3_CORE_NOTES_PER_VCPU, "room for the notes of a vCPU");
+               CORE_NOTES_PER_VCPU, "room for the notes of a vCPU");
 
-size_t v3_core_elf_notes(const struct v3_core_domain *domain,
+size_t core_elf_notes(const struct core_domain *domain,
                          const void *vmcoreinfo, size_t vmcoreinfo_length,
                          uint8_t *data)
 {
@@ -208,7 +208,7 @@ size_t v3_core_elf_notes(const struct v3_core_domain *domain,
 #define VMCOREINFO_NAME     "VMCOREINFO"
 #define VMCOREINFO_START    "OSRELEASE="
 
-size_t v3_core_find_vmcoreinfo(const void *page)
+size_t core_find_vmcoreinfo(const void *page)
 {
     struct {
         Elf64_Nhdr header;
@@ -222,7 +222,7 @@ size_t v3_core_find_vmcoreinfo(const void *page)
         note.header.n_type ||
         memcmp(note.name, VMCOREINFO_NAME, sizeof(VMCOREINFO_NAME)) ||
         note.header.n_descsz < strlen(VMCOREINFO_START) ||
-        note.header.n_descsz > V2_PAGE_SIZE - sizeof(note) ||
+        note.header.n_descsz > XENSAVE_V2_PAGE_SIZE - sizeof(note) ||
         memcmp(text, VMCOREINFO_START, strlen(VMCOREINFO_START)))
         return 0;
     for (i = 0; i < note.header.n_descsz; i++)

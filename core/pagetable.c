@@ -3,18 +3,18 @@
 #include "core.h"
 #include "stream-v3/internal.h"
 
-#define ENTRIES         (V2_PAGE_SIZE / sizeof(uint64_t))
+#define ENTRIES         (XENSAVE_V2_PAGE_SIZE / sizeof(uint64_t))
 #define ENTRY_PRESENT   1ULL
 #define ENTRY_FRAME     0x000ffffffffff000ULL
 
-void v3_core_pagetable(uint64_t *copy, const void *page,
+void core_pagetable(uint64_t *copy, const void *page,
                        uint64_t (*translate)(void *context, uint64_t frame),
                        void *context)
 {
     uint64_t frame;
     size_t i;
 
-    memcpy(copy, page, V2_PAGE_SIZE);
+    memcpy(copy, page, XENSAVE_V2_PAGE_SIZE);
     for (i = 0; i < ENTRIES; i++) {
         if (!(copy[i] & ENTRY_PRESENT))
             continue;

@@ -14,26 +14,26 @@
 /* Windows of pfns after which their records leave the page cache. */
 #define DROP_WINDOWS    8U
 
-struct v3_core_savefile {
-    struct v3_core_memory memory;       /* first: what callers hold */
-    struct v3_core_collected collected;
-    struct v3_index *index;
-    struct v3_error index_error;
-    enum v3_core_format format;
+struct core_savefile {
+    struct core_memory memory;       /* first: what callers hold */
+    struct core_collected collected;
+    struct xensave_index *index;
+    struct xensave_error index_error;
+    enum core_format format;
     int fd;
-    struct v3_core_share share;
+    struct core_share share;
     uint64_t *p2m;                      /* PV: mfns, from p2m_first on */
     uint64_t p2m_size;
     uint64_t next;                      /* pfn */
     bool cached;                        /* the file was before this began */
     uint32_t windows;
-    struct v3_index_page window[V3_CORE_BATCH];
-    struct v3_index_page page[V3_CORE_BATCH];   /* of the batch */
-    uint8_t *contents;                  /* V3_CORE_BATCH pages */
+    struct xensave_index_page window[CORE_BATCH];
+    struct xensave_index_page page[CORE_BATCH];   /* of the batch */
+    uint8_t *contents;                  /* CORE_BATCH pages */
 };
 
-static int index_failed(const struct v3_core_savefile *core,
-                        struct v3_error *error)
+static int index_failed(const struct core_savefile *core,
+                        struct xensave_error *error)
 {
     *error = core->index_error;
     return -1;
@@ -43,28 +43,28 @@ static int index_failed(const struct v3_core_savefile *core,
 
 static uint64_t pfn_to_mfn(void *context, uint64_t pfn)
 {
-    const struct v3_core_savefile *core = context;
+    const struct core_savefile *core = context;
 
     pfn -= core->collected.p2m_first;
     return pfn < core->p2m_size ? core->p2m[pfn] : UINT64_MAX;
 }
 
-static int read_p2m_page(struct v3_core_savefile *core, uint64_t number,
-                         struct v3_error *error)
+static int read_p2m_page(struct core_savefile *core, uint64_t number,
+                         struct xensave_error *error)
 {
     uint32_t width = core->collected.domain.width, i;
-    uint32_t entries = V2_PAGE_SIZE / width, mfn32;
+    uint32_t entries = XENSAVE_V2_PAGE_SIZE / width, mfn32;
     uint64_t *entry = core->p2m + number * entries;
-    struct v3_index_page page;
+    struct xensave_index_page page;
 
-    if (v3_index_map(core->index, core->collected.p2m_pfn[number], 1, &page))
+    if (xensave_index_map(core->index, core->collected.p2m_pfn[number], 1, &page))
         return index_failed(core, error);
-    if (page.kind != V3_PAGE_STORED)
+    if (page.kind != XENSAVE_PAGE_STORED)
         return 0;
-    if (v3_index_read(core->index, &page, core->contents))
+    if (xensave_index_read(core->index, &page, core->contents))
         return index_failed(core, error);
     if (width == 8) {
-        memcpy(entry, core->contents, V2_PAGE_SIZE);
+        memcpy(entry, core->contents, XENSAVE_V2_PAGE_SIZE);
         return 0;
     }
     for (i = 0; i < entries; i++) {
@@ -74,15 +74,15 @@ static int read_p2m_page(struct v3_core_savefile *core, uint64_t number,
     return 0;
 }
 
-static int read_p2m(struct v3_core_savefile *core, struct v3_error *error)
+static int read_p2m(struct core_savefile *core, struct xensave_error *error)
 {
-    const struct v3_core_collected *collected = &core->collected;
-    uint32_t entries = V2_PAGE_SIZE / collected->domain.width;
+    const struct core_collected *collected = &core->collected;
+    uint32_t entries = XENSAVE_V2_PAGE_SIZE / collected->domain.width;
     uint64_t size = collected->p2m_pfns * entries, i;
 
     core->p2m = malloc(size * sizeof(*core->p2m) + 1);
     if (!core->p2m)
-        return v3_fail(error, ENOMEM, "no memory for the guest's table of "
+        return xensave_fail(error, ENOMEM, "no memory for the guest's table of "
                        "frames");
     memset(core->p2m, 0xff, size * sizeof(*core->p2m));
     core->p2m_size = size;
@@ -97,14 +97,14 @@ static int read_p2m(struct v3_core_savefile *core, struct v3_error *error)
 #define GDT_ENTRIES_A_PAGE 512U
 
 /* Frame numbers that saving turned into pfns; unknown ones stay. */
-static uint64_t back(struct v3_core_savefile *core, uint64_t pfn)
+static uint64_t back(struct core_savefile *core, uint64_t pfn)
 {
     uint64_t mfn = pfn_to_mfn(core, pfn);
 
     return mfn == UINT64_MAX ? pfn : mfn;
 }
 
-static void back_registers64(struct v3_core_savefile *core, uint32_t number)
+static void back_registers64(struct core_savefile *core, uint32_t number)
 {
     struct context64 *context =
         (struct context64 *)core->collected.domain.vcpu[number].context;
@@ -114,7 +114,7 @@ static void back_registers64(struct v3_core_savefile *core, uint32_t number)
     if (!number)
         context->rdx = (context->rdx & ~(uint64_t)UINT32_MAX) |
                        (uint32_t)back(core, (uint32_t)context->rdx);
-    if (core->format == V3_CORE_ELF)
+    if (core->format == CORE_ELF)
         return;
     for (i = 0; i < 16 && i * GDT_ENTRIES_A_PAGE < context->gdt_entries; i++)
         context->gdt_frame[i] = back(core, context->gdt_frame[i]);
@@ -130,7 +130,7 @@ static uint32_t narrow_cr3(uint64_t frame)
     return (uint32_t)frame << 12 | (uint32_t)frame >> 20;
 }
 
-static void back_registers32(struct v3_core_savefile *core, uint32_t number)
+static void back_registers32(struct core_savefile *core, uint32_t number)
 {
     struct context32 *context =
         (struct context32 *)core->collected.domain.vcpu[number].context;
@@ -138,7 +138,7 @@ static void back_registers32(struct v3_core_savefile *core, uint32_t number)
 
     if (!number)
         context->edx = back(core, context->edx);
-    if (core->format == V3_CORE_ELF)
+    if (core->format == CORE_ELF)
         return;
     for (i = 0; i < 16 && i * GDT_ENTRIES_A_PAGE < context->gdt_entries; i++)
         context->gdt_frame[i] = back(core, context->gdt_frame[i]);
@@ -146,9 +146,9 @@ static void back_registers32(struct v3_core_savefile *core, uint32_t number)
                                            context->cr[3] << 20));
 }
 
-static int prepare_pv(struct v3_core_savefile *core, struct v3_error *error)
+static int prepare_pv(struct core_savefile *core, struct xensave_error *error)
 {
-    const struct v3_core_domain *domain = &core->collected.domain;
+    const struct core_domain *domain = &core->collected.domain;
     uint32_t i;
 
     if (read_p2m(core, error))
@@ -163,7 +163,7 @@ static int prepare_pv(struct v3_core_savefile *core, struct v3_error *error)
 
 /* ---- pages -------------------------------------------------------------- */
 
-static bool is_left_out(const struct v3_core_savefile *core, uint64_t pfn)
+static bool is_left_out(const struct core_savefile *core, uint64_t pfn)
 {
     return core->collected.domain.translated &&
            ((pfn >= VGA_FIRST && pfn < VGA_END) ||
@@ -171,29 +171,29 @@ static bool is_left_out(const struct v3_core_savefile *core, uint64_t pfn)
 }
 
 /* Records are read through the page cache, a little around each batch. */
-static void drop_records(struct v3_core_savefile *core)
+static void drop_records(struct core_savefile *core)
 {
     if (!core->cached && ++core->windows % DROP_WINDOWS == 0)
         posix_fadvise(core->fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
 /* The next pfns that a dump has, and their pages; none at the end. */
-static int next_pages(struct v3_core_savefile *core,
-                      struct v3_core_batch *batch, struct v3_error *error)
+static int next_pages(struct core_savefile *core,
+                      struct core_batch *batch, struct xensave_error *error)
 {
     uint64_t first;
     uint32_t i;
 
-    for (batch->count = 0; !batch->count; core->next = first + V3_CORE_BATCH) {
-        if (v3_index_next(core->index, core->next, &first))
+    for (batch->count = 0; !batch->count; core->next = first + CORE_BATCH) {
+        if (xensave_index_next(core->index, core->next, &first))
             return index_failed(core, error);
         if (first == UINT64_MAX)
             return 0;
-        if (v3_index_map(core->index, first, V3_CORE_BATCH, core->window))
+        if (xensave_index_map(core->index, first, CORE_BATCH, core->window))
             return index_failed(core, error);
         drop_records(core);
-        for (i = 0; i < V3_CORE_BATCH; i++) {
-            if (core->window[i].kind == V3_PAGE_ABSENT ||
+        for (i = 0; i < CORE_BATCH; i++) {
+            if (core->window[i].kind == XENSAVE_PAGE_ABSENT ||
                 is_left_out(core, first + i))
                 continue;
             core->page[batch->count] = core->window[i];
@@ -204,31 +204,31 @@ static int next_pages(struct v3_core_savefile *core,
 }
 
 /* Page tables, of which a dump in the Xen format has machine frames. */
-static bool is_translated(const struct v3_core_savefile *core, uint32_t index)
+static bool is_translated(const struct core_savefile *core, uint32_t index)
 {
-    return core->p2m && core->format == V3_CORE_XEN &&
-           v3_core_is_pagetable(core->page[index].type);
+    return core->p2m && core->format == CORE_XEN &&
+           core_is_pagetable(core->page[index].type);
 }
 
-static void translate(struct v3_core_savefile *core, uint8_t *page)
+static void translate(struct core_savefile *core, uint8_t *page)
 {
-    uint64_t copy[V2_PAGE_SIZE / sizeof(uint64_t)];
+    uint64_t copy[XENSAVE_V2_PAGE_SIZE / sizeof(uint64_t)];
 
-    v3_core_pagetable(copy, page, pfn_to_mfn, core);
+    core_pagetable(copy, page, pfn_to_mfn, core);
     memcpy(page, copy, sizeof(copy));
 }
 
-static int saved_load(struct v3_core_memory *memory,
-                      struct v3_core_batch *batch, uint32_t first,
-                      uint32_t count, struct v3_error *error)
+static int saved_load(struct core_memory *memory,
+                      struct core_batch *batch, uint32_t first,
+                      uint32_t count, struct xensave_error *error)
 {
-    struct v3_core_savefile *core = (struct v3_core_savefile *)memory;
+    struct core_savefile *core = (struct core_savefile *)memory;
     uint32_t i;
 
     for (i = first; i < first + count; i++) {
-        uint8_t *page = core->contents + (size_t)i * V2_PAGE_SIZE;
+        uint8_t *page = core->contents + (size_t)i * XENSAVE_V2_PAGE_SIZE;
 
-        if (v3_index_read(core->index, &core->page[i], page))
+        if (xensave_index_read(core->index, &core->page[i], page))
             return index_failed(core, error);
         if (is_translated(core, i))
             translate(core, page);
@@ -238,39 +238,39 @@ static int saved_load(struct v3_core_memory *memory,
 }
 
 /* Pages whose contents follow each other in the file. */
-static uint32_t run_of(const struct v3_index_page *page, uint32_t most)
+static uint32_t run_of(const struct xensave_index_page *page, uint32_t most)
 {
     uint32_t run = 1;
 
     while (run < most && page[run].offset ==
-                         page[0].offset + (uint64_t)run * V2_PAGE_SIZE)
+                         page[0].offset + (uint64_t)run * XENSAVE_V2_PAGE_SIZE)
         run++;
     return run;
 }
 
-static bool saved_share(struct v3_core_memory *memory,
-                        const struct v3_core_batch *batch, uint32_t first,
+static bool saved_share(struct core_memory *memory,
+                        const struct core_batch *batch, uint32_t first,
                         uint32_t count, uint64_t offset)
 {
-    struct v3_core_savefile *core = (struct v3_core_savefile *)memory;
-    const struct v3_index_page *page = core->page + first;
+    struct core_savefile *core = (struct core_savefile *)memory;
+    const struct xensave_index_page *page = core->page + first;
     uint32_t i, run;
 
     (void)batch;
     for (i = 0; i < count; i += run) {
         run = run_of(page + i, count - i);
-        if (!v3_core_share(&core->share, page[i].offset,
-                           offset + (uint64_t)i * V2_PAGE_SIZE,
-                           (uint64_t)run * V2_PAGE_SIZE))
+        if (!core_share(&core->share, page[i].offset,
+                           offset + (uint64_t)i * XENSAVE_V2_PAGE_SIZE,
+                           (uint64_t)run * XENSAVE_V2_PAGE_SIZE))
             return false;
     }
     return true;
 }
 
-static int saved_next(struct v3_core_memory *memory,
-                      struct v3_core_batch *batch, struct v3_error *error)
+static int saved_next(struct core_memory *memory,
+                      struct core_batch *batch, struct xensave_error *error)
 {
-    struct v3_core_savefile *core = (struct v3_core_savefile *)memory;
+    struct core_savefile *core = (struct core_savefile *)memory;
     uint32_t i;
 
     if (next_pages(core, batch, error))
@@ -278,11 +278,11 @@ static int saved_next(struct v3_core_memory *memory,
     for (i = 0; i < batch->count; i++) {
         batch->mfn[i] = pfn_to_mfn(core, batch->pfn[i]);
         batch->page[i] = NULL;
-        if (core->page[i].kind == V3_PAGE_ZERO)
+        if (core->page[i].kind == XENSAVE_PAGE_ZERO)
             continue;
-        batch->page[i] = V3_CORE_UNREAD;
-        if ((!v3_core_can_share(&core->share) ||
-             core->page[i].offset % V2_PAGE_SIZE ||
+        batch->page[i] = CORE_UNREAD;
+        if ((!core_can_share(&core->share) ||
+             core->page[i].offset % XENSAVE_V2_PAGE_SIZE ||
              is_translated(core, i)) &&
             saved_load(memory, batch, i, 1, error))
             return -1;
@@ -290,13 +290,13 @@ static int saved_next(struct v3_core_memory *memory,
     return 0;
 }
 
-static int count_pages(struct v3_core_savefile *core, struct v3_error *error)
+static int count_pages(struct core_savefile *core, struct xensave_error *error)
 {
-    struct v3_core_batch *batch = malloc(sizeof(*batch));
+    struct core_batch *batch = malloc(sizeof(*batch));
     int r;
 
     if (!batch)
-        return v3_fail(error, ENOMEM, "cannot allocate a batch");
+        return xensave_fail(error, ENOMEM, "cannot allocate a batch");
     do {
         r = next_pages(core, batch, error);
         core->collected.domain.nr_pages += batch->count;
@@ -307,73 +307,73 @@ static int count_pages(struct v3_core_savefile *core, struct v3_error *error)
 
 /* ---- opening ------------------------------------------------------------ */
 
-static int open_savefile(struct v3_core_savefile *core,
-                         const struct v3_savefile *savefile,
-                         const struct v3_core_options *options,
-                         struct v3_error *error)
+static int open_savefile(struct core_savefile *core,
+                         const struct xensave_file *savefile,
+                         const struct core_options *options,
+                         struct xensave_error *error)
 {
-    if (v3_savefile_check(core->fd, savefile, error) ||
-        v3_core_collect(&core->collected, core->fd, savefile, options,
+    if (xensave_file_check(core->fd, savefile, error) ||
+        core_collect(&core->collected, core->fd, savefile, options,
                         error))
         return -1;
-    core->cached = v3_resident(core->fd, 0, savefile->file_size) >
+    core->cached = xensave_resident(core->fd, 0, savefile->file_size) >
                    (int64_t)savefile->file_size / 2;
     /* Nothing but records: what lies between them is not to be read ahead. */
     posix_fadvise(core->fd, 0, 0, POSIX_FADV_RANDOM);
-    core->index = v3_index_open(core->fd, savefile, &core->index_error);
+    core->index = xensave_index_open(core->fd, savefile, &core->index_error);
     if (!core->index)
         return index_failed(core, error);
-    core->contents = malloc((size_t)V3_CORE_BATCH * V2_PAGE_SIZE);
+    core->contents = malloc((size_t)CORE_BATCH * XENSAVE_V2_PAGE_SIZE);
     if (!core->contents)
-        return v3_fail(error, ENOMEM, "no memory for pages");
+        return xensave_fail(error, ENOMEM, "no memory for pages");
     if (!core->collected.domain.translated && prepare_pv(core, error))
         return -1;
     return count_pages(core, error);
 }
 
-struct v3_core_savefile *v3_core_savefile_open(
-    int fd, const struct v3_savefile *savefile,
-    const struct v3_core_options *options, struct v3_error *error)
+struct core_savefile *core_savefile_open(
+    int fd, const struct xensave_file *savefile,
+    const struct core_options *options, struct xensave_error *error)
 {
-    struct v3_core_savefile *core = calloc(1, sizeof(*core));
+    struct core_savefile *core = calloc(1, sizeof(*core));
 
     memset(error, 0, sizeof(*error));
     if (!core) {
-        v3_fail(error, ENOMEM, "cannot allocate a core");
+        xensave_fail(error, ENOMEM, "cannot allocate a core");
         return NULL;
     }
     core->memory.next = saved_next;
     core->memory.share = saved_share;
     core->memory.load = saved_load;
-    v3_core_share_init(&core->share, fd, -1);
+    core_share_init(&core->share, fd, -1);
     core->fd = fd;
     core->format = options->format;
     if (open_savefile(core, savefile, options, error)) {
-        v3_core_savefile_free(core);
+        core_savefile_free(core);
         return NULL;
     }
     return core;
 }
 
-struct v3_core_domain *v3_core_savefile_domain(struct v3_core_savefile *core)
+struct core_domain *core_savefile_domain(struct core_savefile *core)
 {
     return &core->collected.domain;
 }
 
-struct v3_core_memory *v3_core_savefile_memory(struct v3_core_savefile *core,
+struct core_memory *core_savefile_memory(struct core_savefile *core,
                                                int target)
 {
-    v3_core_share_init(&core->share, core->fd, target);
+    core_share_init(&core->share, core->fd, target);
     core->next = 0;
     return &core->memory;
 }
 
-void v3_core_savefile_free(struct v3_core_savefile *core)
+void core_savefile_free(struct core_savefile *core)
 {
     if (!core)
         return;
-    v3_core_collected_free(&core->collected);
-    v3_index_free(core->index);
+    core_collected_free(&core->collected);
+    xensave_index_free(core->index);
     if (!core->cached)
         posix_fadvise(core->fd, 0, 0, POSIX_FADV_DONTNEED);
     free(core->contents);

@@ -14,7 +14,7 @@
 #define TRIAL   65536U
 
 /* XFS and btrfs: both files have the same blocks from then on. */
-static bool clone_range(struct v3_core_share *share, uint64_t from,
+static bool clone_range(struct core_share *share, uint64_t from,
                         uint64_t to, uint64_t length)
 {
     struct file_clone_range range = {
@@ -27,7 +27,7 @@ static bool clone_range(struct v3_core_share *share, uint64_t from,
     return !ioctl(share->to, FICLONERANGE, &range);
 }
 
-static bool copy_exact(struct v3_core_share *share, uint64_t from,
+static bool copy_exact(struct core_share *share, uint64_t from,
                        uint64_t to, uint64_t length)
 {
     loff_t in = from, out = to;
@@ -47,7 +47,7 @@ static bool copy_exact(struct v3_core_share *share, uint64_t from,
  * NFS, CIFS, Ceph and FUSE: whoever has the files copies.  Other filesystems
  * copy as well, through the page cache, which direct I/O does better.
  */
-static bool copy_range(struct v3_core_share *share, uint64_t from,
+static bool copy_range(struct core_share *share, uint64_t from,
                        uint64_t to, uint64_t length)
 {
     uint64_t trial = share->copies ? 0 : min_u64(length, TRIAL);
@@ -56,34 +56,34 @@ static bool copy_range(struct v3_core_share *share, uint64_t from,
         if (!copy_exact(share, from, to, trial))
             return false;
         /* The write that then takes its place drops it, or reports why not. */
-        if (v3_resident(share->to, to, trial))
+        if (xensave_resident(share->to, to, trial))
             return false;
         share->copies = true;
     }
     return copy_exact(share, from + trial, to + trial, length - trial);
 }
 
-static bool (*const ways[])(struct v3_core_share *share, uint64_t from,
+static bool (*const ways[])(struct core_share *share, uint64_t from,
                             uint64_t to, uint64_t length) = {
     clone_range, copy_range,
 };
 
-void v3_core_share_init(struct v3_core_share *share, int from, int to)
+void core_share_init(struct core_share *share, int from, int to)
 {
-    *share = (struct v3_core_share){ .from = from, .to = to };
+    *share = (struct core_share){ .from = from, .to = to };
     if (to < 0)
         share->way = ARRAY_SIZE(ways);
 }
 
-bool v3_core_can_share(const struct v3_core_share *share)
+bool core_can_share(const struct core_share *share)
 {
     return share->way < ARRAY_SIZE(ways);
 }
 
-bool v3_core_share(struct v3_core_share *share, uint64_t from, uint64_t to,
+bool core_share(struct core_share *share, uint64_t from, uint64_t to,
                    uint64_t length)
 {
-    for (; v3_core_can_share(share); share->way++)
+    for (; core_can_share(share); share->way++)
         if (ways[share->way](share, from, to, length))
             return true;
     return false;

@@ -5,9 +5,9 @@
 #include "stream-v3/internal.h"
 
 /* As the record orders them. */
-static const enum v3_core_segments order[] = {
-    V3_CORE_CS, V3_CORE_DS, V3_CORE_ES, V3_CORE_FS, V3_CORE_GS, V3_CORE_SS,
-    V3_CORE_TR, V3_CORE_LDT, V3_CORE_IDT, V3_CORE_GDT,
+static const enum core_segments order[] = {
+    CORE_CS, CORE_DS, CORE_ES, CORE_FS, CORE_GS, CORE_SS,
+    CORE_TR, CORE_LDT, CORE_IDT, CORE_GDT,
 };
 
 static int take(struct hvm_cpu *cpu, const void *record, size_t length)
@@ -24,7 +24,7 @@ static int take(struct hvm_cpu *cpu, const void *record, size_t length)
     return 0;
 }
 
-int v3_core_vcpu_segments(struct v3_core_vcpu *vcpu, const void *record,
+int core_vcpu_segments(struct core_vcpu *vcpu, const void *record,
                           size_t length)
 {
     struct hvm_cpu cpu;
@@ -32,8 +32,8 @@ int v3_core_vcpu_segments(struct v3_core_vcpu *vcpu, const void *record,
 
     if (take(&cpu, record, length))
         return -1;
-    for (i = 0; i < V3_CORE_SEGMENTS; i++) {
-        struct v3_core_segment *segment = &vcpu->segment[order[i]];
+    for (i = 0; i < CORE_SEGMENTS; i++) {
+        struct core_segment *segment = &vcpu->segment[order[i]];
 
         segment->limit = cpu.limit[i];
         segment->base = cpu.base[i];
@@ -69,15 +69,15 @@ static void take_registers(struct context64 *context,
     context->rsp = cpu->rsp;
 }
 
-int v3_core_vcpu_from_hvm(struct v3_core_vcpu *vcpu, const void *record,
+int core_vcpu_from_hvm(struct core_vcpu *vcpu, const void *record,
                           size_t length)
 {
-    const struct v3_core_segment *segment = vcpu->segment;
+    const struct core_segment *segment = vcpu->segment;
     struct context64 *context = (struct context64 *)vcpu->context;
     struct hvm_cpu cpu;
 
     memset(vcpu, 0, sizeof(*vcpu));
-    if (v3_core_vcpu_segments(vcpu, record, length) ||
+    if (core_vcpu_segments(vcpu, record, length) ||
         take(&cpu, record, length))
         return -1;
     memcpy(context->fpu, cpu.fpu, sizeof(context->fpu));
@@ -85,24 +85,24 @@ int v3_core_vcpu_from_hvm(struct v3_core_vcpu *vcpu, const void *record,
     if (cpu.flags & HVM_CPU_FPU_INITIALISED)
         context->flags |= CONTEXT_FPU_VALID;
     take_registers(context, &cpu);
-    context->cs = segment[V3_CORE_CS].selector;
-    context->ss = segment[V3_CORE_SS].selector;
-    context->ds = segment[V3_CORE_DS].selector;
-    context->es = segment[V3_CORE_ES].selector;
-    context->fs = segment[V3_CORE_FS].selector;
-    context->gs = segment[V3_CORE_GS].selector;
+    context->cs = segment[CORE_CS].selector;
+    context->ss = segment[CORE_SS].selector;
+    context->ds = segment[CORE_DS].selector;
+    context->es = segment[CORE_ES].selector;
+    context->fs = segment[CORE_FS].selector;
+    context->gs = segment[CORE_GS].selector;
     context->cr[0] = cpu.cr0;
     context->cr[2] = cpu.cr2;
     context->cr[3] = cpu.cr3;
     context->cr[4] = cpu.cr4;
     memcpy(context->dr, cpu.dr, 4 * sizeof(cpu.dr[0]));
     memcpy(context->dr + 6, cpu.dr + 4, 2 * sizeof(cpu.dr[0]));
-    context->fs_base = segment[V3_CORE_FS].base;
+    context->fs_base = segment[CORE_FS].base;
     if (context->cs & 3) {
-        context->gs_base_user = segment[V3_CORE_GS].base;
+        context->gs_base_user = segment[CORE_GS].base;
         context->gs_base_kernel = cpu.shadow_gs;
     } else {
-        context->gs_base_kernel = segment[V3_CORE_GS].base;
+        context->gs_base_kernel = segment[CORE_GS].base;
         context->gs_base_user = cpu.shadow_gs;
     }
     return 0;

@@ -5,56 +5,56 @@
 
 #define PROGRESS_PAGES 4096U
 
-static const struct v3_name format_names[] = {
-    { V3_CORE_XEN, "xen" },
-    { V3_CORE_ELF, "elf" },
+static const struct xensave_name format_names[] = {
+    { CORE_XEN, "xen" },
+    { CORE_ELF, "elf" },
 };
 
-static const struct v3_core_format_ops *const formats[] = {
-    [V3_CORE_XEN] = &v3_core_xen,
-    [V3_CORE_ELF] = &v3_core_elf,
+static const struct core_format_ops *const formats[] = {
+    [CORE_XEN] = &core_xen,
+    [CORE_ELF] = &core_elf,
 };
 
-const char *v3_core_format_name(enum v3_core_format format)
+const char *core_format_name(enum core_format format)
 {
-    return v3_name_of(format_names, ARRAY_SIZE(format_names), format);
+    return xensave_name_of(format_names, ARRAY_SIZE(format_names), format);
 }
 
-int v3_core_format_parse(const char *name, enum v3_core_format *format)
+int core_format_parse(const char *name, enum core_format *format)
 {
     int value;
 
-    if (v3_value_of(format_names, ARRAY_SIZE(format_names), name, &value))
+    if (xensave_value_of(format_names, ARRAY_SIZE(format_names), name, &value))
         return -1;
     *format = value;
     return 0;
 }
 
-uint64_t v3_core_size(const struct v3_core_domain *domain,
-                      enum v3_core_format format)
+uint64_t core_size(const struct core_domain *domain,
+                      enum core_format format)
 {
     return formats[format]->size(domain);
 }
 
 /* ---- octets ------------------------------------------------------------- */
 
-static int flush_zeros(struct v3_core_writer *writer)
+static int flush_zeros(struct core_writer *writer)
 {
     uint64_t length = writer->pending_zeros;
 
     writer->pending_zeros = 0;
-    return length ? v3_sink_skip(writer->sink, length) : 0;
+    return length ? xensave_sink_skip(writer->sink, length) : 0;
 }
 
-int v3_core_put(struct v3_core_writer *writer, const void *data,
+int core_put(struct core_writer *writer, const void *data,
                 size_t length)
 {
     if (flush_zeros(writer))
         return -1;
-    return v3_sink_write(writer->sink, data, length);
+    return xensave_sink_write(writer->sink, data, length);
 }
 
-int v3_core_put_zeros(struct v3_core_writer *writer, uint64_t length)
+int core_put_zeros(struct core_writer *writer, uint64_t length)
 {
     size_t part;
 
@@ -63,37 +63,37 @@ int v3_core_put_zeros(struct v3_core_writer *writer, uint64_t length)
         return 0;
     }
     for (; length; length -= part) {
-        part = min_u64(length, V3_ALIGNMENT_MAX);
-        if (v3_sink_zeros(writer->sink, part))
+        part = min_u64(length, XENSAVE_ALIGNMENT_MAX);
+        if (xensave_sink_zeros(writer->sink, part))
             return -1;
     }
     return 0;
 }
 
-int v3_core_finish(struct v3_core_writer *writer)
+int core_finish(struct core_writer *writer)
 {
     if (flush_zeros(writer))
         return -1;
-    return v3_sink_finish(writer->sink);
+    return xensave_sink_finish(writer->sink);
 }
 
 /* ---- pages -------------------------------------------------------------- */
 
 enum kind { KIND_ZERO, KIND_UNREAD, KIND_DATA };
 
-static enum kind kind_of(const struct v3_core_writer *writer,
+static enum kind kind_of(const struct core_writer *writer,
                          const void *page)
 {
     if (!page)
         return KIND_ZERO;
-    if (page == V3_CORE_UNREAD)
+    if (page == CORE_UNREAD)
         return KIND_UNREAD;
-    if (!writer->options->no_sparse && v3_page_is_zero(page))
+    if (!writer->options->no_sparse && xensave_page_is_zero(page))
         return KIND_ZERO;
     return KIND_DATA;
 }
 
-static int put_data(struct v3_core_writer *writer, uint32_t first,
+static int put_data(struct core_writer *writer, uint32_t first,
                     uint32_t count)
 {
     const void *const *page = writer->batch.page + first;
@@ -102,33 +102,33 @@ static int put_data(struct v3_core_writer *writer, uint32_t first,
     for (i = 0; i < count; i += run) {
         for (run = 1; i + run < count; run++)
             if (page[i + run] != (const char *)page[i] +
-                                 (size_t)run * V2_PAGE_SIZE)
+                                 (size_t)run * XENSAVE_V2_PAGE_SIZE)
                 break;
-        if (v3_core_put(writer, page[i], (size_t)run * V2_PAGE_SIZE))
+        if (core_put(writer, page[i], (size_t)run * XENSAVE_V2_PAGE_SIZE))
             return -1;
     }
     return 0;
 }
 
 /* Blocks can be shared where the sink will leave them alone. */
-static bool share(struct v3_core_writer *writer, uint32_t first,
+static bool share(struct core_writer *writer, uint32_t first,
                   uint32_t count)
 {
-    uint64_t length = (uint64_t)count * V2_PAGE_SIZE, offset;
-    struct v3_sink *sink = writer->sink;
+    uint64_t length = (uint64_t)count * XENSAVE_V2_PAGE_SIZE, offset;
+    struct xensave_sink *sink = writer->sink;
 
     if (flush_zeros(writer))
         return false;
-    offset = v3_sink_offset(sink);
-    if (length < V3_HOLE_MIN || offset % sink->alignment ||
+    offset = xensave_sink_offset(sink);
+    if (length < XENSAVE_HOLE_MIN || offset % sink->alignment ||
         length % sink->alignment || !sink->ops->can_skip ||
         !sink->ops->can_skip(sink))
         return false;
     return writer->memory->share(writer->memory, &writer->batch, first, count,
-                                 offset) && !v3_sink_skip(sink, length);
+                                 offset) && !xensave_sink_skip(sink, length);
 }
 
-static int put_unread(struct v3_core_writer *writer, uint32_t first,
+static int put_unread(struct core_writer *writer, uint32_t first,
                       uint32_t count)
 {
     uint32_t i, n, run;
@@ -148,7 +148,7 @@ static int put_unread(struct v3_core_writer *writer, uint32_t first,
             if (kind_of(writer, writer->batch.page[i + run]) != kind)
                 break;
         if (kind == KIND_DATA ? put_data(writer, i, run) :
-            v3_core_put_zeros(writer, (uint64_t)run * V2_PAGE_SIZE))
+            core_put_zeros(writer, (uint64_t)run * XENSAVE_V2_PAGE_SIZE))
             return -1;
         if (kind == KIND_ZERO)
             writer->result->zero_pages += run;
@@ -156,13 +156,13 @@ static int put_unread(struct v3_core_writer *writer, uint32_t first,
     return 0;
 }
 
-static int put_run(struct v3_core_writer *writer, enum kind kind,
+static int put_run(struct core_writer *writer, enum kind kind,
                    uint32_t first, uint32_t count)
 {
     switch (kind) {
     case KIND_ZERO:
         writer->result->zero_pages += count;
-        return v3_core_put_zeros(writer, (uint64_t)count * V2_PAGE_SIZE);
+        return core_put_zeros(writer, (uint64_t)count * XENSAVE_V2_PAGE_SIZE);
     case KIND_UNREAD:
         return put_unread(writer, first, count);
     default:
@@ -170,10 +170,10 @@ static int put_run(struct v3_core_writer *writer, enum kind kind,
     }
 }
 
-static int put_batch(struct v3_core_writer *writer)
+static int put_batch(struct core_writer *writer)
 {
     uint32_t count = writer->batch.count, i, run;
-    enum kind kind[V3_CORE_BATCH];
+    enum kind kind[CORE_BATCH];
 
     for (i = 0; i < count; i++)
         kind[i] = kind_of(writer, writer->batch.page[i]);
@@ -186,9 +186,9 @@ static int put_batch(struct v3_core_writer *writer)
     return 0;
 }
 
-static void tell_progress(struct v3_core_writer *writer, bool end)
+static void tell_progress(struct core_writer *writer, bool end)
 {
-    const struct v3_core_options *options = writer->options;
+    const struct core_options *options = writer->options;
     uint64_t pages = writer->result->pages;
 
     if (!options->progress || (!end && pages < writer->progress_at))
@@ -200,14 +200,14 @@ static void tell_progress(struct v3_core_writer *writer, bool end)
                       writer->domain->nr_pages);
 }
 
-int v3_core_put_pages(struct v3_core_writer *writer, uint64_t limit,
-                      int (*noted)(struct v3_core_writer *writer,
+int core_put_pages(struct core_writer *writer, uint64_t limit,
+                      int (*noted)(struct core_writer *writer,
                                    void *context, uint64_t number,
                                    uint32_t index, const void *page),
                       void *context)
 {
-    struct v3_core_batch *batch = &writer->batch;
-    struct v3_core_result *result = writer->result;
+    struct core_batch *batch = &writer->batch;
+    struct core_result *result = writer->result;
     uint32_t i, over;
 
     for (;;) {
@@ -234,19 +234,19 @@ int v3_core_put_pages(struct v3_core_writer *writer, uint64_t limit,
 
 /* ---- the whole ---------------------------------------------------------- */
 
-int v3_core_write(struct v3_sink *sink, const struct v3_core_domain *domain,
-                  struct v3_core_memory *memory,
-                  const struct v3_core_options *options,
-                  struct v3_core_result *result, struct v3_error *error)
+int core_write(struct xensave_sink *sink, const struct core_domain *domain,
+                  struct core_memory *memory,
+                  const struct core_options *options,
+                  struct core_result *result, struct xensave_error *error)
 {
-    struct v3_core_writer *writer;
+    struct core_writer *writer;
     int r;
 
     memset(error, 0, sizeof(*error));
     memset(result, 0, sizeof(*result));
     writer = calloc(1, sizeof(*writer));
     if (!writer)
-        return v3_fail(error, ENOMEM, "cannot allocate a core writer");
+        return xensave_fail(error, ENOMEM, "cannot allocate a core writer");
     writer->sink = sink;
     writer->domain = domain;
     writer->memory = memory;
@@ -254,7 +254,7 @@ int v3_core_write(struct v3_sink *sink, const struct v3_core_domain *domain,
     writer->result = result;
     writer->error = error;
     /* What is written over may be a save that says that it is whole. */
-    r = v3_sink_settle(sink);
+    r = xensave_sink_settle(sink);
     if (!r)
         r = formats[options->format]->write(writer);
     /* What failed in the sink is said there. */

@@ -28,7 +28,7 @@ struct notes {
         uint64_t magic, vcpus, pages, page_size;
     } header;
     struct note xen_note;
-    struct v3_core_xen_version xen;
+    struct core_xen_version xen;
     struct note format_note;
     uint64_t format;
 };
@@ -73,7 +73,7 @@ static uint64_t place(Elf64_Shdr *section, uint64_t offset, uint64_t size,
     return offset + size;
 }
 
-static void lay_out(const struct v3_core_domain *domain,
+static void lay_out(const struct core_domain *domain,
                     struct layout *layout)
 {
     uint32_t entry = domain->translated ? 8 : 16;
@@ -91,17 +91,17 @@ static void lay_out(const struct v3_core_domain *domain,
     offset = place(section, offset, sizeof(struct notes), 0, 0);
     section = add_section(layout, ".xen_prstatus", SHT_PROGBITS);
     offset = place(section, offset,
-                   (uint64_t)domain->vcpus * V3_CORE_CONTEXT_SIZE, 8,
-                   V3_CORE_CONTEXT_SIZE);
+                   (uint64_t)domain->vcpus * CORE_CONTEXT_SIZE, 8,
+                   CORE_CONTEXT_SIZE);
     if (domain->shared_info) {
         section = add_section(layout, ".xen_shared_info", SHT_PROGBITS);
-        offset = place(section, offset, V2_PAGE_SIZE, 8, V2_PAGE_SIZE);
+        offset = place(section, offset, XENSAVE_V2_PAGE_SIZE, 8, XENSAVE_V2_PAGE_SIZE);
     }
-    layout->gap = -offset % V2_PAGE_SIZE;
+    layout->gap = -offset % XENSAVE_V2_PAGE_SIZE;
     section = add_section(layout, ".xen_pages", SHT_PROGBITS);
     offset = place(section, offset + layout->gap,
-                   domain->nr_pages * V2_PAGE_SIZE, V2_PAGE_SIZE,
-                   V2_PAGE_SIZE);
+                   domain->nr_pages * XENSAVE_V2_PAGE_SIZE, XENSAVE_V2_PAGE_SIZE,
+                   XENSAVE_V2_PAGE_SIZE);
     section = add_section(layout, domain->translated ? ".xen_pfn"
                                                      : ".xen_p2m",
                           SHT_PROGBITS);
@@ -129,7 +129,7 @@ static struct note note(uint32_t type, uint32_t size)
     return (struct note){ 4, size, type, "Xen" };
 }
 
-static void fill_notes(const struct v3_core_domain *domain,
+static void fill_notes(const struct core_domain *domain,
                        struct notes *notes)
 {
     memset(notes, 0, sizeof(*notes));
@@ -138,7 +138,7 @@ static void fill_notes(const struct v3_core_domain *domain,
     notes->header.magic = domain->translated ? MAGIC_TRANSLATED : MAGIC_PV;
     notes->header.vcpus = domain->vcpus;
     notes->header.pages = domain->nr_pages;
-    notes->header.page_size = V2_PAGE_SIZE;
+    notes->header.page_size = XENSAVE_V2_PAGE_SIZE;
     notes->xen_note = note(NOTE_XEN_VERSION, sizeof(notes->xen));
     notes->xen = domain->xen;
     /* The structure of a 32-bit guest has a word less before it. */
@@ -149,32 +149,32 @@ static void fill_notes(const struct v3_core_domain *domain,
     notes->format = FORMAT_VERSION;
 }
 
-static int put_headers(struct v3_core_writer *writer,
+static int put_headers(struct core_writer *writer,
                        const struct layout *layout)
 {
-    const struct v3_core_domain *domain = writer->domain;
+    const struct core_domain *domain = writer->domain;
     struct notes notes;
     uint32_t i;
 
     fill_notes(domain, &notes);
-    if (v3_core_put(writer, &layout->header, sizeof(layout->header)) ||
-        v3_core_put(writer, layout->section,
+    if (core_put(writer, &layout->header, sizeof(layout->header)) ||
+        core_put(writer, layout->section,
                     layout->sections * sizeof(layout->section[0])) ||
-        v3_core_put(writer, &notes, sizeof(notes)))
+        core_put(writer, &notes, sizeof(notes)))
         return -1;
     for (i = 0; i < domain->vcpus; i++)
-        if (v3_core_put(writer, domain->vcpu[i].context,
-                        V3_CORE_CONTEXT_SIZE))
+        if (core_put(writer, domain->vcpu[i].context,
+                        CORE_CONTEXT_SIZE))
             return -1;
     if (domain->shared_info &&
-        v3_core_put(writer, domain->shared_info, V2_PAGE_SIZE))
+        core_put(writer, domain->shared_info, XENSAVE_V2_PAGE_SIZE))
         return -1;
-    return v3_core_put_zeros(writer, layout->gap);
+    return core_put_zeros(writer, layout->gap);
 }
 
 /* ---- pages -------------------------------------------------------------- */
 
-static int add_entry(struct v3_core_writer *writer, void *context,
+static int add_entry(struct core_writer *writer, void *context,
                      uint64_t number, uint32_t index, const void *page)
 {
     struct table *table = context;
@@ -188,20 +188,20 @@ static int add_entry(struct v3_core_writer *writer, void *context,
 }
 
 /* What was promised and is not there: zeros, and frames that are none. */
-static int put_shortfall(struct v3_core_writer *writer, struct table *table)
+static int put_shortfall(struct core_writer *writer, struct table *table)
 {
-    struct v3_core_result *result = writer->result;
+    struct core_result *result = writer->result;
     uint64_t missing = writer->domain->nr_pages - result->pages;
 
     result->missing = missing;
     memset(table->entry + result->pages * table->words, 0xff,
            missing * table->words * sizeof(uint64_t));
-    return v3_core_put_zeros(writer, missing * V2_PAGE_SIZE);
+    return core_put_zeros(writer, missing * XENSAVE_V2_PAGE_SIZE);
 }
 
-static int xen_write(struct v3_core_writer *writer)
+static int xen_write(struct core_writer *writer)
 {
-    const struct v3_core_domain *domain = writer->domain;
+    const struct core_domain *domain = writer->domain;
     struct table table = { .words = domain->translated ? 1 : 2 };
     uint64_t length = domain->nr_pages * table.words * sizeof(uint64_t);
     struct layout layout;
@@ -209,15 +209,15 @@ static int xen_write(struct v3_core_writer *writer)
 
     table.entry = malloc(length + !length);
     if (!table.entry)
-        return v3_fail(writer->error, ENOMEM, "no memory for the table of "
+        return xensave_fail(writer->error, ENOMEM, "no memory for the table of "
                        "%llu pages", (unsigned long long)domain->nr_pages);
     lay_out(domain, &layout);
     if (put_headers(writer, &layout) ||
-        v3_core_put_pages(writer, domain->nr_pages, add_entry, &table) ||
+        core_put_pages(writer, domain->nr_pages, add_entry, &table) ||
         put_shortfall(writer, &table) ||
-        v3_core_put(writer, table.entry, length) ||
-        v3_core_put(writer, layout.names, layout.names_length) ||
-        v3_core_finish(writer))
+        core_put(writer, table.entry, length) ||
+        core_put(writer, layout.names, layout.names_length) ||
+        core_finish(writer))
         goto out;
     r = 0;
 
@@ -226,7 +226,7 @@ out:
     return r;
 }
 
-static uint64_t xen_size(const struct v3_core_domain *domain)
+static uint64_t xen_size(const struct core_domain *domain)
 {
     struct layout layout;
 
@@ -234,8 +234,8 @@ static uint64_t xen_size(const struct v3_core_domain *domain)
     return layout.section[1].sh_offset + layout.section[1].sh_size;
 }
 
-const struct v3_core_format_ops v3_core_xen = {
-    .format = V3_CORE_XEN,
+const struct core_format_ops core_xen = {
+    .format = CORE_XEN,
     .size = xen_size,
     .write = xen_write,
 };

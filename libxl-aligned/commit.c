@@ -34,21 +34,21 @@ int descriptor_path(int fd, char path[PATH_MAX])
 }
 
 int commit_file(int fd, uint64_t libxl_offset, uint64_t file_length,
-                enum v3_format format, xentoollog_logger *lg)
+                enum xensave_format format, xentoollog_logger *lg)
 {
-    struct v3_savefile savefile;
-    struct v3_error error = { 0 };
+    struct xensave_file savefile;
+    struct xensave_error error = { 0 };
 
-    if (v3_savefile_probe(fd, libxl_offset, &savefile, &error) ||
-        v3_savefile_commit(fd, &savefile, file_length, &error)) {
+    if (xensave_file_probe(fd, libxl_offset, &savefile, &error) ||
+        xensave_file_commit(fd, &savefile, file_length, &error)) {
         report(lg, XTL_ERROR, "not saved: %s", error.text);
         return ERROR_FAIL;
     }
     /* AppArmor may keep LD_PRELOAD from what libvirt's daemon starts. */
     if (savefile.format != format)
         report(lg, XTL_WARN, "saved as %s, not %s: the save helper ran "
-               "without its library", v3_format_name(savefile.format),
-               v3_format_name(format));
+               "without its library", xensave_format_name(savefile.format),
+               xensave_format_name(format));
     return 0;
 }
 

@@ -22,38 +22,38 @@
 
 /* ---- one table for both ----------------------------------------------- */
 
-static int set_format(libxl_aligned_options *opts, const char *value)
+static int set_format(xl_aligned_options *opts, const char *value)
 {
-    enum v3_format format;
+    enum xensave_format format;
 
     if (!strcmp(value, "auto")) {
-        opts->format = LIBXL_ALIGNED_FORMAT_AUTO;
+        opts->format = XL_ALIGNED_FORMAT_AUTO;
         return 0;
     }
-    if (v3_format_parse(value, &format))
+    if (xensave_format_parse(value, &format))
         return -1;
     opts->format = format;
     return 0;
 }
 
-static int set_io(libxl_aligned_options *opts, const char *value)
+static int set_io(xl_aligned_options *opts, const char *value)
 {
-    return v3_io_parse(value, &opts->io);
+    return xensave_io_parse(value, &opts->io);
 }
 
-static int set_engine(libxl_aligned_options *opts, const char *value)
+static int set_engine(xl_aligned_options *opts, const char *value)
 {
-    return v3_engine_parse(value, &opts->engine);
+    return xensave_engine_parse(value, &opts->engine);
 }
 
-static int set_restore_io(libxl_aligned_options *opts, const char *value)
+static int set_restore_io(xl_aligned_options *opts, const char *value)
 {
-    if (v3_io_parse(value, &opts->restore_io))
+    if (xensave_io_parse(value, &opts->restore_io))
         return -1;
-    return opts->restore_io == V3_IO_WINDOW ? -1 : 0;
+    return opts->restore_io == XENSAVE_IO_WINDOW ? -1 : 0;
 }
 
-static int set_reserve(libxl_aligned_options *opts, const char *value)
+static int set_reserve(xl_aligned_options *opts, const char *value)
 {
     static const char *const words[][2] = {
         { "no", "yes" }, { "0", "1" }, { "false", "true" },
@@ -69,9 +69,9 @@ static int set_reserve(libxl_aligned_options *opts, const char *value)
     return -1;
 }
 
-static int set_compress(libxl_aligned_options *opts, const char *value)
+static int set_compress(xl_aligned_options *opts, const char *value)
 {
-    return v3_compression_parse(value, &opts->compression);
+    return xensave_compression_parse(value, &opts->compression);
 }
 
 static const struct setting {
@@ -79,7 +79,7 @@ static const struct setting {
     const char *variable;
     const char *values;
     size_t environment;     /* offset of its member */
-    int (*set)(libxl_aligned_options *opts, const char *value);
+    int (*set)(xl_aligned_options *opts, const char *value);
 } settings[] = {
     { "format", "XL_ALIGNED_FORMAT", "auto, v3, compat or v2",
       offsetof(struct environment, format), set_format },
@@ -98,7 +98,7 @@ static const struct setting {
 };
 #define SETTINGS (sizeof(settings) / sizeof(settings[0]))
 
-static int set(const struct setting *setting, libxl_aligned_options *opts,
+static int set(const struct setting *setting, xl_aligned_options *opts,
                const char *where, const char *value, char *why, size_t size)
 {
     char text[256];
@@ -142,7 +142,7 @@ static int find_parser(struct parser *parser, int minor)
 }
 
 static int read_settings(const struct parser *parser, XLU_Config *config,
-                         const char *path, libxl_aligned_options *opts,
+                         const char *path, xl_aligned_options *opts,
                          char *why, size_t size)
 {
     char where[PATH_MAX + 64];
@@ -202,7 +202,7 @@ static char *read_text(const char *path, int *length, char *why, size_t size)
     return text;
 }
 
-static int read_file(libxl_aligned_options *opts, const char *path,
+static int read_file(xl_aligned_options *opts, const char *path,
                      int minor, char *why, size_t size)
 {
     struct parser parser;
@@ -251,16 +251,16 @@ out:
  * `where` says compress.  What is said of the format in the same place, or of
  * compression in the stronger one, must not contradict it.
  */
-static int check_compression(const libxl_aligned_options *opts,
+static int check_compression(const xl_aligned_options *opts,
                              const char *where, char *why, size_t size)
 {
     if (!opts->compression.codec ||
-        opts->format == LIBXL_ALIGNED_FORMAT_AUTO ||
-        opts->format == V3_FORMAT_V3)
+        opts->format == XL_ALIGNED_FORMAT_AUTO ||
+        opts->format == XENSAVE_FORMAT_V3)
         return 0;
     snprintf(why, size, "%s: \"%s\" is for format v3, and %s was asked for",
-             where, v3_codec_name(opts->compression.codec),
-             v3_format_name(opts->format));
+             where, xensave_codec_name(opts->compression.codec),
+             xensave_format_name(opts->format));
     return -1;
 }
 
@@ -285,7 +285,7 @@ bool options_know(const char *name, size_t length)
     return false;
 }
 
-static int read_environment(libxl_aligned_options *opts,
+static int read_environment(xl_aligned_options *opts,
                             const struct environment *env, char *why,
                             size_t size)
 {
@@ -301,7 +301,7 @@ static int read_environment(libxl_aligned_options *opts,
     }
     /* Said in this one command, which knows what it writes to. */
     opts->any_reader = env->format && env->pipe &&
-                       opts->format != LIBXL_ALIGNED_FORMAT_AUTO;
+                       opts->format != XL_ALIGNED_FORMAT_AUTO;
     /* What is negotiated is not a matter of settings. */
     if (env->compress && !env->negotiated &&
         check_compression(opts, "XL_ALIGNED_COMPRESS", why, size))
@@ -316,17 +316,17 @@ static int read_environment(libxl_aligned_options *opts,
     return 0;
 }
 
-void options_default(libxl_aligned_options *opts)
+void options_default(xl_aligned_options *opts)
 {
     memset(opts, 0, sizeof(*opts));
-    opts->format = LIBXL_ALIGNED_FORMAT_AUTO;
-    opts->io = V3_IO_AUTO;
-    opts->restore_io = V3_IO_AUTO;
-    opts->engine = V3_ENGINE_AUTO;
+    opts->format = XL_ALIGNED_FORMAT_AUTO;
+    opts->io = XENSAVE_IO_AUTO;
+    opts->restore_io = XENSAVE_IO_AUTO;
+    opts->engine = XENSAVE_ENGINE_AUTO;
     opts->reserve = true;
 }
 
-int options_read(libxl_aligned_options *opts, const struct environment *env,
+int options_read(xl_aligned_options *opts, const struct environment *env,
                  int minor, char *why, size_t size)
 {
     const char *path = env && env->config ? env->config : NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The settings, as the plugin takes them; xl-aligned doctor asks here, too. */
-#ifndef LIBXL_ALIGNED_CONFIG_H
-#define LIBXL_ALIGNED_CONFIG_H
+#ifndef XL_ALIGNED_CONFIG_H
+#define XL_ALIGNED_CONFIG_H
 
 #include "libxl-aligned.h"
 
@@ -29,12 +29,12 @@ void environment_settings(struct environment *env,
 /* Whether there is a setting of that name. */
 bool options_know(const char *name, size_t length);
 
-void options_default(libxl_aligned_options *opts);
+void options_default(xl_aligned_options *opts);
 /*
  * Configuration file, then (if `env` is not NULL) the environment.  -1 and
  * one line in `why` if either is broken.  `minor`: Xen's, whose parser it is.
  */
-int options_read(libxl_aligned_options *opts, const struct environment *env,
+int options_read(xl_aligned_options *opts, const struct environment *env,
                  int minor, char *why, size_t size);
 
-#endif /* LIBXL_ALIGNED_CONFIG_H */
+#endif /* XL_ALIGNED_CONFIG_H */

@@ -25,9 +25,9 @@
 struct entry {
     struct operation *operation;
     struct entry_text text;
-    struct v3_store store;
-    char name[V3_OPERATION_NAME];
-    struct v3_rate rate;
+    struct store store;
+    char name[ENTRY_NAME];
+    struct rate rate;
     struct operation_sample told;
     uint64_t told_rate;
     struct sigaction sigpipe;
@@ -42,9 +42,9 @@ struct entry {
 static void put(struct entry *entry, uint32_t transaction, const char *key,
                 const char *value)
 {
-    char path[V3_OPERATION_PATH];
+    char path[ENTRY_PATH];
 
-    snprintf(path, sizeof(path), V3_OPERATION_ROOT "/%s/%s", entry->name,
+    snprintf(path, sizeof(path), ENTRY_ROOT "/%s/%s", entry->name,
              key);
     entry->store.write(entry->store.handle, transaction, path, value,
                        strlen(value));
@@ -62,15 +62,15 @@ static void put_number(struct entry *entry, uint32_t transaction,
 /* ---- writing ------------------------------------------------------------ */
 
 /* Nobody but dom0 reads what is below. */
-static void make_root(struct v3_store *store)
+static void make_root(struct store *store)
 {
     struct xs_permissions nobody = { .id = 0, .perms = XS_PERM_NONE };
     unsigned int count;
-    char **names = store->directory(store->handle, 0, V3_OPERATION_ROOT,
+    char **names = store->directory(store->handle, 0, ENTRY_ROOT,
                                     &count);
 
-    if (!names && store->mkdir(store->handle, 0, V3_OPERATION_ROOT))
-        store->set_permissions(store->handle, 0, V3_OPERATION_ROOT, &nobody,
+    if (!names && store->mkdir(store->handle, 0, ENTRY_ROOT))
+        store->set_permissions(store->handle, 0, ENTRY_ROOT, &nobody,
                                1);
     free(names);
 }
@@ -79,9 +79,9 @@ static void put_all(struct entry *entry, uint32_t transaction)
 {
     const struct operation_sample *told = &entry->told;
 
-    if (told->domid != V3_DOMID_UNKNOWN)
+    if (told->domid != DOMID_UNKNOWN)
         put_number(entry, transaction, "domid", told->domid);
-    put(entry, transaction, "phase", v3_phase_name(told->phase));
+    put(entry, transaction, "phase", phase_name(told->phase));
     put_number(entry, transaction, "bytes", told->done);
     put_number(entry, transaction, "total", told->total);
     put_number(entry, transaction, "written", told->written);
@@ -120,11 +120,11 @@ static void update(struct entry *entry)
     uint64_t rate;
 
     operation_sample(entry->operation, &now);
-    rate = v3_rate_sample(&entry->rate, now.done);
+    rate = rate_sample(&entry->rate, now.done);
     if (now.domid != told->domid)
         put_number(entry, 0, "domid", now.domid);
     if (now.phase != told->phase)
-        put(entry, 0, "phase", v3_phase_name(now.phase));
+        put(entry, 0, "phase", phase_name(now.phase));
     if (now.total != told->total)
         put_number(entry, 0, "total", now.total);
     if (now.done != told->done)
@@ -139,7 +139,7 @@ static void update(struct entry *entry)
 
 static void look_for_cancel(struct entry *entry)
 {
-    char *cancel = v3_operation_get(&entry->store, 0, entry->name, "cancel");
+    char *cancel = entry_get(&entry->store, 0, entry->name, "cancel");
 
     if (!cancel)
         return;
@@ -150,8 +150,8 @@ static void look_for_cancel(struct entry *entry)
 
 static void finish(struct entry *entry)
 {
-    char path[V3_OPERATION_PATH];
-    char *cancel = v3_operation_get(&entry->store, 0, entry->name, "cancel");
+    char path[ENTRY_PATH];
+    char *cancel = entry_get(&entry->store, 0, entry->name, "cancel");
 
     if (cancel) {
         if (entry->moved)
@@ -161,7 +161,7 @@ static void finish(struct entry *entry)
         free(cancel);
         return;
     }
-    snprintf(path, sizeof(path), V3_OPERATION_ROOT "/%s", entry->name);
+    snprintf(path, sizeof(path), ENTRY_ROOT "/%s", entry->name);
     entry->store.rm(entry->store.handle, 0, path);
 }
 
@@ -170,7 +170,7 @@ static void finish(struct entry *entry)
 /* False: the operation is over. */
 static bool wait_for_tick(struct entry *entry)
 {
-    struct timespec until = v3_clock_after(INTERVAL_NS);
+    struct timespec until = monotonic_after(INTERVAL_NS);
     bool over;
     int r = 0;
 
@@ -188,7 +188,7 @@ static void *run(void *context)
 
     create(entry);
     /* What others left when they were killed. */
-    v3_operation_list(&entry->store, NULL, NULL, NULL);
+    entry_list(&entry->store, NULL, NULL, NULL);
     do {
         update(entry);
         look_for_cancel(entry);
@@ -208,7 +208,7 @@ static int start_thread(struct entry *entry)
     int r;
 
     pthread_mutex_init(&entry->lock, NULL);
-    v3_clock_cond_init(&entry->changed);
+    monotonic_cond_init(&entry->changed);
     /* Signals are for the toolstack's own threads. */
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
@@ -228,9 +228,9 @@ static void *find(void *context, const char *name)
 static int name_entry(struct entry *entry)
 {
     static atomic_uint number;
-    struct v3_process self;
+    struct process self;
 
-    if (v3_process_of(getpid(), &self))
+    if (process_of(getpid(), &self))
         return -1;
     snprintf(entry->name, sizeof(entry->name), "%ld-%" PRIu64 "-%u",
              (long)self.pid, self.start, atomic_fetch_add(&number, 1) + 1);
@@ -246,12 +246,12 @@ struct entry *entry_begin(struct operation *operation,
         return NULL;
     entry->operation = operation;
     entry->text = *text;
-    if (v3_store_find(&entry->store, find, NULL) || name_entry(entry))
+    if (store_find(&entry->store, find, NULL) || name_entry(entry))
         goto failed;
     entry->store.handle = entry->store.open(0);
     if (!entry->store.handle)
         goto failed;
-    v3_rate_begin(&entry->rate);
+    rate_begin(&entry->rate);
     sigaction(SIGPIPE, NULL, &entry->sigpipe);
     if (!start_thread(entry))
         return entry;
@@ -277,7 +277,7 @@ static void restore_sigpipe(const struct sigaction *before)
 
 bool entry_end(struct entry *entry, const char *result, const char *file)
 {
-    struct timespec until = v3_clock_after(PATIENCE_NS);
+    struct timespec until = monotonic_after(PATIENCE_NS);
     bool done;
     int r = 0;
 

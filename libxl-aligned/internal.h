@@ -53,7 +53,7 @@ void real_find(struct real *real, char *why, size_t size);
 
 struct runtime {
     struct real real;
-    libxl_aligned_options opts;     /* of the preloaded library */
+    xl_aligned_options opts;     /* of the preloaded library */
     char helper_library[PATH_MAX];
     char why[512];                  /* "" if all is well */
 };
@@ -70,10 +70,10 @@ bool runtime_usable(const struct runtime *runtime, xentoollog_logger *lg);
 struct plan_stream {
     bool restore;
     bool lasting;           /* outlives the call that made it (ao_how) */
-    enum v3_format format;
-    enum v3_io io;
-    enum v3_engine engine;
-    struct v3_compression compression;  /* v3 */
+    enum xensave_format format;
+    enum xensave_io io;
+    enum xensave_engine engine;
+    struct xensave_compression compression;  /* v3 */
     uint32_t head_padding;
 };
 
@@ -149,7 +149,7 @@ char *rescue_file(int fd, xentoollog_logger *lg);
  */
 int reserve_space(const struct real *real, libxl_ctx *ctx, uint32_t domid,
                   int fd, const struct stat *st, uint64_t offset,
-                  enum v3_format format, xentoollog_logger *lg);
+                  enum xensave_format format, xentoollog_logger *lg);
 
 /* ---- commit.c --------------------------------------------------------- */
 
@@ -158,7 +158,7 @@ int reserve_space(const struct real *real, libxl_ctx *ctx, uint32_t domid,
  * helper has not written the format that it was told to.
  */
 int commit_file(int fd, uint64_t libxl_offset, uint64_t file_length,
-                enum v3_format format, xentoollog_logger *lg);
+                enum xensave_format format, xentoollog_logger *lg);
 /* Gives the file behind `fd` its final name, on stable storage. */
 int commit_rename(int fd, const char *name, xentoollog_logger *lg);
 /* Brings the name that the file behind `fd` has to stable storage. */
@@ -185,8 +185,8 @@ void interrupt_child(void);
 /* ---- progress.c ---------------------------------------------------------- */
 
 /* NULL: how far it is cannot be told.  `*fd` stays open, or is -1. */
-struct v3_progress *progress_open(char path[V3_PROGRESS_PATH], int *fd);
-void progress_close(struct v3_progress *page, int fd);
+struct progress_page *progress_open(char path[PROGRESS_PATH], int *fd);
+void progress_close(struct progress_page *page, int fd);
 
 /* ---- operation.c --------------------------------------------------------- */
 
@@ -194,7 +194,7 @@ struct operation_info {
     const char *kind;       /* docs/spec/progress.md */
     bool restore;
     int fd;                 /* of the stream; -1: none */
-    uint32_t domid;         /* V3_DOMID_UNKNOWN */
+    uint32_t domid;         /* DOMID_UNKNOWN */
     uint64_t total;         /* octets of memory; 0: not known */
 };
 
@@ -275,12 +275,12 @@ void watch_end(struct watch *watch);
 /* ---- suspend.c, restore.c --------------------------------------------- */
 
 int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
-                   const libxl_aligned_options *opts, bool preloaded,
+                   const xl_aligned_options *opts, bool preloaded,
                    const libxl_asyncop_how *ao_how);
 int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
                    uint32_t *domid, int restore_fd, int send_back_fd,
                    const libxl_domain_restore_params *params,
-                   const libxl_aligned_options *opts,
+                   const xl_aligned_options *opts,
                    const libxl_asyncop_how *ao_how,
                    const libxl_asyncprogress_how *aop_console_how);
 

@@ -22,7 +22,7 @@ static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 
 /* Shared with the children that become helpers. */
 static struct shared {
-    struct v3_helper helpers[HELPERS];
+    struct xensave_helper helpers[HELPERS];
     atomic_bool interrupted;
 } *shared;
 
@@ -32,16 +32,16 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void handler(int signum)
 {
-    struct v3_process process;
+    struct process process;
     int errnum = errno, i;
 
     (void)signum;
     /* In this order: the child does the reverse, so one of us notices. */
     atomic_store(&shared->interrupted, true);
     for (i = 0; i < HELPERS; i++) {
-        v3_helper_get(&shared->helpers[i], &process);
+        xensave_helper_get(&shared->helpers[i], &process);
         if (process.pid > 0)
-            v3_process_signal(&process, SIGTERM);
+            process_signal(&process, SIGTERM);
     }
     errno = errnum;
 }
@@ -107,18 +107,18 @@ out:
 /* Takes a place that nobody has, or has any more. */
 static void enter(void)
 {
-    struct v3_process process;
-    struct v3_helper *helper;
+    struct process process;
+    struct xensave_helper *helper;
     int32_t pid;
     int i;
 
     for (i = 0; i < HELPERS; i++) {
         helper = &shared->helpers[i];
-        v3_helper_get(helper, &process);
+        xensave_helper_get(helper, &process);
         pid = process.pid;
-        if (pid >= 0 && (!pid || !v3_process_lives(&process)) &&
+        if (pid >= 0 && (!pid || !process_lives(&process)) &&
             atomic_compare_exchange_strong(&helper->pid, &pid, -1)) {
-            v3_helper_enter(helper);
+            xensave_helper_enter(helper);
             return;
         }
     }

@@ -26,16 +26,16 @@ extern "C" {
 #endif
 
 /* v3 for regular files and block devices, v2 for pipes and sockets. */
-#define LIBXL_ALIGNED_FORMAT_AUTO (-1)
+#define XL_ALIGNED_FORMAT_AUTO (-1)
 
-typedef struct libxl_aligned_options {
-    int format;             /* enum v3_format or LIBXL_ALIGNED_FORMAT_AUTO */
+typedef struct xl_aligned_options {
+    int format;             /* enum xensave_format or XL_ALIGNED_FORMAT_AUTO */
     bool any_reader;        /* pipes and sockets get `format` too: whoever
                              * reads them is known to understand it */
-    enum v3_io io;          /* of saves */
-    enum v3_io restore_io;  /* WINDOW counts as AUTO */
-    enum v3_engine engine;
-    struct v3_compression compression;  /* of v3 files and streams; the other
+    enum xensave_io io;          /* of saves */
+    enum xensave_io restore_io;  /* WINDOW counts as AUTO */
+    enum xensave_engine engine;
+    struct xensave_compression compression;  /* of v3 files and streams; the other
                                          * formats have none */
     bool reserve;           /* allocate the space before the domain is
                              * suspended; refuse if there is too little */
@@ -43,16 +43,16 @@ typedef struct libxl_aligned_options {
                              * in the same folder, when it is whole; NULL for
                              * none */
     xentoollog_logger *lg;  /* messages; NULL for stderr; the caller's */
-} libxl_aligned_options;
+} xl_aligned_options;
 
 /*
  * Defaults, as /etc/xen/xl-aligned.conf changes them.  ERROR_INVAL if that
  * file is broken; the options are then the defaults.  `commit_name` is the
  * options': malloc'ed, freed by dispose.
  */
-int libxl_aligned_options_init(libxl_aligned_options *opts,
+int xl_aligned_options_init(xl_aligned_options *opts,
                                xentoollog_logger *lg);
-void libxl_aligned_options_dispose(libxl_aligned_options *opts);
+void xl_aligned_options_dispose(xl_aligned_options *opts);
 
 /*
  * libxl_domain_suspend, from the current offset of `fd`.  `opts` NULL: the
@@ -65,37 +65,37 @@ void libxl_aligned_options_dispose(libxl_aligned_options *opts);
  * before is untouched.
  *
  * With ao_how set, the file is not whole when the operation completes: the
- * caller then passes the operation's result to libxl_aligned_suspend_complete
+ * caller then passes the operation's result to xl_aligned_suspend_complete
  * and goes by what that returns.
  */
-int libxl_aligned_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd,
+int xl_aligned_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd,
                                  int flags, /* LIBXL_SUSPEND_* */
-                                 const libxl_aligned_options *opts,
+                                 const xl_aligned_options *opts,
                                  const libxl_asyncop_how *ao_how);
 /* `result`: of the asynchronous operation that saved to `fd`. */
-int libxl_aligned_suspend_complete(int fd, int result);
+int xl_aligned_suspend_complete(int fd, int result);
 
 /*
  * libxl_domain_create_restore, from the current offset of `restore_fd`, in
  * any format.  A v3 file that is not whole or needs an unknown feature is
  * refused with ERROR_FAIL before a domain exists.
  */
-int libxl_aligned_domain_create_restore(
+int xl_aligned_domain_create_restore(
     libxl_ctx *ctx, libxl_domain_config *d_config, uint32_t *domid,
     int restore_fd, int send_back_fd,
     const libxl_domain_restore_params *params,
-    const libxl_aligned_options *opts, const libxl_asyncop_how *ao_how,
+    const xl_aligned_options *opts, const libxl_asyncop_how *ao_how,
     const libxl_asyncprogress_how *aop_console_how);
 
 /*
- * What the save file behind `fd` is, and whether libxl_aligned_domain_
+ * What the save file behind `fd` is, and whether xl_aligned_domain_
  * create_restore would take it: 0, or ERROR_FAIL with `error` filled.
  * `libxl_offset`: where the libxl header lies, UINT64_MAX to find it behind
  * xl's own header.  The offset of `fd` does not move.
  */
-int libxl_aligned_probe(int fd, uint64_t libxl_offset,
-                        struct v3_savefile *savefile,
-                        struct v3_error *error);
+int xl_aligned_probe(int fd, uint64_t libxl_offset,
+                        struct xensave_file *savefile,
+                        struct xensave_error *error);
 
 #ifdef __cplusplus
 }

@@ -16,12 +16,12 @@ INSTALL += install-libxl-aligned
 
 # Neither is linked with a library of Xen's: their names change with every
 # release, and the program that is preloaded has them.
-$(ALIGNED_SO): $(ALIGNED_OBJ) $(STREAM_A)
+$(ALIGNED_SO): $(ALIGNED_OBJ) $(LIBRARIES)
 	$(SAY) LD $@
 	$(Q)$(CC) $(ALIGNED_LDFLAGS) -Wl,-soname,$(@F) -o $@ $^ $(STREAM_LIBS)
 	$(Q)ln -sf $(@F) $(B)/libxl-aligned.so
 
-$(ALIGNED_HELPER_SO): $(ALIGNED_HELPER_OBJ) $(STREAM_A)
+$(ALIGNED_HELPER_SO): $(ALIGNED_HELPER_OBJ) $(LIBRARIES)
 	$(SAY) LD $@
 	$(Q)$(CC) $(ALIGNED_LDFLAGS) -o $@ $^ $(STREAM_LIBS)
 

@@ -52,19 +52,19 @@ static uint64_t parse_features(const char *text)
 static void restrict_compression(struct plan_stream *stream,
                                  uint64_t features, xentoollog_logger *lg)
 {
-    enum v3_codec codec = stream->compression.codec;
+    enum xensave_codec codec = stream->compression.codec;
 
     /* The configuration is about files. */
     if (!environment.compress)
-        codec = V3_CODEC_NONE;
-    if (codec && stream->format != V3_FORMAT_V3) {
+        codec = XENSAVE_CODEC_NONE;
+    if (codec && stream->format != XENSAVE_FORMAT_V3) {
         report(lg, XTL_WARN, "sending uncompressed: stream version 2 knows "
                "no compression, and the receiver no other version");
-        codec = V3_CODEC_NONE;
-    } else if (codec && !(features & v3_codec_feature(codec))) {
+        codec = XENSAVE_CODEC_NONE;
+    } else if (codec && !(features & xensave_codec_feature(codec))) {
         report(lg, XTL_WARN, "sending uncompressed: the receiver does not "
-               "know %s", v3_codec_name(codec));
-        codec = V3_CODEC_NONE;
+               "know %s", xensave_codec_name(codec));
+        codec = XENSAVE_CODEC_NONE;
     }
     stream->compression.codec = codec;
 }
@@ -72,19 +72,19 @@ static void restrict_compression(struct plan_stream *stream,
 void negotiated_stream(struct plan_stream *stream, xentoollog_logger *lg)
 {
     const char *features = "";
-    enum v3_format format;
+    enum xensave_format format;
     char text[128];
 
     /* Every receiver reads it, also one that has agreed to v3. */
-    stream->format = V3_FORMAT_V2;
+    stream->format = XENSAVE_FORMAT_V2;
     if (read_text(environment.negotiated, text, sizeof(text))) {
         report(lg, XTL_WARN, "sending v2: what was negotiated cannot be "
                "read: %s: %s", environment.negotiated, strerror(errno));
     } else {
         features = cut_line(text);
         if (strncmp(text, FORMAT, strlen(FORMAT)) ||
-            v3_format_parse(text + strlen(FORMAT), &format) ||
-            format == V3_FORMAT_COMPAT)
+            xensave_format_parse(text + strlen(FORMAT), &format) ||
+            format == XENSAVE_FORMAT_COMPAT)
             report(lg, XTL_WARN, "sending v2: \"%s\" in %s is nothing that "
                    "is negotiated", text, environment.negotiated);
         else

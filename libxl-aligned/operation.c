@@ -18,8 +18,8 @@
 struct operation {
     struct operation_info info;
     struct stat st;                 /* of info.fd */
-    struct v3_progress *page;
-    char page_path[V3_PROGRESS_PATH];
+    struct progress_page *page;
+    char page_path[PROGRESS_PATH];
     int page_fd;
     struct entry *entry;
     char *format, *file;
@@ -73,9 +73,9 @@ struct operation *operation_new(const struct operation_info *info)
     if (!operation->page || (info->fd >= 0 &&
                              fstat(info->fd, &operation->st)))
         goto failed;
-    atomic_store(&v3_control(operation->page)->domid, info->domid);
+    atomic_store(&progress_control(operation->page)->domid, info->domid);
     atomic_store(&operation->page->total, info->total);
-    atomic_store(&operation->page->phase, V3_PROGRESS_MEMORY);
+    atomic_store(&operation->page->phase, PROGRESS_MEMORY);
     if (enter(operation))
         goto failed;
     return operation;
@@ -129,7 +129,7 @@ void operation_end(struct operation *operation, int rc, xentoollog_logger *lg)
     if (!operation)
         return;
     leave(operation);
-    atomic_store(&v3_control(operation->page)->helper.pid, 0);
+    atomic_store(&progress_control(operation->page)->helper.pid, 0);
     if (rc && cancelled)
         report(lg, XTL_ERROR, "%s: ended on request", operation->info.kind);
     /* If xenstore does not answer, it is not ours to free any more. */
@@ -187,7 +187,7 @@ static uint64_t moved_by(pid_t helper, bool restore)
 void operation_sample(const struct operation *operation,
                       struct operation_sample *sample)
 {
-    struct v3_control *control = v3_control(operation->page);
+    struct progress_control *control = progress_control(operation->page);
     pid_t helper = atomic_load(&control->helper.pid);
 
     sample->domid = atomic_load(&control->domid);
@@ -203,20 +203,20 @@ void operation_sample(const struct operation *operation,
 
 void operation_cancel(struct operation *operation)
 {
-    struct v3_control *control = v3_control(operation->page);
-    struct v3_process helper;
+    struct progress_control *control = progress_control(operation->page);
+    struct process helper;
 
     /* In this order: the child does the reverse, so one of us notices. */
     atomic_store(&control->cancelled, 1);
-    v3_helper_get(&control->helper, &helper);
+    xensave_helper_get(&control->helper, &helper);
     if (helper.pid > 0)
-        v3_process_signal(&helper, SIGTERM);
+        process_signal(&helper, SIGTERM);
 }
 
 bool operation_cancelled(const struct operation *operation)
 {
     return operation &&
-           atomic_load(&v3_control(operation->page)->cancelled);
+           atomic_load(&progress_control(operation->page)->cancelled);
 }
 
 /* ---- in the child that becomes a helper --------------------------------- */
@@ -224,7 +224,7 @@ bool operation_cancelled(const struct operation *operation)
 const char *operation_child(int fd, bool restore, uint32_t domid)
 {
     struct operation *found = NULL, *operation;
-    struct v3_control *control;
+    struct progress_control *control;
     struct stat st;
     int i;
 
@@ -244,9 +244,9 @@ const char *operation_child(int fd, bool restore, uint32_t domid)
     }
     if (!found)
         return NULL;
-    control = v3_control(found->page);
+    control = progress_control(found->page);
     atomic_store(&control->domid, domid);
-    v3_helper_enter(&control->helper);
+    xensave_helper_enter(&control->helper);
     if (atomic_load(&control->cancelled))
         _exit(1);
     return found->page_path;

@@ -4,7 +4,7 @@
 
 #include "internal.h"
 
-EXPORT int libxl_aligned_options_init(libxl_aligned_options *opts,
+EXPORT int xl_aligned_options_init(xl_aligned_options *opts,
                                       xentoollog_logger *lg)
 {
     char why[512];
@@ -20,7 +20,7 @@ EXPORT int libxl_aligned_options_init(libxl_aligned_options *opts,
     return 0;
 }
 
-EXPORT void libxl_aligned_options_dispose(libxl_aligned_options *opts)
+EXPORT void xl_aligned_options_dispose(xl_aligned_options *opts)
 {
     free(opts->commit_name);
     opts->commit_name = NULL;

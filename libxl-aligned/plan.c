@@ -80,13 +80,13 @@ int plan_publish(int fd, const struct plan_stream *stream)
     r = snprintf(plan->text, sizeof(plan->text),
                  "mode=%s;format=%s;io=%s;engine=%s;reserve=0;"
                  "head_padding=%u", stream->restore ? "restore" : "save",
-                 v3_format_name(stream->format), v3_io_name(stream->io),
-                 v3_engine_name(stream->engine), stream->head_padding);
+                 xensave_format_name(stream->format), xensave_io_name(stream->io),
+                 xensave_engine_name(stream->engine), stream->head_padding);
     if (r > 0 && r < (int)sizeof(plan->text) &&
-        stream->format == V3_FORMAT_V3 && stream->compression.codec)
+        stream->format == XENSAVE_FORMAT_V3 && stream->compression.codec)
         r += snprintf(plan->text + r, sizeof(plan->text) - r,
                       ";compress=%s:%d%s",
-                      v3_codec_name(stream->compression.codec),
+                      xensave_codec_name(stream->compression.codec),
                       stream->compression.level,
                       stream->compression.all ? ":all" : "");
     r = r > 0 && r < (int)sizeof(plan->text) ? 0 : -1;

@@ -120,12 +120,12 @@ static const struct setting {
 static bool is_of_command(void)
 {
     const char *text = secure_getenv("XL_ALIGNED_BY");
-    struct v3_process process, now;
+    struct process process, now;
 
-    if (!text || v3_process_parse(text, &process))
+    if (!text || process_parse(text, &process))
         return false;
     /* If /proc cannot be read, a file must get its name all the same. */
-    return v3_process_of(process.pid, &now) ? errno != ENOENT :
+    return process_of(process.pid, &now) ? errno != ENOENT :
            now.start == process.start;
 }
 

@@ -74,11 +74,11 @@ static int create(struct rescue *rescue)
     return -1;
 }
 
-static int copy(const struct rescue *rescue, struct v3_error *error)
+static int copy(const struct rescue *rescue, struct xensave_error *error)
 {
-    const struct v3_io_options options = { .reserve = rescue->st.st_size };
-    struct v3_source *source = NULL;
-    struct v3_sink *sink = NULL;
+    const struct xensave_io_options options = { .reserve = rescue->st.st_size };
+    struct xensave_source *source = NULL;
+    struct xensave_sink *sink = NULL;
     uint64_t left = rescue->st.st_size;
     void *chunk = NULL;
     size_t length;
@@ -86,9 +86,9 @@ static int copy(const struct rescue *rescue, struct v3_error *error)
 
     if (!ioctl(rescue->to, FICLONE, rescue->from))
         return 0;
-    source = v3_source_open_file(rescue->from, &options, error);
+    source = xensave_source_open_file(rescue->from, &options, error);
     if (source)
-        sink = v3_sink_open_file(rescue->to, &options, error);
+        sink = xensave_sink_open_file(rescue->to, &options, error);
     if (!sink)
         goto out;
     chunk = malloc(CHUNK);
@@ -96,16 +96,16 @@ static int copy(const struct rescue *rescue, struct v3_error *error)
         goto out;
     for (; left; left -= length) {
         length = left < CHUNK ? left : CHUNK;
-        if (v3_source_read(source, chunk, length) ||
-            v3_sink_write(sink, chunk, length))
+        if (xensave_source_read(source, chunk, length) ||
+            xensave_sink_write(sink, chunk, length))
             goto out;
     }
-    r = v3_sink_finish(sink);
+    r = xensave_sink_finish(sink);
 
 out:
     free(chunk);
-    v3_sink_free(sink);
-    v3_source_free(source);
+    xensave_sink_free(sink);
+    xensave_source_free(source);
     return r;
 }
 
@@ -127,7 +127,7 @@ static int give_old_name(struct rescue *rescue)
     return r;
 }
 
-static int copy_beside(struct rescue *rescue, int fd, struct v3_error *error)
+static int copy_beside(struct rescue *rescue, int fd, struct xensave_error *error)
 {
     if (find_place(rescue, fd) || create(rescue))
         return -1;
@@ -160,7 +160,7 @@ static char *put_back(struct rescue *rescue, xentoollog_logger *lg)
 }
 
 /* The only copy must not go with the caller's descriptor. */
-static void keep_open(int fd, const struct v3_error *error,
+static void keep_open(int fd, const struct xensave_error *error,
                       xentoollog_logger *lg)
 {
     const char *why = error->text[0] ? error->text : strerror(errno);
@@ -180,7 +180,7 @@ static void keep_open(int fd, const struct v3_error *error,
 char *rescue_file(int fd, xentoollog_logger *lg)
 {
     struct rescue rescue = { .from = -1, .to = -1, .folder = -1 };
-    struct v3_error error = { 0 };
+    struct xensave_error error = { 0 };
     char *path = NULL;
 
     if (fstat(fd, &rescue.st) || !S_ISREG(rescue.st.st_mode) ||

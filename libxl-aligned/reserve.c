@@ -92,7 +92,7 @@ static int reserve_file(int fd, const struct stat *st, uint64_t offset,
 
 int reserve_space(const struct real *real, libxl_ctx *ctx, uint32_t domid,
                   int fd, const struct stat *st, uint64_t offset,
-                  enum v3_format format, xentoollog_logger *lg)
+                  enum xensave_format format, xentoollog_logger *lg)
 {
     struct domain_facts facts;
     uint64_t need;
@@ -101,7 +101,7 @@ int reserve_space(const struct real *real, libxl_ctx *ctx, uint32_t domid,
     if (domain_facts(real, ctx, domid, &facts) || !facts.memory)
         return 0;
     need = OTHER_RECORDS +
-           v3_encoder_most(format, facts.memory / V2_PAGE_SIZE,
+           xensave_encoder_most(format, facts.memory / XENSAVE_V2_PAGE_SIZE,
                            facts.pv ? 0 : PFNS_OF_GAPS);
     if (S_ISBLK(st->st_mode))
         return reserve_device(fd, offset, need, lg);

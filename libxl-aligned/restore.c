@@ -11,7 +11,7 @@
 #include "internal.h"
 
 /* Errors of the stream itself do not know what file it is in. */
-static void add_name(int fd, struct v3_error *error)
+static void add_name(int fd, struct xensave_error *error)
 {
     char name[PATH_MAX], text[sizeof(error->text)];
 
@@ -22,12 +22,12 @@ static void add_name(int fd, struct v3_error *error)
     memcpy(error->text, text, sizeof(text));
 }
 
-EXPORT int libxl_aligned_probe(int fd, uint64_t libxl_offset,
-                               struct v3_savefile *savefile,
-                               struct v3_error *error)
+EXPORT int xl_aligned_probe(int fd, uint64_t libxl_offset,
+                               struct xensave_file *savefile,
+                               struct xensave_error *error)
 {
-    if (!v3_savefile_probe(fd, libxl_offset, savefile, error) &&
-        !v3_savefile_check(fd, savefile, error))
+    if (!xensave_file_probe(fd, libxl_offset, savefile, error) &&
+        !xensave_file_check(fd, savefile, error))
         return 0;
     add_name(fd, error);
     return ERROR_FAIL;
@@ -38,11 +38,11 @@ EXPORT int libxl_aligned_probe(int fd, uint64_t libxl_offset,
  * libxl would find out only with a domain half built.  What this library does
  * not know, or from before Xen 4.6, is left to libxl.
  */
-static bool is_unknown(const struct v3_savefile *savefile,
-                       const struct v3_error *error,
+static bool is_unknown(const struct xensave_file *savefile,
+                       const struct xensave_error *error,
                        const libxl_domain_restore_params *params)
 {
-    return savefile->format != V3_FORMAT_V3 &&
+    return savefile->format != XENSAVE_FORMAT_V3 &&
            (params->stream_version < 2 || error->errnum == ENOTSUP);
 }
 
@@ -71,13 +71,13 @@ static int check_v3(int fd, const struct runtime *runtime,
 
 /* ERROR_FAIL: not to be restored. */
 static int choose(int fd, const libxl_domain_restore_params *params,
-                  const libxl_aligned_options *opts,
+                  const xl_aligned_options *opts,
                   const struct runtime *runtime, struct choice *choice)
 {
     bool usable = runtime_usable(runtime, opts->lg) &&
                   params->stream_version >= 2;
-    struct v3_savefile savefile;
-    struct v3_error error = { 0 };
+    struct xensave_file savefile;
+    struct xensave_error error = { 0 };
     struct stat st;
     off_t offset;
 
@@ -91,19 +91,19 @@ static int choose(int fd, const libxl_domain_restore_params *params,
     offset = lseek(fd, 0, SEEK_CUR);
     if ((!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) || offset < 0)
         return 0;
-    if (libxl_aligned_probe(fd, offset, &savefile, &error)) {
+    if (xl_aligned_probe(fd, offset, &savefile, &error)) {
         if (is_unknown(&savefile, &error, params) ||
-            (!usable && savefile.format != V3_FORMAT_V3))
+            (!usable && savefile.format != XENSAVE_FORMAT_V3))
             return 0;
         report(opts->lg, XTL_ERROR, "not restored: %s", error.text);
         return ERROR_FAIL;
     }
     choice->ours = usable;
-    choice->v3 = savefile.format == V3_FORMAT_V3;
-    choice->format = v3_format_name(savefile.format);
+    choice->v3 = savefile.format == XENSAVE_FORMAT_V3;
+    choice->format = xensave_format_name(savefile.format);
     choice->memory = choice->v3 ?
         (savefile.header.pages_stored + savefile.header.pages_zero) *
-        V2_PAGE_SIZE : savefile.file_size - savefile.stream_start;
+        XENSAVE_V2_PAGE_SIZE : savefile.file_size - savefile.stream_start;
     return choice->v3 ? check_v3(fd, runtime, opts->lg) : 0;
 }
 
@@ -115,7 +115,7 @@ static struct operation *tell(int restore_fd, int send_back_fd,
         .kind = "restore",
         .restore = true,
         .fd = restore_fd,
-        .domid = V3_DOMID_UNKNOWN,
+        .domid = DOMID_UNKNOWN,
         .total = choice->memory,
     };
     struct operation *operation;
@@ -132,7 +132,7 @@ static struct operation *tell(int restore_fd, int send_back_fd,
 int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
                    uint32_t *domid, int restore_fd, int send_back_fd,
                    const libxl_domain_restore_params *params,
-                   const libxl_aligned_options *opts,
+                   const xl_aligned_options *opts,
                    const libxl_asyncop_how *ao_how,
                    const libxl_asyncprogress_how *aop_console_how)
 {
@@ -140,7 +140,7 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
     struct plan_stream stream = {
         .restore = true,
         .lasting = ao_how,
-        .format = V3_FORMAT_V2,     /* found out by reading */
+        .format = XENSAVE_FORMAT_V2,     /* found out by reading */
         .io = opts->restore_io,
         .engine = opts->engine,
     };
@@ -200,11 +200,11 @@ EXPORT int libxl_domain_create_restore(
                           params, &runtime->opts, ao_how, aop_console_how);
 }
 
-EXPORT int libxl_aligned_domain_create_restore(
+EXPORT int xl_aligned_domain_create_restore(
     libxl_ctx *ctx, libxl_domain_config *d_config, uint32_t *domid,
     int restore_fd, int send_back_fd,
     const libxl_domain_restore_params *params,
-    const libxl_aligned_options *opts, const libxl_asyncop_how *ao_how,
+    const xl_aligned_options *opts, const libxl_asyncop_how *ao_how,
     const libxl_asyncprogress_how *aop_console_how)
 {
     const struct runtime *runtime = runtime_get();

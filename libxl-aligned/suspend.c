@@ -18,7 +18,7 @@ struct save {
     int file;               /* the same file, for reading and writing, or -1 */
     struct stat st;
     uint64_t libxl_offset;
-    enum v3_format planned;
+    enum xensave_format planned;
     bool stock;             /* the stream library has no part in it */
     bool interruptible;
     bool preloaded;         /* the toolstack leaves a failed file behind */
@@ -32,7 +32,7 @@ struct save {
     struct save *next;
 };
 
-/* Those whose end libxl_aligned_suspend_complete will announce. */
+/* Those whose end xl_aligned_suspend_complete will announce. */
 static struct save *pending;
 static pthread_mutex_t pending_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -46,7 +46,7 @@ static void save_free(struct save *save)
     free(save);
 }
 
-static struct save *save_new(int fd, const libxl_aligned_options *opts)
+static struct save *save_new(int fd, const xl_aligned_options *opts)
 {
     struct save *save = calloc(1, sizeof(*save));
 
@@ -69,24 +69,24 @@ static struct save *save_new(int fd, const libxl_aligned_options *opts)
 
 /* ---- before ----------------------------------------------------------- */
 
-static enum v3_format file_format(const libxl_aligned_options *opts)
+static enum xensave_format file_format(const xl_aligned_options *opts)
 {
-    return opts->format == LIBXL_ALIGNED_FORMAT_AUTO ? V3_FORMAT_V3 :
-           (enum v3_format)opts->format;
+    return opts->format == XL_ALIGNED_FORMAT_AUTO ? XENSAVE_FORMAT_V3 :
+           (enum xensave_format)opts->format;
 }
 
 /* compat needs a stream start on 8 octets, spec 4. */
 static int align_head(struct save *save, struct plan_stream *stream)
 {
-    struct v3_error error = { 0 };
+    struct xensave_error error = { 0 };
     off_t offset = lseek(save->fd, 0, SEEK_CUR);
 
     if (offset < 0 || lseek(save->file, offset, SEEK_SET) != offset)
         goto failed;
-    if (v3_savefile_align_head(save->file, &stream->head_padding, &error)) {
+    if (xensave_file_align_head(save->file, &stream->head_padding, &error)) {
         report(save->lg, XTL_WARN, "saving as v2, not compat: %s",
                error.text);
-        stream->format = V3_FORMAT_V2;
+        stream->format = XENSAVE_FORMAT_V2;
         return 0;
     }
     offset += stream->head_padding;
@@ -99,14 +99,14 @@ failed:
 
 static int prepare_file(struct save *save, const struct real *real,
                         libxl_ctx *ctx, uint32_t domid,
-                        const libxl_aligned_options *opts,
+                        const xl_aligned_options *opts,
                         struct plan_stream *stream)
 {
     off_t offset;
     int rc;
 
     stream->format = file_format(opts);
-    if (stream->format == V3_FORMAT_COMPAT) {
+    if (stream->format == XENSAVE_FORMAT_COMPAT) {
         rc = align_head(save, stream);
         if (rc)
             return rc;
@@ -163,16 +163,16 @@ static int give_way(const struct save *save)
 
 /* Of a pipe or socket: whoever reads it may know v2 only. */
 static void choose_stream(struct plan_stream *stream,
-                          const libxl_aligned_options *opts)
+                          const xl_aligned_options *opts)
 {
     if (environment.negotiated) {
         negotiated_stream(stream, opts->lg);
         return;
     }
-    stream->format = opts->any_reader ? file_format(opts) : V3_FORMAT_V2;
+    stream->format = opts->any_reader ? file_format(opts) : XENSAVE_FORMAT_V2;
     /* Asked for in this command, and not only in the configuration. */
     if (environment.compress && stream->compression.codec &&
-        stream->format != V3_FORMAT_V3)
+        stream->format != XENSAVE_FORMAT_V3)
         report(opts->lg, XTL_WARN, "sending uncompressed: a pipe gets v2, "
                "which has no compression, unless v3 is asked for as well");
 }
@@ -180,7 +180,7 @@ static void choose_stream(struct plan_stream *stream,
 /* Chooses how to save; an error means that the domain is not to be touched. */
 static int save_begin(struct save *save, const struct runtime *runtime,
                       libxl_ctx *ctx, uint32_t domid, bool usable,
-                      const libxl_aligned_options *opts, bool lasting)
+                      const xl_aligned_options *opts, bool lasting)
 {
     struct plan_stream stream = {
         .lasting = lasting,
@@ -206,7 +206,7 @@ static int save_begin(struct save *save, const struct runtime *runtime,
         if (!usable || !is_stream(save))
             return 0;
         choose_stream(&stream, opts);
-        if (stream.format == V3_FORMAT_V2)
+        if (stream.format == XENSAVE_FORMAT_V2)
             return 0;
     }
 
@@ -214,7 +214,7 @@ static int save_begin(struct save *save, const struct runtime *runtime,
     save->stock = plan_publish(save->fd, &stream);
     if (save->stock)
         return give_way(save);
-    save->format = v3_format_name(stream.format);
+    save->format = xensave_format_name(stream.format);
     return 0;
 }
 
@@ -264,7 +264,7 @@ static int save_commit(struct save *save)
         report(save->lg, XTL_ERROR, "not saved: lseek: %s", strerror(errno));
         return ERROR_FAIL;
     }
-    operation_phase(save->operation, V3_PROGRESS_COMMIT);
+    operation_phase(save->operation, PROGRESS_COMMIT);
     rc = commit_file(save->file, save->libxl_offset, length, save->planned,
                      save->lg);
     if (rc || !S_ISREG(save->st.st_mode))
@@ -356,7 +356,7 @@ static struct save *pending_take(int fd)
 }
 
 int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
-                   const libxl_aligned_options *opts, bool preloaded,
+                   const xl_aligned_options *opts, bool preloaded,
                    const libxl_asyncop_how *ao_how)
 {
     const struct runtime *runtime = runtime_get();
@@ -417,9 +417,9 @@ EXPORT int libxl_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd,
     return suspend_domain(ctx, domid, fd, flags, &runtime->opts, true, NULL);
 }
 
-EXPORT int libxl_aligned_domain_suspend(libxl_ctx *ctx, uint32_t domid,
+EXPORT int xl_aligned_domain_suspend(libxl_ctx *ctx, uint32_t domid,
                                         int fd, int flags,
-                                        const libxl_aligned_options *opts,
+                                        const xl_aligned_options *opts,
                                         const libxl_asyncop_how *ao_how)
 {
     const struct runtime *runtime = runtime_get();
@@ -430,7 +430,7 @@ EXPORT int libxl_aligned_domain_suspend(libxl_ctx *ctx, uint32_t domid,
                           opts ? opts : &runtime->opts, false, ao_how);
 }
 
-EXPORT int libxl_aligned_suspend_complete(int fd, int result)
+EXPORT int xl_aligned_suspend_complete(int fd, int result)
 {
     struct save *save = pending_take(fd);
     int rc;

@@ -7,20 +7,20 @@
 #include "hello.h"
 #include "stream-v3/internal.h"
 
-_Static_assert(sizeof(struct v3_hello_header) == 24, "spec 3");
-_Static_assert(sizeof(struct v3_hello_body) == 40, "spec 3.1");
-_Static_assert(sizeof(struct v3_result_body) == 32, "spec 3.2");
+_Static_assert(sizeof(struct hello_header) == 24, "spec 3");
+_Static_assert(sizeof(struct hello_body) == 40, "spec 3.1");
+_Static_assert(sizeof(struct xensave_result_body) == 32, "spec 3.2");
 
-#define BANNER_LENGTH (sizeof(V3_HELLO_BANNER) - 1)
+#define BANNER_LENGTH (sizeof(HELLO_BANNER) - 1)
 #define TEXT_MAX 512            /* of ours */
 
-static const struct v3_name kinds[] = {
-    { V3_HELLO_KIND_HELLO, "HELLO" },
-    { V3_HELLO_KIND_RESULT, "RESULT" },
+static const struct xensave_name kinds[] = {
+    { HELLO_KIND_HELLO, "HELLO" },
+    { HELLO_KIND_RESULT, "RESULT" },
 };
 
 /* Mandatory features of the stream that have a name in its specification. */
-static const struct v3_name feature_names[] = {
+static const struct xensave_name feature_names[] = {
     { 0, "LZ4" },
     { 1, "ZSTD" },
 };
@@ -44,12 +44,12 @@ static bool next_line(const char **at, const char *end, const char **line,
 
 /* ---- failing ----------------------------------------------------------- */
 
-static void put_result(struct v3_hello *hello, uint32_t status,
+static void put_result(struct hello *hello, uint32_t status,
                        const char *text);
-static void fail(struct v3_hello *hello, int errnum, const char *format, ...)
+static void fail(struct hello *hello, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-static void fail(struct v3_hello *hello, int errnum, const char *format, ...)
+static void fail(struct hello *hello, int errnum, const char *format, ...)
 {
     char text[sizeof(hello->error.text)];
     va_list arguments;
@@ -57,41 +57,41 @@ static void fail(struct v3_hello *hello, int errnum, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
-    v3_fail(&hello->error, errnum, "%s", text);
-    hello->state = V3_HELLO_FAILED;
+    xensave_fail(&hello->error, errnum, "%s", text);
+    hello->state = HELLO_FAILED;
     /* A sender's peer may be a stock one, which would take it for a domain. */
-    if (hello->offer.role == V3_HELLO_RECEIVER)
-        put_result(hello, V3_HELLO_BROKEN, text);
+    if (hello->offer.role == HELLO_RECEIVER)
+        put_result(hello, HELLO_BROKEN, text);
     else
         hello->out_length = 0;
 }
 
 /* What is being waited for, in words. */
-static const char *awaited(const struct v3_hello *hello)
+static const char *awaited(const struct hello *hello)
 {
-    return hello->state == V3_HELLO_WAIT_BANNER ? "the banner of xl" :
-           hello->state == V3_HELLO_WAIT_RESULT ? "RESULT" : "HELLO";
+    return hello->state == HELLO_WAIT_BANNER ? "the banner of xl" :
+           hello->state == HELLO_WAIT_RESULT ? "RESULT" : "HELLO";
 }
 
 /* HELLO, RESULT, and another that takes it back (spec 4). */
-_Static_assert(3 * (sizeof(struct v3_hello_header) +
-                    sizeof(struct v3_hello_body) + TEXT_MAX) <=
-               sizeof(((struct v3_hello *)0)->out), "messages fit");
+_Static_assert(3 * (sizeof(struct hello_header) +
+                    sizeof(struct hello_body) + TEXT_MAX) <=
+               sizeof(((struct hello *)0)->out), "messages fit");
 
 /* ---- sending ----------------------------------------------------------- */
 
-static void put_message(struct v3_hello *hello, uint32_t kind,
+static void put_message(struct hello *hello, uint32_t kind,
                         const void *body, size_t length, const char *text)
 {
     size_t text_length = strnlen(text, TEXT_MAX);
-    struct v3_hello_header header = {
+    struct hello_header header = {
         .kind = kind,
         .length = length + text_length,
     };
     uint8_t *message = hello->out + hello->out_length;
     size_t total = sizeof(header) + header.length, i;
 
-    memcpy(header.magic, V3_HELLO_MAGIC, sizeof(header.magic));
+    memcpy(header.magic, HELLO_MAGIC, sizeof(header.magic));
     memcpy(message, &header, sizeof(header));
     memcpy(message + sizeof(header), body, length);
     for (i = 0; i < text_length; i++)
@@ -103,10 +103,10 @@ static void put_message(struct v3_hello *hello, uint32_t kind,
     hello->out_length += total;
 }
 
-static void put_hello(struct v3_hello *hello)
+static void put_hello(struct hello *hello)
 {
-    const struct v3_hello_offer *offer = &hello->offer;
-    const struct v3_hello_body body = {
+    const struct hello_offer *offer = &hello->offer;
+    const struct hello_body body = {
         .version_min = offer->version_min,
         .version_max = offer->version_max,
         .text_offset = sizeof(body),
@@ -117,31 +117,31 @@ static void put_hello(struct v3_hello *hello)
         .request = offer->request,
     };
 
-    put_message(hello, V3_HELLO_KIND_HELLO, &body, sizeof(body),
+    put_message(hello, HELLO_KIND_HELLO, &body, sizeof(body),
                 offer->text);
 }
 
-static void put_result(struct v3_hello *hello, uint32_t status,
+static void put_result(struct hello *hello, uint32_t status,
                        const char *text)
 {
-    struct v3_result_body body = {
+    struct xensave_result_body body = {
         .status = status,
         .text_offset = sizeof(body),
     };
 
-    if (status == V3_HELLO_OK) {
+    if (status == HELLO_OK) {
         body.version = hello->version;
         body.features = hello->features;
         body.optional = hello->optional;
     }
-    put_message(hello, V3_HELLO_KIND_RESULT, &body, sizeof(body), text);
+    put_message(hello, HELLO_KIND_RESULT, &body, sizeof(body), text);
 }
 
-static void refuse(struct v3_hello *hello, uint32_t status,
+static void refuse(struct hello *hello, uint32_t status,
                    const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-static void refuse(struct v3_hello *hello, uint32_t status,
+static void refuse(struct hello *hello, uint32_t status,
                    const char *format, ...)
 {
     char text[TEXT_MAX];
@@ -151,8 +151,8 @@ static void refuse(struct v3_hello *hello, uint32_t status,
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     put_result(hello, status, text);
-    v3_fail(&hello->error, EPROTO, "%s", text);
-    hello->state = V3_HELLO_REFUSED;
+    xensave_fail(&hello->error, EPROTO, "%s", text);
+    hello->state = HELLO_REFUSED;
 }
 
 /* ---- the outcome, spec 4 ----------------------------------------------- */
@@ -191,7 +191,7 @@ static void name_features(char *to, size_t size, uint64_t bits,
     for (bit = 0; bit < 64 && used < size; bit++) {
         if (!(bits >> bit & 1))
             continue;
-        known = v3_name_of(feature_names, ARRAY_SIZE(feature_names), bit);
+        known = xensave_name_of(feature_names, ARRAY_SIZE(feature_names), bit);
         if (known)
             used += snprintf(to + used, size - used, "%s%s", separator,
                              known);
@@ -205,10 +205,10 @@ static void name_features(char *to, size_t size, uint64_t bits,
     }
 }
 
-static void judge(struct v3_hello *hello, const struct v3_hello_body *peer,
+static void judge(struct hello *hello, const struct hello_body *peer,
                   const char *text, size_t length)
 {
-    const struct v3_hello_offer *own = &hello->offer;
+    const struct hello_offer *own = &hello->offer;
     uint64_t common = own->features & peer->features, missing;
     char names[256];
 
@@ -216,7 +216,7 @@ static void judge(struct v3_hello *hello, const struct v3_hello_body *peer,
                      own->version_max : peer->version_max;
     if (hello->version < own->version_min ||
         hello->version < peer->version_min) {
-        refuse(hello, V3_HELLO_NO_VERSION, "no common stream version: %s "
+        refuse(hello, HELLO_NO_VERSION, "no common stream version: %s "
                "takes %u to %u, %s takes %u to %u", "this end",
                own->version_min, own->version_max, "the peer",
                peer->version_min, peer->version_max);
@@ -229,7 +229,7 @@ static void judge(struct v3_hello *hello, const struct v3_hello_body *peer,
     missing = peer->required & ~hello->features;
     if (missing) {
         name_features(names, sizeof(names), missing, text, length);
-        refuse(hello, V3_HELLO_NO_FEATURE, "the peer requires a feature "
+        refuse(hello, HELLO_NO_FEATURE, "the peer requires a feature "
                "that is missing here: %s", names);
         return;
     }
@@ -237,27 +237,27 @@ static void judge(struct v3_hello *hello, const struct v3_hello_body *peer,
     if (missing) {
         name_features(names, sizeof(names), missing, own->text,
                       strlen(own->text));
-        refuse(hello, V3_HELLO_NO_FEATURE, "the peer lacks a feature that "
+        refuse(hello, HELLO_NO_FEATURE, "the peer lacks a feature that "
                "is required here: %s", names);
         return;
     }
-    if (own->role == V3_HELLO_RECEIVER &&
-        (peer->request & ~V3_HELLO_REQUESTS)) {
-        refuse(hello, V3_HELLO_BAD_REQUEST, "the sender requests what is not "
-               "known here: bits 0x%x", peer->request & ~V3_HELLO_REQUESTS);
+    if (own->role == HELLO_RECEIVER &&
+        (peer->request & ~HELLO_REQUESTS)) {
+        refuse(hello, HELLO_BAD_REQUEST, "the sender requests what is not "
+               "known here: bits 0x%x", peer->request & ~HELLO_REQUESTS);
         return;
     }
     hello->request = peer->request;
-    put_result(hello, V3_HELLO_OK, "");
-    hello->state = V3_HELLO_WAIT_RESULT;
+    put_result(hello, HELLO_OK, "");
+    hello->state = HELLO_WAIT_RESULT;
 }
 
 /* ---- receiving --------------------------------------------------------- */
 
-static void on_hello(struct v3_hello *hello, const void *body,
+static void on_hello(struct hello *hello, const void *body,
                      const char *text, size_t length)
 {
-    const struct v3_hello_body *peer = body;
+    const struct hello_body *peer = body;
     const char *at = text, *line;
     size_t line_length;
 
@@ -266,9 +266,9 @@ static void on_hello(struct v3_hello *hello, const void *body,
                            line_length);
     if (peer->role == (uint32_t)hello->offer.role)
         fail(hello, EPROTO, "the peer is a %s as well",
-             hello->offer.role == V3_HELLO_SENDER ? "sender" : "receiver");
-    else if (peer->role != V3_HELLO_SENDER &&
-             peer->role != V3_HELLO_RECEIVER)
+             hello->offer.role == HELLO_SENDER ? "sender" : "receiver");
+    else if (peer->role != HELLO_SENDER &&
+             peer->role != HELLO_RECEIVER)
         fail(hello, EBADMSG, "HELLO with an unknown role: %u", peer->role);
     else if (peer->version_min < 2 || peer->version_min > peer->version_max)
         fail(hello, EBADMSG, "HELLO with impossible versions: %u to %u",
@@ -277,24 +277,24 @@ static void on_hello(struct v3_hello *hello, const void *body,
         fail(hello, EBADMSG, "HELLO that requires features (0x%" PRIx64
              ") which it does not offer (0x%" PRIx64 ")", peer->required,
              peer->features);
-    if (v3_hello_over(hello))
+    if (hello_over(hello))
         return;
     if (!hello->offer.first)
         put_hello(hello);
     judge(hello, peer, text, length);
 }
 
-static void on_result(struct v3_hello *hello, const void *body,
+static void on_result(struct hello *hello, const void *body,
                       const char *text, size_t length)
 {
-    const struct v3_result_body *result = body;
+    const struct xensave_result_body *result = body;
     char reason[256] = "";
 
-    if (result->status != V3_HELLO_OK) {
+    if (result->status != HELLO_OK) {
         text_printable(reason, sizeof(reason), text, length);
-        v3_fail(&hello->error, EPROTO, "refused by the peer (status %u): %s",
+        xensave_fail(&hello->error, EPROTO, "refused by the peer (status %u): %s",
                 result->status, reason[0] ? reason : "no reason given");
-        hello->state = V3_HELLO_REFUSED;
+        hello->state = HELLO_REFUSED;
         return;
     }
     if (result->version != hello->version ||
@@ -307,23 +307,23 @@ static void on_result(struct v3_hello *hello, const void *body,
              hello->features, hello->optional);
         return;
     }
-    hello->state = hello->offer.role == V3_HELLO_SENDER ?
-                   V3_HELLO_WAIT_BANNER : V3_HELLO_AGREED;
+    hello->state = hello->offer.role == HELLO_SENDER ?
+                   HELLO_WAIT_BANNER : HELLO_AGREED;
 }
 
 static const struct message {
     uint32_t kind;
-    enum v3_hello_state state;  /* in which it may come */
+    enum hello_state state;  /* in which it may come */
     size_t fixed;
     size_t text_offset;         /* place of that field in the body */
-    void (*take)(struct v3_hello *hello, const void *body, const char *text,
+    void (*take)(struct hello *hello, const void *body, const char *text,
                  size_t length);
 } messages[] = {
-    { V3_HELLO_KIND_HELLO, V3_HELLO_WAIT_HELLO, sizeof(struct v3_hello_body),
-      offsetof(struct v3_hello_body, text_offset), on_hello },
-    { V3_HELLO_KIND_RESULT, V3_HELLO_WAIT_RESULT,
-      sizeof(struct v3_result_body),
-      offsetof(struct v3_result_body, text_offset), on_result },
+    { HELLO_KIND_HELLO, HELLO_WAIT_HELLO, sizeof(struct hello_body),
+      offsetof(struct hello_body, text_offset), on_hello },
+    { HELLO_KIND_RESULT, HELLO_WAIT_RESULT,
+      sizeof(struct xensave_result_body),
+      offsetof(struct xensave_result_body, text_offset), on_result },
 };
 
 static const struct message *find_message(uint32_t kind)
@@ -339,50 +339,50 @@ static const struct message *find_message(uint32_t kind)
 
 static const char *kind_name(uint32_t kind)
 {
-    const char *name = v3_name_of(kinds, ARRAY_SIZE(kinds), kind);
+    const char *name = xensave_name_of(kinds, ARRAY_SIZE(kinds), kind);
 
     return name ? name : "a message of an unknown kind";
 }
 
 /* The header is there: is it one that may come now, and how long is it? */
-static void check_header(struct v3_hello *hello)
+static void check_header(struct hello *hello)
 {
     const struct message *message;
-    struct v3_hello_header header;
+    struct hello_header header;
 
     memcpy(&header, hello->in, sizeof(header));
     message = find_message(header.kind);
     /* A refusal may come instead of HELLO: a listener that is full, say. */
     if (!message || (message->state != hello->state &&
-                     header.kind != V3_HELLO_KIND_RESULT)) {
+                     header.kind != HELLO_KIND_RESULT)) {
         fail(hello, EBADMSG, "%s (%u) came instead of %s",
              kind_name(header.kind), header.kind, awaited(hello));
         return;
     }
-    if (header.length < message->fixed || header.length > V3_HELLO_BODY_MAX) {
+    if (header.length < message->fixed || header.length > HELLO_BODY_MAX) {
         fail(hello, EBADMSG, "%s with a body of %u octets; %zu to %u are "
              "allowed", kind_name(header.kind), header.length,
-             message->fixed, V3_HELLO_BODY_MAX);
+             message->fixed, HELLO_BODY_MAX);
         return;
     }
     hello->in_want = sizeof(header) + header.length;
 }
 
-static void take_message(struct v3_hello *hello)
+static void take_message(struct hello *hello)
 {
     /* As wide as the widest field: the body lies behind 24 octets. */
     union {
         uint64_t alignment;
-        uint8_t octets[V3_HELLO_BODY_MAX];
+        uint8_t octets[HELLO_BODY_MAX];
     } body;
     const struct message *message;
-    struct v3_hello_header header;
+    struct hello_header header;
     uint64_t checksum;
     uint32_t text_offset;
 
     memcpy(&header, hello->in, sizeof(header));
     checksum = header.checksum;
-    memset(hello->in + offsetof(struct v3_hello_header, checksum), 0,
+    memset(hello->in + offsetof(struct hello_header, checksum), 0,
            sizeof(header.checksum));
     if (XXH3_64bits(hello->in, hello->in_want) != checksum) {
         fail(hello, EBADMSG, "%s with a wrong checksum",
@@ -399,7 +399,7 @@ static void take_message(struct v3_hello *hello)
         return;
     }
     if (message->state != hello->state &&
-        ((struct v3_result_body *)body.octets)->status == V3_HELLO_OK) {
+        ((struct xensave_result_body *)body.octets)->status == HELLO_OK) {
         fail(hello, EBADMSG, "RESULT came instead of %s", awaited(hello));
         return;
     }
@@ -410,13 +410,13 @@ static void take_message(struct v3_hello *hello)
 }
 
 /* The banner only comes from a receiver: before its HELLO, or at the end. */
-static bool may_be_banner(const struct v3_hello *hello)
+static bool may_be_banner(const struct hello *hello)
 {
-    return hello->state != V3_HELLO_WAIT_RESULT &&
-           hello->offer.role == V3_HELLO_SENDER;
+    return hello->state != HELLO_WAIT_RESULT &&
+           hello->offer.role == HELLO_SENDER;
 }
 
-static void garbage(struct v3_hello *hello)
+static void garbage(struct hello *hello)
 {
     char shown[96];
 
@@ -428,7 +428,7 @@ static void garbage(struct v3_hello *hello)
 }
 
 /* Compares what has come of a text that is known beforehand. */
-static bool is_prefix(const struct v3_hello *hello, const char *text,
+static bool is_prefix(const struct hello *hello, const char *text,
                       size_t length)
 {
     size_t n = hello->in_length < length ? hello->in_length : length;
@@ -436,58 +436,58 @@ static bool is_prefix(const struct v3_hello *hello, const char *text,
     return !memcmp(hello->in, text, n);
 }
 
-static void take_banner(struct v3_hello *hello)
+static void take_banner(struct hello *hello)
 {
-    if (hello->state == V3_HELLO_WAIT_BANNER) {
-        hello->state = V3_HELLO_AGREED;
+    if (hello->state == HELLO_WAIT_BANNER) {
+        hello->state = HELLO_AGREED;
         return;
     }
     if (hello->offer.refuse_stock) {
-        v3_fail(&hello->error, EPROTO, "the receiver is a stock xl, which "
+        xensave_fail(&hello->error, EPROTO, "the receiver is a stock xl, which "
                 "reads stream version 2 only");
-        hello->state = V3_HELLO_REFUSED;
+        hello->state = HELLO_REFUSED;
         return;
     }
     snprintf(hello->peer, sizeof(hello->peer), "stock xl");
     hello->version = 2;
-    hello->state = V3_HELLO_STOCK;
+    hello->state = HELLO_STOCK;
 }
 
 /* ---- the interface ----------------------------------------------------- */
 
-void v3_hello_begin(struct v3_hello *hello,
-                    const struct v3_hello_offer *offer)
+void hello_begin(struct hello *hello,
+                    const struct hello_offer *offer)
 {
     memset(hello, 0, sizeof(*hello));
     hello->offer = *offer;
     if (!hello->offer.text)
         hello->offer.text = "";
-    hello->state = V3_HELLO_WAIT_HELLO;
-    hello->in_want = sizeof(struct v3_hello_header);
+    hello->state = HELLO_WAIT_HELLO;
+    hello->in_want = sizeof(struct hello_header);
     if (offer->first)
         put_hello(hello);
 }
 
-size_t v3_hello_want(const struct v3_hello *hello)
+size_t hello_want(const struct hello *hello)
 {
-    return v3_hello_over(hello) ? 0 : hello->in_want - hello->in_length;
+    return hello_over(hello) ? 0 : hello->in_want - hello->in_length;
 }
 
-void v3_hello_push(struct v3_hello *hello, const void *data, size_t length)
+void hello_push(struct hello *hello, const void *data, size_t length)
 {
-    const bool fresh = hello->in_length < sizeof(struct v3_hello_header);
-    const char *magic = V3_HELLO_MAGIC;
+    const bool fresh = hello->in_length < sizeof(struct hello_header);
+    const char *magic = HELLO_MAGIC;
 
-    if (v3_hello_over(hello) || length > v3_hello_want(hello))
+    if (hello_over(hello) || length > hello_want(hello))
         return;
     memcpy(hello->in + hello->in_length, data, length);
     hello->in_length += length;
     if (!hello->in_length)
         return;
 
-    if (may_be_banner(hello) && hello->in[0] == V3_HELLO_BANNER[0]) {
+    if (may_be_banner(hello) && hello->in[0] == HELLO_BANNER[0]) {
         hello->in_want = BANNER_LENGTH;
-        if (!is_prefix(hello, V3_HELLO_BANNER, BANNER_LENGTH))
+        if (!is_prefix(hello, HELLO_BANNER, BANNER_LENGTH))
             garbage(hello);
         else if (hello->in_length == BANNER_LENGTH)
             take_banner(hello);
@@ -497,37 +497,37 @@ void v3_hello_push(struct v3_hello *hello, const void *data, size_t length)
         garbage(hello);
         return;
     }
-    if (fresh && hello->in_length == sizeof(struct v3_hello_header))
+    if (fresh && hello->in_length == sizeof(struct hello_header))
         check_header(hello);
-    if (!v3_hello_over(hello) && hello->in_length == hello->in_want)
+    if (!hello_over(hello) && hello->in_length == hello->in_want)
         take_message(hello);
 }
 
-void v3_hello_end(struct v3_hello *hello)
+void hello_end(struct hello *hello)
 {
-    if (v3_hello_over(hello))
+    if (hello_over(hello))
         return;
     fail(hello, ENODATA, "the peer closed the link %s %s%s",
          hello->in_length ? "inside" : "before", awaited(hello),
-         hello->state == V3_HELLO_WAIT_HELLO && hello->offer.first &&
+         hello->state == HELLO_WAIT_HELLO && hello->offer.first &&
          !hello->in_length ? ": it may not know HELLO" : "");
 }
 
-bool v3_hello_silence(struct v3_hello *hello)
+bool hello_silence(struct hello *hello)
 {
-    if (hello->state != V3_HELLO_WAIT_HELLO || hello->in_length ||
-        hello->offer.role != V3_HELLO_RECEIVER || hello->offer.first ||
+    if (hello->state != HELLO_WAIT_HELLO || hello->in_length ||
+        hello->offer.role != HELLO_RECEIVER || hello->offer.first ||
         hello->offer.refuse_stock)
         return false;
     snprintf(hello->peer, sizeof(hello->peer), "stock xl");
     hello->version = 2;
-    hello->state = V3_HELLO_STOCK;
+    hello->state = HELLO_STOCK;
     return true;
 }
 
-void v3_hello_timeout(struct v3_hello *hello, unsigned seconds)
+void hello_timeout(struct hello *hello, unsigned seconds)
 {
-    if (v3_hello_over(hello))
+    if (hello_over(hello))
         return;
     if (hello->in_length)
         fail(hello, ETIMEDOUT, "no whole %s within %u s: %zu octets of it "
@@ -536,13 +536,13 @@ void v3_hello_timeout(struct v3_hello *hello, unsigned seconds)
         fail(hello, ETIMEDOUT, "no %s within %u s", awaited(hello), seconds);
 }
 
-void v3_hello_refuse(struct v3_hello *hello, enum v3_hello_status status,
+void hello_refuse(struct hello *hello, enum hello_status status,
                      const char *text)
 {
     refuse(hello, status, "%s", text);
 }
 
-void v3_hello_sent(struct v3_hello *hello, size_t length)
+void hello_sent(struct hello *hello, size_t length)
 {
     memmove(hello->out, hello->out + length, hello->out_length - length);
     hello->out_length -= length;

@@ -23,8 +23,8 @@
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
 
-int v3_shared_open(const char *name, size_t length,
-                   char path[V3_PROGRESS_PATH])
+int xensave_shared_open(const char *name, size_t length,
+                   char path[PROGRESS_PATH])
 {
     const unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
     int fd = memfd_create(name, flags | MFD_NOEXEC_SEAL), errnum;
@@ -32,13 +32,13 @@ int v3_shared_open(const char *name, size_t length,
     if (fd < 0 && errno == EINVAL)
         fd = memfd_create(name, flags);
     if (fd >= 0 && (ftruncate(fd, length) ||
-                    fcntl(fd, F_ADD_SEALS, V3_SHARED_SEALS))) {
+                    fcntl(fd, F_ADD_SEALS, XENSAVE_SHARED_SEALS))) {
         errnum = errno;
         close(fd);
         errno = errnum;
         return -1;
     }
-    snprintf(path, V3_PROGRESS_PATH, "/proc/%ld/fd/%d", (long)getpid(), fd);
+    snprintf(path, PROGRESS_PATH, "/proc/%ld/fd/%d", (long)getpid(), fd);
     return fd;
 }
 
@@ -76,7 +76,7 @@ static int read_stat(pid_t pid, char *state, uint64_t *start)
     return 0;
 }
 
-int v3_process_of(pid_t pid, struct v3_process *process)
+int process_of(pid_t pid, struct process *process)
 {
     char state;
 
@@ -84,7 +84,7 @@ int v3_process_of(pid_t pid, struct v3_process *process)
     return read_stat(pid, &state, &process->start);
 }
 
-int v3_process_parse(const char *text, struct v3_process *process)
+int process_parse(const char *text, struct process *process)
 {
     unsigned long pid, start;
     char *end;
@@ -103,7 +103,7 @@ int v3_process_parse(const char *text, struct v3_process *process)
     return 0;
 }
 
-bool v3_process_lives(const struct v3_process *process)
+bool process_lives(const struct process *process)
 {
     uint64_t start;
     char state;
@@ -112,14 +112,14 @@ bool v3_process_lives(const struct v3_process *process)
            start == process->start && state != 'Z' && state != 'X';
 }
 
-int v3_process_signal(const struct v3_process *process, int signum)
+int process_signal(const struct process *process, int signum)
 {
     /* The calls are older than glibc's names for them. */
     int pidfd = syscall(SYS_pidfd_open, process->pid, 0), r = -1;
     bool unknown = pidfd < 0 && errno == ENOSYS;
 
     /* What the pidfd stands for cannot change after this check. */
-    if (!v3_process_lives(process))
+    if (!process_lives(process))
         errno = ESRCH;
     else if (pidfd >= 0)
         r = syscall(SYS_pidfd_send_signal, pidfd, signum, NULL, 0);
@@ -132,7 +132,7 @@ int v3_process_signal(const struct v3_process *process, int signum)
 
 /* ---- the store ---------------------------------------------------------- */
 
-const char *v3_store_find(struct v3_store *store,
+const char *store_find(struct store *store,
                           void *(*find)(void *context, const char *name),
                           void *context)
 {
@@ -162,7 +162,7 @@ const char *v3_store_find(struct v3_store *store,
     return NULL;
 }
 
-char *v3_store_get(struct v3_store *store, uint32_t transaction,
+char *store_get(struct store *store, uint32_t transaction,
                    const char *path)
 {
     unsigned int length;
@@ -172,54 +172,54 @@ char *v3_store_get(struct v3_store *store, uint32_t transaction,
     return store->read(store->handle, transaction, path, &length);
 }
 
-char *v3_operation_get(struct v3_store *store, uint32_t transaction,
+char *entry_get(struct store *store, uint32_t transaction,
                        const char *name, const char *key)
 {
-    char path[V3_OPERATION_PATH];
+    char path[ENTRY_PATH];
 
-    snprintf(path, sizeof(path), V3_OPERATION_ROOT "/%s/%s", name, key);
-    return v3_store_get(store, transaction, path);
+    snprintf(path, sizeof(path), ENTRY_ROOT "/%s/%s", name, key);
+    return store_get(store, transaction, path);
 }
 
-bool v3_operation_stale(struct v3_store *store, const char *name)
+bool entry_stale(struct store *store, const char *name)
 {
-    struct v3_process process;
+    struct process process;
     char *result, *cancel;
     bool stale;
 
-    if (v3_process_parse(name, &process))
+    if (process_parse(name, &process))
         return false;           /* whatever it is, it is not ours */
-    result = v3_operation_get(store, 0, name, "result");
+    result = entry_get(store, 0, name, "result");
     if (!result)
-        return !v3_process_lives(&process);
-    cancel = v3_operation_get(store, 0, name, "cancel");
-    stale = !cancel || v3_process_parse(cancel, &process) ||
-            !v3_process_lives(&process);
+        return !process_lives(&process);
+    cancel = entry_get(store, 0, name, "cancel");
+    stale = !cancel || process_parse(cancel, &process) ||
+            !process_lives(&process);
     free(cancel);
     free(result);
     return stale;
 }
 
-void v3_operation_list(struct v3_store *store,
+void entry_list(struct store *store,
                        void (*each)(void *context, const char *name),
                        void (*stale)(void *context, const char *name),
                        void *context)
 {
-    char path[V3_OPERATION_PATH], **names;
+    char path[ENTRY_PATH], **names;
     unsigned int count = 0, i;
 
-    names = store->directory(store->handle, 0, V3_OPERATION_ROOT, &count);
+    names = store->directory(store->handle, 0, ENTRY_ROOT, &count);
     for (i = 0; names && i < count; i++) {
-        if (strlen(names[i]) >= V3_OPERATION_NAME)
+        if (strlen(names[i]) >= ENTRY_NAME)
             continue;
-        if (!v3_operation_stale(store, names[i])) {
+        if (!entry_stale(store, names[i])) {
             if (each)
                 each(context, names[i]);
             continue;
         }
         if (stale)
             stale(context, names[i]);
-        snprintf(path, sizeof(path), V3_OPERATION_ROOT "/%s", names[i]);
+        snprintf(path, sizeof(path), ENTRY_ROOT "/%s", names[i]);
         store->rm(store->handle, 0, path);
     }
     free(names);
@@ -227,17 +227,17 @@ void v3_operation_list(struct v3_store *store,
 
 /* ---- control ------------------------------------------------------------ */
 
-void v3_helper_enter(struct v3_helper *helper)
+void xensave_helper_enter(struct xensave_helper *helper)
 {
-    struct v3_process self;
+    struct process self;
 
-    if (v3_process_of(getpid(), &self))
+    if (process_of(getpid(), &self))
         return;
     atomic_store(&helper->start, self.start);
     atomic_store(&helper->pid, self.pid);
 }
 
-void v3_helper_get(const struct v3_helper *helper, struct v3_process *process)
+void xensave_helper_get(const struct xensave_helper *helper, struct process *process)
 {
     process->pid = atomic_load(&helper->pid);
     process->start = atomic_load(&helper->start);
@@ -245,26 +245,26 @@ void v3_helper_get(const struct v3_helper *helper, struct v3_process *process)
 
 /* ---- figures ------------------------------------------------------------ */
 
-const char *v3_phase_name(uint32_t phase)
+const char *phase_name(uint32_t phase)
 {
     static const char *const names[] = {
-        [V3_PROGRESS_START] = "start",
-        [V3_PROGRESS_MEMORY] = "memory",
-        [V3_PROGRESS_COMMIT] = "commit",
-        [V3_PROGRESS_DEVICES] = "devices",
+        [PROGRESS_START] = "start",
+        [PROGRESS_MEMORY] = "memory",
+        [PROGRESS_COMMIT] = "commit",
+        [PROGRESS_DEVICES] = "devices",
     };
 
     return phase < sizeof(names) / sizeof(names[0]) ? names[phase] : "?";
 }
 
-void v3_rate_begin(struct v3_rate *rate)
+void rate_begin(struct rate *rate)
 {
-    *rate = (struct v3_rate){ .at = v3_clock_seconds() };
+    *rate = (struct rate){ .at = monotonic_seconds() };
 }
 
-double v3_rate_sample(struct v3_rate *rate, uint64_t done)
+double rate_sample(struct rate *rate, uint64_t done)
 {
-    double time = v3_clock_seconds(), seconds = time - rate->at, fresh;
+    double time = monotonic_seconds(), seconds = time - rate->at, fresh;
 
     if (seconds < SAMPLE_SECONDS)
         return rate->rate;

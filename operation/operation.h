@@ -4,8 +4,8 @@
  * What the one who writes and the one who reads have in common; the store
  * itself is theirs to bring.
  */
-#ifndef STREAM_V3_OPERATION_H
-#define STREAM_V3_OPERATION_H
+#ifndef XENSAVE_OPERATION_H
+#define XENSAVE_OPERATION_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -15,38 +15,38 @@
 
 #include "progress.h"
 
-#define V3_OPERATION_ROOT   "/local/domain/0/xl-aligned"
-#define V3_OPERATION_NAME   64U     /* octets, NUL included */
-#define V3_OPERATION_PATH   160U
+#define ENTRY_ROOT   "/local/domain/0/xl-aligned"
+#define ENTRY_NAME   64U     /* octets, NUL included */
+#define ENTRY_PATH   160U
 
 /*
  * Memory to share, of zeros, and the path that leads to it while the fd is
  * open.  -1 with errno.  Beyond the end of what somebody shortens, a write
  * would be a SIGBUS; hence the seals.
  */
-#define V3_SHARED_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
-int v3_shared_open(const char *name, size_t length,
-                   char path[V3_PROGRESS_PATH]);
+#define XENSAVE_SHARED_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+int xensave_shared_open(const char *name, size_t length,
+                   char path[PROGRESS_PATH]);
 
 /* ---- processes ---------------------------------------------------------- */
 
 /* Never two of them that are alike until the host boots again. */
-struct v3_process {
+struct process {
     pid_t pid;
     uint64_t start;
 };
 
 /* -1 if there is no such process, or /proc does not say. */
-int v3_process_of(pid_t pid, struct v3_process *process);
+int process_of(pid_t pid, struct process *process);
 /* Of "PID-START", or of an entry's "PID-START-NUMBER". */
-int v3_process_parse(const char *text, struct v3_process *process);
+int process_parse(const char *text, struct process *process);
 /* Neither gone nor a zombie. */
-bool v3_process_lives(const struct v3_process *process);
+bool process_lives(const struct process *process);
 /*
  * Not another process that has got the same pid since.  Safe in a signal
  * handler; -1 with errno.
  */
-int v3_process_signal(const struct v3_process *process, int signum);
+int process_signal(const struct process *process, int signum);
 
 /* ---- the store ---------------------------------------------------------- */
 
@@ -54,7 +54,7 @@ struct xs_handle;
 struct xs_permissions;
 
 /* libxenstore's functions, and a connection. */
-struct v3_store {
+struct store {
     struct xs_handle *handle;
     struct xs_handle *(*open)(unsigned long flags);
     void (*close)(struct xs_handle *);
@@ -73,23 +73,23 @@ struct v3_store {
 };
 
 /* Fills the functions; the name of one that is missing, or NULL. */
-const char *v3_store_find(struct v3_store *store,
+const char *store_find(struct store *store,
                           void *(*find)(void *context, const char *name),
                           void *context);
 
 /* Below the root, or any other absolute path: malloc'ed, NULL if absent. */
-char *v3_store_get(struct v3_store *store, uint32_t transaction,
+char *store_get(struct store *store, uint32_t transaction,
                    const char *path);
-char *v3_operation_get(struct v3_store *store, uint32_t transaction,
+char *entry_get(struct store *store, uint32_t transaction,
                        const char *name, const char *key);
 
 /* Whether nobody is left who would remove the entry. */
-bool v3_operation_stale(struct v3_store *store, const char *name);
+bool entry_stale(struct store *store, const char *name);
 /*
  * Calls `each` for every entry, and removes those that are stale.  `stale`
  * (NULL: nobody wants to know) is called before that.
  */
-void v3_operation_list(struct v3_store *store,
+void entry_list(struct store *store,
                        void (*each)(void *context, const char *name),
                        void (*stale)(void *context, const char *name),
                        void *context);
@@ -97,41 +97,41 @@ void v3_operation_list(struct v3_store *store,
 /* ---- control ------------------------------------------------------------ */
 
 /* The save helper of a stream, in memory that it shares. */
-struct v3_helper {
+struct xensave_helper {
     _Atomic int32_t pid;        /* 0: none yet; -1: being written */
     _Atomic uint64_t start;
 };
 
 /* By the process itself: no lock, no memory. */
-void v3_helper_enter(struct v3_helper *helper);
-void v3_helper_get(const struct v3_helper *helper, struct v3_process *process);
+void xensave_helper_enter(struct xensave_helper *helper);
+void xensave_helper_get(const struct xensave_helper *helper, struct process *process);
 
-/* In the page of struct v3_progress, behind it. */
-struct v3_control {
-    struct v3_helper helper;
+/* In the page of struct progress_page, behind it. */
+struct progress_control {
+    struct xensave_helper helper;
     _Atomic uint32_t domid;
     _Atomic uint32_t cancelled; /* not 0: an end was asked for */
 };
 
-#define V3_DOMID_UNKNOWN    UINT32_MAX
+#define DOMID_UNKNOWN    UINT32_MAX
 
-static inline struct v3_control *v3_control(struct v3_progress *page)
+static inline struct progress_control *progress_control(struct progress_page *page)
 {
-    return (struct v3_control *)((char *)page + V3_PROGRESS_LENGTH / 2);
+    return (struct progress_control *)((char *)page + PROGRESS_LENGTH / 2);
 }
 
 /* ---- figures ------------------------------------------------------------ */
 
-const char *v3_phase_name(uint32_t phase);
+const char *phase_name(uint32_t phase);
 
 /* Octets a second, smoothed. */
-struct v3_rate {
+struct rate {
     double at;              /* seconds */
     uint64_t done;
     double rate;
 };
 
-void v3_rate_begin(struct v3_rate *rate);
-double v3_rate_sample(struct v3_rate *rate, uint64_t done);
+void rate_begin(struct rate *rate);
+double rate_sample(struct rate *rate, uint64_t done);
 
-#endif /* STREAM_V3_OPERATION_H */
+#endif /* XENSAVE_OPERATION_H */

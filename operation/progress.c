@@ -9,9 +9,9 @@
 
 #define MAGIC   "XLAPROG1"
 
-static struct v3_progress *map(int fd)
+static struct progress_page *map(int fd)
 {
-    void *page = mmap(NULL, V3_PROGRESS_LENGTH, PROT_READ | PROT_WRITE,
+    void *page = mmap(NULL, PROGRESS_LENGTH, PROT_READ | PROT_WRITE,
                       MAP_SHARED, fd, 0);
 
     return page == MAP_FAILED ? NULL : page;
@@ -19,13 +19,13 @@ static struct v3_progress *map(int fd)
 
 static bool is_page(const struct stat *st)
 {
-    return S_ISREG(st->st_mode) && st->st_size == V3_PROGRESS_LENGTH &&
+    return S_ISREG(st->st_mode) && st->st_size == PROGRESS_LENGTH &&
            st->st_uid == geteuid();
 }
 
-struct v3_progress *v3_progress_map(const char *path)
+struct progress_page *progress_page_map(const char *path)
 {
-    struct v3_progress *page = NULL;
+    struct progress_page *page = NULL;
     struct stat st;
     int fd, seals;
 
@@ -37,22 +37,22 @@ struct v3_progress *v3_progress_map(const char *path)
         return NULL;
     seals = fcntl(fd, F_GET_SEALS);
     if (!fstat(fd, &st) && is_page(&st) && seals >= 0 &&
-        (seals & V3_SHARED_SEALS) == V3_SHARED_SEALS)
+        (seals & XENSAVE_SHARED_SEALS) == XENSAVE_SHARED_SEALS)
         page = map(fd);
     close(fd);
     if (page && memcmp(page->magic, MAGIC, sizeof(page->magic))) {
-        munmap(page, V3_PROGRESS_LENGTH);
+        munmap(page, PROGRESS_LENGTH);
         page = NULL;
     }
     return page;
 }
 
-struct v3_progress *v3_progress_create(const char *name,
-                                       char path[V3_PROGRESS_PATH], int *fd)
+struct progress_page *progress_page_create(const char *name,
+                                       char path[PROGRESS_PATH], int *fd)
 {
-    struct v3_progress *page;
+    struct progress_page *page;
 
-    *fd = v3_shared_open(name, V3_PROGRESS_LENGTH, path);
+    *fd = xensave_shared_open(name, PROGRESS_LENGTH, path);
     if (*fd < 0)
         return NULL;
     page = map(*fd);

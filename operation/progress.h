@@ -5,8 +5,8 @@
  * helper that knows how much is done.  It is a sealed memfd, which
  * XL_ALIGNED_PROGRESS names; nothing else is mapped.
  */
-#ifndef STREAM_V3_PROGRESS_H
-#define STREAM_V3_PROGRESS_H
+#ifndef XENSAVE_PROGRESS_H
+#define XENSAVE_PROGRESS_H
 
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -17,33 +17,33 @@
 
 #include "xensave.h"
 
-#define V3_PROGRESS_LENGTH  4096U
-#define V3_PROGRESS_PATH    64U     /* octets of the name, NUL included */
+#define PROGRESS_LENGTH  4096U
+#define PROGRESS_PATH    64U     /* octets of the name, NUL included */
 
-enum v3_progress_phase {
-    V3_PROGRESS_START,          /* nothing of the memory is written */
-    V3_PROGRESS_MEMORY,
-    V3_PROGRESS_COMMIT,         /* memory is written, storage is waited for */
-    V3_PROGRESS_DEVICES,        /* it is read, the domain is completed */
+enum progress_page_phase {
+    PROGRESS_START,          /* nothing of the memory is written */
+    PROGRESS_MEMORY,
+    PROGRESS_COMMIT,         /* memory is written, storage is waited for */
+    PROGRESS_DEVICES,        /* it is read, the domain is completed */
 };
 
-struct v3_progress {
+struct progress_page {
     char magic[8];
     _Atomic uint32_t phase;
     _Atomic uint64_t total;     /* octets of the domain's memory; 0: unknown */
     _Atomic uint64_t done;      /* octets of the v2 stream; may pass total */
     _Atomic uint64_t written;   /* octets of the file or stream */
-    _Atomic uint32_t passes;    /* struct v3_passes */
-    _Atomic uint64_t pass_pages[V3_PASSES];
+    _Atomic uint32_t passes;    /* struct xensave_passes */
+    _Atomic uint64_t pass_pages[XENSAVE_PASSES];
 };
 
 /*
- * Of a page that v3_progress_create() has made, in any process of the same
+ * Of a page that progress_page_create() has made, in any process of the same
  * user; NULL: nothing is known of it, or it is something else.
  */
-struct v3_progress *v3_progress_map(const char *path);
+struct progress_page *progress_page_map(const char *path);
 /* `path` is good while `*fd` is open.  NULL: errno says why, `*fd` is -1. */
-struct v3_progress *v3_progress_create(const char *name,
-                                       char path[V3_PROGRESS_PATH], int *fd);
+struct progress_page *progress_page_create(const char *name,
+                                       char path[PROGRESS_PATH], int *fd);
 
-#endif /* STREAM_V3_PROGRESS_H */
+#endif /* XENSAVE_PROGRESS_H */

@@ -4,14 +4,14 @@
 
 #include "internal.h"
 
-static void set_text(struct v3_error *error, int errnum, const char *format,
+static void set_text(struct xensave_error *error, int errnum, const char *format,
                      va_list arguments)
 {
     error->errnum = errnum ? errnum : EIO;
     vsnprintf(error->text, sizeof(error->text), format, arguments);
 }
 
-int v3_fail(struct v3_error *error, int errnum, const char *format, ...)
+int xensave_fail(struct xensave_error *error, int errnum, const char *format, ...)
 {
     va_list arguments;
 
@@ -23,7 +23,7 @@ int v3_fail(struct v3_error *error, int errnum, const char *format, ...)
     return -1;
 }
 
-int v3_fail_at(struct v3_error *error, int errnum, uint64_t offset,
+int xensave_fail_at(struct xensave_error *error, int errnum, uint64_t offset,
                uint64_t record, const char *format, ...)
 {
     va_list arguments;
@@ -43,7 +43,7 @@ int v3_fail_at(struct v3_error *error, int errnum, uint64_t offset,
     return -1;
 }
 
-const char *v3_name_of(const struct v3_name *names, size_t count, int value)
+const char *xensave_name_of(const struct xensave_name *names, size_t count, int value)
 {
     for (size_t i = 0; i < count; i++)
         if (names[i].value == value)
@@ -51,7 +51,7 @@ const char *v3_name_of(const struct v3_name *names, size_t count, int value)
     return NULL;
 }
 
-int v3_value_of(const struct v3_name *names, size_t count, const char *name,
+int xensave_value_of(const struct xensave_name *names, size_t count, const char *name,
                 int *value)
 {
     for (size_t i = 0; i < count; i++) {

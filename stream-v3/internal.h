@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the files of this library share, and nobody else sees. */
-#ifndef STREAM_V3_INTERNAL_H
-#define STREAM_V3_INTERNAL_H
+#ifndef XENSAVE_INTERNAL_H
+#define XENSAVE_INTERNAL_H
 
 #include <endian.h>
 #include <errno.h>
@@ -40,20 +40,20 @@ static inline uint32_t record_padding(uint32_t length)
 
 /* ---- error.c ------------------------------------------------------------ */
 
-/* Both keep the first error and return -1, for `return v3_fail(…)`. */
-int v3_fail(struct v3_error *error, int errnum, const char *format, ...)
+/* Both keep the first error and return -1, for `return xensave_fail(…)`. */
+int xensave_fail(struct xensave_error *error, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-int v3_fail_at(struct v3_error *error, int errnum, uint64_t offset,
+int xensave_fail_at(struct xensave_error *error, int errnum, uint64_t offset,
                uint64_t record, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
-struct v3_name {
+struct xensave_name {
     int value;
     const char *name;
 };
 /* NULL, or -1 with errno EINVAL, if there is no such entry. */
-const char *v3_name_of(const struct v3_name *names, size_t count, int value);
-int v3_value_of(const struct v3_name *names, size_t count, const char *name,
+const char *xensave_name_of(const struct xensave_name *names, size_t count, int value);
+int xensave_value_of(const struct xensave_name *names, size_t count, const char *name,
                 int *value);
 
 /* ---- file.c: facts about a file and its device --------------------------- */
@@ -62,27 +62,27 @@ int v3_value_of(const struct v3_name *names, size_t count, const char *name,
  * A second open file description of the file behind `fd`, so that neither
  * flags nor offset are shared.  -1 with errno.
  */
-int v3_reopen(int fd, int flags);
+int fd_reopen(int fd, int flags);
 /* Multiple of 4096 that direct I/O needs; 0 if the kernel says it cannot. */
-uint32_t v3_direct_alignment(int fd);
+uint32_t xensave_direct_alignment(int fd);
 /* Of a regular file or a block device. -1 with errno. */
-int v3_file_size(int fd, uint64_t *size, bool *is_device);
+int xensave_file_size(int fd, uint64_t *size, bool *is_device);
 /* The path behind a descriptor, for messages. */
-void v3_fd_name(int fd, char *name, size_t length);
+void fd_name(int fd, char *name, size_t length);
 /* Octets of the range that are in the page cache; -1 if unknown. */
-int64_t v3_resident(int fd, uint64_t offset, uint64_t length);
-int v3_pread_exact(int fd, void *data, size_t length, uint64_t offset);
-int v3_pwrite_exact(int fd, const void *data, size_t length,
+int64_t xensave_resident(int fd, uint64_t offset, uint64_t length);
+int pread_exact(int fd, void *data, size_t length, uint64_t offset);
+int pwrite_exact(int fd, const void *data, size_t length,
                     uint64_t offset);
 /*
  * Starts writing a range back, or waits until it is written.  The kernel
  * tells a descriptor of an error once: after -1 an fsync may return 0.
  */
-int v3_sync_range(int fd, uint64_t offset, uint64_t length, bool wait);
+int xensave_sync_range(int fd, uint64_t offset, uint64_t length, bool wait);
 
 /* ---- buffers.c ----------------------------------------------------------- */
 
-struct v3_buffers {
+struct xensave_buffers {
     uint8_t *base;
     size_t length;              /* mapped */
     size_t size;                /* of one buffer */
@@ -90,49 +90,49 @@ struct v3_buffers {
     bool huge_pages;
 };
 
-int v3_buffers_alloc(struct v3_buffers *buffers, uint32_t count, size_t size,
-                     struct v3_error *error);
-void v3_buffers_free(struct v3_buffers *buffers);
+int xensave_buffers_alloc(struct xensave_buffers *buffers, uint32_t count, size_t size,
+                     struct xensave_error *error);
+void xensave_buffers_free(struct xensave_buffers *buffers);
 
 /* ---- sink.c ---------------------------------------------------------------- */
 
-struct v3_sink_ops {
+struct xensave_sink_ops {
     /* Contiguous room for at least one and at most `want` octets. */
-    void *(*room)(struct v3_sink *sink, size_t want, size_t *got);
+    void *(*room)(struct xensave_sink *sink, size_t want, size_t *got);
     /* `length` octets of the room have been filled. */
-    void (*advance)(struct v3_sink *sink, size_t length);
+    void (*advance)(struct xensave_sink *sink, size_t length);
     /* The held octets may go. */
-    int (*release)(struct v3_sink *sink);
+    int (*release)(struct xensave_sink *sink);
     /* Rewrites octets behind the hold; they are still in memory. */
-    void (*patch)(struct v3_sink *sink, uint64_t offset, const void *data,
+    void (*patch)(struct xensave_sink *sink, uint64_t offset, const void *data,
                   size_t length);
     /* NULL, or octets that are on their way: the device is not idle yet. */
-    uint64_t (*pending)(struct v3_sink *sink);
+    uint64_t (*pending)(struct xensave_sink *sink);
     /* NULL, or whether what is at the offset is zero without a write. */
-    bool (*can_skip)(const struct v3_sink *sink);
+    bool (*can_skip)(const struct xensave_sink *sink);
     /* Whole blocks, at a multiple of the alignment. */
-    int (*skip)(struct v3_sink *sink, uint64_t length);
-    /* NULL, or see v3_sink_settle. */
-    int (*settle)(struct v3_sink *sink);
-    int (*finish)(struct v3_sink *sink);
-    int (*rewrite)(struct v3_sink *sink, uint64_t offset, const void *data,
+    int (*skip)(struct xensave_sink *sink, uint64_t length);
+    /* NULL, or see xensave_sink_settle. */
+    int (*settle)(struct xensave_sink *sink);
+    int (*finish)(struct xensave_sink *sink);
+    int (*rewrite)(struct xensave_sink *sink, uint64_t offset, const void *data,
                    size_t length);
-    void (*state)(const struct v3_sink *sink, struct v3_io_state *state);
-    void (*free)(struct v3_sink *sink);
+    void (*state)(const struct xensave_sink *sink, struct xensave_io_state *state);
+    void (*free)(struct xensave_sink *sink);
 };
 
 /*
  * What must stay in memory between hold and release: one batch, its headers
  * and padding, in the worst alignment.
  */
-#define V3_HOLD_MAX (V3_BATCH_MAX * (V2_PAGE_SIZE + 8) + 2 * V3_ALIGNMENT_MAX)
+#define XENSAVE_HOLD_MAX (XENSAVE_BATCH_MAX * (XENSAVE_V2_PAGE_SIZE + 8) + 2 * XENSAVE_ALIGNMENT_MAX)
 
 /* A hole that is smaller costs more in extents than its zeros would. */
-#define V3_HOLE_MIN 16384U
+#define XENSAVE_HOLE_MIN 16384U
 
-struct v3_sink {
-    const struct v3_sink_ops *ops;
-    struct v3_error *error;
+struct xensave_sink {
+    const struct xensave_sink_ops *ops;
+    struct xensave_error *error;
     uint64_t offset;            /* file offset of the next octet */
     uint64_t hold;              /* first held octet, UINT64_MAX for none */
     uint32_t alignment;         /* for page contents */
@@ -140,89 +140,89 @@ struct v3_sink {
     bool finished;
 };
 
-void v3_sink_init(struct v3_sink *sink, const struct v3_sink_ops *ops,
-                  struct v3_error *error);
-void v3_sink_hold(struct v3_sink *sink);
-int v3_sink_release(struct v3_sink *sink);
+void xensave_sink_init(struct xensave_sink *sink, const struct xensave_sink_ops *ops,
+                  struct xensave_error *error);
+void xensave_sink_hold(struct xensave_sink *sink);
+int xensave_sink_release(struct xensave_sink *sink);
 /* Ends the hold and writes over octets from `offset`, which it covers. */
-int v3_sink_patch(struct v3_sink *sink, uint64_t offset, const void *data,
+int xensave_sink_patch(struct xensave_sink *sink, uint64_t offset, const void *data,
                   size_t length);
-int v3_sink_zeros(struct v3_sink *sink, size_t length);
+int xensave_sink_zeros(struct xensave_sink *sink, size_t length);
 /*
  * Where there may be an earlier save (a device, a file that is not empty),
  * what has been written so far, and zeros behind it, are on stable storage
  * before anything else is: spec 5 step 1.
  */
-int v3_sink_settle(struct v3_sink *sink);
-#define V3_SETTLED_ZEROS 128U   /* ALIGNED_HEADER with its record header */
+int xensave_sink_settle(struct xensave_sink *sink);
+#define XENSAVE_SETTLED_ZEROS 128U   /* ALIGNED_HEADER with its record header */
 
 /* ---- source.c --------------------------------------------------------------- */
 
-struct v3_source_ops {
-    int (*read)(struct v3_source *source, void *data, size_t length);
-    int (*skip)(struct v3_source *source, uint64_t length);
-    int (*finish)(struct v3_source *source);
-    void (*state)(const struct v3_source *source, struct v3_io_state *state);
-    void (*free)(struct v3_source *source);
+struct xensave_source_ops {
+    int (*read)(struct xensave_source *source, void *data, size_t length);
+    int (*skip)(struct xensave_source *source, uint64_t length);
+    int (*finish)(struct xensave_source *source);
+    void (*state)(const struct xensave_source *source, struct xensave_io_state *state);
+    void (*free)(struct xensave_source *source);
 };
 
-struct v3_source {
-    const struct v3_source_ops *ops;
-    struct v3_error *error;
+struct xensave_source {
+    const struct xensave_source_ops *ops;
+    struct xensave_error *error;
     uint64_t offset;
 };
 
 /* errnum ENODATA, in one wording for every source. */
-int v3_source_ended(struct v3_source *source);
-struct v3_source *v3_source_open_cached(int fd, bool drop_behind,
-                                        struct v3_error *error);
+int xensave_source_ended(struct xensave_source *source);
+struct xensave_source *xensave_source_open_cached(int fd, bool drop_behind,
+                                        struct xensave_error *error);
 
 /* ---- header.c --------------------------------------------------------------- */
 
-struct v3_header_record {
-    struct v2_record_header record;
-    struct v3_aligned_header body;
+struct xensave_header_record {
+    struct xensave_v2_record_header record;
+    struct xensave_aligned_header body;
 };
 
 /*
  * No stream is shorter than its headers, ALIGNED_CHECK and END.  The tail of
  * one that were would have ALIGNED_HEADER in it, which the commit rewrites.
  */
-#define V3_STREAM_LEAST (sizeof(struct v2_image_header) + \
-                         sizeof(struct v2_domain_header) + \
-                         sizeof(struct v3_header_record) + \
-                         sizeof(struct v3_aligned_check) + \
-                         2 * sizeof(struct v2_record_header))
+#define XENSAVE_STREAM_LEAST (sizeof(struct xensave_v2_image_header) + \
+                         sizeof(struct xensave_v2_domain_header) + \
+                         sizeof(struct xensave_header_record) + \
+                         sizeof(struct xensave_aligned_check) + \
+                         2 * sizeof(struct xensave_v2_record_header))
 
-void v3_header_seal(struct v3_header_record *header);
+void xensave_header_seal(struct xensave_header_record *header);
 /* `offset` is the record's, for the error. */
-int v3_header_validate(const struct v3_header_record *header,
-                       uint64_t offset, struct v3_error *error);
+int xensave_header_validate(const struct xensave_header_record *header,
+                       uint64_t offset, struct xensave_error *error);
 
 /* ---- padding.c ------------------------------------------------------------- */
 
-struct v3_padding_record {
-    struct v2_record_header record;
-    struct v3_padding body;
+struct xensave_padding_record {
+    struct xensave_v2_record_header record;
+    struct xensave_padding body;
 };
 
-void v3_padding_init(struct v3_padding_record *padding, uint32_t kind);
-uint64_t v3_padding_start_checksum(const struct v3_padding_record *padding);
+void xensave_padding_init(struct xensave_padding_record *padding, uint32_t kind);
+uint64_t xensave_padding_start_checksum(const struct xensave_padding_record *padding);
 /* The whole record is what begins a compat stream. */
-bool v3_padding_is_start(const struct v3_padding_record *padding);
+bool xensave_padding_is_start(const struct xensave_padding_record *padding);
 
 /* ---- record.c ------------------------------------------------------------- */
 
-static inline bool v3_pfn_has_contents(uint64_t pfn)
+static inline bool xensave_pfn_has_contents(uint64_t pfn)
 {
-    return pfn >> V2_PFN_TYPE_SHIFT < V2_PFN_TYPE_BROKEN;
+    return pfn >> XENSAVE_V2_PFN_TYPE_SHIFT < XENSAVE_V2_PFN_TYPE_BROKEN;
 }
 
-uint32_t v3_count_contents(const uint64_t *pfns, uint32_t count);
+uint32_t xensave_count_contents(const uint64_t *pfns, uint32_t count);
 /* Spec 3.3: this PAGE_DATA gives the same octets back when re-encoded. */
-bool v3_page_data_regular(const struct v2_record_header *record,
-                          const struct v2_page_data_header *page_data,
+bool xensave_page_data_regular(const struct xensave_v2_record_header *record,
+                          const struct xensave_v2_page_data_header *page_data,
                           const uint64_t *pfns);
-const char *v3_record_name(uint32_t type);
+const char *xensave_record_name(uint32_t type);
 
-#endif /* STREAM_V3_INTERNAL_H */
+#endif /* XENSAVE_INTERNAL_H */

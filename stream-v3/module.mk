@@ -1,33 +1,31 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-STREAM_SRC := $(COMMON_SRC) $(wildcard stream-v3/*.c)
+STREAM_SRC := $(COMMON_SRC) $(wildcard stream-v3/*.c stream-v3/*/*.c)
 STREAM_OBJ := $(STREAM_SRC:%.c=$(B)/%.o)
 STREAM_LIBS := -luring -lxxhash -lzstd -llz4 -pthread
-STREAM_A := $(B)/libstream-v3.a
-STREAM_SO := $(B)/libstream-v3.so.0
+STREAM_A := $(B)/libxensave.a
+STREAM_SO := $(B)/libxensave.so.0
 
-ALL += $(STREAM_A) $(STREAM_SO) $(B)/stream-v3.pc
+ALL += $(STREAM_A) $(STREAM_SO) $(B)/xensave.pc
 INSTALL += install-stream-v3
 
 $(STREAM_A): $(STREAM_OBJ)
-	$(SAY) AR $@
-	$(Q)rm -f $@
-	$(Q)$(AR) rcs $@ $^
+	$(ARCHIVE)
 
 $(STREAM_SO): $(STREAM_OBJ)
 	$(SAY) LD $@
 	$(Q)$(CC) -shared -Wl,-soname,$(@F) $(LDFLAGS) -o $@ $^ $(STREAM_LIBS)
 
-$(B)/stream-v3.pc: stream-v3/xensave.pc.in Makefile
+$(B)/xensave.pc: stream-v3/xensave.pc.in Makefile
 	@mkdir -p $(@D)
 	$(Q)sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(LIBDIR),' \
 	    -e 's,@INCLUDEDIR@,$(INCLUDEDIR),' -e 's,@VERSION@,$(VERSION),' \
 	    $< > $@
 
 .PHONY: install-stream-v3
-install-stream-v3: $(STREAM_A) $(STREAM_SO) $(B)/stream-v3.pc
+install-stream-v3: $(STREAM_A) $(STREAM_SO) $(B)/xensave.pc
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
 	install -m 644 $(STREAM_A) $(STREAM_SO) $(DESTDIR)$(LIBDIR)/
-	ln -sf $(notdir $(STREAM_SO)) $(DESTDIR)$(LIBDIR)/libstream-v3.so
-	install -m 644 stream-v3/include/xensave.h stream-v3/include/xensave-format.h \
+	ln -sf $(notdir $(STREAM_SO)) $(DESTDIR)$(LIBDIR)/libxensave.so
+	install -m 644 $(wildcard stream-v3/include/*.h) \
 	    $(DESTDIR)$(INCLUDEDIR)/
-	install -m 644 $(B)/stream-v3.pc $(DESTDIR)$(LIBDIR)/pkgconfig/
+	install -m 644 $(B)/xensave.pc $(DESTDIR)$(LIBDIR)/pkgconfig/

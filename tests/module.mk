@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 include tests/unit/module.mk
 include tests/demo/module.mk
--include tests/bench/module.mk
--include tests/fuzz/module.mk
--include tests/powercut/module.mk
--include tests/checks.mk
+include tests/bench/module.mk
+include tests/fuzz/module.mk
+include tests/powercut/module.mk
+include tests/checks.mk
 
 # Nothing is written into the tree by a test.
 export PYTHONDONTWRITEBYTECODE := 1

@@ -22,7 +22,7 @@
 #define TRIES           32          /* of a transaction */
 
 struct cancel {
-    struct v3_store store;
+    struct store store;
     struct entry *entry;
     char title[128];
     time_t deadline;
@@ -151,7 +151,7 @@ static int until_it_is_gone(struct cancel *cancel, const char **outcome)
              cancel->entry->domid);
     do {
         there = cancel->entry->has_domid ?
-                v3_store_get(&cancel->store, 0, path) : NULL;
+                store_get(&cancel->store, 0, path) : NULL;
         free(there);
         if (!there)
             return look_at_file(cancel, outcome);
@@ -194,27 +194,27 @@ static const struct kind *kind_of(const char *operation)
 static void path_of(const struct cancel *cancel, const char *key, char *path,
                     size_t size)
 {
-    snprintf(path, size, V3_OPERATION_ROOT "/%s%s%s", cancel->entry->name,
+    snprintf(path, size, ENTRY_ROOT "/%s%s%s", cancel->entry->name,
              *key ? "/" : "", key);
 }
 
 /* 1: somebody else asks; 0: it is written or too late; -1: no answer. */
 static int write_request(struct cancel *cancel, const char *self)
 {
-    struct v3_store *store = &cancel->store;
+    struct store *store = &cancel->store;
     uint32_t transaction = store->transaction_start(store->handle);
-    char path[V3_OPERATION_PATH], *operation, *other;
-    struct v3_process process;
+    char path[ENTRY_PATH], *operation, *other;
+    struct process process;
     bool write = false, taken;
 
     if (!transaction)
         return -1;
-    operation = v3_operation_get(store, transaction, cancel->entry->name,
+    operation = entry_get(store, transaction, cancel->entry->name,
                                  "operation");
-    other = v3_operation_get(store, transaction, cancel->entry->name,
+    other = entry_get(store, transaction, cancel->entry->name,
                              "cancel");
-    taken = other && !v3_process_parse(other, &process) &&
-            v3_process_lives(&process);
+    taken = other && !process_parse(other, &process) &&
+            process_lives(&process);
     if (operation && !taken) {
         path_of(cancel, "cancel", path, sizeof(path));
         write = store->write(store->handle, transaction, path, self,
@@ -229,11 +229,11 @@ static int write_request(struct cancel *cancel, const char *self)
 
 static int ask(struct cancel *cancel)
 {
-    struct v3_process self;
+    struct process self;
     char text[64];
     int tries, r = -1;
 
-    if (v3_process_of(getpid(), &self) < 0) {
+    if (process_of(getpid(), &self) < 0) {
         report("/proc does not say what this process is");
         return -1;
     }
@@ -255,16 +255,16 @@ static int ask(struct cancel *cancel)
 /* What it has come to; -1: it did not end in time. */
 static int wait_for_result(struct cancel *cancel)
 {
-    struct v3_store *store = &cancel->store;
+    struct store *store = &cancel->store;
     const char *name = cancel->entry->name;
     char *operation;
     bool lives;
 
     do {
         /* In this order: the last that an owner does is to write a result. */
-        lives = v3_process_lives(&cancel->entry->owner);
-        cancel->result = v3_operation_get(store, 0, name, "result");
-        operation = v3_operation_get(store, 0, name, "operation");
+        lives = process_lives(&cancel->entry->owner);
+        cancel->result = entry_get(store, 0, name, "result");
+        operation = entry_get(store, 0, name, "operation");
         free(operation);
         cancel->ended = !operation;
         if (cancel->result || !operation || !lives)
@@ -279,7 +279,7 @@ static int wait_for_result(struct cancel *cancel)
  */
 static void learn_more(struct cancel *cancel)
 {
-    char *domid = v3_operation_get(&cancel->store, 0, cancel->entry->name,
+    char *domid = entry_get(&cancel->store, 0, cancel->entry->name,
                                    "domid");
 
     if (domid) {
@@ -287,7 +287,7 @@ static void learn_more(struct cancel *cancel)
         cancel->entry->has_domid = true;
     }
     free(domid);
-    cancel->file = v3_operation_get(&cancel->store, 0, cancel->entry->name,
+    cancel->file = entry_get(&cancel->store, 0, cancel->entry->name,
                                     "file");
 }
 
@@ -307,7 +307,7 @@ static void wait_for_xl(struct cancel *cancel)
     }
     if (strcmp(comm, "xl\n") != 0)
         return;
-    while (v3_process_lives(&cancel->entry->owner) && wait_a_little(cancel))
+    while (process_lives(&cancel->entry->owner) && wait_a_little(cancel))
         ;
 }
 
@@ -315,7 +315,7 @@ static int conclude(struct cancel *cancel)
 {
     const struct entry *entry = cancel->entry;
     const struct kind *kind = kind_of(entry->operation);
-    char path[V3_OPERATION_PATH];
+    char path[ENTRY_PATH];
     const char *outcome = "";
     int status = STATUS_OK;
 

@@ -17,16 +17,16 @@
 #define FIRST   48
 
 struct conversion {
-    enum v3_format to;
-    struct v3_compression compression;
+    enum xensave_format to;
+    struct xensave_compression compression;
     bool force;
 
     const char *in_name;
     struct savefile in;         /* in.fd; probed if in_is_file */
     bool in_is_file;            /* or a block device: it can be looked at */
-    struct v3_error in_error;
-    struct v3_source *source;
-    struct v3_decoder *decoder;
+    struct xensave_error in_error;
+    struct xensave_source *source;
+    struct xensave_decoder *decoder;
     struct head head;
     unsigned char first[FIRST]; /* of the v2 stream */
 
@@ -35,9 +35,9 @@ struct conversion {
     int out;
     bool out_is_file;           /* or a block device: it can be rewritten */
     uint64_t libxl_offset;      /* in the output */
-    struct v3_error out_error;
-    struct v3_sink *sink;
-    struct v3_encoder *encoder;
+    struct xensave_error out_error;
+    struct xensave_sink *sink;
+    struct xensave_encoder *encoder;
 };
 
 static int in_failed(const struct conversion *c)
@@ -88,23 +88,23 @@ static int open_input(struct conversion *c)
         c->in_error = c->in.error;
         return in_failed(c);
     }
-    if (v3_savefile_check(fd, &c->in.probed, &c->in_error))
+    if (xensave_file_check(fd, &c->in.probed, &c->in_error))
         return in_failed(c);
     return 0;
 }
 
 static int read_head(struct conversion *c)
 {
-    const struct v3_io_options options = { 0 };
+    const struct xensave_io_options options = { 0 };
     c->source = c->in_is_file
-        ? v3_source_open_file(c->in.fd, &options, &c->in_error)
-        : v3_source_open_stream(c->in.fd, &c->in_error);
+        ? xensave_source_open_file(c->in.fd, &options, &c->in_error)
+        : xensave_source_open_stream(c->in.fd, &c->in_error);
     if (!c->source || head_read(&c->head, c->source, &c->in_error))
         return in_failed(c);
-    c->decoder = v3_decoder_new(c->source, &c->in_error);
-    if (!c->decoder || v3_decoder_read(c->decoder, c->first, FIRST))
+    c->decoder = xensave_decoder_new(c->source, &c->in_error);
+    if (!c->decoder || xensave_decoder_read(c->decoder, c->first, FIRST))
         return in_failed(c);
-    if (head_strip_padding(&c->head, v3_decoder_head_padding(c->decoder),
+    if (head_strip_padding(&c->head, xensave_decoder_head_padding(c->decoder),
                            &c->in_error))
         return in_failed(c);
     return 0;
@@ -152,15 +152,15 @@ static int write_head(struct conversion *c)
 
     if (write_all(c->out, c->head.data, before))
         return out_failed_errno(c, "writing");
-    if (c->to == V3_FORMAT_COMPAT && c->out_is_file &&
-        v3_savefile_align_head(c->out, &padding, &c->out_error))
+    if (c->to == XENSAVE_FORMAT_COMPAT && c->out_is_file &&
+        xensave_file_align_head(c->out, &padding, &c->out_error))
         return out_failed(c);
     if (write_all(c->out, c->head.data + before, LIBXL_HEAD_LENGTH))
         return out_failed_errno(c, "writing");
     c->libxl_offset = before + padding;
 
-    const struct v3_io_options io = { 0 };
-    const struct v3_encoder_options options = {
+    const struct xensave_io_options io = { 0 };
+    const struct xensave_encoder_options options = {
         .format = c->to,
         .head_padding = padding,
         .compression = {
@@ -171,11 +171,11 @@ static int write_head(struct conversion *c)
     };
 
     c->sink = c->out_is_file
-        ? v3_sink_open_file(c->out, &io, &c->out_error)
-        : v3_sink_open_stream(c->out, &c->out_error);
+        ? xensave_sink_open_file(c->out, &io, &c->out_error)
+        : xensave_sink_open_stream(c->out, &c->out_error);
     if (!c->sink)
         return out_failed(c);
-    c->encoder = v3_encoder_new(c->sink, &options, &c->out_error);
+    c->encoder = xensave_encoder_new(c->sink, &options, &c->out_error);
     return c->encoder ? 0 : out_failed(c);
 }
 
@@ -189,8 +189,8 @@ static int convert_stream(struct conversion *c)
 
     memcpy(buffer, c->first, FIRST);
     for (r = FIRST; r > 0;
-         r = v3_decoder_read_some(c->decoder, buffer, BUFFER))
-        if (v3_encoder_push(c->encoder, buffer, r)) {
+         r = xensave_decoder_read_some(c->decoder, buffer, BUFFER))
+        if (xensave_encoder_push(c->encoder, buffer, r)) {
             out_failed(c);
             goto out;
         }
@@ -198,7 +198,7 @@ static int convert_stream(struct conversion *c)
         in_failed(c);
         goto out;
     }
-    if (!v3_encoder_ended(c->encoder)) {
+    if (!xensave_encoder_ended(c->encoder)) {
         report("%s: the stream has no END record", c->in_name);
         goto out;
     }
@@ -211,13 +211,13 @@ out:
 
 static int convert_tail(struct conversion *c)
 {
-    const struct v3_savefile *probed = &c->in.probed;
+    const struct xensave_file *probed = &c->in.probed;
     struct tail tail = { .in = c->in.fd, .out = c->out,
                          .limit = UINT64_MAX };
     off_t at;
 
-    if (c->in_is_file && probed->format == V3_FORMAT_V3 &&
-        probed->header.state == V3_STATE_COMPLETE) {
+    if (c->in_is_file && probed->format == XENSAVE_FORMAT_V3 &&
+        probed->header.state == XENSAVE_STATE_COMPLETE) {
         at = lseek(c->in.fd, 0, SEEK_CUR);
         tail.limit = at < 0 || (uint64_t)at > probed->header.file_length
             ? 0 : probed->header.file_length - at;
@@ -236,17 +236,17 @@ static int convert_tail(struct conversion *c)
 
 static int commit(struct conversion *c)
 {
-    struct v3_savefile written;
+    struct xensave_file written;
     off_t length;
 
     if (!c->out_is_file)
-        return v3_fd_sync(c->out)
+        return xensave_fd_sync(c->out)
                ? out_failed_errno(c, "bringing it to stable storage") : 0;
     length = lseek(c->out, 0, SEEK_CUR);
     if (length < 0)
         return out_failed_errno(c, "seeking");
-    if (v3_savefile_probe(c->out, c->libxl_offset, &written, &c->out_error) ||
-        v3_savefile_commit(c->out, &written, length, &c->out_error))
+    if (xensave_file_probe(c->out, c->libxl_offset, &written, &c->out_error) ||
+        xensave_file_commit(c->out, &written, length, &c->out_error))
         return out_failed(c);
     return target_commit(&c->target) == STATUS_OK ? 0 : -1;
 }
@@ -279,10 +279,10 @@ static int convert(struct conversion *c)
     rc = commit(c);
 
 out:
-    v3_encoder_free(c->encoder);
-    v3_sink_free(c->sink);
-    v3_decoder_free(c->decoder);
-    v3_source_free(c->source);
+    xensave_encoder_free(c->encoder);
+    xensave_sink_free(c->sink);
+    xensave_decoder_free(c->decoder);
+    xensave_source_free(c->source);
     head_free(&c->head);
     partial_signals_end(&c->target.file);
     if (rc)
@@ -301,11 +301,11 @@ enum { OPTION_TO = OPTION_LONG, OPTION_COMPRESS };
 static int take_option(const struct command *self, struct conversion *c,
                        int opt, const char *value)
 {
-    if (opt == OPTION_TO && v3_format_parse(value, &c->to))
+    if (opt == OPTION_TO && xensave_format_parse(value, &c->to))
         return command_misuse(self, "--to=%s: the value must be one of "
                                     "v2 compat v3", value);
     if (opt == OPTION_COMPRESS &&
-        v3_compression_parse(value, &c->compression))
+        xensave_compression_parse(value, &c->compression))
         return command_misuse(self, "--compress=%s: the value must be one of "
                                     COMPRESS_WORDS, value);
     return STATUS_OK;
@@ -329,11 +329,11 @@ static int convert_run(const struct command *self, int argc, char **argv)
     if (!to_given)
         return command_misuse(self, "to which format? --to=v2, --to=compat "
                                     "or --to=v3");
-    if (c.compression.codec && c.to != V3_FORMAT_V3)
+    if (c.compression.codec && c.to != XENSAVE_FORMAT_V3)
         return command_misuse(self, "--compress=%s: only v3 can be "
                                     "compressed, not %s",
-                              v3_codec_name(c.compression.codec),
-                              v3_format_name(c.to));
+                              xensave_codec_name(c.compression.codec),
+                              xensave_format_name(c.to));
     if (argc - optind != 2)
         return command_misuse(self, "needs an input and an output");
     c.in_name = argv[optind];

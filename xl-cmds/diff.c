@@ -30,9 +30,9 @@ static const struct change_name {
 
 struct side {
     struct pages pages;
-    struct v3_index_page found[WINDOW];
+    struct xensave_index_page found[WINDOW];
     uint64_t count;             /* pages that the file has */
-    unsigned char contents[PIECE][V2_PAGE_SIZE];
+    unsigned char contents[PIECE][XENSAVE_V2_PAGE_SIZE];
 };
 
 struct comparison {
@@ -86,11 +86,11 @@ static void note(struct comparison *c, uint64_t pfn, enum change change)
  */
 static bool to_be_read(const struct comparison *c, uint32_t i)
 {
-    const struct v3_index_page *a = &c->side[A].found[i];
-    const struct v3_index_page *b = &c->side[B].found[i];
+    const struct xensave_index_page *a = &c->side[A].found[i];
+    const struct xensave_index_page *b = &c->side[B].found[i];
 
-    return a->kind != V3_PAGE_ABSENT && b->kind != V3_PAGE_ABSENT &&
-           (a->kind == V3_PAGE_STORED || b->kind == V3_PAGE_STORED);
+    return a->kind != XENSAVE_PAGE_ABSENT && b->kind != XENSAVE_PAGE_ABSENT &&
+           (a->kind == XENSAVE_PAGE_STORED || b->kind == XENSAVE_PAGE_STORED);
 }
 
 /* A piece of one side. */
@@ -109,7 +109,7 @@ static void *read_piece(void *context)
 
     for (i = 0; i < PIECE && !reading->r; i++)
         if (to_be_read(reading->c, reading->first + i))
-            reading->r = v3_index_read(side->pages.index,
+            reading->r = xensave_index_read(side->pages.index,
                                        &side->found[reading->first + i],
                                        side->contents[i]);
     return NULL;
@@ -134,20 +134,20 @@ static int read_pieces(struct comparison *c, uint32_t first)
 
 static void compare_pfn(struct comparison *c, uint64_t pfn, uint32_t i)
 {
-    const struct v3_index_page *a = &c->side[A].found[i];
-    const struct v3_index_page *b = &c->side[B].found[i];
+    const struct xensave_index_page *a = &c->side[A].found[i];
+    const struct xensave_index_page *b = &c->side[B].found[i];
 
-    c->side[A].count += a->kind != V3_PAGE_ABSENT;
-    c->side[B].count += b->kind != V3_PAGE_ABSENT;
-    if (a->kind == V3_PAGE_ABSENT && b->kind == V3_PAGE_ABSENT)
+    c->side[A].count += a->kind != XENSAVE_PAGE_ABSENT;
+    c->side[B].count += b->kind != XENSAVE_PAGE_ABSENT;
+    if (a->kind == XENSAVE_PAGE_ABSENT && b->kind == XENSAVE_PAGE_ABSENT)
         return;
-    if (b->kind == V3_PAGE_ABSENT)
+    if (b->kind == XENSAVE_PAGE_ABSENT)
         note(c, pfn, ONLY_A);
-    else if (a->kind == V3_PAGE_ABSENT)
+    else if (a->kind == XENSAVE_PAGE_ABSENT)
         note(c, pfn, ONLY_B);
     else if (to_be_read(c, i) &&
              memcmp(c->side[A].contents[i % PIECE],
-                    c->side[B].contents[i % PIECE], V2_PAGE_SIZE))
+                    c->side[B].contents[i % PIECE], XENSAVE_V2_PAGE_SIZE))
         note(c, pfn, CHANGED);
     else
         note(c, pfn, NONE);
@@ -171,8 +171,8 @@ static int next_window(struct comparison *c, uint64_t from, uint64_t *first)
 {
     uint64_t a, b;
 
-    if (v3_index_next(c->side[A].pages.index, from, &a) ||
-        v3_index_next(c->side[B].pages.index, from, &b))
+    if (xensave_index_next(c->side[A].pages.index, from, &a) ||
+        xensave_index_next(c->side[B].pages.index, from, &b))
         return -1;
     *first = a < b ? a : b;
     return 0;
@@ -190,7 +190,7 @@ static int compare(struct comparison *c)
         if (first == UINT64_MAX)
             break;
         for (s = A; s <= B; s++)
-            if (v3_index_map(c->side[s].pages.index, first, WINDOW,
+            if (xensave_index_map(c->side[s].pages.index, first, WINDOW,
                              c->side[s].found))
                 return -1;
         for (i = 0; i < WINDOW; i += PIECE)
@@ -229,7 +229,7 @@ static void end_json(struct comparison *c)
 
 static void print_summary(const struct comparison *c)
 {
-    uint64_t octets = c->count[CHANGED] * V2_PAGE_SIZE;
+    uint64_t octets = c->count[CHANGED] * XENSAVE_V2_PAGE_SIZE;
 
     printf("%" PRIu64 " pages in A, %" PRIu64 " in B: %" PRIu64
            " the same, %" PRIu64 " changed (%.1f MiB), %" PRIu64

@@ -29,7 +29,7 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
     struct arguments xl = { 0 };
     const char *format = "xen", *sparse = "yes", *progress = NULL, *program;
     struct partial_kind kind = target_core;
-    enum v3_core_format parsed;
+    enum core_format parsed;
     bool plugin;
     int opt, status;
 
@@ -39,7 +39,7 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
             return status;
         case OPTION_CORE_FORMAT:
             format = optarg;
-            if (v3_core_format_parse(format, &parsed))
+            if (core_format_parse(format, &parsed))
                 return command_misuse(self, "--format=%s: the value must be "
                                       "one of xen elf", format);
             break;

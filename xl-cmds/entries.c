@@ -29,11 +29,11 @@ static void *load_libxenstore(void)
 }
 
 /* False: there is none, which this does not report. */
-static bool connect_quietly(struct v3_store *store)
+static bool connect_quietly(struct store *store)
 {
     void *library = load_libxenstore();
 
-    if (!library || v3_store_find(store, find, library))
+    if (!library || store_find(store, find, library))
         return false;
     store->handle = store->open(0);
     return store->handle;
@@ -41,15 +41,15 @@ static bool connect_quietly(struct v3_store *store)
 
 void entries_sweep(void)
 {
-    struct v3_store store;
+    struct store store;
 
     if (!connect_quietly(&store))
         return;
-    v3_operation_list(&store, NULL, NULL, NULL);
+    entry_list(&store, NULL, NULL, NULL);
     store.close(store.handle);
 }
 
-int store_connect(struct v3_store *store)
+int store_connect(struct store *store)
 {
     void *library = load_libxenstore();
     const char *missing;
@@ -59,7 +59,7 @@ int store_connect(struct v3_store *store)
                "installed?");
         return -1;
     }
-    missing = v3_store_find(store, find, library);
+    missing = store_find(store, find, library);
     if (missing) {
         report("libxenstore has no %s", missing);
         return -1;
@@ -76,20 +76,20 @@ int store_connect(struct v3_store *store)
 /* ---- entries ------------------------------------------------------------ */
 
 struct reading {
-    struct v3_store *store;
+    struct store *store;
     struct entries *entries;
 };
 
-static char *get_text(struct v3_store *store, const char *name,
+static char *get_text(struct store *store, const char *name,
                       const char *key)
 {
-    return v3_operation_get(store, 0, name, key);
+    return entry_get(store, 0, name, key);
 }
 
-static bool get_number(struct v3_store *store, const char *name,
+static bool get_number(struct store *store, const char *name,
                        const char *key, uint64_t *number)
 {
-    char *text = v3_operation_get(store, 0, name, key), *end = text;
+    char *text = entry_get(store, 0, name, key), *end = text;
 
     *number = text ? strtoull(text, &end, 10) : 0;
     if (text && (end == text || *end || *text == '-'))
@@ -98,17 +98,17 @@ static bool get_number(struct v3_store *store, const char *name,
     return end != text;
 }
 
-static char *domain_name(struct v3_store *store, uint32_t domid)
+static char *domain_name(struct store *store, uint32_t domid)
 {
     char path[64];
 
     snprintf(path, sizeof(path), "/local/domain/%u/name", domid);
-    return v3_store_get(store, 0, path);
+    return store_get(store, 0, path);
 }
 
 char *domain_name_of(uint32_t domid)
 {
-    struct v3_store store;
+    struct store store;
     char *name;
 
     if (!connect_quietly(&store))
@@ -118,14 +118,14 @@ char *domain_name_of(uint32_t domid)
     return name;
 }
 
-static void read_entry(struct v3_store *store, const char *name,
+static void read_entry(struct store *store, const char *name,
                        struct entry *entry)
 {
     uint64_t domid;
 
     memset(entry, 0, sizeof(*entry));
     snprintf(entry->name, sizeof(entry->name), "%s", name);
-    v3_process_parse(name, &entry->owner);
+    process_parse(name, &entry->owner);
     entry->has_domid = get_number(store, name, "domid", &domid);
     entry->domid = domid;
     if (entry->has_domid)
@@ -195,12 +195,12 @@ static int by_age(const void *a, const void *b)
     return strcmp(one->name, other->name);
 }
 
-void entries_read(struct v3_store *store, struct entries *entries)
+void entries_read(struct store *store, struct entries *entries)
 {
     struct reading reading = { .store = store, .entries = entries };
 
     *entries = (struct entries){ 0 };
-    v3_operation_list(store, add, tell_stale, &reading);
+    entry_list(store, add, tell_stale, &reading);
     if (entries->count)
         qsort(entries->list, entries->count, sizeof(*entries->list), by_age);
 }

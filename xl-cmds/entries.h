@@ -8,8 +8,8 @@
 #include "cmds.h"
 
 struct entry {
-    char name[V3_OPERATION_NAME];
-    struct v3_process owner;
+    char name[ENTRY_NAME];
+    struct process owner;
     bool has_domid;
     uint32_t domid;
     char *domain;               /* its name; these may be NULL */
@@ -23,7 +23,7 @@ struct entries {
 };
 
 /* With libxenstore as this host has it; -1 after a report. */
-int store_connect(struct v3_store *store);
+int store_connect(struct store *store);
 
 /* NULL: xenstore cannot be asked, or there is no such domain. */
 char *domain_name_of(uint32_t domid);
@@ -31,7 +31,7 @@ char *domain_name_of(uint32_t domid);
 /* Removes what a killed xl has left, if that can be done; says nothing. */
 void entries_sweep(void);
 /* Removes stale entries, and reports it. */
-void entries_read(struct v3_store *store, struct entries *entries);
+void entries_read(struct store *store, struct entries *entries);
 void entries_free(struct entries *entries);
 
 void entry_figures(const struct entry *entry, struct figures *figures);

@@ -104,10 +104,10 @@ static bool is_helper(pid_t pid, const char *mode)
 /* Asks one process, if it is the helper, and nobody who gets its pid. */
 static bool stop_if_helper(pid_t pid, pid_t xl, const char *mode)
 {
-    struct v3_process process;
+    struct process process;
 
-    return !v3_process_of(pid, &process) && is_helper(pid, mode) &&
-           descends_from(pid, xl) && !v3_process_signal(&process, SIGTERM);
+    return !process_of(pid, &process) && is_helper(pid, mode) &&
+           descends_from(pid, xl) && !process_signal(&process, SIGTERM);
 }
 
 static bool stop_helper(pid_t xl, const char *mode)

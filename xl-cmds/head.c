@@ -7,20 +7,20 @@
 #include "head.h"
 #include "savefile.h"
 
-#define XL_HEADER       sizeof(struct v2_xl_header)
+#define XL_HEADER       sizeof(struct xensave_v2_xl_header)
 #define PADDING_MAX     7
 
-static int fail(struct v3_error *error, const char *what)
+static int fail(struct xensave_error *error, const char *what)
 {
     error->errnum = EBADMSG;
     snprintf(error->text, sizeof(error->text), "%s", what);
     return -1;
 }
 
-static int more(struct head *head, struct v3_source *source, size_t length)
+static int more(struct head *head, struct xensave_source *source, size_t length)
 {
     head->data = xrealloc(head->data, head->length + length);
-    if (v3_source_read(source, head->data + head->length, length))
+    if (xensave_source_read(source, head->data + head->length, length))
         return -1;
     head->length += length;
     return 0;
@@ -33,13 +33,13 @@ static bool ends_in_libxl_head(const struct head *head)
                   LIBXL_HEAD_LENGTH) == 0;
 }
 
-static struct v2_xl_header *xl_header(const struct head *head)
+static struct xensave_v2_xl_header *xl_header(const struct head *head)
 {
-    return (struct v2_xl_header *)head->data;
+    return (struct xensave_v2_xl_header *)head->data;
 }
 
-static int read_xl(struct head *head, struct v3_source *source,
-                   struct v3_error *error)
+static int read_xl(struct head *head, struct xensave_source *source,
+                   struct xensave_error *error)
 {
     uint32_t left = xl_header(head)->optional_data_len, n;
 
@@ -61,8 +61,8 @@ static int read_xl(struct head *head, struct v3_source *source,
 }
 
 /* Another toolstack's: up to libxl's header, octet by octet. */
-static int read_other(struct head *head, struct v3_source *source,
-                      struct v3_error *error)
+static int read_other(struct head *head, struct xensave_source *source,
+                      struct xensave_error *error)
 {
     size_t room = 4096;
 
@@ -75,27 +75,27 @@ static int read_other(struct head *head, struct v3_source *source,
             room *= 2;
             head->data = xrealloc(head->data, room);
         }
-        if (v3_source_read(source, head->data + head->length, 1))
+        if (xensave_source_read(source, head->data + head->length, 1))
             return -1;
         head->length++;
     }
     return 0;
 }
 
-int head_read(struct head *head, struct v3_source *source,
-              struct v3_error *error)
+int head_read(struct head *head, struct xensave_source *source,
+              struct xensave_error *error)
 {
     *head = (struct head){ 0 };
     if (more(head, source, LIBXL_HEAD_LENGTH))
         return -1;
     if (ends_in_libxl_head(head))
         return 0;
-    head->is_xl = memcmp(head->data, V2_XL_MAGIC, head->length) == 0;
+    head->is_xl = memcmp(head->data, XENSAVE_V2_XL_MAGIC, head->length) == 0;
     if (!head->is_xl)
         return read_other(head, source, error);
     if (more(head, source, XL_HEADER - head->length))
         return -1;
-    if (memcmp(head->data, V2_XL_MAGIC, sizeof(xl_header(head)->magic)))
+    if (memcmp(head->data, XENSAVE_V2_XL_MAGIC, sizeof(xl_header(head)->magic)))
         return fail(error, "xl's header is damaged");
     return read_xl(head, source, error);
 }
@@ -143,7 +143,7 @@ static bool is_padding(const struct head *head, uint32_t padding)
 }
 
 int head_strip_padding(struct head *head, uint32_t padding,
-                       struct v3_error *error)
+                       struct xensave_error *error)
 {
     unsigned char *libxl = head->data + head->length - LIBXL_HEAD_LENGTH;
 

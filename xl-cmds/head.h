@@ -16,14 +16,14 @@ struct head {
  * Reads up to the stream and not an octet further; -1 and `error` if no libxl
  * header comes.
  */
-int head_read(struct head *head, struct v3_source *source,
-              struct v3_error *error);
+int head_read(struct head *head, struct xensave_source *source,
+              struct xensave_error *error);
 /*
  * Takes the padding of compat away, so that the head is what xl wrote; -1 and
  * `error` if there is no such padding.
  */
 int head_strip_padding(struct head *head, uint32_t padding,
-                       struct v3_error *error);
+                       struct xensave_error *error);
 /* The configuration that xl stored in it, as far as there is one. */
 void head_config(const struct head *head, struct config *config);
 void head_free(struct head *head);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-XL_CMDS_SRC := $(wildcard xl-cmds/*.c xl-cmds/transport/*.c)
+XL_CMDS_SRC := $(wildcard xl-cmds/*.c xl-cmds/*/*.c xl-cmds/*/*/*.c)
 XL_CMDS_OBJ := $(XL_CMDS_SRC:%.c=$(B)/%.o)
 # doctor reads the settings as the plugin does.
 XL_CMDS_OBJ += $(B)/libxl-aligned/config.o
@@ -26,7 +26,7 @@ $(B)/xl-cmds/plugin.o: CPPFLAGS += \
 $(B)/xl-cmds/plugin.o: $(B)/xl-cmds/plugin-path
 
 XL_ALIGNED_LIBS = $(STREAM_LIBS) -lyajl -lseccomp -lssl -lcrypto
-$(XL_ALIGNED): $(XL_CMDS_OBJ) $(STREAM_A)
+$(XL_ALIGNED): $(XL_CMDS_OBJ) $(LIBRARIES)
 	$(SAY) LD $@
 	$(Q)$(CC) -pie $(LDFLAGS) -o $@ $^ $(XL_ALIGNED_LIBS)
 

@@ -20,7 +20,7 @@ struct output;
 /* What becomes of each page. */
 struct output_ops {
     int (*page)(struct output *output, uint64_t pfn,
-                const struct v3_index_page *page);
+                const struct xensave_index_page *page);
 };
 
 struct output {
@@ -32,7 +32,7 @@ struct output {
     bool force;                 /* it may replace a file */
     uint64_t absent;            /* pfns without contents */
     uint64_t first_absent;
-    unsigned char contents[V2_PAGE_SIZE];
+    unsigned char contents[XENSAVE_V2_PAGE_SIZE];
 };
 
 /* ---- for people --------------------------------------------------------- */
@@ -56,7 +56,7 @@ static void dump(const unsigned char *contents)
     bool repeats = false;
     unsigned at;
 
-    for (at = 0; at < V2_PAGE_SIZE; at += LINE) {
+    for (at = 0; at < XENSAVE_V2_PAGE_SIZE; at += LINE) {
         bool same = at && memcmp(contents + at, contents + at - LINE,
                                  LINE) == 0;
 
@@ -69,18 +69,18 @@ static void dump(const unsigned char *contents)
 }
 
 static int print_page(struct output *output, uint64_t pfn,
-                      const struct v3_index_page *page)
+                      const struct xensave_index_page *page)
 {
-    if (page->kind == V3_PAGE_ABSENT) {
+    if (page->kind == XENSAVE_PAGE_ABSENT) {
         printf("pfn 0x%" PRIx64 ": no contents\n", pfn);
         return 0;
     }
-    if (v3_index_read(output->pages->index, page, output->contents))
+    if (xensave_index_read(output->pages->index, page, output->contents))
         return -1;
     printf("pfn 0x%" PRIx64 ": %s", pfn, page_type_name(page->type));
-    if (page->kind == V3_PAGE_STORED && page->offset == UINT64_MAX)
+    if (page->kind == XENSAVE_PAGE_STORED && page->offset == UINT64_MAX)
         printf(", page %" PRIu16 " of a compressed batch\n", page->place);
-    else if (page->kind == V3_PAGE_STORED)
+    else if (page->kind == XENSAVE_PAGE_STORED)
         printf(", at offset %" PRIu64 " of the file\n", page->offset);
     else
         printf(", all zero, not stored\n");
@@ -93,18 +93,18 @@ static const struct output_ops print_ops = { print_page };
 /* ---- for programs ------------------------------------------------------- */
 
 static int put_page(struct output *output, uint64_t pfn,
-                    const struct v3_index_page *page)
+                    const struct xensave_index_page *page)
 {
     yajl_gen_map_open(output->gen);
     json_number(output->gen, "pfn", pfn);
     json_text(output->gen, "kind", page_kind_name(page->kind));
-    if (page->kind != V3_PAGE_ABSENT) {
+    if (page->kind != XENSAVE_PAGE_ABSENT) {
         json_text(output->gen, "type", page_type_name(page->type));
         json_number(output->gen, "batch", page->batch);
     }
-    if (page->kind == V3_PAGE_STORED && page->offset == UINT64_MAX)
+    if (page->kind == XENSAVE_PAGE_STORED && page->offset == UINT64_MAX)
         json_null(output->gen, "offset");
-    else if (page->kind == V3_PAGE_STORED)
+    else if (page->kind == XENSAVE_PAGE_STORED)
         json_number(output->gen, "offset", page->offset);
     yajl_gen_map_close(output->gen);
     return 0;
@@ -115,7 +115,7 @@ static const struct output_ops json_ops = { put_page };
 /* ---- into a file -------------------------------------------------------- */
 
 static int count_page(struct output *output, uint64_t pfn,
-                      const struct v3_index_page *page)
+                      const struct xensave_index_page *page)
 {
     (void)output;
     (void)pfn;
@@ -126,12 +126,12 @@ static int count_page(struct output *output, uint64_t pfn,
 static const struct output_ops count_ops = { count_page };
 
 static int extract_page(struct output *output, uint64_t pfn,
-                        const struct v3_index_page *page)
+                        const struct xensave_index_page *page)
 {
     (void)pfn;
-    if (v3_index_read(output->pages->index, page, output->contents))
+    if (xensave_index_read(output->pages->index, page, output->contents))
         return -1;
-    if (!write_all(output->fd, output->contents, V2_PAGE_SIZE))
+    if (!write_all(output->fd, output->contents, XENSAVE_V2_PAGE_SIZE))
         return 0;
     snprintf(output->pages->error.text, sizeof(output->pages->error.text),
              "writing to %s: %s", output->name, strerror(errno));
@@ -145,7 +145,7 @@ static const struct output_ops extract_ops = { extract_page };
 static int each_page(struct output *output, struct pfn_range *ranges,
                      int count)
 {
-    static struct v3_index_page found[STEP];
+    static struct xensave_index_page found[STEP];
     uint64_t pfn, left;
     uint32_t n, i;
     int r;
@@ -156,10 +156,10 @@ static int each_page(struct output *output, struct pfn_range *ranges,
         left = ranges[r].last - pfn + 1;
         for (; left; left -= n) {
             n = left < STEP ? left : STEP;
-            if (v3_index_map(output->pages->index, pfn, n, found))
+            if (xensave_index_map(output->pages->index, pfn, n, found))
                 return -1;
             for (i = 0; i < n; i++, pfn++) {
-                if (found[i].kind == V3_PAGE_ABSENT && !output->absent++)
+                if (found[i].kind == XENSAVE_PAGE_ABSENT && !output->absent++)
                     output->first_absent = pfn;
                 if (output->ops->page(output, pfn, &found[i]))
                     return -1;
@@ -183,7 +183,7 @@ static int write_pages(struct output *output, struct pfn_range *ranges,
     output->ops = &extract_ops;
     if (each_page(output, ranges, count))
         return pages_failed(output->pages, STATUS_FAILED);
-    if (!v3_fd_sync(output->fd))
+    if (!xensave_fd_sync(output->fd))
         return STATUS_OK;
     report("%s: bringing it to stable storage: %s", output->name,
            strerror(errno));

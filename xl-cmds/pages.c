@@ -7,18 +7,18 @@
 
 int pages_open(struct pages *pages, const char *name)
 {
-    struct v3_error error = { 0 };
+    struct xensave_error error = { 0 };
 
     *pages = (struct pages){ .file.fd = -1 };
     if (savefile_open(&pages->file, name)) {
         report_about(name, pages->file.error.text);
         return -1;
     }
-    if (v3_savefile_check(pages->file.fd, &pages->file.probed, &error)) {
+    if (xensave_file_check(pages->file.fd, &pages->file.probed, &error)) {
         report_about(name, error.text);
         goto failed;
     }
-    pages->index = v3_index_open(pages->file.fd, &pages->file.probed,
+    pages->index = xensave_index_open(pages->file.fd, &pages->file.probed,
                                  &pages->error);
     if (pages->index)
         return 0;
@@ -31,7 +31,7 @@ failed:
 
 void pages_close(struct pages *pages)
 {
-    v3_index_free(pages->index);
+    xensave_index_free(pages->index);
     pages->index = NULL;
     savefile_close(&pages->file);
 }
@@ -50,7 +50,7 @@ static const char *parse_pfn(const char *text, uint64_t *pfn)
         return NULL;
     errno = 0;
     *pfn = strtoull(text, &end, 0);
-    if (errno || *pfn > V2_PFN_MASK)
+    if (errno || *pfn > XENSAVE_V2_PFN_MASK)
         return NULL;
     return end;
 }
@@ -79,9 +79,9 @@ const char *page_type_name(unsigned type)
 const char *page_kind_name(unsigned kind)
 {
     static const char *const names[] = {
-        [V3_PAGE_ABSENT] = "absent",
-        [V3_PAGE_ZERO] = "zero",
-        [V3_PAGE_STORED] = "stored",
+        [XENSAVE_PAGE_ABSENT] = "absent",
+        [XENSAVE_PAGE_ZERO] = "zero",
+        [XENSAVE_PAGE_STORED] = "stored",
     };
 
     return kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "?";

@@ -7,8 +7,8 @@
 
 struct pages {
     struct savefile file;
-    struct v3_index *index;
-    struct v3_error error;      /* of the index */
+    struct xensave_index *index;
+    struct xensave_error error;      /* of the index */
 };
 
 /*

@@ -15,9 +15,9 @@
 
 static bool is_compression(const char *value)
 {
-    struct v3_compression compression;
+    struct xensave_compression compression;
 
-    return v3_compression_parse(value, &compression) == 0;
+    return xensave_compression_parse(value, &compression) == 0;
 }
 
 static const struct setting {
@@ -123,10 +123,10 @@ static const char *const commands_own[] = {
 /* The plugin believes those of a process that is alive. */
 static void sign(void)
 {
-    struct v3_process self;
+    struct process self;
     char *text;
 
-    if (v3_process_of(getpid(), &self) < 0) {
+    if (process_of(getpid(), &self) < 0) {
         report("/proc does not know this process");
         exit(STATUS_FAILED);
     }

@@ -26,14 +26,14 @@ struct progress_ops {
 
 struct progress {
     const struct progress_ops *ops;
-    struct v3_progress *page;
+    struct progress_page *page;
     int page_fd;
     int xl_stderr;              /* read end, -1: xl has stderr itself */
     char line[4096];            /* of xl's, that has not ended */
     size_t line_length;
     double begun, shown;
     const char *done_word;      /* "saved", when all is well */
-    struct v3_rate rate;
+    struct rate rate;
     /* What is shown. */
     struct figures figures;
     uint64_t written;
@@ -45,11 +45,11 @@ static void sample(struct progress *p)
 {
     uint32_t phase = atomic_load(&p->page->phase);
 
-    p->figures.phase = v3_phase_name(phase);
-    p->figures.moving = phase == V3_PROGRESS_MEMORY;
+    p->figures.phase = phase_name(phase);
+    p->figures.moving = phase == PROGRESS_MEMORY;
     p->figures.total = atomic_load(&p->page->total);
     p->figures.done = atomic_load(&p->page->done);
-    p->figures.rate = v3_rate_sample(&p->rate, p->figures.done);
+    p->figures.rate = rate_sample(&p->rate, p->figures.done);
     p->written = atomic_load(&p->page->written);
 }
 
@@ -122,7 +122,7 @@ static void print_line(struct progress *p)
 
 static void end_line(struct progress *p, bool whole)
 {
-    double seconds = v3_clock_seconds() - p->begun;
+    double seconds = monotonic_seconds() - p->begun;
 
     if (whole && p->written)
         report("%s: %.0f MiB of memory, %.0f MiB of file, in %.1f s",
@@ -199,7 +199,7 @@ bool progress_wanted(const char *mode)
 static void tick(void *context)
 {
     struct progress *p = context;
-    double time = v3_clock_seconds();
+    double time = monotonic_seconds();
 
     pass_stderr(p);
     sample(p);
@@ -245,8 +245,8 @@ struct progress *progress_begin(const char *mode, const char *done_word,
         return NULL;
     }
     p->done_word = done_word;
-    p->begun = p->shown = v3_clock_seconds();
-    v3_rate_begin(&p->rate);
+    p->begun = p->shown = monotonic_seconds();
+    rate_begin(&p->rate);
     take_stderr(p, guard);
     /* Nothing but objects on stdout. */
     guard->stdout_to_stderr = p->ops == find_mode("json");
@@ -264,7 +264,7 @@ void progress_end(struct progress *p, bool whole)
     p->ops->end(p, whole);
     if (p->xl_stderr >= 0)
         close(p->xl_stderr);
-    munmap(p->page, V3_PROGRESS_LENGTH);
+    munmap(p->page, PROGRESS_LENGTH);
     close(p->page_fd);
     free(p);
 }

@@ -5,14 +5,14 @@
 #include "operation/operation.h"
 #include "progress_page.h"
 
-struct v3_progress *progress_page(int *fd)
+struct progress_page *progress_page(int *fd)
 {
-    char path[V3_PROGRESS_PATH];
-    struct v3_progress *page;
+    char path[PROGRESS_PATH];
+    struct progress_page *page;
 
-    page = v3_progress_create("xl-aligned progress", path, fd);
+    page = progress_page_create("xl-aligned progress", path, fd);
     if (page && setenv("XL_ALIGNED_PROGRESS", path, 1)) {
-        munmap(page, V3_PROGRESS_LENGTH);
+        munmap(page, PROGRESS_LENGTH);
         close(*fd);
         *fd = -1;
         page = NULL;
@@ -20,14 +20,14 @@ struct v3_progress *progress_page(int *fd)
     return page;
 }
 
-static uint32_t passes_count(const struct v3_progress *page)
+static uint32_t passes_count(const struct progress_page *page)
 {
     uint32_t count = page ? atomic_load(&page->passes) : 0;
 
-    return count < V3_PASSES ? count : V3_PASSES;
+    return count < XENSAVE_PASSES ? count : XENSAVE_PASSES;
 }
 
-void passes_json(yajl_gen gen, const struct v3_progress *page)
+void passes_json(yajl_gen gen, const struct progress_page *page)
 {
     uint32_t count = passes_count(page), i;
 
@@ -41,7 +41,7 @@ void passes_json(yajl_gen gen, const struct v3_progress *page)
     yajl_gen_array_close(gen);
 }
 
-void passes_print(FILE *file, const struct v3_progress *page)
+void passes_print(FILE *file, const struct progress_page *page)
 {
     uint32_t count = passes_count(page), i;
 

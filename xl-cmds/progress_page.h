@@ -12,10 +12,10 @@
  * Of this process and, through XL_ALIGNED_PROGRESS, of the xl that it starts.
  * `*fd` stays open: the path leads through it.  NULL: errno says why.
  */
-struct v3_progress *progress_page(int *fd);
+struct progress_page *progress_page(int *fd);
 
 /* How often each stretch of memory was gone through; nothing if unknown. */
-void passes_json(yajl_gen gen, const struct v3_progress *page);
-void passes_print(FILE *file, const struct v3_progress *page);
+void passes_json(yajl_gen gen, const struct progress_page *page);
+void passes_print(FILE *file, const struct progress_page *page);
 
 #endif /* XL_CMDS_PROGRESS_PAGE_H */

@@ -21,7 +21,7 @@ static bool needs_plugin(const char *name)
     bool needs = false;
 
     if (savefile_open(&file, name) == 0) {
-        needs = file.probed.format == V3_FORMAT_V3;
+        needs = file.probed.format == XENSAVE_FORMAT_V3;
         savefile_close(&file);
     }
     return needs;

@@ -14,7 +14,7 @@ static bool is_whole(const struct target *target, struct savefile *file)
 {
     bool whole = savefile_attach(file, target->partial,
                                  dup(target->file.fd)) == 0 &&
-                 v3_savefile_check(file->fd, &file->probed,
+                 xensave_file_check(file->fd, &file->probed,
                                    &file->error) == 0;
 
     savefile_close(file);

@@ -50,10 +50,10 @@ static uint64_t find_libxl(int fd)
 
 static bool has_xl_head(int fd)
 {
-    char magic[sizeof(((struct v2_xl_header *)0)->magic)];
+    char magic[sizeof(((struct xensave_v2_xl_header *)0)->magic)];
 
     return pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
-           memcmp(magic, V2_XL_MAGIC, sizeof(magic)) == 0;
+           memcmp(magic, XENSAVE_V2_XL_MAGIC, sizeof(magic)) == 0;
 }
 
 int savefile_attach(struct savefile *file, const char *name, int fd)
@@ -82,7 +82,7 @@ int savefile_attach(struct savefile *file, const char *name, int fd)
             goto out;
         }
     }
-    rc = v3_savefile_probe(fd, libxl_offset, &file->probed, &file->error);
+    rc = xensave_file_probe(fd, libxl_offset, &file->probed, &file->error);
 
 out:
     if (rc)
@@ -106,7 +106,7 @@ int savefile_open(struct savefile *file, const char *name)
 
 void savefile_config(const struct savefile *file, struct config *config)
 {
-    const struct v3_savefile *probed = &file->probed;
+    const struct xensave_file *probed = &file->probed;
     uint64_t length = probed->config_length;
     unsigned char *text;
 
@@ -123,7 +123,7 @@ void savefile_config(const struct savefile *file, struct config *config)
 /* Space was reserved for what comes next, and it did not come. */
 static bool is_reserved(const struct savefile *file, int fd)
 {
-    static const char unwritten[sizeof(struct v2_image_header)];
+    static const char unwritten[sizeof(struct xensave_v2_image_header)];
     char data[sizeof(unwritten)];
     uint64_t at = file->probed.stream_start;
 
@@ -150,8 +150,8 @@ enum partial_contents savefile_look(int fd)
             return PARTIAL_FOREIGN;
         unfinished = file.error.errnum == ENODATA || is_reserved(&file, fd);
     } else {
-        unfinished = (file.probed.format == V3_FORMAT_V3 &&
-                      file.probed.header.state == V3_STATE_UNFINISHED) ||
+        unfinished = (file.probed.format == XENSAVE_FORMAT_V3 &&
+                      file.probed.header.state == XENSAVE_STATE_UNFINISHED) ||
                      (walk_savefile(file.fd, &file.probed, skip_record, NULL,
                                     &walked, &file.error) &&
                       file.error.errnum == ENODATA);

@@ -12,8 +12,8 @@
 struct savefile {
     const char *name;
     int fd;
-    struct v3_savefile probed;
-    struct v3_error error;      /* why it could not be opened or probed */
+    struct xensave_file probed;
+    struct xensave_error error;      /* why it could not be opened or probed */
     bool opened;                /* only its contents are at fault */
 };
 

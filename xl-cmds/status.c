@@ -257,7 +257,7 @@ static size_t draw(const struct entries *before, const struct entries *now,
     return now->count;
 }
 
-static int follow_bars(struct v3_store *store)
+static int follow_bars(struct store *store)
 {
     const struct timespec interval = { 0, BAR_INTERVAL_NS };
     struct entries before = { 0 }, now;
@@ -278,7 +278,7 @@ static int follow_bars(struct v3_store *store)
 
 /* ---- the command -------------------------------------------------------- */
 
-static int show_once(struct v3_store *store,
+static int show_once(struct store *store,
                      int (*show)(const struct entries *, bool), bool again,
                      size_t *count)
 {
@@ -292,7 +292,7 @@ static int show_once(struct v3_store *store,
     return r;
 }
 
-static int follow_lines(struct v3_store *store,
+static int follow_lines(struct store *store,
                         int (*show)(const struct entries *, bool))
 {
     const struct timespec interval = { LINE_INTERVAL_NS / 1000000000, 0 };
@@ -313,7 +313,7 @@ static int status_run(const struct command *self, int argc, char **argv)
 {
     int (*show)(const struct entries *, bool) = show_table;
     bool follow = false, json = false;
-    struct v3_store store;
+    struct store store;
     size_t count;
     int opt, status, r;
 

@@ -8,7 +8,7 @@
 
 /* Follows the records in octets that come in pieces of any size. */
 struct scan {
-    unsigned char header[sizeof(struct v2_record_header)];
+    unsigned char header[sizeof(struct xensave_v2_record_header)];
     size_t filled;
     uint64_t skip;          /* of the body and its padding */
     bool ended;
@@ -18,7 +18,7 @@ struct scan {
 static size_t scan_octets(struct scan *scan, const unsigned char *data,
                           size_t length)
 {
-    struct v2_record_header header;
+    struct xensave_v2_record_header header;
     size_t at = 0;
 
     while (at < length && !scan->ended) {
@@ -36,7 +36,7 @@ static size_t scan_octets(struct scan *scan, const unsigned char *data,
         memcpy(&header, scan->header, sizeof(header));
         scan->filled = 0;
         scan->skip = ((uint64_t)header.length + 7) & ~7ULL;
-        scan->ended = header.type == V2_RECORD_END;
+        scan->ended = header.type == XENSAVE_V2_RECORD_END;
     }
     return at;
 }
@@ -60,7 +60,7 @@ int write_all(int fd, const void *data, size_t length)
     return 0;
 }
 
-static int fail(struct v3_error *error, const char *doing)
+static int fail(struct xensave_error *error, const char *doing)
 {
     error->errnum = errno;
     snprintf(error->text, sizeof(error->text), "%s behind the stream: %s",
@@ -69,10 +69,10 @@ static int fail(struct v3_error *error, const char *doing)
 }
 
 /* Directly, as the stream was read; NULL: it can only be read on. */
-static struct v3_source *open_source(struct tail *tail, uint64_t *left,
-                                     struct v3_error *error)
+static struct xensave_source *open_source(struct tail *tail, uint64_t *left,
+                                     struct xensave_error *error)
 {
-    static const struct v3_io_options options = { 0 };
+    static const struct xensave_io_options options = { 0 };
     off_t at = lseek(tail->in, 0, SEEK_CUR), end;
 
     if (at < 0)
@@ -84,25 +84,25 @@ static struct v3_source *open_source(struct tail *tail, uint64_t *left,
         end = at;
     if ((uint64_t)(end - at) < *left)
         *left = end - at;
-    return v3_source_open_file(tail->in, &options, error);
+    return xensave_source_open_file(tail->in, &options, error);
 }
 
 /* How many octets came; -1 with the error. */
-static ssize_t take(struct tail *tail, struct v3_source *source,
-                    void *buffer, size_t length, struct v3_error *error)
+static ssize_t take(struct tail *tail, struct xensave_source *source,
+                    void *buffer, size_t length, struct xensave_error *error)
 {
     ssize_t r;
 
     if (source)
-        return v3_source_read(source, buffer, length) ? -1 : (ssize_t)length;
+        return xensave_source_read(source, buffer, length) ? -1 : (ssize_t)length;
     do
         r = read(tail->in, buffer, length);
     while (r < 0 && errno == EINTR);
     return r < 0 ? fail(error, "reading") : r;
 }
 
-static int copy(struct tail *tail, struct v3_source *source, uint64_t left,
-                struct v3_error *error)
+static int copy(struct tail *tail, struct xensave_source *source, uint64_t left,
+                struct xensave_error *error)
 {
     unsigned char buffer[65536];
     struct scan scan = { .filled = 0 };
@@ -118,7 +118,7 @@ static int copy(struct tail *tail, struct v3_source *source, uint64_t left,
         n = scan_octets(&scan, buffer, r);
         if (!scan.ended || !tail->stop_at_end)
             n = r;
-        if (tail->octets + n > V3_SURROUNDINGS_MAX) {
+        if (tail->octets + n > XENSAVE_SURROUNDINGS_MAX) {
             errno = EFBIG;
             return fail(error, "more than 1 GiB");
         }
@@ -133,18 +133,18 @@ static int copy(struct tail *tail, struct v3_source *source, uint64_t left,
     return 0;
 }
 
-int tail_copy(struct tail *tail, struct v3_error *error)
+int tail_copy(struct tail *tail, struct xensave_error *error)
 {
     uint64_t left = tail->limit;
-    struct v3_source *source;
+    struct xensave_source *source;
     int r;
 
-    *error = (struct v3_error){ 0 };
+    *error = (struct xensave_error){ 0 };
     source = open_source(tail, &left, error);
     if (!source && error->text[0])
         return -1;
     tail->octets = 0;
     r = copy(tail, source, left, error);
-    v3_source_free(source);
+    xensave_source_free(source);
     return r;
 }

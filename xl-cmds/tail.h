@@ -16,9 +16,9 @@ struct tail {
 
 /*
  * -1 and `error` if reading or writing fails, or if it is longer than
- * V3_SURROUNDINGS_MAX.  The offset of a file that is `in` is of no use then.
+ * XENSAVE_SURROUNDINGS_MAX.  The offset of a file that is `in` is of no use then.
  */
-int tail_copy(struct tail *tail, struct v3_error *error);
+int tail_copy(struct tail *tail, struct xensave_error *error);
 
 /* All of the octets; -1 with errno. */
 int write_all(int fd, const void *data, size_t length);

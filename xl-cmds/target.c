@@ -6,7 +6,7 @@
 #include "target.h"
 
 const struct partial_kind target_core = { .what = "core",
-                                          .look = v3_core_look };
+                                          .look = core_look };
 
 static int refuse(const struct target *target)
 {

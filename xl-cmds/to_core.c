@@ -23,17 +23,17 @@ enum {
 struct to_core {
     const char *in_name, *out_name;
     struct savefile in;
-    struct v3_core_savefile *core;
+    struct core_savefile *core;
     struct target target;       /* not if the output is stdout */
     int out;
     bool out_is_file;           /* or a block device */
-    struct v3_io_options io;
+    struct xensave_io_options io;
     bool force;
-    struct v3_core_options options;
-    struct v3_error error;
+    struct core_options options;
+    struct xensave_error error;
     /* What is on the terminal. */
     const char *phase;
-    struct v3_rate rate;
+    struct rate rate;
     double shown;
 };
 
@@ -80,19 +80,19 @@ static void show_progress(void *context, uint64_t pages, uint64_t of)
     struct figures figures = {
         .phase = c->core ? "memory" : "verify",
         .moving = true,
-        .done = pages * V2_PAGE_SIZE,
-        .total = of * V2_PAGE_SIZE,
+        .done = pages * XENSAVE_V2_PAGE_SIZE,
+        .total = of * XENSAVE_V2_PAGE_SIZE,
     };
     char text[256];
 
     if (figures.phase != c->phase) {
         c->phase = figures.phase;
-        v3_rate_begin(&c->rate);
+        rate_begin(&c->rate);
     }
-    if (v3_clock_seconds() - c->shown < SHOWN_EVERY)
+    if (monotonic_seconds() - c->shown < SHOWN_EVERY)
         return;
-    c->shown = v3_clock_seconds();
-    figures.rate = v3_rate_sample(&c->rate, figures.done);
+    c->shown = monotonic_seconds();
+    figures.rate = rate_sample(&c->rate, figures.done);
     figures_bar(&figures, terminal_width(STDERR_FILENO), text, sizeof(text));
     fprintf(stderr, "\r\033[K%s", text);
     fflush(stderr);
@@ -106,33 +106,33 @@ static void end_progress(const struct to_core *c)
 
 static int write_core(struct to_core *c)
 {
-    struct v3_core_domain *domain = v3_core_savefile_domain(c->core);
+    struct core_domain *domain = core_savefile_domain(c->core);
     bool share = c->target.final && !c->options.no_sparse;
-    struct v3_core_result result;
-    struct v3_error sink_error;
-    struct v3_sink *sink;
+    struct core_result result;
+    struct xensave_error sink_error;
+    struct xensave_sink *sink;
     int rc;
 
     if (c->options.no_sparse && c->target.final)
-        c->io.reserve = v3_core_size(domain, c->options.format);
-    sink = c->out_is_file ? v3_sink_open_file(c->out, &c->io, &sink_error)
-                          : v3_sink_open_stream(c->out, &sink_error);
+        c->io.reserve = core_size(domain, c->options.format);
+    sink = c->out_is_file ? xensave_sink_open_file(c->out, &c->io, &sink_error)
+                          : xensave_sink_open_stream(c->out, &sink_error);
     if (!sink) {
         report_about(c->out_name, sink_error.text);
         return -1;
     }
-    rc = v3_core_write(sink, domain,
-                       v3_core_savefile_memory(c->core, share ? c->out : -1),
+    rc = core_write(sink, domain,
+                       core_savefile_memory(c->core, share ? c->out : -1),
                        &c->options, &result, &c->error);
     end_progress(c);
     if (rc)
         report_about(c->out_name, c->error.text);
     /* What was reserved and then not needed. */
-    else if (c->io.reserve && ftruncate(c->out, v3_sink_offset(sink)))
+    else if (c->io.reserve && ftruncate(c->out, xensave_sink_offset(sink)))
         rc = out_failed(c, "truncating");
-    else if (v3_fd_sync(c->out))
+    else if (xensave_fd_sync(c->out))
         rc = out_failed(c, "bringing it to stable storage");
-    v3_sink_free(sink);
+    xensave_sink_free(sink);
     return rc;
 }
 
@@ -144,7 +144,7 @@ static int to_core(struct to_core *c)
     }
     if (open_output(c))
         return STATUS_FAILED;
-    c->core = v3_core_savefile_open(c->in.fd, &c->in.probed, &c->options,
+    c->core = core_savefile_open(c->in.fd, &c->in.probed, &c->options,
                                     &c->error);
     if (!c->core) {
         end_progress(c);
@@ -168,7 +168,7 @@ static int to_core_run(const struct command *self, int argc, char **argv)
         case OPTION_DONE:
             return status;
         case OPTION_CORE_FORMAT:
-            if (v3_core_format_parse(optarg, &c.options.format))
+            if (core_format_parse(optarg, &c.options.format))
                 return command_misuse(self, "--format=%s: the value must be "
                                       "one of xen elf", optarg);
             break;
@@ -176,7 +176,7 @@ static int to_core_run(const struct command *self, int argc, char **argv)
             c.options.no_sparse = true;
             break;
         case OPTION_IO:
-            if (v3_io_parse(optarg, &c.io.io))
+            if (xensave_io_parse(optarg, &c.io.io))
                 return command_misuse(self, "--io=%s: the value must be one "
                                       "of auto direct window buffered",
                                       optarg);
@@ -202,7 +202,7 @@ static int to_core_run(const struct command *self, int argc, char **argv)
     if (status != STATUS_OK)
         target_abandon(&c.target);
     partial_signals_end(&c.target.file);
-    v3_core_savefile_free(c.core);
+    core_savefile_free(c.core);
     savefile_close(&c.in);
     if (c.out >= 0)
         close(c.out);

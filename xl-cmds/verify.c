@@ -31,7 +31,7 @@ struct verification {
     struct savefile file;
     bool probed;
     enum verdict verdict;
-    struct v3_totals totals;
+    struct xensave_totals totals;
     char text[600];
 };
 
@@ -52,10 +52,10 @@ judge(struct verification *v, enum verdict verdict, const char *format, ...)
 /* Takes the v2 stream from the decoder, which tests every checksum. */
 static int decode(struct verification *v)
 {
-    const struct v3_io_options options = { 0 };
-    struct v3_error error = { 0 };
-    struct v3_source *source = NULL;
-    struct v3_decoder *decoder = NULL;
+    const struct xensave_io_options options = { 0 };
+    struct xensave_error error = { 0 };
+    struct xensave_source *source = NULL;
+    struct xensave_decoder *decoder = NULL;
     void *buffer = xrealloc(NULL, BUFFER);
     int rc = -1;
     ssize_t r;
@@ -64,20 +64,20 @@ static int decode(struct verification *v)
         judge(v, DAMAGED, "seeking: %s", strerror(errno));
         goto out;
     }
-    source = v3_source_open_file(v->file.fd, &options, &error);
+    source = xensave_source_open_file(v->file.fd, &options, &error);
     if (!source) {
         judge(v, DAMAGED, "%s", error.text);
         goto out;
     }
-    decoder = v3_decoder_new(source, &error);
+    decoder = xensave_decoder_new(source, &error);
     if (!decoder) {
         judge(v, DAMAGED, "%s", error.text);
         goto out;
     }
     do {
-        r = v3_decoder_read_some(decoder, buffer, BUFFER);
+        r = xensave_decoder_read_some(decoder, buffer, BUFFER);
     } while (r > 0);
-    v3_decoder_totals(decoder, &v->totals);
+    xensave_decoder_totals(decoder, &v->totals);
     if (r < 0) {
         judge(v, DAMAGED, "%s", error.text);
         goto out;
@@ -85,8 +85,8 @@ static int decode(struct verification *v)
     rc = 0;
 
 out:
-    v3_decoder_free(decoder);
-    v3_source_free(source);
+    xensave_decoder_free(decoder);
+    xensave_source_free(source);
     free(buffer);
     return rc;
 }
@@ -94,7 +94,7 @@ out:
 /* What ALIGNED_HEADER says, against what was found. */
 static int compare_totals(struct verification *v)
 {
-    const struct v3_aligned_header *header = &v->file.probed.header;
+    const struct xensave_aligned_header *header = &v->file.probed.header;
     const struct {
         const char *what;
         uint64_t said, found;
@@ -106,8 +106,8 @@ static int compare_totals(struct verification *v)
     };
     size_t i;
 
-    if (v->file.probed.format != V3_FORMAT_V3 ||
-        header->state != V3_STATE_COMPLETE)
+    if (v->file.probed.format != XENSAVE_FORMAT_V3 ||
+        header->state != XENSAVE_STATE_COMPLETE)
         return 0;
     for (i = 0; i < sizeof(totals) / sizeof(totals[0]); i++)
         if (totals[i].said != totals[i].found)
@@ -119,10 +119,10 @@ static int compare_totals(struct verification *v)
 
 static int check_tail(struct verification *v)
 {
-    const struct v3_savefile *probed = &v->file.probed;
+    const struct xensave_file *probed = &v->file.probed;
     struct tail tail = { .in = v->file.fd, .out = -1, .limit = UINT64_MAX,
                          .stop_at_end = true };
-    struct v3_error error = { 0 };
+    struct xensave_error error = { 0 };
 
     if (tail_copy(&tail, &error))
         return judge(v, DAMAGED, "%s", error.text);
@@ -135,7 +135,7 @@ static int check_tail(struct verification *v)
 
 static void verify(struct verification *v)
 {
-    struct v3_error error = { 0 };
+    struct xensave_error error = { 0 };
 
     if (savefile_open(&v->file, v->name)) {
         judge(v, v->file.opened ? DAMAGED : UNCHECKED, "%s",
@@ -143,16 +143,16 @@ static void verify(struct verification *v)
         return;
     }
     v->probed = true;
-    if (v3_savefile_check(v->file.fd, &v->file.probed, &error))
+    if (xensave_file_check(v->file.fd, &v->file.probed, &error))
         judge(v, DAMAGED, "%s", error.text);
     else if (decode(v) == 0 && compare_totals(v) == 0 && check_tail(v) == 0) {
-        if (v->file.probed.format == V3_FORMAT_V2)
+        if (v->file.probed.format == XENSAVE_FORMAT_V2)
             judge(v, UNCHECKED, "v2 has no checksums; its records are in "
                   "order");
-        else if (v->file.probed.format == V3_FORMAT_COMPAT)
+        else if (v->file.probed.format == XENSAVE_FORMAT_COMPAT)
             judge(v, WHOLE, "every page is right; compat has no checksums of "
                   "anything else");
-        else if (v->file.probed.header.state == V3_STATE_STREAMED)
+        else if (v->file.probed.header.state == XENSAVE_STATE_STREAMED)
             judge(v, WHOLE, "every record is right; a v3 stream through a "
                   "pipe has no checksums of head and tail");
         else
@@ -175,7 +175,7 @@ static void put(yajl_gen gen, const struct verification *v)
     json_text(gen, "verdict", verdicts[v->verdict].name);
     json_text(gen, "reason", v->text);
     if (v->probed) {
-        json_text(gen, "format", v3_format_name(v->file.probed.format));
+        json_text(gen, "format", xensave_format_name(v->file.probed.format));
         json_number(gen, "batches", v->totals.batches);
         json_number(gen, "pages_stored", v->totals.pages_stored);
         json_number(gen, "pages_zero", v->totals.pages_zero);

@@ -14,10 +14,10 @@
 
 struct walk {
     int fd;
-    const struct v3_savefile *savefile;
+    const struct xensave_file *savefile;
     walk_function *function;
     void *context;
-    struct v3_error *error;
+    struct xensave_error *error;
     uint64_t records;
     uint64_t offset;            /* in the file, of the next record */
     uint64_t base;              /* of what is in the window */
@@ -33,8 +33,8 @@ struct record_name {
 };
 
 static const struct record_name libxc_names[] = {
-    { V2_RECORD_END, "END" },
-    { V2_RECORD_PAGE_DATA, "PAGE_DATA" },
+    { XENSAVE_V2_RECORD_END, "END" },
+    { XENSAVE_V2_RECORD_PAGE_DATA, "PAGE_DATA" },
     { 0x02, "X86_PV_INFO" },
     { 0x03, "X86_PV_P2M_FRAMES" },
     { 0x04, "X86_PV_VCPU_BASIC" },
@@ -52,11 +52,11 @@ static const struct record_name libxc_names[] = {
     { 0x10, "STATIC_DATA_END" },
     { 0x11, "X86_CPUID_POLICY" },
     { 0x12, "X86_MSR_POLICY" },
-    { V3_RECORD_HEADER, "ALIGNED_HEADER" },
-    { V3_RECORD_PAGE_DATA, "ALIGNED_PAGE_DATA" },
-    { V3_RECORD_PADDING, "PADDING" },
-    { V3_RECORD_INDEX, "ALIGNED_INDEX" },
-    { V3_RECORD_CHECK, "ALIGNED_CHECK" },
+    { XENSAVE_RECORD_HEADER, "ALIGNED_HEADER" },
+    { XENSAVE_RECORD_PAGE_DATA, "ALIGNED_PAGE_DATA" },
+    { XENSAVE_RECORD_PADDING, "PADDING" },
+    { XENSAVE_RECORD_INDEX, "ALIGNED_INDEX" },
+    { XENSAVE_RECORD_CHECK, "ALIGNED_CHECK" },
     { 0, NULL },
 };
 
@@ -84,7 +84,7 @@ uint64_t walk_record_octets(const struct walk_record *record)
 {
     uint64_t body = ((uint64_t)record->length + 7) & ~7ULL;
 
-    return sizeof(struct v2_record_header) + body;
+    return sizeof(struct xensave_v2_record_header) + body;
 }
 
 /* ---- reading ------------------------------------------------------------ */
@@ -92,7 +92,7 @@ uint64_t walk_record_octets(const struct walk_record *record)
 static int __attribute__((format(printf, 3, 4)))
 fail(struct walk *walk, int errnum, const char *format, ...)
 {
-    struct v3_error *error = walk->error;
+    struct xensave_error *error = walk->error;
     char what[256];
     va_list ap;
 
@@ -149,7 +149,7 @@ static const void *look(struct walk *walk, uint64_t offset, size_t length)
 static int count_pfns(struct walk *walk, uint64_t offset, uint64_t zero_bit,
                       struct walk_record *record)
 {
-    const uint64_t reserved = V2_PFN_RESERVED & ~zero_bit;
+    const uint64_t reserved = XENSAVE_V2_PFN_RESERVED & ~zero_bit;
     const uint32_t step = WINDOW / sizeof(uint64_t);
     uint32_t done, n, i;
 
@@ -167,7 +167,7 @@ static int count_pfns(struct walk *walk, uint64_t offset, uint64_t zero_bit,
             memcpy(&pfn, at + i * sizeof(pfn), sizeof(pfn));
             if (pfn & reserved)
                 return 1;
-            if (pfn >> V2_PFN_TYPE_SHIFT >= V2_PFN_TYPE_BROKEN)
+            if (pfn >> XENSAVE_V2_PFN_TYPE_SHIFT >= XENSAVE_V2_PFN_TYPE_BROKEN)
                 continue;
             if (pfn & zero_bit)
                 record->zero_pages++;
@@ -181,9 +181,9 @@ static int count_pfns(struct walk *walk, uint64_t offset, uint64_t zero_bit,
 /* One that is not as Xen writes it (spec 3.3) is a record like others. */
 static int look_at_page_data(struct walk *walk, struct walk_record *record)
 {
-    uint64_t body = record->offset + sizeof(struct v2_record_header);
+    uint64_t body = record->offset + sizeof(struct xensave_v2_record_header);
     const struct walk_record plain = *record;
-    struct v2_page_data_header header;
+    struct xensave_v2_page_data_header header;
     uint64_t pfns, contents;
     const void *at;
     int r;
@@ -196,24 +196,24 @@ static int look_at_page_data(struct walk *walk, struct walk_record *record)
     memcpy(&header, at, sizeof(header));
     pfns = body + sizeof(header);
     contents = pfns + (uint64_t)header.count * sizeof(uint64_t);
-    if (!header.count || header.count > V3_BATCH_MAX || header.reserved ||
+    if (!header.count || header.count > XENSAVE_BATCH_MAX || header.reserved ||
         contents > body + record->length)
         return 0;
     record->pfns = header.count;
     r = count_pfns(walk, pfns, 0, record);
     if (r < 0)
         return -1;
-    if (r || contents + (uint64_t)record->pages * V2_PAGE_SIZE !=
+    if (r || contents + (uint64_t)record->pages * XENSAVE_V2_PAGE_SIZE !=
              body + record->length)
         *record = plain;
     else if (record->pages)
         record->page_offset = contents;
-    record->stored = (uint64_t)record->pages * V2_PAGE_SIZE;
+    record->stored = (uint64_t)record->pages * XENSAVE_V2_PAGE_SIZE;
     return 0;
 }
 
 static int look_at_contents(struct walk *walk, struct walk_record *record,
-                            const struct v3_aligned_page_data *header)
+                            const struct xensave_aligned_page_data *header)
 {
     uint64_t before = sizeof(*header) + (uint64_t)header->count * 8 +
                       header->pad_length;
@@ -222,18 +222,18 @@ static int look_at_contents(struct walk *walk, struct walk_record *record,
         return fail(walk, EBADMSG, "ALIGNED_PAGE_DATA with %u octets of "
                     "padding in %u; the file is damaged", header->pad_length,
                     record->length);
-    record->codec = header->flags & V3_BATCH_CODEC_MASK;
+    record->codec = header->flags & XENSAVE_BATCH_CODEC_MASK;
     record->stored = record->length - before;
     if (record->pages)
         record->page_offset = record->offset +
-                              sizeof(struct v2_record_header) + before;
+                              sizeof(struct xensave_v2_record_header) + before;
     return 0;
 }
 
 static int look_at_aligned(struct walk *walk, struct walk_record *record)
 {
-    uint64_t body = record->offset + sizeof(struct v2_record_header);
-    struct v3_aligned_page_data header;
+    uint64_t body = record->offset + sizeof(struct xensave_v2_record_header);
+    struct xensave_aligned_page_data header;
     const void *at;
     int r;
 
@@ -244,12 +244,12 @@ static int look_at_aligned(struct walk *walk, struct walk_record *record)
         return -1;
     memcpy(&header, at, sizeof(header));
     record->pfns = header.count;
-    if (header.count > V3_BATCH_MAX ||
+    if (header.count > XENSAVE_BATCH_MAX ||
         sizeof(header) + (uint64_t)header.count * 8 > record->length)
         return fail(walk, EBADMSG, "ALIGNED_PAGE_DATA with %u pfns in %u "
                     "octets; the file is damaged", header.count,
                     record->length);
-    r = count_pfns(walk, body + sizeof(header), V3_PFN_ZERO, record);
+    r = count_pfns(walk, body + sizeof(header), XENSAVE_PFN_ZERO, record);
     if (r < 0)
         return -1;
     if (r)
@@ -266,8 +266,8 @@ static const struct batch_kind {
     uint32_t type;
     int (*look_at)(struct walk *walk, struct walk_record *record);
 } batch_kinds[] = {
-    { V2_RECORD_PAGE_DATA, look_at_page_data },
-    { V3_RECORD_PAGE_DATA, look_at_aligned },
+    { XENSAVE_V2_RECORD_PAGE_DATA, look_at_page_data },
+    { XENSAVE_RECORD_PAGE_DATA, look_at_aligned },
 };
 
 /* ---- records ------------------------------------------------------------ */
@@ -275,7 +275,7 @@ static const struct batch_kind {
 static int next_record(struct walk *walk, enum walk_layer layer,
                        struct walk_record *record)
 {
-    struct v2_record_header header;
+    struct xensave_v2_record_header header;
     const void *at;
     size_t i;
 
@@ -289,7 +289,7 @@ static int next_record(struct walk *walk, enum walk_layer layer,
         .type = header.type,
         .length = header.length,
     };
-    if (header.length > V2_RECORD_MAX)
+    if (header.length > XENSAVE_V2_RECORD_MAX)
         return fail(walk, EBADMSG, "a record of type 0x%08x claims %u "
                     "octets; the file is damaged", header.type,
                     header.length);
@@ -316,13 +316,13 @@ static int walk_layer(struct walk *walk, enum walk_layer layer)
     do {
         if (next_record(walk, layer, &record))
             return -1;
-    } while (record.type != V2_RECORD_END);
+    } while (record.type != XENSAVE_V2_RECORD_END);
     return 0;
 }
 
-int walk_savefile(int fd, const struct v3_savefile *savefile,
+int walk_savefile(int fd, const struct xensave_file *savefile,
                   walk_function *function, void *context,
-                  struct walk_result *result, struct v3_error *error)
+                  struct walk_result *result, struct xensave_error *error)
 {
     struct walk *walk = malloc(sizeof(*walk));
     int rc = -1;
@@ -340,8 +340,8 @@ int walk_savefile(int fd, const struct v3_savefile *savefile,
     walk->error = error;
     walk->records = 0;
     walk->base = walk->filled = 0;
-    walk->offset = savefile->stream_start + sizeof(struct v2_image_header) +
-                   sizeof(struct v2_domain_header);
+    walk->offset = savefile->stream_start + sizeof(struct xensave_v2_image_header) +
+                   sizeof(struct xensave_v2_domain_header);
     /* The pages between the records need not be read ahead. */
     posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
 

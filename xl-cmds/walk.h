@@ -25,7 +25,7 @@ struct walk_record {
     uint32_t zero_pages;    /* elided */
     uint64_t page_offset;   /* in the file, of the first of `pages` */
     uint64_t stored;        /* octets that `pages` take in the file */
-    enum v3_codec codec;    /* whole batches are compressed */
+    enum xensave_codec codec;    /* whole batches are compressed */
 };
 
 /* The octets of a record: header, body, padding to 8. */
@@ -45,8 +45,8 @@ typedef void walk_function(const struct walk_record *record, void *context);
  * -1 and `error` where the records stop making sense; what was walked before
  * that has been handed to `function` all the same.
  */
-int walk_savefile(int fd, const struct v3_savefile *savefile,
+int walk_savefile(int fd, const struct xensave_file *savefile,
                   walk_function *function, void *context,
-                  struct walk_result *result, struct v3_error *error);
+                  struct walk_result *result, struct xensave_error *error);
 
 #endif /* XL_CMDS_WALK_H */

@@ -10,7 +10,7 @@
 
 #include <xen/hvm/save.h>
 
-_Static_assert(sizeof(vcpu_guest_context_any_t) == V3_CORE_CONTEXT_SIZE,
+_Static_assert(sizeof(vcpu_guest_context_any_t) == CORE_CONTEXT_SIZE,
                "registers of a vCPU");
 
 static int fail(char *why, size_t size, const char *what)
@@ -20,7 +20,7 @@ static int fail(char *why, size_t size, const char *what)
 }
 
 static void read_version(const struct xen *xen, xc_interface *xch,
-                         struct v3_core_xen_version *version)
+                         struct core_xen_version *version)
 {
     xen_compile_info_t compile;
     xen_platform_parameters_t platform;
@@ -51,7 +51,7 @@ static void read_version(const struct xen *xen, xc_interface *xch,
 /* Descriptor tables and the like; a core is worth having without. */
 static void read_segments(const struct xen *xen, xc_interface *xch,
                           uint32_t domid, uint32_t number,
-                          struct v3_core_vcpu *vcpu)
+                          struct core_vcpu *vcpu)
 {
     union {
         HVM_SAVE_TYPE(CPU) cpu;
@@ -61,14 +61,14 @@ static void read_segments(const struct xen *xen, xc_interface *xch,
     memset(&record, 0, sizeof(record));
     if (!xen->hvm_getcontext_partial(xch, domid, HVM_SAVE_CODE(CPU), number,
                                      &record, sizeof(record)))
-        v3_core_vcpu_segments(vcpu, &record, sizeof(record.cpu));
+        core_vcpu_segments(vcpu, &record, sizeof(record.cpu));
 }
 
 static int read_vcpus(const struct xen *xen, xc_interface *xch,
                       uint32_t domid, uint32_t last,
-                      struct v3_core_domain *domain, char *why, size_t size)
+                      struct core_domain *domain, char *why, size_t size)
 {
-    struct v3_core_vcpu *vcpu;
+    struct core_vcpu *vcpu;
     uint32_t i;
 
     domain->vcpu = calloc((size_t)last + 1, sizeof(*domain->vcpu));
@@ -94,7 +94,7 @@ static int read_vcpus(const struct xen *xen, xc_interface *xch,
 
 static int read_shared_info(const struct xen *xen, xc_interface *xch,
                             uint32_t domid, xen_pfn_t frame,
-                            struct v3_core_domain *domain, char *why,
+                            struct core_domain *domain, char *why,
                             size_t size)
 {
     xenforeignmemory_handle *handle = xen->memory_handle(xch);
@@ -136,7 +136,7 @@ uint64_t dump_domain_pages(const struct xen *xen, xc_interface *xch,
 }
 
 int dump_domain(const struct xen *xen, xc_interface *xch, uint32_t domid,
-                struct v3_core_domain *domain, char *why, size_t size)
+                struct core_domain *domain, char *why, size_t size)
 {
     domaininfo_t info;
     unsigned int width = sizeof(unsigned long);
@@ -161,7 +161,7 @@ int dump_domain(const struct xen *xen, xc_interface *xch, uint32_t domid,
     return 0;
 }
 
-void dump_domain_free(struct v3_core_domain *domain)
+void dump_domain_free(struct core_domain *domain)
 {
     int errnum = errno;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the files of the dump engine share. */
-#ifndef LIBXL_ALIGNED_DUMP_H
-#define LIBXL_ALIGNED_DUMP_H
+#ifndef XL_ALIGNED_DUMP_H
+#define XL_ALIGNED_DUMP_H
 
 #include <xenctrl.h>
 #include <xenforeignmemory.h>
@@ -22,7 +22,7 @@ struct dump_settings {
 
 extern struct dump_settings dump_settings;
 /* -1 and one line in `why` if a setting has no known value. */
-int dump_options(struct v3_core_options *options, char *why, size_t size);
+int dump_options(struct core_options *options, char *why, size_t size);
 
 /* ---- xen.c: Xen's libraries, in whatever version the program has -------- */
 
@@ -64,23 +64,23 @@ bool xen_find(struct xen *xen, char *why, size_t size);
  * could not be had.
  */
 int dump_domain(const struct xen *xen, xc_interface *xch, uint32_t domid,
-                struct v3_core_domain *domain, char *why, size_t size);
+                struct core_domain *domain, char *why, size_t size);
 /* How many pages it has now; 0 if it is gone. */
 uint64_t dump_domain_pages(const struct xen *xen, xc_interface *xch,
                            uint32_t domid);
-void dump_domain_free(struct v3_core_domain *domain);
+void dump_domain_free(struct core_domain *domain);
 
 /* ---- memory.c ----------------------------------------------------------- */
 
-struct v3_core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
+struct core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
                                    uint32_t domid,
-                                   const struct v3_core_domain *domain,
-                                   enum v3_core_format format,
+                                   const struct core_domain *domain,
+                                   enum core_format format,
                                    const struct operation *operation,
                                    char *why, size_t size);
 /* Whether the domain had another number of pages in between. */
-bool dump_memory_changed(const struct v3_core_memory *memory);
-void dump_memory_free(struct v3_core_memory *memory);
+bool dump_memory_changed(const struct core_memory *memory);
+void dump_memory_free(struct core_memory *memory);
 
 /* ---- output.c ----------------------------------------------------------- */
 
@@ -100,4 +100,4 @@ bool output_name(const struct output *output, char name[PARTIAL_PATH]);
 /* Where stock, which takes a path, can write the same file. */
 void output_path(const struct output *output, char *path, size_t size);
 
-#endif /* LIBXL_ALIGNED_DUMP_H */
+#endif /* XL_ALIGNED_DUMP_H */

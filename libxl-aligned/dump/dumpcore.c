@@ -20,13 +20,13 @@ static void find(void)
     xen_find(&xen, xen_why, sizeof(xen_why));
 }
 
-static struct v3_sink *open_sink(const struct output *output,
-                                 const struct v3_core_domain *domain,
-                                 const struct v3_core_options *options,
-                                 struct v3_error *error)
+static struct xensave_sink *open_sink(const struct output *output,
+                                 const struct core_domain *domain,
+                                 const struct core_options *options,
+                                 struct xensave_error *error)
 {
-    const libxl_aligned_options *settings = &runtime_get()->opts;
-    struct v3_io_options io = {
+    const xl_aligned_options *settings = &runtime_get()->opts;
+    struct xensave_io_options io = {
         .io = settings->io,
         .engine = settings->engine,
     };
@@ -37,10 +37,10 @@ static struct v3_sink *open_sink(const struct output *output,
         return NULL;
     }
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-        return v3_sink_open_stream(output->file.fd, error);
+        return xensave_sink_open_stream(output->file.fd, error);
     if (options->no_sparse && S_ISREG(st.st_mode))
-        io.reserve = v3_core_size(domain, options->format);
-    return v3_sink_open_file(output->file.fd, &io, error);
+        io.reserve = core_size(domain, options->format);
+    return xensave_sink_open_file(output->file.fd, &io, error);
 }
 
 /*
@@ -48,9 +48,9 @@ static struct v3_sink *open_sink(const struct output *output,
  * a shortfall alone says nothing of it.
  */
 static void report_change(xc_interface *xch, uint32_t domid,
-                          const struct v3_core_domain *domain,
-                          const struct v3_core_memory *memory,
-                          const struct v3_core_result *result)
+                          const struct core_domain *domain,
+                          const struct core_memory *memory,
+                          const struct core_result *result)
 {
     uint64_t pages = dump_domain_pages(&xen, xch, domid);
 
@@ -75,13 +75,13 @@ static void tell_progress(void *context, uint64_t pages, uint64_t of)
 static int dump(xc_interface *xch, uint32_t domid,
                 const struct output *output,
                 const struct operation *operation,
-                const struct v3_core_options *options)
+                const struct core_options *options)
 {
-    struct v3_core_memory *memory = NULL;
-    struct v3_core_domain domain;
-    struct v3_core_result result;
-    struct v3_error sink_error = { 0 }, error = { 0 };
-    struct v3_sink *sink = NULL;
+    struct core_memory *memory = NULL;
+    struct core_domain domain;
+    struct core_result result;
+    struct xensave_error sink_error = { 0 }, error = { 0 };
+    struct xensave_sink *sink = NULL;
     char why[256];
     int r = -1;
 
@@ -100,11 +100,11 @@ static int dump(xc_interface *xch, uint32_t domid,
         error = sink_error;
         goto failed;
     }
-    if (v3_core_write(sink, &domain, memory, options, &result, &error))
+    if (core_write(sink, &domain, memory, options, &result, &error))
         goto failed;
     /* What was reserved and then not needed. */
     if (options->no_sparse && !output->file.in_place &&
-        ftruncate(output->file.fd, v3_sink_offset(sink))) {
+        ftruncate(output->file.fd, xensave_sink_offset(sink))) {
         error.errnum = errno;
         snprintf(error.text, sizeof(error.text), "truncate: %s",
                  strerror(errno));
@@ -123,7 +123,7 @@ out:
     {
         int errnum = errno;
 
-        v3_sink_free(sink);
+        xensave_sink_free(sink);
         errno = errnum;
     }
     dump_memory_free(memory);
@@ -149,7 +149,7 @@ static int dump_by_stock(xc_interface *xch, uint32_t domid,
 /* What others may see of it, and stop. */
 static struct operation *tell(xc_interface *xch, uint32_t domid,
                               const struct output *output,
-                              const struct v3_core_options *options)
+                              const struct core_options *options)
 {
     struct operation_info info = {
         .kind = "dump-core",
@@ -163,7 +163,7 @@ static struct operation *tell(xc_interface *xch, uint32_t domid,
         info.total = dump_domain_pages(&xen, xch, domid) * PAGE_OCTETS;
     operation = operation_new(&info);
     operation_start(operation, xen_why[0] ? "stock" :
-                    v3_core_format_name(options->format),
+                    core_format_name(options->format),
                     output_name(output, name) ? name : NULL);
     return operation;
 }
@@ -171,7 +171,7 @@ static struct operation *tell(xc_interface *xch, uint32_t domid,
 EXPORT int xc_domain_dumpcore(xc_interface *xch, uint32_t domid,
                               const char *corename)
 {
-    struct v3_core_options options;
+    struct core_options options;
     struct operation *operation;
     struct output output;
     char why[256];
@@ -191,7 +191,7 @@ EXPORT int xc_domain_dumpcore(xc_interface *xch, uint32_t domid,
     r = xen_why[0] ? dump_by_stock(xch, domid, &output)
                    : dump(xch, domid, &output, operation, &options);
     if (!r) {
-        operation_phase(operation, V3_PROGRESS_COMMIT);
+        operation_phase(operation, PROGRESS_COMMIT);
         r = output_commit(&output);
     }
     output_close(&output);

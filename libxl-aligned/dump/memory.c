@@ -29,7 +29,7 @@ struct kind {
 };
 
 struct foreign {
-    struct v3_core_memory memory;
+    struct core_memory memory;
     const struct xen *xen;
     const struct kind *kind;
     xc_interface *xch;
@@ -41,15 +41,15 @@ struct foreign {
     uint64_t next, end;             /* pfns to look at */
     char *mapping;
     uint32_t mapped;
-    uint64_t pfn[V3_CORE_BATCH];
-    xen_pfn_t frame[V3_CORE_BATCH];
-    int error[V3_CORE_BATCH];
+    uint64_t pfn[CORE_BATCH];
+    xen_pfn_t frame[CORE_BATCH];
+    int error[CORE_BATCH];
     /* PV */
     uint32_t width;
     unsigned long max_mfn;
     meminfo_t meminfo;
     xen_pfn_t *m2p;                 /* ELF: page tables get pfns */
-    uint64_t *copy;                 /* V3_CORE_BATCH pages of them */
+    uint64_t *copy;                 /* CORE_BATCH pages of them */
 };
 
 /* ---- which frames ------------------------------------------------------- */
@@ -121,7 +121,7 @@ static uint64_t mfn_to_pfn(void *context, uint64_t mfn)
 
 static bool is_pagetable(const struct foreign *foreign, uint64_t pfn)
 {
-    return v3_core_is_pagetable(foreign->meminfo.value.pfn_type[pfn] >>
+    return core_is_pagetable(foreign->meminfo.value.pfn_type[pfn] >>
                                 XEN_DOMCTL_PFINFO_LTAB_SHIFT);
 }
 
@@ -134,7 +134,7 @@ static const void *page_of(struct foreign *foreign, uint32_t slot,
     if (!foreign->m2p || !is_pagetable(foreign, foreign->pfn[slot]))
         return page;
     copy = foreign->copy + (size_t)index * PAGE_OCTETS / sizeof(*copy);
-    v3_core_pagetable(copy, page, mfn_to_pfn, foreign);
+    core_pagetable(copy, page, mfn_to_pfn, foreign);
     return copy;
 }
 
@@ -148,7 +148,7 @@ static void unmap(struct foreign *foreign)
     foreign->mapping = NULL;
 }
 
-static int map(struct foreign *foreign, struct v3_error *error)
+static int map(struct foreign *foreign, struct xensave_error *error)
 {
     foreign->mapping = foreign->xen->map(foreign->handle, foreign->domid,
                                          PROT_READ, foreign->mapped,
@@ -163,8 +163,8 @@ static int map(struct foreign *foreign, struct v3_error *error)
     return -1;
 }
 
-static int foreign_next(struct v3_core_memory *memory,
-                        struct v3_core_batch *batch, struct v3_error *error)
+static int foreign_next(struct core_memory *memory,
+                        struct core_batch *batch, struct xensave_error *error)
 {
     struct foreign *foreign = (struct foreign *)memory;
     uint32_t i, n;
@@ -179,7 +179,7 @@ static int foreign_next(struct v3_core_memory *memory,
         unmap(foreign);
         foreign->mapped = foreign->kind->frames(foreign, foreign->pfn,
                                                 foreign->frame,
-                                                V3_CORE_BATCH);
+                                                CORE_BATCH);
         if (!foreign->mapped)
             return 0;
         if (map(foreign, error))
@@ -218,7 +218,7 @@ static int open_translated(struct foreign *foreign, char *why, size_t size)
     return 0;
 }
 
-static int open_pv(struct foreign *foreign, enum v3_core_format format,
+static int open_pv(struct foreign *foreign, enum core_format format,
                    char *why, size_t size)
 {
     const struct xen *xen = foreign->xen;
@@ -231,20 +231,20 @@ static int open_pv(struct foreign *foreign, enum v3_core_format format,
     foreign->kind = &pv;
     foreign->width = foreign->meminfo.value.guest_width;
     foreign->end = foreign->meminfo.value.p2m_size;
-    if (format != V3_CORE_ELF)
+    if (format != CORE_ELF)
         return 0;
     foreign->m2p = xen->map_m2p(foreign->xch, foreign->max_mfn, PROT_READ,
                                 NULL);
     if (!foreign->m2p)
         return fail(why, size, "the machine's table of frames");
-    foreign->copy = malloc((size_t)V3_CORE_BATCH * PAGE_OCTETS);
+    foreign->copy = malloc((size_t)CORE_BATCH * PAGE_OCTETS);
     return foreign->copy ? 0 : fail(why, size, "no memory for page tables");
 }
 
-struct v3_core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
+struct core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
                                    uint32_t domid,
-                                   const struct v3_core_domain *domain,
-                                   enum v3_core_format format,
+                                   const struct core_domain *domain,
+                                   enum core_format format,
                                    const struct operation *operation,
                                    char *why, size_t size)
 {
@@ -269,12 +269,12 @@ struct v3_core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
     return &foreign->memory;
 }
 
-bool dump_memory_changed(const struct v3_core_memory *memory)
+bool dump_memory_changed(const struct core_memory *memory)
 {
     return ((const struct foreign *)memory)->changed;
 }
 
-void dump_memory_free(struct v3_core_memory *memory)
+void dump_memory_free(struct core_memory *memory)
 {
     struct foreign *foreign = (struct foreign *)memory;
     size_t extents;

@@ -11,7 +11,7 @@
 /* The toolstack has no way to ask first: what is there is replaced. */
 static const struct partial_kind kind = {
     .what = "core",
-    .look = v3_core_look,
+    .look = core_look,
     .force = true,
 };
 
@@ -65,7 +65,7 @@ int output_open(struct output *output, const char *name)
 
 int output_commit(struct output *output)
 {
-    if (v3_fd_sync(output->file.fd))
+    if (xensave_fd_sync(output->file.fd))
         return fail_errno(output, "fsync");
     posix_fadvise(output->file.fd, 0, 0, POSIX_FADV_DONTNEED);
     if (!output->file.in_place && partial_rename(&output->file))

@@ -35,13 +35,13 @@ static int yes_or_no(const char *name, const char *value, bool *yes,
     return -1;
 }
 
-int dump_options(struct v3_core_options *options, char *why, size_t size)
+int dump_options(struct core_options *options, char *why, size_t size)
 {
     bool sparse = true;
 
     memset(options, 0, sizeof(*options));
     if (dump_settings.format &&
-        v3_core_format_parse(dump_settings.format, &options->format)) {
+        core_format_parse(dump_settings.format, &options->format)) {
         snprintf(why, size, "XL_ALIGNED_DUMP_FORMAT: \"%s\" is none of xen "
                  "or elf", dump_settings.format);
         return -1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* How the toolstack side asks whether a helper would load its library. */
-#ifndef LIBXL_ALIGNED_PROBE_H
-#define LIBXL_ALIGNED_PROBE_H
+#ifndef XL_ALIGNED_PROBE_H
+#define XL_ALIGNED_PROBE_H
 
 /*
  * The helper's only argument, no mode of Xen's, and what XL_ALIGNED_STREAM
@@ -10,4 +10,4 @@
 #define PROBE_MODE      "--xl-aligned-probe"
 #define PROBE_STREAM    "probe"
 
-#endif /* LIBXL_ALIGNED_PROBE_H */
+#endif /* XL_ALIGNED_PROBE_H */

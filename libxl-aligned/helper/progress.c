@@ -2,15 +2,15 @@
 #include "operation/progress.h"
 #include "stream.h"
 
-static struct v3_progress *progress;
+static struct progress_page *progress;
 
 void stream_progress_open(const char *path)
 {
-    progress = *path ? v3_progress_map(path) : NULL;
+    progress = *path ? progress_page_map(path) : NULL;
 }
 
-void stream_progress(const struct v3_totals *totals,
-                     const struct v3_passes *passes)
+void stream_progress(const struct xensave_totals *totals,
+                     const struct xensave_passes *passes)
 {
     uint32_t i;
 
@@ -27,7 +27,7 @@ void stream_progress(const struct v3_totals *totals,
                           memory_order_relaxed);
 }
 
-void stream_progress_read(const struct v3_totals *totals, bool ended)
+void stream_progress_read(const struct xensave_totals *totals, bool ended)
 {
     if (!progress)
         return;
@@ -36,5 +36,5 @@ void stream_progress_read(const struct v3_totals *totals, bool ended)
     atomic_store_explicit(&progress->written, totals->bytes,
                           memory_order_relaxed);
     if (ended)
-        atomic_store(&progress->phase, V3_PROGRESS_DEVICES);
+        atomic_store(&progress->phase, PROGRESS_DEVICES);
 }

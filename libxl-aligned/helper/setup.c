@@ -45,17 +45,17 @@ static int set_mode(struct stream_plan *plan, const char *value)
 
 static int set_format(struct stream_plan *plan, const char *value)
 {
-    return v3_format_parse(value, &plan->format);
+    return xensave_format_parse(value, &plan->format);
 }
 
 static int set_io(struct stream_plan *plan, const char *value)
 {
-    return v3_io_parse(value, &plan->io.io);
+    return xensave_io_parse(value, &plan->io.io);
 }
 
 static int set_engine(struct stream_plan *plan, const char *value)
 {
-    return v3_engine_parse(value, &plan->io.engine);
+    return xensave_engine_parse(value, &plan->io.engine);
 }
 
 static int set_reserve(struct stream_plan *plan, const char *value)
@@ -75,7 +75,7 @@ static int set_head_padding(struct stream_plan *plan, const char *value)
 
 static int set_compress(struct stream_plan *plan, const char *value)
 {
-    return v3_compression_parse(value, &plan->compression);
+    return xensave_compression_parse(value, &plan->compression);
 }
 
 static int set_progress(struct stream_plan *plan, const char *value)

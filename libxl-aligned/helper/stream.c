@@ -24,11 +24,11 @@ static struct stream {
     struct stream_plan plan;
     struct stat st;     /* of the fd when it was opened */
     char name[256];
-    struct v3_error error;
-    struct v3_sink *sink;
-    struct v3_encoder *encoder;
-    struct v3_source *source;
-    struct v3_decoder *decoder;
+    struct xensave_error error;
+    struct xensave_sink *sink;
+    struct xensave_encoder *encoder;
+    struct xensave_source *source;
+    struct xensave_decoder *decoder;
 } stream;
 
 static struct {
@@ -46,10 +46,10 @@ static bool is_file(void)
 
 static void stream_close(void)
 {
-    v3_encoder_free(stream.encoder);
-    v3_sink_free(stream.sink);
-    v3_decoder_free(stream.decoder);
-    v3_source_free(stream.source);
+    xensave_encoder_free(stream.encoder);
+    xensave_sink_free(stream.sink);
+    xensave_decoder_free(stream.decoder);
+    xensave_source_free(stream.source);
     stream.encoder = NULL;
     stream.sink = NULL;
     stream.decoder = NULL;
@@ -58,27 +58,27 @@ static void stream_close(void)
 
 static int open_save(void)
 {
-    const struct v3_encoder_options options = {
+    const struct xensave_encoder_options options = {
         .format = stream.plan.format,
         .head_padding = stream.plan.head_padding,
         .compression = stream.plan.compression,
     };
 
     stream.sink = is_file() ?
-        v3_sink_open_file(stream.plan.fd, &stream.plan.io, &stream.error) :
-        v3_sink_open_stream(stream.plan.fd, &stream.error);
+        xensave_sink_open_file(stream.plan.fd, &stream.plan.io, &stream.error) :
+        xensave_sink_open_stream(stream.plan.fd, &stream.error);
     if (!stream.sink)
         return -1;
-    stream.encoder = v3_encoder_new(stream.sink, &options, &stream.error);
+    stream.encoder = xensave_encoder_new(stream.sink, &options, &stream.error);
     return stream.encoder ? 0 : -1;
 }
 
 static int open_restore(void)
 {
-    struct v3_error error = { 0 };
+    struct xensave_error error = { 0 };
 
     if (is_file())
-        stream.source = v3_source_open_file(stream.plan.fd, &stream.plan.io,
+        stream.source = xensave_source_open_file(stream.plan.fd, &stream.plan.io,
                                             &stream.error);
     /* Plain reading decodes as well, only through the page cache. */
     if (!stream.source) {
@@ -86,11 +86,11 @@ static int open_restore(void)
             stream_report("warning: %s: %s; reading through the page cache",
                           stream.name, stream.error.text);
         stream.error = error;
-        stream.source = v3_source_open_stream(stream.plan.fd, &stream.error);
+        stream.source = xensave_source_open_stream(stream.plan.fd, &stream.error);
     }
     if (!stream.source)
         return -1;
-    stream.decoder = v3_decoder_new(stream.source, &stream.error);
+    stream.decoder = xensave_decoder_new(stream.source, &stream.error);
     return stream.decoder ? 0 : -1;
 }
 
@@ -174,8 +174,8 @@ static bool is_ours(int fd, bool restore)
 
 static int stream_write(const struct iovec *iov, int iovcnt)
 {
-    struct v3_totals totals;
-    struct v3_passes passes;
+    struct xensave_totals totals;
+    struct xensave_passes passes;
 
     if (stream.state == FAILED) {
         errno = stream.error.errnum;
@@ -183,12 +183,12 @@ static int stream_write(const struct iovec *iov, int iovcnt)
     }
     if (fd_replaced())
         return stream_fail(EBADF, "save given up on request");
-    if (v3_encoder_pushv(stream.encoder, iov, iovcnt))
+    if (xensave_encoder_pushv(stream.encoder, iov, iovcnt))
         return stream_fail(stream.error.errnum, stream.error.text);
-    v3_encoder_totals(stream.encoder, &totals);
-    v3_encoder_passes(stream.encoder, &passes);
+    xensave_encoder_totals(stream.encoder, &totals);
+    xensave_encoder_passes(stream.encoder, &passes);
     stream_progress(&totals, &passes);
-    if (!v3_encoder_ended(stream.encoder))
+    if (!xensave_encoder_ended(stream.encoder))
         return 0;
 
     /* The helper reports success as soon as END is written. */
@@ -201,17 +201,17 @@ static int stream_write(const struct iovec *iov, int iovcnt)
 
 static int stream_read(void *data, size_t size)
 {
-    struct v3_totals totals;
+    struct xensave_totals totals;
 
     if (stream.state == FAILED) {
         errno = stream.error.errnum;
         return -1;
     }
-    if (v3_decoder_read(stream.decoder, data, size))
+    if (xensave_decoder_read(stream.decoder, data, size))
         return stream_fail(stream.error.errnum, stream.error.text);
-    v3_decoder_totals(stream.decoder, &totals);
-    stream_progress_read(&totals, v3_decoder_ended(stream.decoder));
-    if (v3_decoder_ended(stream.decoder)) {
+    xensave_decoder_totals(stream.decoder, &totals);
+    stream_progress_read(&totals, xensave_decoder_ended(stream.decoder));
+    if (xensave_decoder_ended(stream.decoder)) {
         stream_close();
         stream.state = PASSING;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the files of the helper-side library share. */
-#ifndef LIBXL_ALIGNED_STREAM_H
-#define LIBXL_ALIGNED_STREAM_H
+#ifndef XL_ALIGNED_STREAM_H
+#define XL_ALIGNED_STREAM_H
 
 #include <stdbool.h>
 #include <sys/stat.h>
@@ -15,9 +15,9 @@
 struct stream_plan {
     int fd;
     bool restore;
-    enum v3_format format;
-    struct v3_io_options io;
-    struct v3_compression compression;
+    enum xensave_format format;
+    struct xensave_io_options io;
+    struct xensave_compression compression;
     uint32_t head_padding;
     char progress[64];      /* file to tell how far it is; "": none */
 };
@@ -32,9 +32,9 @@ void stream_report(const char *fmt, ...)
 
 /* progress.c */
 void stream_progress_open(const char *path);
-void stream_progress(const struct v3_totals *totals,
-                     const struct v3_passes *passes);
-void stream_progress_read(const struct v3_totals *totals, bool ended);
+void stream_progress(const struct xensave_totals *totals,
+                     const struct xensave_passes *passes);
+void stream_progress_read(const struct xensave_totals *totals, bool ended);
 
 /* stream.c */
 void stream_activate(const struct stream_plan *plan);
@@ -44,4 +44,4 @@ EXPORT int read_exact(int fd, void *data, size_t size);
 EXPORT int write_exact(int fd, const void *data, size_t size);
 EXPORT int writev_exact(int fd, const struct iovec *iov, int iovcnt);
 
-#endif /* LIBXL_ALIGNED_STREAM_H */
+#endif /* XL_ALIGNED_STREAM_H */

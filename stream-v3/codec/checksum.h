@@ -1,42 +1,42 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Spec 3: XXH3, 64 bits, through the CPU's widest vectors. */
-#ifndef STREAM_V3_CHECKSUM_H
-#define STREAM_V3_CHECKSUM_H
+#ifndef XENSAVE_CHECKSUM_H
+#define XENSAVE_CHECKSUM_H
 
 #include <stdint.h>
 #include <xxh_x86dispatch.h>
 
-struct v3_checksum {
+struct xensave_checksum {
     XXH3_state_t *state;
 };
 
 /* -1 if there is no memory. */
-static inline int v3_checksum_init(struct v3_checksum *checksum)
+static inline int xensave_checksum_init(struct xensave_checksum *checksum)
 {
     checksum->state = XXH3_createState();
     return checksum->state ? 0 : -1;
 }
 
-static inline void v3_checksum_free(struct v3_checksum *checksum)
+static inline void xensave_checksum_free(struct xensave_checksum *checksum)
 {
     XXH3_freeState(checksum->state);
     checksum->state = NULL;
 }
 
-static inline void v3_checksum_reset(struct v3_checksum *checksum)
+static inline void xensave_checksum_reset(struct xensave_checksum *checksum)
 {
     XXH3_64bits_reset(checksum->state);
 }
 
-static inline void v3_checksum_add(struct v3_checksum *checksum,
+static inline void xensave_checksum_add(struct xensave_checksum *checksum,
                                    const void *data, size_t length)
 {
     XXH3_64bits_update(checksum->state, data, length);
 }
 
-static inline uint64_t v3_checksum_get(const struct v3_checksum *checksum)
+static inline uint64_t xensave_checksum_get(const struct xensave_checksum *checksum)
 {
     return XXH3_64bits_digest(checksum->state);
 }
 
-#endif /* STREAM_V3_CHECKSUM_H */
+#endif /* XENSAVE_CHECKSUM_H */

@@ -2,32 +2,32 @@
 /* The compressions that there are, and what a batch says of them. */
 #include "codec.h"
 
-static const struct v3_codec_ops *const codecs[] = {
-    [V3_CODEC_LZ4] = &v3_codec_lz4,
-    [V3_CODEC_ZSTD] = &v3_codec_zstd,
+static const struct xensave_codec_ops *const codecs[] = {
+    [XENSAVE_CODEC_LZ4] = &xensave_codec_lz4,
+    [XENSAVE_CODEC_ZSTD] = &xensave_codec_zstd,
 };
-_Static_assert(ARRAY_SIZE(codecs) == V3_CODECS, "one entry each");
+_Static_assert(ARRAY_SIZE(codecs) == XENSAVE_CODECS, "one entry each");
 
-const struct v3_codec_ops *v3_codec_find(uint32_t codec)
+const struct xensave_codec_ops *xensave_codec_find(uint32_t codec)
 {
     return codec < ARRAY_SIZE(codecs) ? codecs[codec] : NULL;
 }
 
 /* ---- unpacking ----------------------------------------------------------- */
 
-void *v3_unpacker_room(struct v3_unpacker *unpacker)
+void *xensave_unpacker_room(struct xensave_unpacker *unpacker)
 {
     if (!unpacker->stored &&
-        posix_memalign((void **)&unpacker->stored, V2_PAGE_SIZE,
-                       (size_t)V3_BATCH_MAX * V2_PAGE_SIZE))
+        posix_memalign((void **)&unpacker->stored, XENSAVE_V2_PAGE_SIZE,
+                       (size_t)XENSAVE_BATCH_MAX * XENSAVE_V2_PAGE_SIZE))
         unpacker->stored = NULL;
     return unpacker->stored;
 }
 
-int v3_unpack(struct v3_unpacker *unpacker, uint32_t codec, void *to,
+int xensave_unpack(struct xensave_unpacker *unpacker, uint32_t codec, void *to,
               size_t length, size_t stored)
 {
-    const struct v3_codec_ops *ops = v3_codec_find(codec);
+    const struct xensave_codec_ops *ops = xensave_codec_find(codec);
 
     if (!ops)
         return EBADMSG;
@@ -39,9 +39,9 @@ int v3_unpack(struct v3_unpacker *unpacker, uint32_t codec, void *to,
                        stored) ? 0 : EBADMSG;
 }
 
-void v3_unpacker_free(struct v3_unpacker *unpacker)
+void xensave_unpacker_free(struct xensave_unpacker *unpacker)
 {
-    for (uint32_t i = 0; i < V3_CODECS; i++) {
+    for (uint32_t i = 0; i < XENSAVE_CODECS; i++) {
         if (codecs[i] && unpacker->state[i])
             codecs[i]->unpack_free(unpacker->state[i]);
         unpacker->state[i] = NULL;
@@ -52,18 +52,18 @@ void v3_unpacker_free(struct v3_unpacker *unpacker)
 
 /* ---- batches ------------------------------------------------------------- */
 
-bool v3_batch_fits(const struct v3_aligned_header *header,
-                   const struct v2_record_header *record,
-                   const struct v3_aligned_page_data *aligned,
+bool xensave_batch_fits(const struct xensave_aligned_header *header,
+                   const struct xensave_v2_record_header *record,
+                   const struct xensave_aligned_page_data *aligned,
                    uint32_t *stored)
 {
-    uint32_t codec = v3_batch_codec(aligned), before;
-    const struct v3_codec_ops *ops = v3_codec_find(codec);
-    uint32_t contents = aligned->pages * V2_PAGE_SIZE;
+    uint32_t codec = xensave_batch_codec(aligned), before;
+    const struct xensave_codec_ops *ops = xensave_codec_find(codec);
+    uint32_t contents = aligned->pages * XENSAVE_V2_PAGE_SIZE;
 
-    if (!aligned->count || aligned->count > V3_BATCH_MAX ||
+    if (!aligned->count || aligned->count > XENSAVE_BATCH_MAX ||
         aligned->pages > aligned->count ||
-        (aligned->flags & ~V3_BATCH_CODEC_MASK) ||
+        (aligned->flags & ~XENSAVE_BATCH_CODEC_MASK) ||
         aligned->pad_length >= header->alignment ||
         (!aligned->pages && aligned->pad_length))
         return false;
@@ -71,8 +71,8 @@ bool v3_batch_fits(const struct v3_aligned_header *header,
     if (record->length < before)
         return false;
     *stored = record->length - before;
-    if (codec == V3_CODEC_NONE)
+    if (codec == XENSAVE_CODEC_NONE)
         return *stored == contents;
-    return ops && (header->mandatory_features & v3_codec_feature(codec)) && *stored &&
-           aligned->pages > 1 && *stored <= contents - V2_PAGE_SIZE;
+    return ops && (header->mandatory_features & xensave_codec_feature(codec)) && *stored &&
+           aligned->pages > 1 && *stored <= contents - XENSAVE_V2_PAGE_SIZE;
 }

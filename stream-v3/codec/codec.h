@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Spec 3.2.1: what compresses the contents of a batch. */
-#ifndef STREAM_V3_CODEC_H
-#define STREAM_V3_CODEC_H
+#ifndef XENSAVE_CODEC_H
+#define XENSAVE_CODEC_H
 
 #include "stream-v3/internal.h"
 
-struct v3_codec_facts {
+struct xensave_codec_facts {
     const char *name;
     uint64_t feature;           /* of ALIGNED_HEADER */
     int level_max, level_default;   /* the least is 1 */
 };
 
 /* NULL for what does not exist. */
-const struct v3_codec_facts *v3_codec_facts(uint32_t codec);
+const struct xensave_codec_facts *xensave_codec_facts(uint32_t codec);
 
-struct v3_codec_ops {
+struct xensave_codec_ops {
     /* State of one thread; NULL if there is no memory. */
     void *(*pack_new)(int level);
     /* Octets written, 0 if they do not fit into `room`. */
@@ -29,28 +29,28 @@ struct v3_codec_ops {
     void (*unpack_free)(void *state);
 };
 
-extern const struct v3_codec_ops v3_codec_lz4, v3_codec_zstd;
+extern const struct xensave_codec_ops xensave_codec_lz4, xensave_codec_zstd;
 
-/* NULL for V3_CODEC_NONE and for what does not exist. */
-const struct v3_codec_ops *v3_codec_find(uint32_t codec);
+/* NULL for XENSAVE_CODEC_NONE and for what does not exist. */
+const struct xensave_codec_ops *xensave_codec_find(uint32_t codec);
 
 /* ---- unpacking ----------------------------------------------------------- */
 
 /* State and room for the stored octets of one batch, made when needed. */
-struct v3_unpacker {
-    void *state[V3_CODECS];
+struct xensave_unpacker {
+    void *state[XENSAVE_CODECS];
     uint8_t *stored;            /* on 4096 */
 };
 
 /* Room for the stored octets; NULL if there is no memory. */
-void *v3_unpacker_room(struct v3_unpacker *unpacker);
+void *xensave_unpacker_room(struct xensave_unpacker *unpacker);
 /*
  * Unpacks what was read into the room, and whose checksum has matched.
  * Returns an errno value: EBADMSG if it is not `length` octets.
  */
-int v3_unpack(struct v3_unpacker *unpacker, uint32_t codec, void *to,
+int xensave_unpack(struct xensave_unpacker *unpacker, uint32_t codec, void *to,
               size_t length, size_t stored);
-void v3_unpacker_free(struct v3_unpacker *unpacker);
+void xensave_unpacker_free(struct xensave_unpacker *unpacker);
 
 /* ---- batches ------------------------------------------------------------- */
 
@@ -59,14 +59,14 @@ void v3_unpacker_free(struct v3_unpacker *unpacker);
  * with what the header announced.  `*stored` is what its contents take in the
  * file.
  */
-bool v3_batch_fits(const struct v3_aligned_header *header,
-                   const struct v2_record_header *record,
-                   const struct v3_aligned_page_data *aligned,
+bool xensave_batch_fits(const struct xensave_aligned_header *header,
+                   const struct xensave_v2_record_header *record,
+                   const struct xensave_aligned_page_data *aligned,
                    uint32_t *stored);
 
-static inline uint32_t v3_batch_codec(const struct v3_aligned_page_data *a)
+static inline uint32_t xensave_batch_codec(const struct xensave_aligned_page_data *a)
 {
-    return a->flags & V3_BATCH_CODEC_MASK;
+    return a->flags & XENSAVE_BATCH_CODEC_MASK;
 }
 
-#endif /* STREAM_V3_CODEC_H */
+#endif /* XENSAVE_CODEC_H */

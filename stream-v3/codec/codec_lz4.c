@@ -52,7 +52,7 @@ static void lz4_unpack_free(void *state)
     (void)state;
 }
 
-const struct v3_codec_ops v3_codec_lz4 = {
+const struct xensave_codec_ops xensave_codec_lz4 = {
     .pack_new = lz4_pack_new,
     .pack = lz4_pack,
     .pack_free = free,

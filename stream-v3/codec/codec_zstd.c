@@ -61,7 +61,7 @@ static void zstd_unpack_free(void *state)
     ZSTD_freeDCtx(state);
 }
 
-const struct v3_codec_ops v3_codec_zstd = {
+const struct xensave_codec_ops xensave_codec_zstd = {
     .pack_new = zstd_pack_new,
     .pack = zstd_pack,
     .pack_free = zstd_pack_free,

@@ -5,36 +5,36 @@
  */
 #include "codec.h"
 
-static const struct v3_codec_facts facts[] = {
-    [V3_CODEC_NONE] = {"none", 0, 0, 0},
-    [V3_CODEC_LZ4] = {"lz4", V3_MANDATORY_LZ4, 12, 1},
+static const struct xensave_codec_facts facts[] = {
+    [XENSAVE_CODEC_NONE] = {"none", 0, 0, 0},
+    [XENSAVE_CODEC_LZ4] = {"lz4", XENSAVE_MANDATORY_LZ4, 12, 1},
     /* Beyond 19 it takes memory without bound. */
-    [V3_CODEC_ZSTD] = {"zstd", V3_MANDATORY_ZSTD, 19, 1},
+    [XENSAVE_CODEC_ZSTD] = {"zstd", XENSAVE_MANDATORY_ZSTD, 19, 1},
 };
-_Static_assert(ARRAY_SIZE(facts) == V3_CODECS, "one entry each");
+_Static_assert(ARRAY_SIZE(facts) == XENSAVE_CODECS, "one entry each");
 
-const struct v3_codec_facts *v3_codec_facts(uint32_t codec)
+const struct xensave_codec_facts *xensave_codec_facts(uint32_t codec)
 {
     return codec < ARRAY_SIZE(facts) ? &facts[codec] : NULL;
 }
 
-PUBLIC const char *v3_codec_name(enum v3_codec codec)
+PUBLIC const char *xensave_codec_name(enum xensave_codec codec)
 {
-    const struct v3_codec_facts *known = v3_codec_facts(codec);
+    const struct xensave_codec_facts *known = xensave_codec_facts(codec);
 
     return known ? known->name : NULL;
 }
 
-PUBLIC uint64_t v3_codec_feature(enum v3_codec codec)
+PUBLIC uint64_t xensave_codec_feature(enum xensave_codec codec)
 {
-    const struct v3_codec_facts *known = v3_codec_facts(codec);
+    const struct xensave_codec_facts *known = xensave_codec_facts(codec);
 
     return known ? known->feature : 0;
 }
 
 /* What follows the name: [:LEVEL][:all]. */
-static int parse_rest(const char *text, const struct v3_codec_facts *codec,
-                      struct v3_compression *parsed)
+static int parse_rest(const char *text, const struct xensave_codec_facts *codec,
+                      struct xensave_compression *parsed)
 {
     long level = codec->level_default;
     char *end;
@@ -54,13 +54,13 @@ static int parse_rest(const char *text, const struct v3_codec_facts *codec,
     return !*text || (parsed->all && codec->feature) ? 0 : -1;
 }
 
-PUBLIC int v3_compression_parse(const char *text,
-                                struct v3_compression *compression)
+PUBLIC int xensave_compression_parse(const char *text,
+                                struct xensave_compression *compression)
 {
     size_t length = strcspn(text, ":");
-    struct v3_compression parsed;
+    struct xensave_compression parsed;
 
-    for (uint32_t i = 0; i < V3_CODECS; i++) {
+    for (uint32_t i = 0; i < XENSAVE_CODECS; i++) {
         if (strlen(facts[i].name) != length ||
             strncmp(facts[i].name, text, length))
             continue;

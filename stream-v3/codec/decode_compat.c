@@ -4,63 +4,63 @@
 
 #include "decoder.h"
 
-static int bad(struct v3_decoder *decoder, const char *what)
+static int bad(struct xensave_decoder *decoder, const char *what)
 {
-    return v3_decoder_fail(decoder, "%s; the stream is damaged", what);
+    return xensave_decoder_fail(decoder, "%s; the stream is damaged", what);
 }
 
-static int read_padding(struct v3_decoder *decoder)
+static int read_padding(struct xensave_decoder *decoder)
 {
-    struct v3_padding_record padding = {.record = decoder->record};
-    const struct v3_padding *body = &padding.body;
+    struct xensave_padding_record padding = {.record = decoder->record};
+    const struct xensave_padding *body = &padding.body;
 
     if (decoder->record.length < sizeof(*body) ||
-        decoder->record.length > V3_PADDING_MAX ||
+        decoder->record.length > XENSAVE_PADDING_MAX ||
         decoder->record.length % 8)
         return bad(decoder, "PADDING record of a length that does not exist");
-    if (v3_source_read(decoder->source, &padding.body, sizeof(*body)))
+    if (xensave_source_read(decoder->source, &padding.body, sizeof(*body)))
         return -1;
     if (decoder->phase == PHASE_FIRST_RECORD) {
-        if (!v3_padding_is_start(&padding))
+        if (!xensave_padding_is_start(&padding))
             return bad(decoder, "the PADDING that begins a compat stream is "
                        "malformed");
         decoder->head_padding = body->head_padding;
         return 0;
     }
-    if (memcmp(body->magic, V3_MAGIC, sizeof(body->magic)) ||
-        body->kind != V3_PADDING_BATCH || body->head_padding ||
+    if (memcmp(body->magic, XENSAVE_MAGIC, sizeof(body->magic)) ||
+        body->kind != XENSAVE_PADDING_BATCH || body->head_padding ||
         decoder->checksum_pending)
         return bad(decoder, "PADDING record that is malformed or out of "
                    "place");
     decoder->checksum_pending = true;
     decoder->expected = body->checksum;
-    return v3_decoder_zeros(decoder, decoder->record.length - sizeof(*body));
+    return xensave_decoder_zeros(decoder, decoder->record.length - sizeof(*body));
 }
 
 /* Hands out a PAGE_DATA of which `here` octets of the body have been read. */
-static int pass_page_data(struct v3_decoder *decoder, size_t here)
+static int pass_page_data(struct xensave_decoder *decoder, size_t here)
 {
-    v3_decoder_pass_record(decoder);
+    xensave_decoder_pass_record(decoder);
     decoder->piece = (const uint8_t *)&decoder->v2;
     decoder->piece_left += here;
     decoder->body_left -= here;
     return 0;
 }
 
-static int begin_batch(struct v3_decoder *decoder)
+static int begin_batch(struct xensave_decoder *decoder)
 {
     uint32_t count = decoder->v2.page_data.count;
 
     memcpy(decoder->pfns, decoder->v2.pfns, 8ULL * count);
     decoder->checksum_pending = false;
-    v3_checksum_reset(&decoder->batch);
+    xensave_checksum_reset(&decoder->batch);
     decoder->totals.pages_stored += decoder->contents;
-    return v3_decoder_begin_batch(decoder);
+    return xensave_decoder_begin_batch(decoder);
 }
 
-static int read_page_data(struct v3_decoder *decoder)
+static int read_page_data(struct xensave_decoder *decoder)
 {
-    struct v2_page_data_header *page_data = &decoder->v2.page_data;
+    struct xensave_v2_page_data_header *page_data = &decoder->v2.page_data;
     size_t here = 0;
     bool regular = false;
 
@@ -68,20 +68,20 @@ static int read_page_data(struct v3_decoder *decoder)
     decoder->v2.record = decoder->record;
     if (decoder->record.length >= sizeof(*page_data)) {
         here = sizeof(*page_data);
-        if (v3_source_read(decoder->source, page_data, here))
+        if (xensave_source_read(decoder->source, page_data, here))
             return -1;
-        if (page_data->count && page_data->count <= V3_BATCH_MAX &&
+        if (page_data->count && page_data->count <= XENSAVE_BATCH_MAX &&
             decoder->record.length >= here + 8 * page_data->count) {
-            if (v3_source_read(decoder->source, decoder->v2.pfns,
+            if (xensave_source_read(decoder->source, decoder->v2.pfns,
                                8ULL * page_data->count))
                 return -1;
             here += 8ULL * page_data->count;
-            regular = v3_page_data_regular(&decoder->record, page_data,
+            regular = xensave_page_data_regular(&decoder->record, page_data,
                                            decoder->v2.pfns);
         }
     }
     if (regular)
-        decoder->contents = v3_count_contents(decoder->v2.pfns,
+        decoder->contents = xensave_count_contents(decoder->v2.pfns,
                                               page_data->count);
     decoder->totals.batches += regular;
     if (decoder->checksum_pending && !decoder->contents)
@@ -93,30 +93,30 @@ static int read_page_data(struct v3_decoder *decoder)
                              : pass_page_data(decoder, here);
 }
 
-static int compat_record(struct v3_decoder *decoder)
+static int compat_record(struct xensave_decoder *decoder)
 {
-    if (decoder->record.type == V3_RECORD_PADDING)
+    if (decoder->record.type == XENSAVE_RECORD_PADDING)
         return read_padding(decoder);
-    if (decoder->record.type == V2_RECORD_PAGE_DATA)
+    if (decoder->record.type == XENSAVE_V2_RECORD_PAGE_DATA)
         return read_page_data(decoder);
     if (decoder->checksum_pending)
         return bad(decoder, "PADDING that is not followed by PAGE_DATA");
-    if ((decoder->record.type & V3_RECORD_VENDOR_MASK) == V3_RECORD_VENDOR)
-        return v3_decoder_fail(decoder, "record type 0x%08" PRIx32 " does "
+    if ((decoder->record.type & XENSAVE_RECORD_VENDOR_MASK) == XENSAVE_RECORD_VENDOR)
+        return xensave_decoder_fail(decoder, "record type 0x%08" PRIx32 " does "
                                "not belong in a compat stream",
                                decoder->record.type);
-    return v3_decoder_pass_record(decoder);
+    return xensave_decoder_pass_record(decoder);
 }
 
-static int compat_end(struct v3_decoder *decoder)
+static int compat_end(struct xensave_decoder *decoder)
 {
     if (decoder->checksum_pending)
         return bad(decoder, "PADDING that is not followed by PAGE_DATA");
     return 0;
 }
 
-const struct v3_decoder_format v3_decoder_compat = {
-    .format = V3_FORMAT_COMPAT,
+const struct xensave_decoder_format xensave_decoder_compat = {
+    .format = XENSAVE_FORMAT_COMPAT,
     .record = compat_record,
     .end = compat_end,
 };

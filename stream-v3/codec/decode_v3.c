@@ -4,95 +4,95 @@
 
 #include "decoder.h"
 
-static int bad(struct v3_decoder *decoder, const char *what)
+static int bad(struct xensave_decoder *decoder, const char *what)
 {
-    return v3_decoder_fail(decoder, "%s; the stream is damaged", what);
+    return xensave_decoder_fail(decoder, "%s; the stream is damaged", what);
 }
 
-static int read_header(struct v3_decoder *decoder)
+static int read_header(struct xensave_decoder *decoder)
 {
-    struct v3_header_record *header = &decoder->header;
+    struct xensave_header_record *header = &decoder->header;
 
     if (decoder->phase != PHASE_FIRST_RECORD)
         return bad(decoder, "ALIGNED_HEADER that is not the first record");
     if (decoder->record.length != sizeof(header->body))
         return bad(decoder, "ALIGNED_HEADER of the wrong length");
     header->record = decoder->record;
-    if (v3_source_read(decoder->source, &header->body, sizeof(header->body)))
+    if (xensave_source_read(decoder->source, &header->body, sizeof(header->body)))
         return -1;
-    if (v3_header_validate(header, decoder->record_offset, decoder->error))
+    if (xensave_header_validate(header, decoder->record_offset, decoder->error))
         return -1;
-    if (header->body.state == V3_STATE_UNFINISHED)
-        return v3_decoder_fail(decoder, "the save that wrote this stream was "
+    if (header->body.state == XENSAVE_STATE_UNFINISHED)
+        return xensave_decoder_fail(decoder, "the save that wrote this stream was "
                                "never finished; it cannot be restored");
     return 0;
 }
 
 /* Makes the v2 form of the pfn array; false if it does not hold. */
-static bool take_pfns(struct v3_decoder *decoder)
+static bool take_pfns(struct xensave_decoder *decoder)
 {
     uint32_t stored = 0;
 
     decoder->contents = 0;
     for (uint32_t i = 0; i < decoder->aligned.count; i++) {
         uint64_t pfn = decoder->pfns[i];
-        bool contents = v3_pfn_has_contents(pfn);
-        bool zero = pfn & V3_PFN_ZERO;
+        bool contents = xensave_pfn_has_contents(pfn);
+        bool zero = pfn & XENSAVE_PFN_ZERO;
 
-        if ((pfn & V3_PFN_RESERVED) || (zero && !contents))
+        if ((pfn & XENSAVE_PFN_RESERVED) || (zero && !contents))
             return false;
         decoder->contents += contents;
         stored += contents && !zero;
-        decoder->v2.pfns[i] = pfn & ~V3_PFN_ZERO;
+        decoder->v2.pfns[i] = pfn & ~XENSAVE_PFN_ZERO;
     }
     return stored == decoder->aligned.pages;
 }
 
-static int read_page_data(struct v3_decoder *decoder)
+static int read_page_data(struct xensave_decoder *decoder)
 {
-    struct v3_aligned_page_data *aligned = &decoder->aligned;
+    struct xensave_aligned_page_data *aligned = &decoder->aligned;
 
     if (decoder->record.length < sizeof(*aligned))
         return bad(decoder, "ALIGNED_PAGE_DATA shorter than its header");
-    if (v3_source_read(decoder->source, aligned, sizeof(*aligned)))
+    if (xensave_source_read(decoder->source, aligned, sizeof(*aligned)))
         return -1;
-    if (!v3_batch_fits(&decoder->header.body, &decoder->record, aligned,
+    if (!xensave_batch_fits(&decoder->header.body, &decoder->record, aligned,
                        &decoder->stored))
         return bad(decoder, "ALIGNED_PAGE_DATA with counts and lengths that "
                    "do not agree");
-    if (v3_source_read(decoder->source, decoder->pfns, 8ULL * aligned->count))
+    if (xensave_source_read(decoder->source, decoder->pfns, 8ULL * aligned->count))
         return -1;
     if (!take_pfns(decoder))
         return bad(decoder, "ALIGNED_PAGE_DATA with pfns that do not agree "
                    "with its counts");
-    if (v3_decoder_zeros(decoder, aligned->pad_length))
+    if (xensave_decoder_zeros(decoder, aligned->pad_length))
         return -1;
-    decoder->v2.record.type = V2_RECORD_PAGE_DATA;
+    decoder->v2.record.type = XENSAVE_V2_RECORD_PAGE_DATA;
     decoder->v2.page_data.count = aligned->count;
     decoder->v2.page_data.reserved = 0;
     decoder->v2.record.length = sizeof(decoder->v2.page_data) +
                                 8 * aligned->count +
-                                decoder->contents * V2_PAGE_SIZE;
+                                decoder->contents * XENSAVE_V2_PAGE_SIZE;
     decoder->expected = aligned->checksum;
-    v3_checksum_add(&decoder->context, &aligned->checksum, 8);
-    v3_checksum_reset(&decoder->batch);
+    xensave_checksum_add(&decoder->context, &aligned->checksum, 8);
+    xensave_checksum_reset(&decoder->batch);
     decoder->totals.batches++;
     decoder->totals.pages_stored += aligned->pages;
     decoder->totals.pages_zero += decoder->contents - aligned->pages;
-    return v3_decoder_begin_batch(decoder);
+    return xensave_decoder_begin_batch(decoder);
 }
 
-static int read_index(struct v3_decoder *decoder)
+static int read_index(struct xensave_decoder *decoder)
 {
-    struct v3_aligned_index index;
-    uint8_t entries[sizeof(struct v3_index_entry) * 100];
+    struct xensave_aligned_index index;
+    uint8_t entries[sizeof(struct xensave_index_entry) * 100];
     uint64_t left, expected, part;
 
     if (decoder->record.length < sizeof(index))
         return bad(decoder, "ALIGNED_INDEX shorter than its header");
-    if (v3_source_read(decoder->source, &index, sizeof(index)))
+    if (xensave_source_read(decoder->source, &index, sizeof(index)))
         return -1;
-    left = (uint64_t)index.entries * sizeof(struct v3_index_entry);
+    left = (uint64_t)index.entries * sizeof(struct xensave_index_entry);
     if (index.reserved || decoder->record.length != sizeof(index) + left ||
         decoder->index_seen)
         return bad(decoder, "ALIGNED_INDEX of the wrong length or out of "
@@ -103,35 +103,35 @@ static int read_index(struct v3_decoder *decoder)
     decoder->index_seen = true;
     decoder->index_offset = decoder->record_offset - decoder->start;
     expected = index.checksum;
-    v3_checksum_add(&decoder->context, &expected, 8);
+    xensave_checksum_add(&decoder->context, &expected, 8);
     index.checksum = 0;
-    v3_checksum_reset(&decoder->batch);
-    v3_checksum_add(&decoder->batch, &decoder->record,
+    xensave_checksum_reset(&decoder->batch);
+    xensave_checksum_add(&decoder->batch, &decoder->record,
                     sizeof(decoder->record));
-    v3_checksum_add(&decoder->batch, &index, sizeof(index));
+    xensave_checksum_add(&decoder->batch, &index, sizeof(index));
     for (; left; left -= part) {
         part = min_u64(left, sizeof(entries));
-        if (v3_source_read(decoder->source, entries, part))
+        if (xensave_source_read(decoder->source, entries, part))
             return -1;
-        v3_checksum_add(&decoder->batch, entries, part);
+        xensave_checksum_add(&decoder->batch, entries, part);
     }
-    if (v3_checksum_get(&decoder->batch) != expected)
+    if (xensave_checksum_get(&decoder->batch) != expected)
         return bad(decoder, "ALIGNED_INDEX does not match its checksum");
     return 0;
 }
 
-static int read_check(struct v3_decoder *decoder)
+static int read_check(struct xensave_decoder *decoder)
 {
     struct {
-        struct v2_record_header record;
-        struct v3_aligned_check check;
+        struct xensave_v2_record_header record;
+        struct xensave_aligned_check check;
     } tail = {.record = decoder->record};
 
     if (decoder->record.length != sizeof(tail.check))
         return bad(decoder, "ALIGNED_CHECK of the wrong length");
-    if (v3_source_read(decoder->source, &tail.check, sizeof(tail.check)))
+    if (xensave_source_read(decoder->source, &tail.check, sizeof(tail.check)))
         return -1;
-    v3_checksum_add(&decoder->context, &tail,
+    xensave_checksum_add(&decoder->context, &tail,
                     sizeof(tail) - sizeof(tail.check.checksum));
     if (tail.check.batches != decoder->totals.batches ||
         tail.check.pages_stored != decoder->totals.pages_stored ||
@@ -139,7 +139,7 @@ static int read_check(struct v3_decoder *decoder)
         tail.check.records != decoder->totals.records)
         return bad(decoder, "ALIGNED_CHECK counts other records or pages "
                    "than there are");
-    if (tail.check.checksum != v3_checksum_get(&decoder->context))
+    if (tail.check.checksum != xensave_checksum_get(&decoder->context))
         return bad(decoder, "what is not page data does not match its "
                    "checksum");
     decoder->check_seen = true;
@@ -148,46 +148,46 @@ static int read_check(struct v3_decoder *decoder)
 
 static const struct {
     uint32_t type;
-    int (*read)(struct v3_decoder *decoder);
+    int (*read)(struct xensave_decoder *decoder);
 } readers[] = {
-    {V3_RECORD_PAGE_DATA, read_page_data},
-    {V3_RECORD_HEADER, read_header},
-    {V3_RECORD_INDEX, read_index},
-    {V3_RECORD_CHECK, read_check},
+    {XENSAVE_RECORD_PAGE_DATA, read_page_data},
+    {XENSAVE_RECORD_HEADER, read_header},
+    {XENSAVE_RECORD_INDEX, read_index},
+    {XENSAVE_RECORD_CHECK, read_check},
 };
 
-static int v3_record(struct v3_decoder *decoder)
+static int xensave_record(struct xensave_decoder *decoder)
 {
     uint32_t type = decoder->record.type;
 
     if (decoder->check_seen ||
-        (decoder->index_seen && type != V3_RECORD_CHECK))
-        return v3_decoder_fail(decoder, "%s record behind the last; the "
-                               "stream is damaged", v3_record_name(type));
+        (decoder->index_seen && type != XENSAVE_RECORD_CHECK))
+        return xensave_decoder_fail(decoder, "%s record behind the last; the "
+                               "stream is damaged", xensave_record_name(type));
     for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
         if (readers[i].type == type)
             return readers[i].read(decoder);
-    if ((type & V3_RECORD_VENDOR_MASK) == V3_RECORD_VENDOR)
-        return v3_decoder_fail(decoder, "record type 0x%08" PRIx32 " does "
+    if ((type & XENSAVE_RECORD_VENDOR_MASK) == XENSAVE_RECORD_VENDOR)
+        return xensave_decoder_fail(decoder, "record type 0x%08" PRIx32 " does "
                                "not belong in a v3 stream", type);
-    decoder->left_alone |= type == V2_RECORD_PAGE_DATA;
-    return v3_decoder_pass_record(decoder);
+    decoder->left_alone |= type == XENSAVE_V2_RECORD_PAGE_DATA;
+    return xensave_decoder_pass_record(decoder);
 }
 
-static int totals_differ(struct v3_decoder *decoder)
+static int totals_differ(struct xensave_decoder *decoder)
 {
-    const struct v3_aligned_header *body = &decoder->header.body;
+    const struct xensave_aligned_header *body = &decoder->header.body;
 
-    return body->state == V3_STATE_COMPLETE &&
+    return body->state == XENSAVE_STATE_COMPLETE &&
            (body->batches != decoder->totals.batches ||
             body->pages_stored != decoder->totals.pages_stored ||
             body->pages_zero != decoder->totals.pages_zero ||
             body->index_offset != decoder->index_offset ||
             body->stream_length !=
-            v3_source_offset(decoder->source) - decoder->start);
+            xensave_source_offset(decoder->source) - decoder->start);
 }
 
-static int v3_end(struct v3_decoder *decoder)
+static int xensave_end(struct xensave_decoder *decoder)
 {
     if (!decoder->check_seen)
         return bad(decoder, "END without ALIGNED_CHECK");
@@ -197,9 +197,9 @@ static int v3_end(struct v3_decoder *decoder)
     return 0;
 }
 
-const struct v3_decoder_format v3_decoder_v3 = {
-    .format = V3_FORMAT_V3,
+const struct xensave_decoder_format xensave_decoder_v3 = {
+    .format = XENSAVE_FORMAT_V3,
     .context = true,
-    .record = v3_record,
-    .end = v3_end,
+    .record = xensave_record,
+    .end = xensave_end,
 };

@@ -12,7 +12,7 @@
 
 #define COPY_STEP 262144U
 
-int v3_decoder_fail(struct v3_decoder *decoder, const char *format, ...)
+int xensave_decoder_fail(struct xensave_decoder *decoder, const char *format, ...)
 {
     char what[256];
     va_list arguments;
@@ -20,18 +20,18 @@ int v3_decoder_fail(struct v3_decoder *decoder, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(what, sizeof(what), format, arguments);
     va_end(arguments);
-    return v3_fail_at(decoder->error, EBADMSG, decoder->record_offset,
+    return xensave_fail_at(decoder->error, EBADMSG, decoder->record_offset,
                       decoder->record_number, "%s", what);
 }
 
-static void hand_out(struct v3_decoder *decoder, const void *piece,
+static void hand_out(struct xensave_decoder *decoder, const void *piece,
                      size_t length)
 {
     decoder->piece = piece;
     decoder->piece_left = length;
 }
 
-int v3_decoder_zeros(struct v3_decoder *decoder, uint64_t length)
+int xensave_decoder_zeros(struct xensave_decoder *decoder, uint64_t length)
 {
     static const uint8_t zeros[4096];
     uint8_t octets[4096];
@@ -39,21 +39,21 @@ int v3_decoder_zeros(struct v3_decoder *decoder, uint64_t length)
 
     for (; length; length -= part) {
         part = min_u64(length, sizeof(octets));
-        if (v3_source_read(decoder->source, octets, part))
+        if (xensave_source_read(decoder->source, octets, part))
             return -1;
         if (memcmp(octets, zeros, part))
-            return v3_decoder_fail(decoder,
+            return xensave_decoder_fail(decoder,
                                    "%s has padding that is not zero; the "
                                    "stream is damaged",
-                                   v3_record_name(decoder->record.type));
+                                   xensave_record_name(decoder->record.type));
     }
     return 0;
 }
 
-int v3_decoder_pass_record(struct v3_decoder *decoder)
+int xensave_decoder_pass_record(struct xensave_decoder *decoder)
 {
     if (decoder->format->context)
-        v3_checksum_add(&decoder->context, &decoder->record,
+        xensave_checksum_add(&decoder->context, &decoder->record,
                         sizeof(decoder->record));
     hand_out(decoder, &decoder->record, sizeof(decoder->record));
     decoder->body_left = (uint64_t)decoder->record.length +
@@ -63,75 +63,75 @@ int v3_decoder_pass_record(struct v3_decoder *decoder)
 
 /* ---- the walk ------------------------------------------------------------ */
 
-static int begin_image(struct v3_decoder *decoder)
+static int begin_image(struct xensave_decoder *decoder)
 {
-    struct v2_image_header *image = (void *)decoder->pfns;
+    struct xensave_v2_image_header *image = (void *)decoder->pfns;
 
-    if (v3_source_read(decoder->source, image, sizeof(*image)))
+    if (xensave_source_read(decoder->source, image, sizeof(*image)))
         return -1;
-    if (image->marker != V2_IMAGE_MARKER ||
-        be32toh(image->id) != V2_IMAGE_ID)
-        return v3_decoder_fail(decoder, "no image header of a save stream "
+    if (image->marker != XENSAVE_V2_IMAGE_MARKER ||
+        be32toh(image->id) != XENSAVE_V2_IMAGE_ID)
+        return xensave_decoder_fail(decoder, "no image header of a save stream "
                                "of Xen; this is another kind of file");
-    if (be16toh(image->options) & V2_IMAGE_BIG_ENDIAN)
-        return v3_decoder_fail(decoder, "big-endian streams are not "
+    if (be16toh(image->options) & XENSAVE_V2_IMAGE_BIG_ENDIAN)
+        return xensave_decoder_fail(decoder, "big-endian streams are not "
                                "supported");
-    v3_checksum_add(&decoder->context, image, sizeof(*image));
+    xensave_checksum_add(&decoder->context, image, sizeof(*image));
     hand_out(decoder, image, sizeof(*image));
     decoder->phase = PHASE_DOMAIN;
     return 0;
 }
 
-static int begin_domain(struct v3_decoder *decoder)
+static int begin_domain(struct xensave_decoder *decoder)
 {
-    struct v2_domain_header *domain = (void *)decoder->pfns;
+    struct xensave_v2_domain_header *domain = (void *)decoder->pfns;
 
-    if (v3_source_read(decoder->source, domain, sizeof(*domain)))
+    if (xensave_source_read(decoder->source, domain, sizeof(*domain)))
         return -1;
-    v3_checksum_add(&decoder->context, domain, sizeof(*domain));
+    xensave_checksum_add(&decoder->context, domain, sizeof(*domain));
     hand_out(decoder, domain, sizeof(*domain));
     decoder->phase = PHASE_FIRST_RECORD;
     return 0;
 }
 
-static int read_record_header(struct v3_decoder *decoder)
+static int read_record_header(struct xensave_decoder *decoder)
 {
-    decoder->record_offset = v3_source_offset(decoder->source);
+    decoder->record_offset = xensave_source_offset(decoder->source);
     decoder->record_number = decoder->totals.records;
-    if (v3_source_read(decoder->source, &decoder->record,
+    if (xensave_source_read(decoder->source, &decoder->record,
                        sizeof(decoder->record)))
         return -1;
-    if (decoder->record.length > V2_RECORD_MAX)
-        return v3_decoder_fail(decoder, "%s record of %" PRIu32 " octets, "
+    if (decoder->record.length > XENSAVE_V2_RECORD_MAX)
+        return xensave_decoder_fail(decoder, "%s record of %" PRIu32 " octets, "
                                "more than 128 MiB; the stream is damaged",
-                               v3_record_name(decoder->record.type),
+                               xensave_record_name(decoder->record.type),
                                decoder->record.length);
     return 0;
 }
 
 /* The first record tells the format. */
-static void find_format(struct v3_decoder *decoder)
+static void find_format(struct xensave_decoder *decoder)
 {
-    decoder->format = &v3_decoder_v2;
-    if (decoder->record.type == V3_RECORD_HEADER)
-        decoder->format = &v3_decoder_v3;
-    else if (decoder->record.type == V3_RECORD_PADDING)
-        decoder->format = &v3_decoder_compat;
+    decoder->format = &xensave_decoder_v2;
+    if (decoder->record.type == XENSAVE_RECORD_HEADER)
+        decoder->format = &xensave_decoder_v3;
+    else if (decoder->record.type == XENSAVE_RECORD_PADDING)
+        decoder->format = &xensave_decoder_compat;
 }
 
-static int begin_end(struct v3_decoder *decoder)
+static int begin_end(struct xensave_decoder *decoder)
 {
     if (decoder->record.length)
-        return v3_decoder_fail(decoder, "END record with a body; the stream "
+        return xensave_decoder_fail(decoder, "END record with a body; the stream "
                                "is damaged");
     if (decoder->format->end && decoder->format->end(decoder))
         return -1;
     hand_out(decoder, &decoder->record, sizeof(decoder->record));
     decoder->phase = PHASE_ENDED;
-    return v3_source_finish(decoder->source);
+    return xensave_source_finish(decoder->source);
 }
 
-static int begin_record(struct v3_decoder *decoder)
+static int begin_record(struct xensave_decoder *decoder)
 {
     int r;
 
@@ -139,14 +139,14 @@ static int begin_record(struct v3_decoder *decoder)
         return -1;
     if (decoder->phase == PHASE_FIRST_RECORD)
         find_format(decoder);
-    if (decoder->record.type == V2_RECORD_END)
+    if (decoder->record.type == XENSAVE_V2_RECORD_END)
         r = begin_end(decoder);
     else
         r = decoder->format->record(decoder);
     if (r)
         return -1;
-    if (decoder->record.type == V2_RECORD_PAGE_DATA &&
-        decoder->format->format == V3_FORMAT_V2)
+    if (decoder->record.type == XENSAVE_V2_RECORD_PAGE_DATA &&
+        decoder->format->format == XENSAVE_FORMAT_V2)
         decoder->totals.batches++;
     decoder->totals.records++;
     if (decoder->phase == PHASE_FIRST_RECORD)
@@ -154,7 +154,7 @@ static int begin_record(struct v3_decoder *decoder)
     return 0;
 }
 
-static int (*const begin[])(struct v3_decoder *) = {
+static int (*const begin[])(struct xensave_decoder *) = {
     [PHASE_IMAGE] = begin_image,
     [PHASE_DOMAIN] = begin_domain,
     [PHASE_FIRST_RECORD] = begin_record,
@@ -164,81 +164,81 @@ static int (*const begin[])(struct v3_decoder *) = {
 /* ---- pages ---------------------------------------------------------------- */
 
 /* Stored octets, into the checksum while they are in the CPU's cache. */
-int v3_decoder_read_stored(struct v3_decoder *decoder, uint8_t *to,
+int xensave_decoder_read_stored(struct xensave_decoder *decoder, uint8_t *to,
                            size_t length)
 {
     size_t part;
 
     for (; length; to += part, length -= part) {
         part = min_u64(length, COPY_STEP);
-        if (v3_source_read(decoder->source, to, part))
+        if (xensave_source_read(decoder->source, to, part))
             return -1;
-        v3_checksum_add(&decoder->batch, to, part);
+        xensave_checksum_add(&decoder->batch, to, part);
     }
     return 0;
 }
 
-int v3_decoder_check_batch(struct v3_decoder *decoder)
+int xensave_decoder_check_batch(struct xensave_decoder *decoder)
 {
     uint32_t count = decoder->v2.page_data.count;
 
-    if (decoder->format->format == V3_FORMAT_V3) {
-        struct v3_aligned_page_data aligned = decoder->aligned;
+    if (decoder->format->format == XENSAVE_FORMAT_V3) {
+        struct xensave_aligned_page_data aligned = decoder->aligned;
 
         aligned.checksum = 0;
-        v3_checksum_add(&decoder->batch, &decoder->record,
+        xensave_checksum_add(&decoder->batch, &decoder->record,
                         sizeof(decoder->record));
-        v3_checksum_add(&decoder->batch, &aligned, sizeof(aligned));
-        v3_checksum_add(&decoder->batch, decoder->pfns, 8ULL * count);
+        xensave_checksum_add(&decoder->batch, &aligned, sizeof(aligned));
+        xensave_checksum_add(&decoder->batch, decoder->pfns, 8ULL * count);
     } else {
-        v3_checksum_add(&decoder->batch, &decoder->v2,
+        xensave_checksum_add(&decoder->batch, &decoder->v2,
                         sizeof(decoder->v2.record) +
                         sizeof(decoder->v2.page_data) + 8ULL * count);
     }
-    if (v3_checksum_get(&decoder->batch) != decoder->expected)
-        return v3_decoder_fail(decoder,
+    if (xensave_checksum_get(&decoder->batch) != decoder->expected)
+        return xensave_decoder_fail(decoder,
                                "batch of %" PRIu32 " pfns, 0x%" PRIx64
                                " to 0x%" PRIx64 ", does not match its "
                                "checksum; the stream is damaged",
                                count,
                                (uint64_t)(decoder->v2.pfns[0] &
-                                          V2_PFN_MASK),
+                                          XENSAVE_V2_PFN_MASK),
                                (uint64_t)(decoder->v2.pfns[count - 1] &
-                                          V2_PFN_MASK));
+                                          XENSAVE_V2_PFN_MASK));
     return 0;
 }
 
 /* All pages of the batch, in the order of its pfns. */
-static int read_pages(struct v3_decoder *decoder, uint8_t *to)
+static int read_pages(struct xensave_decoder *decoder, uint8_t *to)
 {
     uint32_t count = decoder->v2.page_data.count, run = 0;
-    uint64_t zero = decoder->format->format == V3_FORMAT_V3 ? V3_PFN_ZERO : 0;
+    uint64_t zero = decoder->format->format == XENSAVE_FORMAT_V3 ? XENSAVE_PFN_ZERO : 0;
 
     /* compat leaves the header of a v3 batch as it began: zeros. */
-    if (v3_batch_codec(&decoder->aligned))
-        return v3_decoder_read_packed(decoder, to);
+    if (xensave_batch_codec(&decoder->aligned))
+        return xensave_decoder_read_packed(decoder, to);
     for (uint32_t i = 0; i < count; i++) {
-        if (!v3_pfn_has_contents(decoder->pfns[i]))
+        if (!xensave_pfn_has_contents(decoder->pfns[i]))
             continue;
         if (!(decoder->pfns[i] & zero)) {
             run++;
             continue;
         }
-        if (v3_decoder_read_stored(decoder, to, (size_t)run * V2_PAGE_SIZE))
+        if (xensave_decoder_read_stored(decoder, to, (size_t)run * XENSAVE_V2_PAGE_SIZE))
             return -1;
-        to += (size_t)run * V2_PAGE_SIZE;
-        memset(to, 0, V2_PAGE_SIZE);
-        to += V2_PAGE_SIZE;
+        to += (size_t)run * XENSAVE_V2_PAGE_SIZE;
+        memset(to, 0, XENSAVE_V2_PAGE_SIZE);
+        to += XENSAVE_V2_PAGE_SIZE;
         run = 0;
     }
-    if (v3_decoder_read_stored(decoder, to, (size_t)run * V2_PAGE_SIZE))
+    if (xensave_decoder_read_stored(decoder, to, (size_t)run * XENSAVE_V2_PAGE_SIZE))
         return -1;
-    if (v3_decoder_zeros(decoder, record_padding(decoder->record.length)))
+    if (xensave_decoder_zeros(decoder, record_padding(decoder->record.length)))
         return -1;
-    return v3_decoder_check_batch(decoder);
+    return xensave_decoder_check_batch(decoder);
 }
 
-int v3_decoder_begin_batch(struct v3_decoder *decoder)
+int xensave_decoder_begin_batch(struct xensave_decoder *decoder)
 {
     hand_out(decoder, &decoder->v2,
              sizeof(decoder->v2.record) + sizeof(decoder->v2.page_data) +
@@ -247,14 +247,14 @@ int v3_decoder_begin_batch(struct v3_decoder *decoder)
     return decoder->contents ? 0 : read_pages(decoder, NULL);
 }
 
-static int stage_pages(struct v3_decoder *decoder)
+static int stage_pages(struct xensave_decoder *decoder)
 {
-    size_t length = (size_t)decoder->contents * V2_PAGE_SIZE;
+    size_t length = (size_t)decoder->contents * XENSAVE_V2_PAGE_SIZE;
 
     if (!decoder->staging) {
-        decoder->staging = malloc((size_t)V3_BATCH_MAX * V2_PAGE_SIZE);
+        decoder->staging = malloc((size_t)XENSAVE_BATCH_MAX * XENSAVE_V2_PAGE_SIZE);
         if (!decoder->staging)
-            return v3_fail(decoder->error, ENOMEM,
+            return xensave_fail(decoder->error, ENOMEM,
                            "cannot allocate memory for a batch");
     }
     decoder->pages_pending = false;
@@ -266,20 +266,20 @@ static int stage_pages(struct v3_decoder *decoder)
 
 /* ---- handing out ------------------------------------------------------------ */
 
-static ssize_t give_body(struct v3_decoder *decoder, uint8_t *to,
+static ssize_t give_body(struct xensave_decoder *decoder, uint8_t *to,
                          size_t length)
 {
     length = min_u64(length, decoder->body_left);
-    if (v3_source_read(decoder->source, to, length))
+    if (xensave_source_read(decoder->source, to, length))
         return -1;
     decoder->body_left -= length;
     if (decoder->format->context)
-        v3_checksum_add(&decoder->context, to, length);
+        xensave_checksum_add(&decoder->context, to, length);
     return length;
 }
 
 /* Some octets of what is next; 0 only at the end of the stream. */
-static ssize_t find_octets(struct v3_decoder *decoder, uint8_t *to,
+static ssize_t find_octets(struct xensave_decoder *decoder, uint8_t *to,
                            size_t length)
 {
     size_t pages;
@@ -296,7 +296,7 @@ static ssize_t find_octets(struct v3_decoder *decoder, uint8_t *to,
         }
         if (decoder->body_left)
             return give_body(decoder, to, length);
-        pages = (size_t)decoder->contents * V2_PAGE_SIZE;
+        pages = (size_t)decoder->contents * XENSAVE_V2_PAGE_SIZE;
         if (decoder->pages_pending && length >= pages) {
             decoder->pages_pending = false;
             return read_pages(decoder, to) ? -1 : (ssize_t)pages;
@@ -311,7 +311,7 @@ static ssize_t find_octets(struct v3_decoder *decoder, uint8_t *to,
     }
 }
 
-static ssize_t give(struct v3_decoder *decoder, void *to, size_t length)
+static ssize_t give(struct xensave_decoder *decoder, void *to, size_t length)
 {
     ssize_t given = find_octets(decoder, to, length);
 
@@ -320,13 +320,13 @@ static ssize_t give(struct v3_decoder *decoder, void *to, size_t length)
     return given;
 }
 
-PUBLIC ssize_t v3_decoder_read_some(struct v3_decoder *decoder, void *data,
+PUBLIC ssize_t xensave_decoder_read_some(struct xensave_decoder *decoder, void *data,
                                     size_t length)
 {
     return length ? give(decoder, data, length) : 0;
 }
 
-PUBLIC int v3_decoder_read(struct v3_decoder *decoder, void *data,
+PUBLIC int xensave_decoder_read(struct xensave_decoder *decoder, void *data,
                            size_t length)
 {
     ssize_t given;
@@ -336,8 +336,8 @@ PUBLIC int v3_decoder_read(struct v3_decoder *decoder, void *data,
         if (given < 0)
             return -1;
         if (!given)
-            return v3_fail_at(decoder->error, ENODATA,
-                              v3_source_offset(decoder->source),
+            return xensave_fail_at(decoder->error, ENODATA,
+                              xensave_source_offset(decoder->source),
                               decoder->totals.records, "read past the END record");
         data = (uint8_t *)data + given;
     }
@@ -346,57 +346,57 @@ PUBLIC int v3_decoder_read(struct v3_decoder *decoder, void *data,
 
 /* ---- life ------------------------------------------------------------------- */
 
-PUBLIC struct v3_decoder *v3_decoder_new(struct v3_source *source,
-                                         struct v3_error *error)
+PUBLIC struct xensave_decoder *xensave_decoder_new(struct xensave_source *source,
+                                         struct xensave_error *error)
 {
-    struct v3_decoder *decoder;
+    struct xensave_decoder *decoder;
 
     memset(error, 0, sizeof(*error));
     decoder = calloc(1, sizeof(*decoder));
-    if (!decoder || v3_checksum_init(&decoder->context) ||
-        v3_checksum_init(&decoder->batch)) {
-        v3_fail(error, ENOMEM, "cannot allocate a decoder");
-        v3_decoder_free(decoder);
+    if (!decoder || xensave_checksum_init(&decoder->context) ||
+        xensave_checksum_init(&decoder->batch)) {
+        xensave_fail(error, ENOMEM, "cannot allocate a decoder");
+        xensave_decoder_free(decoder);
         return NULL;
     }
-    v3_checksum_reset(&decoder->context);
+    xensave_checksum_reset(&decoder->context);
     decoder->source = source;
     decoder->error = source->error = error;
-    decoder->format = &v3_decoder_v2;
-    decoder->start = v3_source_offset(source);
+    decoder->format = &xensave_decoder_v2;
+    decoder->start = xensave_source_offset(source);
     decoder->record_offset = decoder->start;
     return decoder;
 }
 
-PUBLIC bool v3_decoder_ended(const struct v3_decoder *decoder)
+PUBLIC bool xensave_decoder_ended(const struct xensave_decoder *decoder)
 {
     return decoder->phase == PHASE_ENDED && !decoder->piece_left;
 }
 
-PUBLIC enum v3_format v3_decoder_format(const struct v3_decoder *decoder)
+PUBLIC enum xensave_format xensave_decoder_format(const struct xensave_decoder *decoder)
 {
     return decoder->format->format;
 }
 
-PUBLIC uint32_t v3_decoder_head_padding(const struct v3_decoder *decoder)
+PUBLIC uint32_t xensave_decoder_head_padding(const struct xensave_decoder *decoder)
 {
     return decoder->head_padding;
 }
 
-PUBLIC void v3_decoder_totals(const struct v3_decoder *decoder,
-                              struct v3_totals *totals)
+PUBLIC void xensave_decoder_totals(const struct xensave_decoder *decoder,
+                              struct xensave_totals *totals)
 {
     *totals = decoder->totals;
-    totals->bytes = v3_source_offset(decoder->source) - decoder->start;
+    totals->bytes = xensave_source_offset(decoder->source) - decoder->start;
 }
 
-PUBLIC void v3_decoder_free(struct v3_decoder *decoder)
+PUBLIC void xensave_decoder_free(struct xensave_decoder *decoder)
 {
     if (!decoder)
         return;
-    v3_checksum_free(&decoder->context);
-    v3_checksum_free(&decoder->batch);
-    v3_unpacker_free(&decoder->unpacker);
+    xensave_checksum_free(&decoder->context);
+    xensave_checksum_free(&decoder->batch);
+    xensave_unpacker_free(&decoder->unpacker);
     free(decoder->staging);
     free(decoder);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "encoder.h"
 
-int v3_encoder_copy_page(struct v3_encoder *encoder, const void *page)
+int xensave_encoder_copy_page(struct xensave_encoder *encoder, const void *page)
 {
-    size_t left = V2_PAGE_SIZE, got;
+    size_t left = XENSAVE_V2_PAGE_SIZE, got;
     void *room;
 
     while (left) {
@@ -12,7 +12,7 @@ int v3_encoder_copy_page(struct v3_encoder *encoder, const void *page)
             return -1;
         memcpy(room, page, got);
         /* Of the copy: the guest may still be writing to its page. */
-        v3_checksum_add(&encoder->batch, room, got);
+        xensave_checksum_add(&encoder->batch, room, got);
         encoder->sink->ops->advance(encoder->sink, got);
         page = (const uint8_t *)page + got;
         left -= got;

@@ -1,45 +1,45 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Shared by the encoder and its formats. */
-#ifndef STREAM_V3_ENCODER_H
-#define STREAM_V3_ENCODER_H
+#ifndef XENSAVE_ENCODER_H
+#define XENSAVE_ENCODER_H
 
 #include "checksum.h"
 #include "stream-v3/internal.h"
 #include "pack.h"
 
-struct v3_encoder;
+struct xensave_encoder;
 
-struct v3_encoder_format {
+struct xensave_encoder_format {
     /* What is not page data goes into the context checksum. */
     bool context;
     /* Behind the domain header. */
-    int (*begin)(struct v3_encoder *encoder);
+    int (*begin)(struct xensave_encoder *encoder);
     /* A regular PAGE_DATA begins: record, page_data and pfns are known. */
-    int (*batch)(struct v3_encoder *encoder);
+    int (*batch)(struct xensave_encoder *encoder);
     /* The contents of pfns[next_pfn]. */
-    int (*page)(struct v3_encoder *encoder, const void *page);
-    int (*batch_end)(struct v3_encoder *encoder);
+    int (*page)(struct xensave_encoder *encoder, const void *page);
+    int (*batch_end)(struct xensave_encoder *encoder);
     /* NULL, or writes what is held back: octets of another kind come. */
-    int (*flush)(struct v3_encoder *encoder);
+    int (*flush)(struct xensave_encoder *encoder);
     /* Before END is written. */
-    int (*end)(struct v3_encoder *encoder);
+    int (*end)(struct xensave_encoder *encoder);
     /* The sink has finished. */
-    int (*finished)(struct v3_encoder *encoder);
+    int (*finished)(struct xensave_encoder *encoder);
 };
 
-extern const struct v3_encoder_format v3_encoder_v3, v3_encoder_packed,
-                                      v3_encoder_compat;
+extern const struct xensave_encoder_format xensave_encoder_v3, xensave_encoder_packed,
+                                      xensave_encoder_compat;
 
 /* The beginning of an ALIGNED_PAGE_DATA. */
-struct v3_batch_head {
-    struct v2_record_header record;
-    struct v3_aligned_page_data aligned;
-    uint64_t pfns[V3_BATCH_MAX];
+struct xensave_batch_head {
+    struct xensave_v2_record_header record;
+    struct xensave_aligned_page_data aligned;
+    uint64_t pfns[XENSAVE_BATCH_MAX];
 };
 
-static inline size_t v3_batch_head_length(uint32_t count)
+static inline size_t xensave_batch_head_length(uint32_t count)
 {
-    return offsetof(struct v3_batch_head, pfns) + 8 * (size_t)count;
+    return offsetof(struct xensave_batch_head, pfns) + 8 * (size_t)count;
 }
 
 enum stage {
@@ -54,63 +54,63 @@ enum stage {
     STAGE_ENDED,
 };
 
-struct v3_encoder {
-    const struct v3_encoder_format *format;
-    struct v3_encoder_options options;
-    struct v3_sink *sink;
-    struct v3_error *error;
+struct xensave_encoder {
+    const struct xensave_encoder_format *format;
+    struct xensave_encoder_options options;
+    struct xensave_sink *sink;
+    struct xensave_error *error;
     uint64_t start;             /* stream start */
-    struct v3_totals totals;
-    struct v3_passes passes;
+    struct xensave_totals totals;
+    struct xensave_passes passes;
     uint64_t last_pfn;          /* of the batch before */
     uint64_t v2_records;
-    struct v3_checksum context, batch;
+    struct xensave_checksum context, batch;
 
     enum stage stage;
     uint64_t need, have;        /* octets of the stage */
 
-    struct v2_record_header record;
-    struct v2_page_data_header page_data;
+    struct xensave_v2_record_header record;
+    struct xensave_v2_page_data_header page_data;
     uint32_t contents;          /* pages that are still to come */
     uint32_t next_pfn;
 
     /* The batch that is being written. */
     uint64_t batch_offset;      /* of its (padding) record */
-    struct v3_aligned_page_data aligned;
+    struct xensave_aligned_page_data aligned;
     uint64_t pages_offset;      /* in the file */
 
     /* Where batches are compressed. */
-    struct v3_packer *packer;
-    struct v3_pack_job *job;    /* the batch that is coming in */
+    struct xensave_packer *packer;
+    struct xensave_pack_job *job;    /* the batch that is coming in */
     bool packed;                /* one became smaller */
 
-    struct v3_index_entry *index;
+    struct xensave_index_entry *index;
     uint32_t index_entries, index_capacity;
     bool no_index;              /* left out: spec 3.3, 3.5 */
-    struct v3_header_record header;
+    struct xensave_header_record header;
     uint64_t header_offset;
 
     uint64_t *pfns;             /* in `piece`, behind the page_data header */
-    uint8_t piece[sizeof(struct v2_page_data_header) + 8 * V3_BATCH_MAX]
+    uint8_t piece[sizeof(struct xensave_v2_page_data_header) + 8 * XENSAVE_BATCH_MAX]
         __attribute__((aligned(64)));
-    uint8_t page[V2_PAGE_SIZE]; /* one that came in pieces */
+    uint8_t page[XENSAVE_V2_PAGE_SIZE]; /* one that came in pieces */
 };
 
 /* Writes octets that are not page data. */
-int v3_encoder_emit(struct v3_encoder *encoder, const void *data,
+int xensave_encoder_emit(struct xensave_encoder *encoder, const void *data,
                     size_t length);
 /*
  * Fills in the length and the checksum of a batch whose contents take
  * `stored` octets and are in `checksum` already.
  */
-void v3_encoder_seal_batch(struct v3_encoder *encoder,
-                           struct v3_batch_head *head, uint32_t stored,
-                           const struct v3_checksum *checksum);
+void xensave_encoder_seal_batch(struct xensave_encoder *encoder,
+                           struct xensave_batch_head *head, uint32_t stored,
+                           const struct xensave_checksum *checksum);
 /* `offset` of the record and `pages` of its contents, in the file. */
-int v3_encoder_add_to_index(struct v3_encoder *encoder,
-                            const struct v3_batch_head *head,
+int xensave_encoder_add_to_index(struct xensave_encoder *encoder,
+                            const struct xensave_batch_head *head,
                             uint64_t offset, uint64_t pages);
 /* Copies a page into the sink and its copy into the batch checksum. */
-int v3_encoder_copy_page(struct v3_encoder *encoder, const void *page);
+int xensave_encoder_copy_page(struct xensave_encoder *encoder, const void *page);
 
-#endif /* STREAM_V3_ENCODER_H */
+#endif /* XENSAVE_ENCODER_H */

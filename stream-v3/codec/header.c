@@ -5,82 +5,82 @@
 
 #include "stream-v3/internal.h"
 
-#define KNOWN_MANDATORY (V3_MANDATORY_LZ4 | V3_MANDATORY_ZSTD)
+#define KNOWN_MANDATORY (XENSAVE_MANDATORY_LZ4 | XENSAVE_MANDATORY_ZSTD)
 
-static uint64_t header_checksum(const struct v3_header_record *header)
+static uint64_t header_checksum(const struct xensave_header_record *header)
 {
-    struct v3_header_record copy = *header;
+    struct xensave_header_record copy = *header;
 
     copy.body.header_checksum = 0;
     return XXH3_64bits(&copy, sizeof(copy));
 }
 
-void v3_header_seal(struct v3_header_record *header)
+void xensave_header_seal(struct xensave_header_record *header)
 {
     header->body.header_checksum = header_checksum(header);
 }
 
 static int refuse_features(uint64_t unknown, uint64_t offset,
-                           struct v3_error *error)
+                           struct xensave_error *error)
 {
     int bit = __builtin_ctzll(unknown);
 
-    return v3_fail_at(error, ENOTSUP, offset, 0,
+    return xensave_fail_at(error, ENOTSUP, offset, 0,
                       "stream needs unknown mandatory feature bit %d; "
                       "use a newer version of this software", bit);
 }
 
-static int refuse_totals(const struct v3_aligned_header *body,
-                         uint64_t offset, struct v3_error *error)
+static int refuse_totals(const struct xensave_aligned_header *body,
+                         uint64_t offset, struct xensave_error *error)
 {
-    if (body->state == V3_STATE_STREAMED &&
+    if (body->state == XENSAVE_STATE_STREAMED &&
         (body->stream_length | body->file_length | body->index_offset |
          body->batches | body->pages_stored | body->pages_zero |
          body->head_checksum | body->tail_checksum))
-        return v3_fail_at(error, EBADMSG, offset, 0,
+        return xensave_fail_at(error, EBADMSG, offset, 0,
                           "ALIGNED_HEADER of a streamed save has totals; "
                           "the stream is damaged");
-    if (body->state == V3_STATE_COMPLETE &&
-        (body->stream_length < V3_STREAM_LEAST ||
+    if (body->state == XENSAVE_STATE_COMPLETE &&
+        (body->stream_length < XENSAVE_STREAM_LEAST ||
          body->stream_start > body->file_length ||
          body->stream_length > body->file_length - body->stream_start ||
          body->index_offset >= body->stream_length))
-        return v3_fail_at(error, EBADMSG, offset, 0,
+        return xensave_fail_at(error, EBADMSG, offset, 0,
                           "ALIGNED_HEADER has lengths that contradict each "
                           "other; the stream is damaged");
     return 0;
 }
 
-int v3_header_validate(const struct v3_header_record *header,
-                       uint64_t offset, struct v3_error *error)
+int xensave_header_validate(const struct xensave_header_record *header,
+                       uint64_t offset, struct xensave_error *error)
 {
-    const struct v3_aligned_header *body = &header->body;
+    const struct xensave_aligned_header *body = &header->body;
 
-    if (header->record.type != V3_RECORD_HEADER ||
+    if (header->record.type != XENSAVE_RECORD_HEADER ||
         header->record.length != sizeof(*body) ||
-        memcmp(body->magic, V3_MAGIC, sizeof(body->magic)))
-        return v3_fail_at(error, EBADMSG, offset, 0,
+        memcmp(body->magic, XENSAVE_MAGIC, sizeof(body->magic)))
+        return xensave_fail_at(error, EBADMSG, offset, 0,
                           "ALIGNED_HEADER is malformed; the stream is "
                           "damaged");
     if (body->header_checksum != header_checksum(header))
-        return v3_fail_at(error, EBADMSG, offset, 0,
+        return xensave_fail_at(error, EBADMSG, offset, 0,
                           "ALIGNED_HEADER does not match its checksum; the "
                           "stream is damaged");
-    if (body->min_reader_version > V3_VERSION)
-        return v3_fail_at(error, ENOTSUP, offset, 0,
+    if (body->min_reader_version > XENSAVE_VERSION)
+        return xensave_fail_at(error, ENOTSUP, offset, 0,
                           "stream needs a reader of version %" PRIu32
                           ", this is version %u; use a newer version of "
                           "this software",
-                          body->min_reader_version, V3_VERSION);
+                          body->min_reader_version, XENSAVE_VERSION);
     if (body->mandatory_features & ~KNOWN_MANDATORY)
         return refuse_features(body->mandatory_features & ~KNOWN_MANDATORY,
                                offset, error);
-    if (body->version < V3_VERSION || body->min_reader_version < V3_VERSION ||
-        body->state > V3_STATE_COMPLETE ||
-        body->alignment < V3_ALIGNMENT_MIN ||
-        body->alignment > V3_ALIGNMENT_MAX ||
+    if (body->version < XENSAVE_VERSION || body->min_reader_version < XENSAVE_VERSION ||
+        body->state > XENSAVE_STATE_COMPLETE ||
+        body->alignment < XENSAVE_ALIGNMENT_MIN ||
+        body->alignment > XENSAVE_ALIGNMENT_MAX ||
         (body->alignment & (body->alignment - 1)))
-        return v3_fail_at(error, EBADMSG, offset, 0,
+        return xensave_fail_at(error, EBADMSG, offset, 0,
                           "ALIGNED_HEADER has a version, state or alignment "
                           "that does not exist; the stream is damaged");
     return refuse_totals(body, offset, error);

@@ -17,14 +17,14 @@
 #define MOMENT      1000000L    /* ns */
 
 struct worker {
-    struct v3_packer *packer;
+    struct xensave_packer *packer;
     void *state;                /* of the codec */
     pthread_t thread;
 };
 
-struct v3_packer {
-    const struct v3_codec_ops *codec;
-    enum v3_codec kind;
+struct xensave_packer {
+    const struct xensave_codec_ops *codec;
+    enum xensave_codec kind;
     pthread_mutex_t lock;
     pthread_cond_t work, done;
     /* Numbers of jobs; number n lives in n % count. */
@@ -34,10 +34,10 @@ struct v3_packer {
     uint32_t threads;           /* that have a thread, too */
     struct worker worker[THREADS_MAX];
     uint32_t count;
-    struct v3_pack_job job[];
+    struct xensave_pack_job job[];
 };
 
-static struct v3_pack_job *job_of(struct v3_packer *packer, uint64_t number)
+static struct xensave_pack_job *job_of(struct xensave_packer *packer, uint64_t number)
 {
     return &packer->job[number % packer->count];
 }
@@ -45,28 +45,28 @@ static struct v3_pack_job *job_of(struct v3_packer *packer, uint64_t number)
 /* ---- one job ------------------------------------------------------------- */
 
 /* `state` NULL: as it is. */
-static void compress(const struct v3_packer *packer, void *state,
-                     struct v3_pack_job *job)
+static void compress(const struct xensave_packer *packer, void *state,
+                     struct xensave_pack_job *job)
 {
-    size_t length = (size_t)job->pages * V2_PAGE_SIZE, packed = 0;
+    size_t length = (size_t)job->pages * XENSAVE_V2_PAGE_SIZE, packed = 0;
 
     /* At least one block has to be gained. */
     if (state && job->pages > 1)
         packed = packer->codec->pack(state, job->packed,
-                                     length - V2_PAGE_SIZE, job->contents,
+                                     length - XENSAVE_V2_PAGE_SIZE, job->contents,
                                      length);
-    job->codec = packed ? packer->kind : V3_CODEC_NONE;
+    job->codec = packed ? packer->kind : XENSAVE_CODEC_NONE;
     job->stored = packed ? job->packed : job->contents;
     job->length = packed ? packed : length;
-    v3_checksum_reset(&job->checksum);
-    v3_checksum_add(&job->checksum, job->stored, job->length);
+    xensave_checksum_reset(&job->checksum);
+    xensave_checksum_add(&job->checksum, job->stored, job->length);
 }
 
 static void *run(void *argument)
 {
     struct worker *worker = argument;
-    struct v3_packer *packer = worker->packer;
-    struct v3_pack_job *job;
+    struct xensave_packer *packer = worker->packer;
+    struct xensave_pack_job *job;
 
     pthread_mutex_lock(&packer->lock);
     for (;;) {
@@ -87,16 +87,16 @@ static void *run(void *argument)
 
 /* ---- the ring ------------------------------------------------------------ */
 
-struct v3_pack_job *v3_packer_room(struct v3_packer *packer)
+struct xensave_pack_job *xensave_packer_room(struct xensave_packer *packer)
 {
     if (packer->submitted - packer->released == packer->count)
         return NULL;
     return job_of(packer, packer->submitted);
 }
 
-void v3_packer_submit(struct v3_packer *packer)
+void xensave_packer_submit(struct xensave_packer *packer)
 {
-    struct v3_pack_job *job = job_of(packer, packer->submitted);
+    struct xensave_pack_job *job = job_of(packer, packer->submitted);
 
     job->finished = !packer->threads;
     if (job->finished)
@@ -107,9 +107,9 @@ void v3_packer_submit(struct v3_packer *packer)
     pthread_mutex_unlock(&packer->lock);
 }
 
-struct v3_pack_job *v3_packer_take(struct v3_packer *packer)
+struct xensave_pack_job *xensave_packer_take(struct xensave_packer *packer)
 {
-    struct v3_pack_job *job = job_of(packer, packer->released);
+    struct xensave_pack_job *job = job_of(packer, packer->released);
 
     if (packer->released == packer->submitted)
         return NULL;
@@ -120,15 +120,15 @@ struct v3_pack_job *v3_packer_take(struct v3_packer *packer)
     return job;
 }
 
-void v3_packer_release(struct v3_packer *packer)
+void xensave_packer_release(struct xensave_packer *packer)
 {
     packer->released++;
 }
 
-bool v3_packer_wait(struct v3_packer *packer)
+bool xensave_packer_wait(struct xensave_packer *packer)
 {
-    const struct v3_pack_job *job = job_of(packer, packer->released);
-    const struct timespec until = v3_clock_after(MOMENT);
+    const struct xensave_pack_job *job = job_of(packer, packer->released);
+    const struct timespec until = monotonic_after(MOMENT);
     bool finished;
 
     pthread_mutex_lock(&packer->lock);
@@ -139,7 +139,7 @@ bool v3_packer_wait(struct v3_packer *packer)
     return finished;
 }
 
-void v3_packer_give_up(struct v3_packer *packer)
+void xensave_packer_give_up(struct xensave_packer *packer)
 {
     uint64_t number, end;
 
@@ -148,7 +148,7 @@ void v3_packer_give_up(struct v3_packer *packer)
     end = packer->started = packer->submitted;
     pthread_mutex_unlock(&packer->lock);
     for (; number < end; number++) {
-        struct v3_pack_job *job = job_of(packer, number);
+        struct xensave_pack_job *job = job_of(packer, number);
 
         compress(packer, NULL, job);
         /* No thread looks at it any more. */
@@ -166,22 +166,22 @@ static uint32_t default_threads(void)
     return cpus < 3 ? 1 : min_u64(cpus - 1, THREADS_MAX);
 }
 
-static int make_jobs(struct v3_packer *packer)
+static int make_jobs(struct xensave_packer *packer)
 {
-    struct v3_pack_job *job = packer->job;
+    struct xensave_pack_job *job = packer->job;
 
     for (; job < packer->job + packer->count; job++) {
-        job->contents = malloc((size_t)V3_BATCH_MAX * V2_PAGE_SIZE);
-        job->packed = malloc((size_t)V3_BATCH_MAX * V2_PAGE_SIZE);
+        job->contents = malloc((size_t)XENSAVE_BATCH_MAX * XENSAVE_V2_PAGE_SIZE);
+        job->packed = malloc((size_t)XENSAVE_BATCH_MAX * XENSAVE_V2_PAGE_SIZE);
         if (!job->contents || !job->packed ||
-            v3_checksum_init(&job->checksum))
+            xensave_checksum_init(&job->checksum))
             return -1;
     }
     return 0;
 }
 
 /* Fewer threads than wanted do as well, and so does none. */
-static int make_workers(struct v3_packer *packer, uint32_t threads, int level)
+static int make_workers(struct xensave_packer *packer, uint32_t threads, int level)
 {
     sigset_t all, before;
     struct worker *worker;
@@ -206,19 +206,19 @@ static int make_workers(struct v3_packer *packer, uint32_t threads, int level)
     return 0;
 }
 
-struct v3_packer *v3_packer_new(const struct v3_compression *compression,
-                                uint32_t threads, struct v3_error *error)
+struct xensave_packer *xensave_packer_new(const struct xensave_compression *compression,
+                                uint32_t threads, struct xensave_error *error)
 {
-    const struct v3_codec_ops *codec = v3_codec_find(compression->codec);
-    const struct v3_codec_facts *facts = v3_codec_facts(compression->codec);
+    const struct xensave_codec_ops *codec = xensave_codec_find(compression->codec);
+    const struct xensave_codec_facts *facts = xensave_codec_facts(compression->codec);
     int level = compression->level;
-    struct v3_packer *packer;
+    struct xensave_packer *packer;
     uint32_t count;
 
     if (codec && !level)
         level = facts->level_default;
     if (!codec || level < 1 || level > facts->level_max) {
-        v3_fail(error, EINVAL, "no such compression, or no such level of it");
+        xensave_fail(error, EINVAL, "no such compression, or no such level of it");
         return NULL;
     }
     threads = threads ? min_u64(threads, THREADS_MAX) : default_threads();
@@ -231,18 +231,18 @@ struct v3_packer *v3_packer_new(const struct v3_compression *compression,
     packer->count = count;
     pthread_mutex_init(&packer->lock, NULL);
     pthread_cond_init(&packer->work, NULL);
-    v3_clock_cond_init(&packer->done);
+    monotonic_cond_init(&packer->done);
     if (!make_jobs(packer) && !make_workers(packer, threads, level))
         return packer;
 
 no_memory:
-    v3_fail(error, ENOMEM, "cannot allocate memory to compress %u batches at "
+    xensave_fail(error, ENOMEM, "cannot allocate memory to compress %u batches at "
             "once", count);
-    v3_packer_free(packer);
+    xensave_packer_free(packer);
     return NULL;
 }
 
-void v3_packer_free(struct v3_packer *packer)
+void xensave_packer_free(struct xensave_packer *packer)
 {
     if (!packer)
         return;
@@ -255,7 +255,7 @@ void v3_packer_free(struct v3_packer *packer)
     for (uint32_t i = 0; i < packer->workers; i++)
         packer->codec->pack_free(packer->worker[i].state);
     for (uint32_t i = 0; i < packer->count; i++) {
-        v3_checksum_free(&packer->job[i].checksum);
+        xensave_checksum_free(&packer->job[i].checksum);
         free(packer->job[i].contents);
         free(packer->job[i].packed);
     }

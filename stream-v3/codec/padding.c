@@ -4,29 +4,29 @@
 
 #include "stream-v3/internal.h"
 
-void v3_padding_init(struct v3_padding_record *padding, uint32_t kind)
+void xensave_padding_init(struct xensave_padding_record *padding, uint32_t kind)
 {
     memset(padding, 0, sizeof(*padding));
-    padding->record.type = V3_RECORD_PADDING;
+    padding->record.type = XENSAVE_RECORD_PADDING;
     padding->record.length = sizeof(padding->body);
-    memcpy(padding->body.magic, V3_MAGIC, sizeof(padding->body.magic));
+    memcpy(padding->body.magic, XENSAVE_MAGIC, sizeof(padding->body.magic));
     padding->body.kind = kind;
 }
 
-uint64_t v3_padding_start_checksum(const struct v3_padding_record *padding)
+uint64_t xensave_padding_start_checksum(const struct xensave_padding_record *padding)
 {
-    struct v3_padding_record copy = *padding;
+    struct xensave_padding_record copy = *padding;
 
     copy.body.checksum = 0;
     return XXH3_64bits(&copy, sizeof(copy));
 }
 
-bool v3_padding_is_start(const struct v3_padding_record *padding)
+bool xensave_padding_is_start(const struct xensave_padding_record *padding)
 {
     return padding->record.length == sizeof(padding->body) &&
-           !memcmp(padding->body.magic, V3_MAGIC,
+           !memcmp(padding->body.magic, XENSAVE_MAGIC,
                    sizeof(padding->body.magic)) &&
-           padding->body.kind == V3_PADDING_START &&
+           padding->body.kind == XENSAVE_PADDING_START &&
            padding->body.head_padding < 8 &&
-           padding->body.checksum == v3_padding_start_checksum(padding);
+           padding->body.checksum == xensave_padding_start_checksum(padding);
 }

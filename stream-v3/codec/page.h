@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef STREAM_V3_PAGE_H
-#define STREAM_V3_PAGE_H
+#ifndef XENSAVE_PAGE_H
+#define XENSAVE_PAGE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,14 +12,14 @@
  * Most pages that are not zero show it in their first words; memcmp of the
  * page with itself, shifted, uses libc's widest vectors for the rest.
  */
-static inline bool v3_page_is_zero(const void *page)
+static inline bool xensave_page_is_zero(const void *page)
 {
     uint64_t first[2];
 
     memcpy(first, page, sizeof(first));
     return !(first[0] | first[1]) &&
            !memcmp(page, (const char *)page + sizeof(first),
-                   V2_PAGE_SIZE - sizeof(first));
+                   XENSAVE_V2_PAGE_SIZE - sizeof(first));
 }
 
-#endif /* STREAM_V3_PAGE_H */
+#endif /* XENSAVE_PAGE_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "stream-v3/internal.h"
 
-static const struct v3_name record_names[] = {
+static const struct xensave_name record_names[] = {
     {0x00, "END"},
     {0x01, "PAGE_DATA"},
     {0x02, "X86_PV_INFO"},
@@ -21,43 +21,43 @@ static const struct v3_name record_names[] = {
     {0x10, "STATIC_DATA_END"},
     {0x11, "X86_CPUID_POLICY"},
     {0x12, "X86_MSR_POLICY"},
-    {(int)V3_RECORD_HEADER, "ALIGNED_HEADER"},
-    {(int)V3_RECORD_PAGE_DATA, "ALIGNED_PAGE_DATA"},
-    {(int)V3_RECORD_PADDING, "PADDING"},
-    {(int)V3_RECORD_INDEX, "ALIGNED_INDEX"},
-    {(int)V3_RECORD_CHECK, "ALIGNED_CHECK"},
+    {(int)XENSAVE_RECORD_HEADER, "ALIGNED_HEADER"},
+    {(int)XENSAVE_RECORD_PAGE_DATA, "ALIGNED_PAGE_DATA"},
+    {(int)XENSAVE_RECORD_PADDING, "PADDING"},
+    {(int)XENSAVE_RECORD_INDEX, "ALIGNED_INDEX"},
+    {(int)XENSAVE_RECORD_CHECK, "ALIGNED_CHECK"},
 };
 
-const char *v3_record_name(uint32_t type)
+const char *xensave_record_name(uint32_t type)
 {
     const char *name;
 
-    name = v3_name_of(record_names, ARRAY_SIZE(record_names), (int)type);
+    name = xensave_name_of(record_names, ARRAY_SIZE(record_names), (int)type);
     return name ? name : "unknown";
 }
 
-uint32_t v3_count_contents(const uint64_t *pfns, uint32_t count)
+uint32_t xensave_count_contents(const uint64_t *pfns, uint32_t count)
 {
     uint32_t contents = 0;
 
     for (uint32_t i = 0; i < count; i++)
-        contents += v3_pfn_has_contents(pfns[i]);
+        contents += xensave_pfn_has_contents(pfns[i]);
     return contents;
 }
 
-bool v3_page_data_regular(const struct v2_record_header *record,
-                          const struct v2_page_data_header *page_data,
+bool xensave_page_data_regular(const struct xensave_v2_record_header *record,
+                          const struct xensave_v2_page_data_header *page_data,
                           const uint64_t *pfns)
 {
     uint64_t all = 0, length;
 
-    if (!page_data->count || page_data->count > V3_BATCH_MAX ||
+    if (!page_data->count || page_data->count > XENSAVE_BATCH_MAX ||
         page_data->reserved)
         return false;
     for (uint32_t i = 0; i < page_data->count; i++)
         all |= pfns[i];
     length = sizeof(*page_data) + 8ULL * page_data->count +
-             (uint64_t)V2_PAGE_SIZE *
-             v3_count_contents(pfns, page_data->count);
-    return !(all & V2_PFN_RESERVED) && record->length == length;
+             (uint64_t)XENSAVE_V2_PAGE_SIZE *
+             xensave_count_contents(pfns, page_data->count);
+    return !(all & XENSAVE_V2_PFN_RESERVED) && record->length == length;
 }

@@ -8,13 +8,13 @@
  * and from files without filling the page cache.
  *
  * Conventions: functions that can fail return 0 or -1 (or NULL) and then fill
- * the struct v3_error that the object was made with: one line of text that
+ * the struct xensave_error that the object was made with: one line of text that
  * says what, where and what to do.  An object that has failed stays failed.
  * Objects are not shared between threads without a lock of the caller's;
  * different objects are independent.  Lengths and offsets are in octets.
  */
-#ifndef STREAM_V3_H
-#define STREAM_V3_H
+#ifndef XENSAVE_H
+#define XENSAVE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,7 +31,7 @@ extern "C" {
 
 /* ---- errors ---------------------------------------------------------- */
 
-struct v3_error {
+struct xensave_error {
     int errnum;             /* an errno value; EBADMSG for a bad stream */
     bool has_offset;        /* the two below say where */
     uint64_t offset;        /* file offset */
@@ -41,37 +41,37 @@ struct v3_error {
 
 /* ---- formats --------------------------------------------------------- */
 
-enum v3_format {
-    V3_FORMAT_V2,           /* Xen's own, untouched */
-    V3_FORMAT_COMPAT,       /* v2 with optional padding, spec 3.4 */
-    V3_FORMAT_V3,
+enum xensave_format {
+    XENSAVE_FORMAT_V2,           /* Xen's own, untouched */
+    XENSAVE_FORMAT_COMPAT,       /* v2 with optional padding, spec 3.4 */
+    XENSAVE_FORMAT_V3,
 };
 
 /* "v2", "compat", "v3". */
-const char *v3_format_name(enum v3_format format);
+const char *xensave_format_name(enum xensave_format format);
 /* -1 with errno EINVAL if `name` is none of the three. */
-int v3_format_parse(const char *name, enum v3_format *format);
+int xensave_format_parse(const char *name, enum xensave_format *format);
 
-struct v3_compression {
-    enum v3_codec codec;
+struct xensave_compression {
+    enum xensave_codec codec;
     int level;              /* from 1 on; 0: the codec's default */
     bool all;               /* every batch that gains by it; else only as
                              * long as the sink does not have to wait */
 };
 
 /* "none", "lz4", "zstd". */
-const char *v3_codec_name(enum v3_codec codec);
+const char *xensave_codec_name(enum xensave_codec codec);
 /* The mandatory feature that it needs; 0 for none. */
-uint64_t v3_codec_feature(enum v3_codec codec);
+uint64_t xensave_codec_feature(enum xensave_codec codec);
 /*
  * "none", "lz4", "zstd", the latter two with or without ":LEVEL", 1 to 12 and
  * 1 to 19, and with or without ":all" behind that.  -1 with errno EINVAL if
  * `text` is none of these.
  */
-int v3_compression_parse(const char *text,
-                         struct v3_compression *compression);
+int xensave_compression_parse(const char *text,
+                         struct xensave_compression *compression);
 
-struct v3_totals {
+struct xensave_totals {
     uint64_t records;       /* of the encoded stream, all types */
     uint64_t batches;       /* PAGE_DATA and ALIGNED_PAGE_DATA records */
     uint64_t pages_stored;
@@ -85,208 +85,208 @@ struct v3_totals {
  * its pages, then those that it has written to since.  The last entry counts
  * what belongs to it and to all that come later.
  */
-#define V3_PASSES 16
-struct v3_passes {
+#define XENSAVE_PASSES 16
+struct xensave_passes {
     uint32_t count;
-    uint64_t pages[V3_PASSES];  /* with contents, zero or not */
+    uint64_t pages[XENSAVE_PASSES];  /* with contents, zero or not */
 };
 
 /* ---- moving octets --------------------------------------------------- */
 
-enum v3_io {
-    V3_IO_AUTO,             /* direct; window where that is refused */
-    V3_IO_DIRECT,           /* O_DIRECT or fail */
-    V3_IO_WINDOW,           /* buffered, written back and dropped as it goes */
-    V3_IO_BUFFERED,         /* the page cache, as stock does */
+enum xensave_io {
+    XENSAVE_IO_AUTO,             /* direct; window where that is refused */
+    XENSAVE_IO_DIRECT,           /* O_DIRECT or fail */
+    XENSAVE_IO_WINDOW,           /* buffered, written back and dropped as it goes */
+    XENSAVE_IO_BUFFERED,         /* the page cache, as stock does */
 };
 
-enum v3_engine {
-    V3_ENGINE_AUTO,         /* io_uring; threads where that is refused */
-    V3_ENGINE_URING,
-    V3_ENGINE_THREAD,
+enum xensave_engine {
+    XENSAVE_ENGINE_AUTO,         /* io_uring; threads where that is refused */
+    XENSAVE_ENGINE_URING,
+    XENSAVE_ENGINE_THREAD,
 };
 
 /* Zero in any field means the default. */
-struct v3_io_options {
-    enum v3_io io;
-    enum v3_engine engine;
+struct xensave_io_options {
+    enum xensave_io io;
+    enum xensave_engine engine;
     uint32_t buffer_size;   /* a multiple of 65536; default 1 MiB */
     uint32_t buffers;       /* at least 8 for sinks; default 16 */
     uint64_t reserve;       /* sinks: octets to preallocate, 0 for none */
 };
 
 /* What was chosen, for messages, tests and `info`. */
-struct v3_io_state {
-    enum v3_io io;
-    enum v3_engine engine;
+struct xensave_io_state {
+    enum xensave_io io;
+    enum xensave_engine engine;
     uint32_t alignment;     /* octets that page contents are placed on */
     bool huge_pages;        /* the buffers are backed by huge pages */
 };
 
-const char *v3_io_name(enum v3_io io);
-int v3_io_parse(const char *name, enum v3_io *io);
-const char *v3_engine_name(enum v3_engine engine);
-int v3_engine_parse(const char *name, enum v3_engine *engine);
+const char *xensave_io_name(enum xensave_io io);
+int xensave_io_parse(const char *name, enum xensave_io *io);
+const char *xensave_engine_name(enum xensave_engine engine);
+int xensave_engine_parse(const char *name, enum xensave_engine *engine);
 
 /*
  * A sink takes octets in order, from the file offset that `fd` has when it is
  * opened.  The fd stays the caller's; the data may travel through another
  * open file description of the same file (with O_DIRECT).
  */
-struct v3_sink;
+struct xensave_sink;
 
 /*
  * Regular file or block device.  `fd` must be open for writing.  Blocks that
  * the octets before the offset share are written through `fd` itself.
  */
-struct v3_sink *v3_sink_open_file(int fd, const struct v3_io_options *options,
-                                  struct v3_error *error);
+struct xensave_sink *xensave_sink_open_file(int fd, const struct xensave_io_options *options,
+                                  struct xensave_error *error);
 /* Pipe or socket, written in order; no rewriting. */
-struct v3_sink *v3_sink_open_stream(int fd, struct v3_error *error);
+struct xensave_sink *xensave_sink_open_stream(int fd, struct xensave_error *error);
 /*
- * Memory.  On success of v3_sink_finish, `*data` (malloc, the caller's to
+ * Memory.  On success of xensave_sink_finish, `*data` (malloc, the caller's to
  * free) holds `*length` octets.  `start` is the file offset to pretend.
  */
-struct v3_sink *v3_sink_open_memory(uint64_t start, void **data,
-                                    size_t *length, struct v3_error *error);
+struct xensave_sink *xensave_sink_open_memory(uint64_t start, void **data,
+                                    size_t *length, struct xensave_error *error);
 
-int v3_sink_write(struct v3_sink *sink, const void *data, size_t length);
+int xensave_sink_write(struct xensave_sink *sink, const void *data, size_t length);
 /*
  * As many octets of zero.  In a regular file, what lies behind the end that
  * it had when the sink was opened becomes a hole where it is large enough.
  */
-int v3_sink_skip(struct v3_sink *sink, uint64_t length);
+int xensave_sink_skip(struct xensave_sink *sink, uint64_t length);
 /* File offset of the next octet (stream sinks: octets so far). */
-uint64_t v3_sink_offset(const struct v3_sink *sink);
+uint64_t xensave_sink_offset(const struct xensave_sink *sink);
 /*
  * Waits until every octet is written (not until it is on stable storage) and
  * leaves the offset of `fd` directly behind the last.
  */
-int v3_sink_finish(struct v3_sink *sink);
-/* Overwrites octets at a file offset; only after v3_sink_finish. */
-int v3_sink_rewrite(struct v3_sink *sink, uint64_t offset, const void *data,
+int xensave_sink_finish(struct xensave_sink *sink);
+/* Overwrites octets at a file offset; only after xensave_sink_finish. */
+int xensave_sink_rewrite(struct xensave_sink *sink, uint64_t offset, const void *data,
                     size_t length);
-bool v3_sink_can_rewrite(const struct v3_sink *sink);
+bool xensave_sink_can_rewrite(const struct xensave_sink *sink);
 /*
  * fsync, also for a pipe or a terminal, which has nothing to bring to stable
  * storage.  -1 with errno: some of what was written may be lost.
  */
-int v3_fd_sync(int fd);
-void v3_sink_state(const struct v3_sink *sink, struct v3_io_state *state);
+int xensave_fd_sync(int fd);
+void xensave_sink_state(const struct xensave_sink *sink, struct xensave_io_state *state);
 /* Also ends a sink that was not finished; pending writes are waited for. */
-void v3_sink_free(struct v3_sink *sink);
+void xensave_sink_free(struct xensave_sink *sink);
 
 /* A source gives octets in order, from the current offset of `fd`. */
-struct v3_source;
+struct xensave_source;
 
 /* Regular file or block device: several reads ahead. */
-struct v3_source *v3_source_open_file(int fd,
-                                      const struct v3_io_options *options,
-                                      struct v3_error *error);
+struct xensave_source *xensave_source_open_file(int fd,
+                                      const struct xensave_io_options *options,
+                                      struct xensave_error *error);
 /* Pipe or socket: never reads an octet more than asked for. */
-struct v3_source *v3_source_open_stream(int fd, struct v3_error *error);
+struct xensave_source *xensave_source_open_stream(int fd, struct xensave_error *error);
 /* Memory of the caller's that outlives the source. */
-struct v3_source *v3_source_open_memory(const void *data, size_t length,
+struct xensave_source *xensave_source_open_memory(const void *data, size_t length,
                                         uint64_t start,
-                                        struct v3_error *error);
+                                        struct xensave_error *error);
 /* All of `length` octets or an error (end of file: errnum ENODATA). */
-int v3_source_read(struct v3_source *source, void *data, size_t length);
-int v3_source_skip(struct v3_source *source, uint64_t length);
-uint64_t v3_source_offset(const struct v3_source *source);
+int xensave_source_read(struct xensave_source *source, void *data, size_t length);
+int xensave_source_skip(struct xensave_source *source, uint64_t length);
+uint64_t xensave_source_offset(const struct xensave_source *source);
 /* Leaves the offset of `fd` directly behind the last octet consumed. */
-int v3_source_finish(struct v3_source *source);
-void v3_source_state(const struct v3_source *source,
-                     struct v3_io_state *state);
-void v3_source_free(struct v3_source *source);
+int xensave_source_finish(struct xensave_source *source);
+void xensave_source_state(const struct xensave_source *source,
+                     struct xensave_io_state *state);
+void xensave_source_free(struct xensave_source *source);
 
 /* ---- encoder: v2 octets in, any format out ---------------------------- */
 
-struct v3_encoder_options {
-    enum v3_format format;
+struct xensave_encoder_options {
+    enum xensave_format format;
     uint32_t head_padding;  /* compat: spec 3.4 */
     bool keep_zero_pages;   /* v3: store zero pages too */
-    struct v3_compression compression;  /* v3: spec 3.2.1 */
+    struct xensave_compression compression;  /* v3: spec 3.2.1 */
     uint32_t threads;       /* that compress; 0: one for every CPU but one,
                              * at least 1 and at most 4 */
 };
 
-struct v3_encoder;
+struct xensave_encoder;
 
 /*
  * The stream start is the offset that the sink has now.  compat on a start
  * that is not a multiple of 8 fails with errnum EINVAL.
  */
-struct v3_encoder *v3_encoder_new(struct v3_sink *sink,
-                                  const struct v3_encoder_options *options,
-                                  struct v3_error *error);
+struct xensave_encoder *xensave_encoder_new(struct xensave_sink *sink,
+                                  const struct xensave_encoder_options *options,
+                                  struct xensave_error *error);
 /*
  * Octets of the v2 stream, in pieces of any size.  The push that completes
- * the END record returns only after v3_sink_finish; octets after it are an
+ * the END record returns only after xensave_sink_finish; octets after it are an
  * error.
  */
-int v3_encoder_push(struct v3_encoder *encoder, const void *data,
+int xensave_encoder_push(struct xensave_encoder *encoder, const void *data,
                     size_t length);
-int v3_encoder_pushv(struct v3_encoder *encoder, const struct iovec *iov,
+int xensave_encoder_pushv(struct xensave_encoder *encoder, const struct iovec *iov,
                      int iovcnt);
 /* END has been written. */
-bool v3_encoder_ended(const struct v3_encoder *encoder);
-void v3_encoder_totals(const struct v3_encoder *encoder,
-                       struct v3_totals *totals);
+bool xensave_encoder_ended(const struct xensave_encoder *encoder);
+void xensave_encoder_totals(const struct xensave_encoder *encoder,
+                       struct xensave_totals *totals);
 /*
  * Told by the pfns, which ascend within a pass: two passes of which the second
- * begins above the first's end count as one.  Not of V3_FORMAT_V2.
+ * begins above the first's end count as one.  Not of XENSAVE_FORMAT_V2.
  */
-void v3_encoder_passes(const struct v3_encoder *encoder,
-                       struct v3_passes *passes);
-void v3_encoder_free(struct v3_encoder *encoder);
+void xensave_encoder_passes(const struct xensave_encoder *encoder,
+                       struct xensave_passes *passes);
+void xensave_encoder_free(struct xensave_encoder *encoder);
 /*
  * The most bytes that the batches of a stream and its index take: each of
  * `pages` pages once, in full batches, and `others` pfns without contents.
  */
-uint64_t v3_encoder_most(enum v3_format format, uint64_t pages,
+uint64_t xensave_encoder_most(enum xensave_format format, uint64_t pages,
                          uint64_t others);
 
 /* ---- decoder: any format in, v2 octets out ----------------------------- */
 
-struct v3_decoder;
+struct xensave_decoder;
 
 /* The source stands at the image header.  The format is found by reading. */
-struct v3_decoder *v3_decoder_new(struct v3_source *source,
-                                  struct v3_error *error);
+struct xensave_decoder *xensave_decoder_new(struct xensave_source *source,
+                                  struct xensave_error *error);
 /*
  * Exactly `length` octets of the v2 stream.  Page contents are handed out
  * only after the checksum of their whole batch has matched.  The read that
- * takes the last octet of END calls v3_source_finish.  Reading past END is an
+ * takes the last octet of END calls xensave_source_finish.  Reading past END is an
  * error (errnum ENODATA).
  */
-int v3_decoder_read(struct v3_decoder *decoder, void *data, size_t length);
+int xensave_decoder_read(struct xensave_decoder *decoder, void *data, size_t length);
 /* Up to `length` octets, 0 at the end of the stream, -1 on error. */
-ssize_t v3_decoder_read_some(struct v3_decoder *decoder, void *data,
+ssize_t xensave_decoder_read_some(struct xensave_decoder *decoder, void *data,
                              size_t length);
-bool v3_decoder_ended(const struct v3_decoder *decoder);
+bool xensave_decoder_ended(const struct xensave_decoder *decoder);
 /* Known once the domain header and 8 more octets have been read. */
-enum v3_format v3_decoder_format(const struct v3_decoder *decoder);
+enum xensave_format xensave_decoder_format(const struct xensave_decoder *decoder);
 /* compat, known as the format is: NULs that were added to xl's head. */
-uint32_t v3_decoder_head_padding(const struct v3_decoder *decoder);
-void v3_decoder_totals(const struct v3_decoder *decoder,
-                       struct v3_totals *totals);
-void v3_decoder_free(struct v3_decoder *decoder);
+uint32_t xensave_decoder_head_padding(const struct xensave_decoder *decoder);
+void xensave_decoder_totals(const struct xensave_decoder *decoder,
+                       struct xensave_totals *totals);
+void xensave_decoder_free(struct xensave_decoder *decoder);
 
 /* ---- save files -------------------------------------------------------- */
 
 /* What a save file says of itself before its pages are read. */
-struct v3_savefile {
+struct xensave_file {
     bool xl_head;                 /* begins with xl's own header */
     uint64_t config_offset;       /* xl: the stored configuration (JSON), */
     uint64_t config_length;       /*     without its NUL */
     uint64_t libxl_offset;        /* file offset of the libxl header */
     uint64_t stream_start;        /* file offset of the image header */
-    uint32_t guest_type;          /* V2_GUEST_PV, V2_GUEST_HVM */
+    uint32_t guest_type;          /* XENSAVE_V2_GUEST_PV, XENSAVE_V2_GUEST_HVM */
     uint16_t xen_major, xen_minor;
     uint32_t image_version;       /* libxc image header version */
-    enum v3_format format;
+    enum xensave_format format;
     uint32_t head_padding;        /* compat */
-    struct v3_aligned_header header;  /* v3 */
+    struct xensave_aligned_header header;  /* v3 */
     uint64_t file_size;           /* of the file or device */
     bool is_device;
 };
@@ -296,40 +296,40 @@ struct v3_savefile {
  * move.  `libxl_offset` is where the libxl header lies; UINT64_MAX: find it
  * behind xl's header at file offset 0.
  */
-int v3_savefile_probe(int fd, uint64_t libxl_offset,
-                      struct v3_savefile *savefile, struct v3_error *error);
+int xensave_file_probe(int fd, uint64_t libxl_offset,
+                      struct xensave_file *savefile, struct xensave_error *error);
 /*
  * Refuses a v3 file that is not whole: state, length, checksums of head and
  * tail (spec 6).  v2 and compat files, which cannot tell, pass.
  */
-int v3_savefile_check(int fd, const struct v3_savefile *savefile,
-                      struct v3_error *error);
+int xensave_file_check(int fd, const struct xensave_file *savefile,
+                      struct xensave_error *error);
 /*
  * Commits a v3 file whose stream and tail are written (spec 5, without the
  * rename).  The tail ends at `file_length`; a regular file is truncated
  * there.  v2 and compat: fdatasync, truncation and fsync.
  */
-int v3_savefile_commit(int fd, const struct v3_savefile *savefile,
-                       uint64_t file_length, struct v3_error *error);
+int xensave_file_commit(int fd, const struct xensave_file *savefile,
+                       uint64_t file_length, struct xensave_error *error);
 /*
  * Spec 4: if the file begins with xl's header, which ends at the current
  * offset of `fd`, appends NULs so that a stream start 24 octets on is a
  * multiple of 8, and says how many.  -1 with errnum EINVAL if the head is not
  * xl's and the start would not be a multiple of 8.
  */
-int v3_savefile_align_head(int fd, uint32_t *padding,
-                           struct v3_error *error);
+int xensave_file_align_head(int fd, uint32_t *padding,
+                           struct xensave_error *error);
 
 /* ---- pages of a save file (spec 3.5) ----------------------------------- */
 
-enum v3_page_kind {
-    V3_PAGE_ABSENT,             /* the file holds no contents of the pfn */
-    V3_PAGE_ZERO,               /* elided */
-    V3_PAGE_STORED,
+enum xensave_page_kind {
+    XENSAVE_PAGE_ABSENT,             /* the file holds no contents of the pfn */
+    XENSAVE_PAGE_ZERO,               /* elided */
+    XENSAVE_PAGE_STORED,
 };
 
-struct v3_index_page {
-    uint8_t kind;               /* enum v3_page_kind */
+struct xensave_index_page {
+    uint8_t kind;               /* enum xensave_page_kind */
     uint8_t type;               /* Xen's, bits 63-60 of the pfn entry */
     uint16_t place;             /* STORED: among the pages of its batch */
     uint32_t batch;             /* in the order of the stream */
@@ -337,38 +337,38 @@ struct v3_index_page {
                                  * batch is compressed */
 };
 
-struct v3_index;
+struct xensave_index;
 
 /*
- * The pages of a save file of any format; `savefile` as v3_savefile_probe
+ * The pages of a save file of any format; `savefile` as xensave_file_probe
  * filled it, `fd` readable and the caller's.  Where the file has no index,
  * its records are walked.  Of a pfn that was saved several times, the last
  * contents win; a later mention without contents does not undo them, as it
  * does not in Xen's restore.  Whether the file is whole is
- * v3_savefile_check's to say.
+ * xensave_file_check's to say.
  */
-struct v3_index *v3_index_open(int fd, const struct v3_savefile *savefile,
-                               struct v3_error *error);
+struct xensave_index *xensave_index_open(int fd, const struct xensave_file *savefile,
+                               struct xensave_error *error);
 /* One more than the greatest pfn that has contents. */
-uint64_t v3_index_end(const struct v3_index *index);
+uint64_t xensave_index_end(const struct xensave_index *index);
 /* The least pfn from `from` on that has contents; UINT64_MAX: none. */
-int v3_index_next(struct v3_index *index, uint64_t from, uint64_t *pfn);
+int xensave_index_next(struct xensave_index *index, uint64_t from, uint64_t *pfn);
 /* Batches that have contents. */
-uint64_t v3_index_batches(const struct v3_index *index);
+uint64_t xensave_index_batches(const struct xensave_index *index);
 /* Finds `count` pfns in a row. */
-int v3_index_map(struct v3_index *index, uint64_t first, uint32_t count,
-                 struct v3_index_page *pages);
+int xensave_index_map(struct xensave_index *index, uint64_t first, uint32_t count,
+                 struct xensave_index_page *pages);
 /*
  * The 4096 octets of a page.  Its whole batch is read, not through the page
  * cache, its checksum tested before, and decompressed if it has to be; the
  * last few batches are kept.
  */
-int v3_index_read(struct v3_index *index, const struct v3_index_page *page,
+int xensave_index_read(struct xensave_index *index, const struct xensave_index_page *page,
                   void *contents);
-void v3_index_free(struct v3_index *index);
+void xensave_index_free(struct xensave_index *index);
 
 #ifdef __cplusplus
 }
 #endif
 
-#endif /* STREAM_V3_H */
+#endif /* XENSAVE_H */

@@ -12,8 +12,8 @@ static void *map(size_t length, int flags)
                 MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
 }
 
-int v3_buffers_alloc(struct v3_buffers *buffers, uint32_t count, size_t size,
-                     struct v3_error *error)
+int xensave_buffers_alloc(struct xensave_buffers *buffers, uint32_t count, size_t size,
+                     struct xensave_error *error)
 {
     size_t length = round_up((size_t)count * size, HUGE_PAGE);
     uint8_t *base, *aligned;
@@ -24,7 +24,7 @@ int v3_buffers_alloc(struct v3_buffers *buffers, uint32_t count, size_t size,
         /* Room to start on a huge page, so that one can back it. */
         base = map(length + HUGE_PAGE, 0);
         if (base == MAP_FAILED)
-            return v3_fail(error, errno,
+            return xensave_fail(error, errno,
                            "cannot allocate %zu octets of I/O buffers: %s",
                            length, strerror(errno));
         aligned = (uint8_t *)round_up((uintptr_t)base, HUGE_PAGE);
@@ -46,7 +46,7 @@ int v3_buffers_alloc(struct v3_buffers *buffers, uint32_t count, size_t size,
     return 0;
 }
 
-void v3_buffers_free(struct v3_buffers *buffers)
+void xensave_buffers_free(struct xensave_buffers *buffers)
 {
     if (buffers->base)
         munmap(buffers->base, buffers->length);

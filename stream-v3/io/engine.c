@@ -2,22 +2,22 @@
 #include "engine.h"
 
 static const struct {
-    enum v3_engine kind;
-    struct v3_io_engine *(*open)(int fd, const struct v3_buffers *buffers);
+    enum xensave_engine kind;
+    struct xensave_io_engine *(*open)(int fd, const struct xensave_buffers *buffers);
 } engines[] = {
     /* In the order in which "auto" tries them. */
-    {V3_ENGINE_URING, v3_io_engine_uring},
-    {V3_ENGINE_THREAD, v3_io_engine_thread},
+    {XENSAVE_ENGINE_URING, xensave_io_engine_uring},
+    {XENSAVE_ENGINE_THREAD, xensave_io_engine_thread},
 };
 
-struct v3_io_engine *v3_io_engine_open(enum v3_engine kind, int fd,
-                                       const struct v3_buffers *buffers,
-                                       struct v3_error *error)
+struct xensave_io_engine *xensave_io_engine_open(enum xensave_engine kind, int fd,
+                                       const struct xensave_buffers *buffers,
+                                       struct xensave_error *error)
 {
-    struct v3_io_engine *engine;
+    struct xensave_io_engine *engine;
 
     for (size_t i = 0; i < ARRAY_SIZE(engines); i++) {
-        if (kind != V3_ENGINE_AUTO && kind != engines[i].kind)
+        if (kind != XENSAVE_ENGINE_AUTO && kind != engines[i].kind)
             continue;
         engine = engines[i].open(fd, buffers);
         if (engine) {
@@ -25,7 +25,7 @@ struct v3_io_engine *v3_io_engine_open(enum v3_engine kind, int fd,
             return engine;
         }
     }
-    v3_fail(error, errno, "cannot start I/O engine \"%s\": %s",
-            v3_engine_name(kind), strerror(errno));
+    xensave_fail(error, errno, "cannot start I/O engine \"%s\": %s",
+            xensave_engine_name(kind), strerror(errno));
     return NULL;
 }

@@ -9,7 +9,7 @@
 #define THREADS 4
 
 struct job {
-    struct v3_transfer transfer;
+    struct xensave_transfer transfer;
     int result;
 };
 
@@ -19,7 +19,7 @@ struct queue {
 };
 
 struct thread_engine {
-    struct v3_io_engine engine;
+    struct xensave_io_engine engine;
     int fd;
     pthread_mutex_t lock;
     pthread_cond_t work, done;
@@ -46,7 +46,7 @@ static struct job queue_take(struct thread_engine *threads,
     return job;
 }
 
-static int transfer_now(int fd, const struct v3_transfer *transfer)
+static int transfer_now(int fd, const struct xensave_transfer *transfer)
 {
     ssize_t r;
 
@@ -80,8 +80,8 @@ static void *worker(void *argument)
     return NULL;
 }
 
-static int thread_submit(struct v3_io_engine *engine,
-                         const struct v3_transfer *transfer)
+static int thread_submit(struct xensave_io_engine *engine,
+                         const struct xensave_transfer *transfer)
 {
     struct thread_engine *threads = (struct thread_engine *)engine;
     struct job job = {.transfer = *transfer};
@@ -94,7 +94,7 @@ static int thread_submit(struct v3_io_engine *engine,
     return 0;
 }
 
-static bool thread_reap(struct v3_io_engine *engine, bool block,
+static bool thread_reap(struct xensave_io_engine *engine, bool block,
                         uint32_t *buffer, int *result)
 {
     struct thread_engine *threads = (struct thread_engine *)engine;
@@ -116,7 +116,7 @@ static bool thread_reap(struct v3_io_engine *engine, bool block,
     return found;
 }
 
-static void thread_free(struct v3_io_engine *engine)
+static void thread_free(struct xensave_io_engine *engine)
 {
     struct thread_engine *threads = (struct thread_engine *)engine;
 
@@ -134,7 +134,7 @@ static void thread_free(struct v3_io_engine *engine)
     free(threads);
 }
 
-static const struct v3_io_engine_ops thread_ops = {
+static const struct xensave_io_engine_ops thread_ops = {
     .submit = thread_submit,
     .reap = thread_reap,
     .free = thread_free,
@@ -154,8 +154,8 @@ static void start_threads(struct thread_engine *threads)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-struct v3_io_engine *v3_io_engine_thread(int fd,
-                                         const struct v3_buffers *buffers)
+struct xensave_io_engine *xensave_io_engine_thread(int fd,
+                                         const struct xensave_buffers *buffers)
 {
     struct thread_engine *threads;
 

@@ -4,13 +4,13 @@
 #include "engine.h"
 
 struct uring_engine {
-    struct v3_io_engine engine;
+    struct xensave_io_engine engine;
     struct io_uring ring;
     bool fixed_buffers;
 };
 
-static int uring_submit(struct v3_io_engine *engine,
-                        const struct v3_transfer *transfer)
+static int uring_submit(struct xensave_io_engine *engine,
+                        const struct xensave_transfer *transfer)
 {
     struct uring_engine *uring = (struct uring_engine *)engine;
     struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
@@ -41,7 +41,7 @@ static int uring_submit(struct v3_io_engine *engine,
     return 0;
 }
 
-static bool uring_reap(struct v3_io_engine *engine, bool block,
+static bool uring_reap(struct xensave_io_engine *engine, bool block,
                        uint32_t *buffer, int *result)
 {
     struct uring_engine *uring = (struct uring_engine *)engine;
@@ -61,7 +61,7 @@ static bool uring_reap(struct v3_io_engine *engine, bool block,
     return true;
 }
 
-static void uring_free(struct v3_io_engine *engine)
+static void uring_free(struct xensave_io_engine *engine)
 {
     struct uring_engine *uring = (struct uring_engine *)engine;
 
@@ -69,14 +69,14 @@ static void uring_free(struct v3_io_engine *engine)
     free(uring);
 }
 
-static const struct v3_io_engine_ops uring_ops = {
+static const struct xensave_io_engine_ops uring_ops = {
     .submit = uring_submit,
     .reap = uring_reap,
     .free = uring_free,
 };
 
-struct v3_io_engine *v3_io_engine_uring(int fd,
-                                        const struct v3_buffers *buffers)
+struct xensave_io_engine *xensave_io_engine_uring(int fd,
+                                        const struct xensave_buffers *buffers)
 {
     struct iovec region = {buffers->base, buffers->length};
     struct uring_engine *uring;

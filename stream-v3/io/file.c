@@ -13,7 +13,7 @@
 #define SYS_cachestat 451
 #endif
 
-int v3_reopen(int fd, int flags)
+int fd_reopen(int fd, int flags)
 {
     char path[64];
 
@@ -21,7 +21,7 @@ int v3_reopen(int fd, int flags)
     return open(path, flags | O_CLOEXEC);
 }
 
-void v3_fd_name(int fd, char *name, size_t length)
+void fd_name(int fd, char *name, size_t length)
 {
     char path[64];
     ssize_t r;
@@ -34,9 +34,9 @@ void v3_fd_name(int fd, char *name, size_t length)
         snprintf(name, length, "descriptor %d", fd);
 }
 
-uint32_t v3_direct_alignment(int fd)
+uint32_t xensave_direct_alignment(int fd)
 {
-    uint32_t alignment = V3_ALIGNMENT_MIN;
+    uint32_t alignment = XENSAVE_ALIGNMENT_MIN;
 #ifdef STATX_DIOALIGN
     struct statx facts;
 
@@ -49,10 +49,10 @@ uint32_t v3_direct_alignment(int fd)
             alignment *= 2;
     }
 #endif
-    return alignment <= V3_ALIGNMENT_MAX ? alignment : 0;
+    return alignment <= XENSAVE_ALIGNMENT_MAX ? alignment : 0;
 }
 
-int v3_file_size(int fd, uint64_t *size, bool *is_device)
+int xensave_file_size(int fd, uint64_t *size, bool *is_device)
 {
     struct stat facts;
 
@@ -91,12 +91,12 @@ static int64_t resident_by_mincore(int fd, uint64_t offset, uint64_t length)
     void *memory;
     size_t part, pages;
 
-    vector = malloc(step / V2_PAGE_SIZE);
+    vector = malloc(step / XENSAVE_V2_PAGE_SIZE);
     if (!vector)
         return -1;
     for (; length && resident >= 0; offset += part, length -= part) {
         part = min_u64(length, step);
-        pages = round_up(part, V2_PAGE_SIZE) / V2_PAGE_SIZE;
+        pages = round_up(part, XENSAVE_V2_PAGE_SIZE) / XENSAVE_V2_PAGE_SIZE;
         memory = mmap(NULL, part, PROT_READ, MAP_SHARED, fd, offset);
         if (memory == MAP_FAILED) {
             resident = -1;
@@ -105,28 +105,28 @@ static int64_t resident_by_mincore(int fd, uint64_t offset, uint64_t length)
         if (mincore(memory, part, vector))
             resident = -1;
         for (size_t i = 0; i < pages && resident >= 0; i++)
-            resident += vector[i] & 1 ? V2_PAGE_SIZE : 0;
+            resident += vector[i] & 1 ? XENSAVE_V2_PAGE_SIZE : 0;
         munmap(memory, part);
     }
     free(vector);
     return resident;
 }
 
-int64_t v3_resident(int fd, uint64_t offset, uint64_t length)
+int64_t xensave_resident(int fd, uint64_t offset, uint64_t length)
 {
     struct cachestat_range range;
     struct cachestat_counts counts;
 
     if (!length)
         return 0;
-    range.off = round_down(offset, V2_PAGE_SIZE);
+    range.off = round_down(offset, XENSAVE_V2_PAGE_SIZE);
     range.len = length + (offset - range.off);
     if (!syscall(SYS_cachestat, fd, &range, &counts, 0))
-        return counts.cache * V2_PAGE_SIZE;
+        return counts.cache * XENSAVE_V2_PAGE_SIZE;
     return resident_by_mincore(fd, range.off, range.len);
 }
 
-int v3_pread_exact(int fd, void *data, size_t length, uint64_t offset)
+int pread_exact(int fd, void *data, size_t length, uint64_t offset)
 {
     ssize_t r;
 
@@ -145,7 +145,7 @@ int v3_pread_exact(int fd, void *data, size_t length, uint64_t offset)
     return 0;
 }
 
-int v3_pwrite_exact(int fd, const void *data, size_t length, uint64_t offset)
+int pwrite_exact(int fd, const void *data, size_t length, uint64_t offset)
 {
     ssize_t r;
 
@@ -164,7 +164,7 @@ int v3_pwrite_exact(int fd, const void *data, size_t length, uint64_t offset)
     return 0;
 }
 
-int v3_sync_range(int fd, uint64_t offset, uint64_t length, bool wait)
+int xensave_sync_range(int fd, uint64_t offset, uint64_t length, bool wait)
 {
     unsigned flags = SYNC_FILE_RANGE_WRITE;
 
@@ -175,7 +175,7 @@ int v3_sync_range(int fd, uint64_t offset, uint64_t length, bool wait)
            ? -1 : 0;
 }
 
-PUBLIC int v3_fd_sync(int fd)
+PUBLIC int xensave_fd_sync(int fd)
 {
     struct stat facts;
     int errnum;

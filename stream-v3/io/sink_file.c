@@ -44,7 +44,7 @@ static int put_full(struct file_sink *file)
     return 0;
 }
 
-static void *file_room(struct v3_sink *sink, size_t want, size_t *got)
+static void *file_room(struct xensave_sink *sink, size_t want, size_t *got)
 {
     struct file_sink *file = (struct file_sink *)sink;
     uint64_t number = file_number(file, sink->offset);
@@ -56,12 +56,12 @@ static void *file_room(struct v3_sink *sink, size_t want, size_t *got)
     if (!used && put_full(file))
         return NULL;
     while (b->busy)
-        if (v3_manner_reap(file))
+        if (xensave_manner_reap(file))
             return NULL;
     if (!used) {
         b->begin = 0;
         if (number - file->first_unput >= file->buffers.count) {
-            v3_fail(sink->error, EOVERFLOW, "batch larger than the buffers");
+            xensave_fail(sink->error, EOVERFLOW, "batch larger than the buffers");
             return NULL;
         }
     }
@@ -69,17 +69,17 @@ static void *file_room(struct v3_sink *sink, size_t want, size_t *got)
     return memory_of(file, number) + used;
 }
 
-static void file_advance(struct v3_sink *sink, size_t length)
+static void file_advance(struct xensave_sink *sink, size_t length)
 {
     sink->offset += length;
 }
 
-static int file_release(struct v3_sink *sink)
+static int file_release(struct xensave_sink *sink)
 {
     return put_full((struct file_sink *)sink);
 }
 
-static void file_patch(struct v3_sink *sink, uint64_t offset,
+static void file_patch(struct xensave_sink *sink, uint64_t offset,
                        const void *data, size_t length)
 {
     struct file_sink *file = (struct file_sink *)sink;
@@ -99,7 +99,7 @@ static void file_patch(struct v3_sink *sink, uint64_t offset,
  * The buffer ends where the hole begins, and the next one starts behind it:
  * from there on, buffer numbers stand for offsets that are that much higher.
  */
-static int file_skip(struct v3_sink *sink, uint64_t length)
+static int file_skip(struct xensave_sink *sink, uint64_t length)
 {
     struct file_sink *file = (struct file_sink *)sink;
     uint64_t number = file_number(file, sink->offset);
@@ -117,7 +117,7 @@ static int file_skip(struct v3_sink *sink, uint64_t length)
     return 0;
 }
 
-static uint64_t file_pending(struct v3_sink *sink)
+static uint64_t file_pending(struct xensave_sink *sink)
 {
     struct file_sink *file = (struct file_sink *)sink;
     uint32_t index;
@@ -125,12 +125,12 @@ static uint64_t file_pending(struct v3_sink *sink)
 
     while (file->engine && file->engine->busy &&
            file->engine->ops->reap(file->engine, false, &index, &result))
-        if (v3_manner_completed(file, index, result))
+        if (xensave_manner_completed(file, index, result))
             break;
     return file->engine ? file->engine->busy * file->buffers.size : 0;
 }
 
-static bool file_can_skip(const struct v3_sink *sink)
+static bool file_can_skip(const struct xensave_sink *sink)
 {
     const struct file_sink *file = (const struct file_sink *)sink;
 
@@ -145,9 +145,9 @@ static int file_extend(struct file_sink *file)
 
     if (file->hole_from == UINT64_MAX)
         return 0;
-    if (v3_file_size(file->fd, &size, &is_device) ||
+    if (xensave_file_size(file->fd, &size, &is_device) ||
         (size < file->sink.offset && ftruncate(file->fd, file->sink.offset)))
-        return v3_fail(file->sink.error, errno, "cannot extend %s: %s",
+        return xensave_fail(file->sink.error, errno, "cannot extend %s: %s",
                        file->name, strerror(errno));
     return 0;
 }
@@ -157,12 +157,12 @@ static int file_drain(struct file_sink *file)
     int r = 0;
 
     while (file->engine && file->engine->busy)
-        if (v3_manner_reap(file))
+        if (xensave_manner_reap(file))
             r = -1;
     return r;
 }
 
-static int file_finish(struct v3_sink *sink)
+static int file_finish(struct xensave_sink *sink)
 {
     struct file_sink *file = (struct file_sink *)sink;
     uint64_t number = file_number(file, sink->offset);
@@ -175,11 +175,11 @@ static int file_finish(struct v3_sink *sink)
         return -1;
     if (file_extend(file))
         return -1;
-    if (file->manner == &v3_manner_window &&
-        v3_manner_drop_before(file, round_down(sink->offset, V2_PAGE_SIZE)))
+    if (file->manner == &xensave_manner_window &&
+        xensave_manner_drop_before(file, round_down(sink->offset, XENSAVE_V2_PAGE_SIZE)))
         return -1;
     if (lseek(file->fd, sink->offset, SEEK_SET) < 0)
-        return v3_fail(sink->error, errno, "cannot seek in %s: %s",
+        return xensave_fail(sink->error, errno, "cannot seek in %s: %s",
                        file->name, strerror(errno));
     return 0;
 }
@@ -188,9 +188,9 @@ static int file_finish(struct v3_sink *sink)
  * Buffers go out in any order, and the page cache when it likes: pages could
  * be on the disk while what an earlier life of the file says of them is, too.
  */
-static int file_settle(struct v3_sink *sink)
+static int file_settle(struct xensave_sink *sink)
 {
-    static const uint8_t zeros[V3_SETTLED_ZEROS];
+    static const uint8_t zeros[XENSAVE_SETTLED_ZEROS];
     struct file_sink *file = (struct file_sink *)sink;
     uint64_t number = file_number(file, sink->offset);
     struct buffer *b = buffer_of(file, number);
@@ -201,34 +201,34 @@ static int file_settle(struct v3_sink *sink)
     if (put_full(file) || file_drain(file))
         return -1;
     b->offset = buffer_offset(file, number);
-    if (used && v3_manner_write_cached(file, number, b->begin, used))
+    if (used && xensave_manner_write_cached(file, number, b->begin, used))
         return -1;
-    if (v3_pwrite_exact(file->fd, zeros, sizeof(zeros), sink->offset) ||
+    if (pwrite_exact(file->fd, zeros, sizeof(zeros), sink->offset) ||
         fdatasync(file->fd))
-        return v3_manner_failed(file, errno, sink->offset);
+        return xensave_manner_failed(file, errno, sink->offset);
     return 0;
 }
 
-static int file_rewrite(struct v3_sink *sink, uint64_t offset,
+static int file_rewrite(struct xensave_sink *sink, uint64_t offset,
                         const void *data, size_t length)
 {
     struct file_sink *file = (struct file_sink *)sink;
 
-    if (v3_pwrite_exact(file->fd, data, length, offset))
-        return v3_manner_failed(file, errno, offset);
+    if (pwrite_exact(file->fd, data, length, offset))
+        return xensave_manner_failed(file, errno, offset);
     return 0;
 }
 
-static void file_state(const struct v3_sink *sink, struct v3_io_state *state)
+static void file_state(const struct xensave_sink *sink, struct xensave_io_state *state)
 {
     const struct file_sink *file = (const struct file_sink *)sink;
 
     state->io = file->manner->io;
-    state->engine = file->engine ? file->engine->kind : V3_ENGINE_AUTO;
+    state->engine = file->engine ? file->engine->kind : XENSAVE_ENGINE_AUTO;
     state->huge_pages = file->buffers.huge_pages;
 }
 
-static void file_free(struct v3_sink *sink)
+static void file_free(struct xensave_sink *sink)
 {
     struct file_sink *file = (struct file_sink *)sink;
 
@@ -237,12 +237,12 @@ static void file_free(struct v3_sink *sink)
         file->engine->ops->free(file->engine);
     if (file->direct_fd >= 0)
         close(file->direct_fd);
-    v3_buffers_free(&file->buffers);
+    xensave_buffers_free(&file->buffers);
     free(file->buffer);
     free(file);
 }
 
-static const struct v3_sink_ops file_ops = {
+static const struct xensave_sink_ops file_ops = {
     .room = file_room,
     .advance = file_advance,
     .release = file_release,
@@ -260,38 +260,38 @@ static const struct v3_sink_ops file_ops = {
 /* ---- opening ------------------------------------------------------------- */
 
 static int open_direct(struct file_sink *file,
-                       const struct v3_io_options *options)
+                       const struct xensave_io_options *options)
 {
-    uint32_t alignment = v3_direct_alignment(file->fd);
+    uint32_t alignment = xensave_direct_alignment(file->fd);
 
     if (!alignment) {
         errno = EINVAL;
         return -1;
     }
-    file->direct_fd = v3_reopen(file->fd, O_RDWR | O_DIRECT);
+    file->direct_fd = fd_reopen(file->fd, O_RDWR | O_DIRECT);
     if (file->direct_fd < 0 && errno == EACCES)
-        file->direct_fd = v3_reopen(file->fd, O_WRONLY | O_DIRECT);
+        file->direct_fd = fd_reopen(file->fd, O_WRONLY | O_DIRECT);
     if (file->direct_fd < 0)
         return -1;
     file->sink.alignment = alignment;
-    file->engine = v3_io_engine_open(options->engine, file->direct_fd,
+    file->engine = xensave_io_engine_open(options->engine, file->direct_fd,
                                      &file->buffers, file->sink.error);
     return file->engine ? 0 : -1;
 }
 
 static int choose_manner(struct file_sink *file,
-                         const struct v3_io_options *options)
+                         const struct xensave_io_options *options)
 {
-    file->manner = &v3_manner_buffered;
-    if (options->io == V3_IO_BUFFERED)
+    file->manner = &xensave_manner_buffered;
+    if (options->io == XENSAVE_IO_BUFFERED)
         return 0;
-    file->manner = &v3_manner_window;
+    file->manner = &xensave_manner_window;
     file->dontcache = true;
-    if (options->io == V3_IO_WINDOW)
+    if (options->io == XENSAVE_IO_WINDOW)
         return 0;
-    file->may_fall_back = options->io == V3_IO_AUTO;
+    file->may_fall_back = options->io == XENSAVE_IO_AUTO;
     if (!open_direct(file, options)) {
-        file->manner = &v3_manner_direct;
+        file->manner = &xensave_manner_direct;
         file->dontcache = false;
         return 0;
     }
@@ -299,7 +299,7 @@ static int choose_manner(struct file_sink *file,
         return -1;
     if (file->may_fall_back)
         return 0;
-    return v3_fail(file->sink.error, errno, "%s does not take direct I/O: %s",
+    return xensave_fail(file->sink.error, errno, "%s does not take direct I/O: %s",
                    file->name, strerror(errno));
 }
 
@@ -308,7 +308,7 @@ static int reserve(struct file_sink *file, uint64_t length)
     if (!length || !fallocate(file->fd, 0, file->sink.offset, length))
         return 0;
     if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
-        return v3_fail(file->sink.error, errno,
+        return xensave_fail(file->sink.error, errno,
                        "%s: no room for %llu bytes: %s", file->name,
                        (unsigned long long)length, strerror(errno));
     /* Where space cannot be reserved, it will be found as it comes. */
@@ -321,34 +321,34 @@ static uint64_t hole_from(int fd)
     uint64_t size;
     bool is_device;
 
-    return v3_file_size(fd, &size, &is_device) || is_device ? UINT64_MAX
+    return xensave_file_size(fd, &size, &is_device) || is_device ? UINT64_MAX
                                                             : size;
 }
 
 static int file_open(struct file_sink *file,
-                     const struct v3_io_options *options)
+                     const struct xensave_io_options *options)
 {
     size_t size = options->buffer_size ? options->buffer_size
                                        : DEFAULT_BUFFER_SIZE;
     uint32_t count = options->buffers ? options->buffers : DEFAULT_BUFFERS;
-    uint32_t least = V3_HOLD_MAX / size + 4;
+    uint32_t least = XENSAVE_HOLD_MAX / size + 4;
     off_t start;
 
-    if (size % V3_ALIGNMENT_MAX)
-        return v3_fail(file->sink.error, EINVAL,
+    if (size % XENSAVE_ALIGNMENT_MAX)
+        return xensave_fail(file->sink.error, EINVAL,
                        "buffer size %zu is not a multiple of %u", size,
-                       V3_ALIGNMENT_MAX);
+                       XENSAVE_ALIGNMENT_MAX);
     start = lseek(file->fd, 0, SEEK_CUR);
     if (start < 0)
-        return v3_fail(file->sink.error, errno, "%s cannot seek: %s",
+        return xensave_fail(file->sink.error, errno, "%s cannot seek: %s",
                        file->name, strerror(errno));
     file->sink.offset = start;
     count = count < least ? least : count;
-    if (v3_buffers_alloc(&file->buffers, count, size, file->sink.error))
+    if (xensave_buffers_alloc(&file->buffers, count, size, file->sink.error))
         return -1;
     file->buffer = calloc(count, sizeof(*file->buffer));
     if (!file->buffer)
-        return v3_fail(file->sink.error, ENOMEM, "cannot allocate a sink");
+        return xensave_fail(file->sink.error, ENOMEM, "cannot allocate a sink");
     if (choose_manner(file, options))
         return -1;
     file->base = round_down(start, file->sink.alignment);
@@ -359,24 +359,24 @@ static int file_open(struct file_sink *file,
     return reserve(file, options->reserve);
 }
 
-PUBLIC struct v3_sink *v3_sink_open_file(int fd,
-                                         const struct v3_io_options *options,
-                                         struct v3_error *error)
+PUBLIC struct xensave_sink *xensave_sink_open_file(int fd,
+                                         const struct xensave_io_options *options,
+                                         struct xensave_error *error)
 {
-    static const struct v3_io_options defaults;
+    static const struct xensave_io_options defaults;
     struct file_sink *file;
 
     memset(error, 0, sizeof(*error));
     file = calloc(1, sizeof(*file));
     if (!file) {
-        v3_fail(error, ENOMEM, "cannot allocate a sink");
+        xensave_fail(error, ENOMEM, "cannot allocate a sink");
         return NULL;
     }
-    v3_sink_init(&file->sink, &file_ops, error);
+    xensave_sink_init(&file->sink, &file_ops, error);
     file->sink.rewritable = true;
     file->fd = fd;
     file->direct_fd = -1;
-    v3_fd_name(fd, file->name, sizeof(file->name));
+    fd_name(fd, file->name, sizeof(file->name));
     if (file_open(file, options ? options : &defaults)) {
         file_free(&file->sink);
         return NULL;

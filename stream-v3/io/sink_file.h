@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The file sink: what its operations and its manners of writing share. */
-#ifndef STREAM_V3_SINK_FILE_H
-#define STREAM_V3_SINK_FILE_H
+#ifndef XENSAVE_SINK_FILE_H
+#define XENSAVE_SINK_FILE_H
 
 #include "engine.h"
 
@@ -16,13 +16,13 @@ struct buffer {
 struct file_sink;
 
 struct manner {
-    enum v3_io io;
+    enum xensave_io io;
     /* Buffer number `number` is full, or the last. */
     int (*put)(struct file_sink *file, uint64_t number);
 };
 
 struct file_sink {
-    struct v3_sink sink;
+    struct xensave_sink sink;
     const struct manner *manner;
     int fd;                     /* the caller's */
     int direct_fd;
@@ -36,9 +36,9 @@ struct file_sink {
     uint64_t hole_from;         /* octets from here on read as zero */
     bool in_place;              /* octets of an earlier life may be there */
     uint64_t first_unput;       /* buffer numbers */
-    struct v3_buffers buffers;
+    struct xensave_buffers buffers;
     struct buffer *buffer;      /* number n lives in n % count */
-    struct v3_io_engine *engine;
+    struct xensave_io_engine *engine;
 };
 
 static inline uint64_t file_number(const struct file_sink *file,
@@ -67,18 +67,18 @@ static inline uint8_t *memory_of(struct file_sink *file, uint64_t number)
 
 /* ---- sink_manner.c ------------------------------------------------------ */
 
-extern const struct manner v3_manner_direct, v3_manner_window,
-                           v3_manner_buffered;
+extern const struct manner xensave_manner_direct, xensave_manner_window,
+                           xensave_manner_buffered;
 
-int v3_manner_failed(struct file_sink *file, int errnum, uint64_t offset);
+int xensave_manner_failed(struct file_sink *file, int errnum, uint64_t offset);
 /* Bytes of a buffer, through the caller's fd. */
-int v3_manner_write_cached(struct file_sink *file, uint64_t number,
+int xensave_manner_write_cached(struct file_sink *file, uint64_t number,
                            uint32_t begin, uint32_t end);
 /* A direct transfer of this buffer has ended. */
-int v3_manner_completed(struct file_sink *file, uint32_t index, int result);
+int xensave_manner_completed(struct file_sink *file, uint32_t index, int result);
 /* Waits for the next. */
-int v3_manner_reap(struct file_sink *file);
+int xensave_manner_reap(struct file_sink *file);
 /* Window: writes back and forgets what lies before `offset`. */
-int v3_manner_drop_before(struct file_sink *file, uint64_t offset);
+int xensave_manner_drop_before(struct file_sink *file, uint64_t offset);
 
-#endif /* STREAM_V3_SINK_FILE_H */
+#endif /* XENSAVE_SINK_FILE_H */

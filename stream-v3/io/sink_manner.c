@@ -12,14 +12,14 @@
 #define RWF_DONTCACHE 0x80
 #endif
 
-int v3_manner_failed(struct file_sink *file, int errnum, uint64_t offset)
+int xensave_manner_failed(struct file_sink *file, int errnum, uint64_t offset)
 {
-    return v3_fail(file->sink.error, errnum,
+    return xensave_fail(file->sink.error, errnum,
                    "cannot write to %s at offset %llu: %s", file->name,
                    (unsigned long long)offset, strerror(errnum));
 }
 
-int v3_manner_write_cached(struct file_sink *file, uint64_t number,
+int xensave_manner_write_cached(struct file_sink *file, uint64_t number,
                            uint32_t begin, uint32_t end)
 {
     uint64_t offset = buffer_of(file, number)->offset + begin;
@@ -36,8 +36,8 @@ int v3_manner_write_cached(struct file_sink *file, uint64_t number,
             file->dontcache = false;
         }
     }
-    if (v3_pwrite_exact(file->fd, iov.iov_base, iov.iov_len, offset))
-        return v3_manner_failed(file, errno, offset);
+    if (pwrite_exact(file->fd, iov.iov_base, iov.iov_len, offset))
+        return xensave_manner_failed(file, errno, offset);
     return 0;
 }
 
@@ -56,7 +56,7 @@ static void direct_part(const struct file_sink *file, const struct buffer *b,
 static int direct_submit(struct file_sink *file, uint64_t number)
 {
     struct buffer *b = buffer_of(file, number);
-    struct v3_transfer transfer = {.write = true};
+    struct xensave_transfer transfer = {.write = true};
     uint32_t begin, end;
     int r;
 
@@ -68,7 +68,7 @@ static int direct_submit(struct file_sink *file, uint64_t number)
     transfer.offset = b->offset + begin;
     r = file->engine->ops->submit(file->engine, &transfer);
     if (r)
-        return v3_manner_failed(file, r, transfer.offset);
+        return xensave_manner_failed(file, r, transfer.offset);
     b->number = number;
     b->busy = true;
     return 0;
@@ -82,11 +82,11 @@ static int direct_put(struct file_sink *file, uint64_t number)
     direct_part(file, b, &begin, &end);
     b->done = 0;
     if (begin == end)
-        return v3_manner_write_cached(file, number, b->begin, b->end);
+        return xensave_manner_write_cached(file, number, b->begin, b->end);
     if (b->begin < begin &&
-        v3_manner_write_cached(file, number, b->begin, begin))
+        xensave_manner_write_cached(file, number, b->begin, begin))
         return -1;
-    if (end < b->end && v3_manner_write_cached(file, number, end, b->end))
+    if (end < b->end && xensave_manner_write_cached(file, number, end, b->end))
         return -1;
     return direct_submit(file, number);
 }
@@ -102,11 +102,11 @@ static void look_for_silent_caching(struct file_sink *file, uint64_t offset,
     if (file->fell_back_checked || !file->may_fall_back)
         return;
     file->fell_back_checked = true;
-    if (v3_resident(file->direct_fd, offset, length) > 0)
-        file->manner = &v3_manner_window;
+    if (xensave_resident(file->direct_fd, offset, length) > 0)
+        file->manner = &xensave_manner_window;
 }
 
-int v3_manner_completed(struct file_sink *file, uint32_t index, int result)
+int xensave_manner_completed(struct file_sink *file, uint32_t index, int result)
 {
     struct buffer *b = &file->buffer[index];
     uint64_t number = b->number, offset;
@@ -115,14 +115,14 @@ int v3_manner_completed(struct file_sink *file, uint32_t index, int result)
     direct_part(file, b, &begin, &end);
     offset = b->offset + begin + b->done;
     if (result == -EINVAL && file->may_fall_back) {
-        file->manner = &v3_manner_window;
+        file->manner = &xensave_manner_window;
         b->busy = false;
-        return v3_manner_write_cached(file, number, begin + b->done, end);
+        return xensave_manner_write_cached(file, number, begin + b->done, end);
     }
     if (result == -EAGAIN || result == -EINTR)
         return direct_submit(file, number);
     if (result < 0)
-        return v3_manner_failed(file, -result, offset);
+        return xensave_manner_failed(file, -result, offset);
     if (result)
         look_for_silent_caching(file, offset, result);
     b->done += result;
@@ -133,23 +133,23 @@ int v3_manner_completed(struct file_sink *file, uint32_t index, int result)
             return direct_submit(file, number);
         /* At a limit or a device's end: the page cache takes what fits. */
         b->busy = false;
-        return v3_manner_write_cached(file, number, begin + b->done, end);
+        return xensave_manner_write_cached(file, number, begin + b->done, end);
     }
     b->busy = false;
     return 0;
 }
 
-int v3_manner_reap(struct file_sink *file)
+int xensave_manner_reap(struct file_sink *file)
 {
     uint32_t index;
     int result;
 
     if (!file->engine->ops->reap(file->engine, true, &index, &result)) {
         file->engine->busy = 0;
-        return v3_fail(file->sink.error, EIO,
+        return xensave_fail(file->sink.error, EIO,
                        "lost an asynchronous write to %s", file->name);
     }
-    return v3_manner_completed(file, index, result);
+    return xensave_manner_completed(file, index, result);
 }
 
 /* ---- window and buffered ------------------------------------------------- */
@@ -158,15 +158,15 @@ static int buffered_put(struct file_sink *file, uint64_t number)
 {
     struct buffer *b = buffer_of(file, number);
 
-    return v3_manner_write_cached(file, number, b->begin, b->end);
+    return xensave_manner_write_cached(file, number, b->begin, b->end);
 }
 
-int v3_manner_drop_before(struct file_sink *file, uint64_t offset)
+int xensave_manner_drop_before(struct file_sink *file, uint64_t offset)
 {
     if (offset <= file->dropped)
         return 0;
-    if (v3_sync_range(file->fd, file->dropped, offset - file->dropped, true))
-        return v3_manner_failed(file, errno, file->dropped);
+    if (xensave_sync_range(file->fd, file->dropped, offset - file->dropped, true))
+        return xensave_manner_failed(file, errno, file->dropped);
     posix_fadvise(file->fd, file->dropped, offset - file->dropped,
                   POSIX_FADV_DONTNEED);
     file->dropped = offset;
@@ -180,12 +180,12 @@ static int window_put(struct file_sink *file, uint64_t number)
 
     if (buffered_put(file, number))
         return -1;
-    if (v3_sync_range(file->fd, offset + b->begin, b->end - b->begin, false))
-        return v3_manner_failed(file, errno, offset + b->begin);
+    if (xensave_sync_range(file->fd, offset + b->begin, b->end - b->begin, false))
+        return xensave_manner_failed(file, errno, offset + b->begin);
     return offset < WINDOW_SIZE
-           ? 0 : v3_manner_drop_before(file, offset - WINDOW_SIZE);
+           ? 0 : xensave_manner_drop_before(file, offset - WINDOW_SIZE);
 }
 
-const struct manner v3_manner_direct = {V3_IO_DIRECT, direct_put};
-const struct manner v3_manner_window = {V3_IO_WINDOW, window_put};
-const struct manner v3_manner_buffered = {V3_IO_BUFFERED, buffered_put};
+const struct manner xensave_manner_direct = {XENSAVE_IO_DIRECT, direct_put};
+const struct manner xensave_manner_window = {XENSAVE_IO_WINDOW, window_put};
+const struct manner xensave_manner_buffered = {XENSAVE_IO_BUFFERED, buffered_put};

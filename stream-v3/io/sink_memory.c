@@ -2,7 +2,7 @@
 #include "stream-v3/internal.h"
 
 struct memory_sink {
-    struct v3_sink sink;
+    struct xensave_sink sink;
     uint64_t start;
     uint8_t *data;
     size_t capacity;
@@ -15,7 +15,7 @@ static size_t used(const struct memory_sink *memory)
     return memory->sink.offset - memory->start;
 }
 
-static void *memory_room(struct v3_sink *sink, size_t want, size_t *got)
+static void *memory_room(struct xensave_sink *sink, size_t want, size_t *got)
 {
     struct memory_sink *memory = (struct memory_sink *)sink;
     size_t need = used(memory) + want, capacity = memory->capacity;
@@ -25,7 +25,7 @@ static void *memory_room(struct v3_sink *sink, size_t want, size_t *got)
         capacity = capacity * 2 > need ? capacity * 2 : need;
         data = realloc(memory->data, capacity);
         if (!data) {
-            v3_fail(sink->error, ENOMEM, "cannot allocate %zu octets",
+            xensave_fail(sink->error, ENOMEM, "cannot allocate %zu octets",
                     capacity);
             return NULL;
         }
@@ -36,18 +36,18 @@ static void *memory_room(struct v3_sink *sink, size_t want, size_t *got)
     return memory->data + used(memory);
 }
 
-static void memory_advance(struct v3_sink *sink, size_t length)
+static void memory_advance(struct xensave_sink *sink, size_t length)
 {
     sink->offset += length;
 }
 
-static int memory_release(struct v3_sink *sink)
+static int memory_release(struct xensave_sink *sink)
 {
     (void)sink;
     return 0;
 }
 
-static void memory_patch(struct v3_sink *sink, uint64_t offset,
+static void memory_patch(struct xensave_sink *sink, uint64_t offset,
                          const void *data, size_t length)
 {
     struct memory_sink *memory = (struct memory_sink *)sink;
@@ -55,7 +55,7 @@ static void memory_patch(struct v3_sink *sink, uint64_t offset,
     memcpy(memory->data + (offset - memory->start), data, length);
 }
 
-static int memory_finish(struct v3_sink *sink)
+static int memory_finish(struct xensave_sink *sink)
 {
     struct memory_sink *memory = (struct memory_sink *)sink;
 
@@ -64,21 +64,21 @@ static int memory_finish(struct v3_sink *sink)
     return 0;
 }
 
-static int memory_rewrite(struct v3_sink *sink, uint64_t offset,
+static int memory_rewrite(struct xensave_sink *sink, uint64_t offset,
                           const void *data, size_t length)
 {
     memory_patch(sink, offset, data, length);
     return 0;
 }
 
-static void memory_state(const struct v3_sink *sink,
-                         struct v3_io_state *state)
+static void memory_state(const struct xensave_sink *sink,
+                         struct xensave_io_state *state)
 {
     (void)sink;
-    state->io = V3_IO_BUFFERED;
+    state->io = XENSAVE_IO_BUFFERED;
 }
 
-static void memory_free(struct v3_sink *sink)
+static void memory_free(struct xensave_sink *sink)
 {
     struct memory_sink *memory = (struct memory_sink *)sink;
 
@@ -87,7 +87,7 @@ static void memory_free(struct v3_sink *sink)
     free(memory);
 }
 
-static const struct v3_sink_ops memory_ops = {
+static const struct xensave_sink_ops memory_ops = {
     .room = memory_room,
     .advance = memory_advance,
     .release = memory_release,
@@ -98,19 +98,19 @@ static const struct v3_sink_ops memory_ops = {
     .free = memory_free,
 };
 
-PUBLIC struct v3_sink *v3_sink_open_memory(uint64_t start, void **data,
+PUBLIC struct xensave_sink *xensave_sink_open_memory(uint64_t start, void **data,
                                            size_t *length,
-                                           struct v3_error *error)
+                                           struct xensave_error *error)
 {
     struct memory_sink *memory;
 
     memset(error, 0, sizeof(*error));
     memory = calloc(1, sizeof(*memory));
     if (!memory) {
-        v3_fail(error, ENOMEM, "cannot allocate a sink");
+        xensave_fail(error, ENOMEM, "cannot allocate a sink");
         return NULL;
     }
-    v3_sink_init(&memory->sink, &memory_ops, error);
+    xensave_sink_init(&memory->sink, &memory_ops, error);
     memory->sink.offset = start;
     memory->sink.rewritable = true;
     memory->start = start;

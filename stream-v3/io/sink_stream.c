@@ -4,13 +4,13 @@
 
 #include "stream-v3/internal.h"
 
-#define STREAM_BUFFER (V3_HOLD_MAX + (2U << 20))
+#define STREAM_BUFFER (XENSAVE_HOLD_MAX + (2U << 20))
 #define STREAM_FLUSH  (1U << 20)
 
 struct stream_sink {
-    struct v3_sink sink;
+    struct xensave_sink sink;
     int fd;
-    struct v3_buffers buffers;
+    struct xensave_buffers buffers;
     size_t used;
 };
 
@@ -25,7 +25,7 @@ static int stream_flush(struct stream_sink *stream)
         if (r < 0 && errno == EINTR)
             continue;
         if (r <= 0)
-            return v3_fail_at(stream->sink.error, r ? errno : EIO,
+            return xensave_fail_at(stream->sink.error, r ? errno : EIO,
                               stream->sink.offset - length, 0,
                               "cannot write to the stream: %s",
                               strerror(r ? errno : EIO));
@@ -36,7 +36,7 @@ static int stream_flush(struct stream_sink *stream)
     return 0;
 }
 
-static void *stream_room(struct v3_sink *sink, size_t want, size_t *got)
+static void *stream_room(struct xensave_sink *sink, size_t want, size_t *got)
 {
     struct stream_sink *stream = (struct stream_sink *)sink;
     size_t room = stream->buffers.length - stream->used;
@@ -47,15 +47,15 @@ static void *stream_room(struct v3_sink *sink, size_t want, size_t *got)
         room = stream->buffers.length;
     }
     if (!room) {
-        v3_fail(sink->error, EOVERFLOW, "batch larger than %u octets",
-                V3_HOLD_MAX);
+        xensave_fail(sink->error, EOVERFLOW, "batch larger than %u octets",
+                XENSAVE_HOLD_MAX);
         return NULL;
     }
     *got = min_u64(want, room);
     return stream->buffers.base + stream->used;
 }
 
-static void stream_advance(struct v3_sink *sink, size_t length)
+static void stream_advance(struct xensave_sink *sink, size_t length)
 {
     struct stream_sink *stream = (struct stream_sink *)sink;
 
@@ -63,14 +63,14 @@ static void stream_advance(struct v3_sink *sink, size_t length)
     sink->offset += length;
 }
 
-static int stream_release(struct v3_sink *sink)
+static int stream_release(struct xensave_sink *sink)
 {
     struct stream_sink *stream = (struct stream_sink *)sink;
 
     return stream->used >= STREAM_FLUSH ? stream_flush(stream) : 0;
 }
 
-static void stream_patch(struct v3_sink *sink, uint64_t offset,
+static void stream_patch(struct xensave_sink *sink, uint64_t offset,
                          const void *data, size_t length)
 {
     struct stream_sink *stream = (struct stream_sink *)sink;
@@ -79,28 +79,28 @@ static void stream_patch(struct v3_sink *sink, uint64_t offset,
            data, length);
 }
 
-static int stream_finish(struct v3_sink *sink)
+static int stream_finish(struct xensave_sink *sink)
 {
     return stream_flush((struct stream_sink *)sink);
 }
 
-static void stream_state(const struct v3_sink *sink,
-                         struct v3_io_state *state)
+static void stream_state(const struct xensave_sink *sink,
+                         struct xensave_io_state *state)
 {
-    state->io = V3_IO_BUFFERED;
+    state->io = XENSAVE_IO_BUFFERED;
     state->huge_pages =
         ((const struct stream_sink *)sink)->buffers.huge_pages;
 }
 
-static void stream_free(struct v3_sink *sink)
+static void stream_free(struct xensave_sink *sink)
 {
     struct stream_sink *stream = (struct stream_sink *)sink;
 
-    v3_buffers_free(&stream->buffers);
+    xensave_buffers_free(&stream->buffers);
     free(stream);
 }
 
-static const struct v3_sink_ops stream_ops = {
+static const struct xensave_sink_ops stream_ops = {
     .room = stream_room,
     .advance = stream_advance,
     .release = stream_release,
@@ -110,19 +110,19 @@ static const struct v3_sink_ops stream_ops = {
     .free = stream_free,
 };
 
-PUBLIC struct v3_sink *v3_sink_open_stream(int fd, struct v3_error *error)
+PUBLIC struct xensave_sink *xensave_sink_open_stream(int fd, struct xensave_error *error)
 {
     struct stream_sink *stream;
 
     memset(error, 0, sizeof(*error));
     stream = calloc(1, sizeof(*stream));
     if (!stream) {
-        v3_fail(error, ENOMEM, "cannot allocate a sink");
+        xensave_fail(error, ENOMEM, "cannot allocate a sink");
         return NULL;
     }
-    v3_sink_init(&stream->sink, &stream_ops, error);
+    xensave_sink_init(&stream->sink, &stream_ops, error);
     stream->fd = fd;
-    if (v3_buffers_alloc(&stream->buffers, 1, STREAM_BUFFER, error)) {
+    if (xensave_buffers_alloc(&stream->buffers, 1, STREAM_BUFFER, error)) {
         free(stream);
         return NULL;
     }

@@ -12,7 +12,7 @@
 #define DROP_STEP (4U << 20)
 
 struct cached_source {
-    struct v3_source source;
+    struct xensave_source source;
     int fd;
     char name[256];
     bool drop_behind;
@@ -24,10 +24,10 @@ static void drop(struct cached_source *cached)
     posix_fadvise(cached->fd, cached->dropped,
                   cached->source.offset - cached->dropped,
                   POSIX_FADV_DONTNEED);
-    cached->dropped = round_down(cached->source.offset, V2_PAGE_SIZE);
+    cached->dropped = round_down(cached->source.offset, XENSAVE_V2_PAGE_SIZE);
 }
 
-static int cached_read(struct v3_source *source, void *data, size_t length)
+static int cached_read(struct xensave_source *source, void *data, size_t length)
 {
     struct cached_source *cached = (struct cached_source *)source;
     ssize_t r;
@@ -37,9 +37,9 @@ static int cached_read(struct v3_source *source, void *data, size_t length)
         if (r < 0 && errno == EINTR)
             continue;
         if (!r)
-            return v3_source_ended(source);
+            return xensave_source_ended(source);
         if (r < 0)
-            return v3_fail(source->error, errno,
+            return xensave_fail(source->error, errno,
                            "cannot read from %s at offset %llu: %s",
                            cached->name, (unsigned long long)source->offset,
                            strerror(errno));
@@ -52,7 +52,7 @@ static int cached_read(struct v3_source *source, void *data, size_t length)
     return 0;
 }
 
-static int cached_skip(struct v3_source *source, uint64_t length)
+static int cached_skip(struct xensave_source *source, uint64_t length)
 {
     char scratch[16384];
     size_t part;
@@ -65,7 +65,7 @@ static int cached_skip(struct v3_source *source, uint64_t length)
     return 0;
 }
 
-static int cached_finish(struct v3_source *source)
+static int cached_finish(struct xensave_source *source)
 {
     struct cached_source *cached = (struct cached_source *)source;
 
@@ -75,19 +75,19 @@ static int cached_finish(struct v3_source *source)
     return 0;
 }
 
-static void cached_state(const struct v3_source *source,
-                         struct v3_io_state *state)
+static void cached_state(const struct xensave_source *source,
+                         struct xensave_io_state *state)
 {
     state->io = ((const struct cached_source *)source)->drop_behind
-                ? V3_IO_WINDOW : V3_IO_BUFFERED;
+                ? XENSAVE_IO_WINDOW : XENSAVE_IO_BUFFERED;
 }
 
-static void cached_free(struct v3_source *source)
+static void cached_free(struct xensave_source *source)
 {
     free(source);
 }
 
-static const struct v3_source_ops cached_ops = {
+static const struct xensave_source_ops cached_ops = {
     .read = cached_read,
     .skip = cached_skip,
     .finish = cached_finish,
@@ -95,15 +95,15 @@ static const struct v3_source_ops cached_ops = {
     .free = cached_free,
 };
 
-struct v3_source *v3_source_open_cached(int fd, bool drop_behind,
-                                        struct v3_error *error)
+struct xensave_source *xensave_source_open_cached(int fd, bool drop_behind,
+                                        struct xensave_error *error)
 {
     struct cached_source *cached;
     off_t start;
 
     cached = calloc(1, sizeof(*cached));
     if (!cached) {
-        v3_fail(error, ENOMEM, "cannot allocate a source");
+        xensave_fail(error, ENOMEM, "cannot allocate a source");
         return NULL;
     }
     start = lseek(fd, 0, SEEK_CUR);
@@ -112,14 +112,14 @@ struct v3_source *v3_source_open_cached(int fd, bool drop_behind,
     cached->source.offset = start > 0 ? start : 0;
     cached->fd = fd;
     cached->drop_behind = drop_behind;
-    cached->dropped = round_down(cached->source.offset, V2_PAGE_SIZE);
-    v3_fd_name(fd, cached->name, sizeof(cached->name));
+    cached->dropped = round_down(cached->source.offset, XENSAVE_V2_PAGE_SIZE);
+    fd_name(fd, cached->name, sizeof(cached->name));
     return &cached->source;
 }
 
-PUBLIC struct v3_source *v3_source_open_stream(int fd,
-                                               struct v3_error *error)
+PUBLIC struct xensave_source *xensave_source_open_stream(int fd,
+                                               struct xensave_error *error)
 {
     memset(error, 0, sizeof(*error));
-    return v3_source_open_cached(fd, false, error);
+    return xensave_source_open_cached(fd, false, error);
 }

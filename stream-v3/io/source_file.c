@@ -20,7 +20,7 @@ struct buffer {
 };
 
 struct file_source {
-    struct v3_source source;
+    struct xensave_source source;
     int fd;                     /* the caller's */
     int direct_fd;
     char name[256];
@@ -28,9 +28,9 @@ struct file_source {
     uint64_t base;              /* file offset of buffer number 0 */
     uint64_t end;               /* of the file */
     uint64_t first, next;       /* buffer numbers that are held or busy */
-    struct v3_buffers buffers;
+    struct xensave_buffers buffers;
     struct buffer *buffer;      /* number n lives in n % count */
-    struct v3_io_engine *engine;
+    struct xensave_io_engine *engine;
 };
 
 static uint64_t buffer_offset(const struct file_source *file, uint64_t number)
@@ -46,14 +46,14 @@ static uint8_t *memory_of(const struct file_source *file, uint64_t number)
 
 static int read_failed(struct file_source *file, int errnum, uint64_t offset)
 {
-    return v3_fail(file->source.error, errnum,
+    return xensave_fail(file->source.error, errnum,
                    "cannot read from %s at offset %llu: %s", file->name,
                    (unsigned long long)offset, strerror(errnum));
 }
 
 static int submit(struct file_source *file, struct buffer *b)
 {
-    struct v3_transfer transfer = {.write = false};
+    struct xensave_transfer transfer = {.write = false};
     int r;
 
     transfer.buffer = b - file->buffer;
@@ -94,7 +94,7 @@ static int reap(struct file_source *file)
 
     if (!file->engine->ops->reap(file->engine, true, &index, &result)) {
         file->engine->busy = 0;
-        return v3_fail(file->source.error, EIO,
+        return xensave_fail(file->source.error, EIO,
                        "lost an asynchronous read from %s", file->name);
     }
     b = &file->buffer[index];
@@ -152,7 +152,7 @@ static struct buffer *current(struct file_source *file)
     return b;
 }
 
-static int file_read(struct v3_source *source, void *data, size_t length)
+static int file_read(struct xensave_source *source, void *data, size_t length)
 {
     struct file_source *file = (struct file_source *)source;
     struct buffer *b;
@@ -160,13 +160,13 @@ static int file_read(struct v3_source *source, void *data, size_t length)
 
     while (length) {
         if (source->offset >= file->end)
-            return v3_source_ended(source);
+            return xensave_source_ended(source);
         b = current(file);
         if (!b)
             return -1;
         within = source->offset - buffer_offset(file, file->first);
         if (within >= b->done)
-            return v3_source_ended(source);
+            return xensave_source_ended(source);
         part = min_u64(length, min_u64(b->done, b->want) - within);
         memcpy(data, memory_of(file, file->first) + within, part);
         data = (char *)data + part;
@@ -178,37 +178,37 @@ static int file_read(struct v3_source *source, void *data, size_t length)
     return 0;
 }
 
-static int file_skip(struct v3_source *source, uint64_t length)
+static int file_skip(struct xensave_source *source, uint64_t length)
 {
     struct file_source *file = (struct file_source *)source;
 
     if (source->offset > file->end || length > file->end - source->offset)
-        return v3_source_ended(source);
+        return xensave_source_ended(source);
     return move_to(file, source->offset + length);
 }
 
-static int file_finish(struct v3_source *source)
+static int file_finish(struct xensave_source *source)
 {
     struct file_source *file = (struct file_source *)source;
 
     if (lseek(file->fd, source->offset, SEEK_SET) < 0)
-        return v3_fail(source->error, errno, "cannot seek in %s: %s",
+        return xensave_fail(source->error, errno, "cannot seek in %s: %s",
                        file->name, strerror(errno));
     return 0;
 }
 
-static void file_state(const struct v3_source *source,
-                       struct v3_io_state *state)
+static void file_state(const struct xensave_source *source,
+                       struct xensave_io_state *state)
 {
     const struct file_source *file = (const struct file_source *)source;
 
-    state->io = V3_IO_DIRECT;
+    state->io = XENSAVE_IO_DIRECT;
     state->engine = file->engine->kind;
     state->alignment = file->alignment;
     state->huge_pages = file->buffers.huge_pages;
 }
 
-static void file_free(struct v3_source *source)
+static void file_free(struct xensave_source *source)
 {
     struct file_source *file = (struct file_source *)source;
 
@@ -217,12 +217,12 @@ static void file_free(struct v3_source *source)
         file->engine->ops->free(file->engine);
     if (file->direct_fd >= 0)
         close(file->direct_fd);
-    v3_buffers_free(&file->buffers);
+    xensave_buffers_free(&file->buffers);
     free(file->buffer);
     free(file);
 }
 
-static const struct v3_source_ops file_ops = {
+static const struct xensave_source_ops file_ops = {
     .read = file_read,
     .skip = file_skip,
     .finish = file_finish,
@@ -240,39 +240,39 @@ static bool direct_works(struct file_source *file)
     bool works;
     void *block;
 
-    file->alignment = v3_direct_alignment(file->fd);
+    file->alignment = xensave_direct_alignment(file->fd);
     if (!file->alignment)
         return false;
-    file->direct_fd = v3_reopen(file->fd, O_RDONLY | O_DIRECT);
+    file->direct_fd = fd_reopen(file->fd, O_RDONLY | O_DIRECT);
     if (file->direct_fd < 0 ||
         posix_memalign(&block, file->alignment, file->alignment))
         return false;
     file->base = round_down(file->source.offset, file->alignment);
-    before = v3_resident(file->fd, file->base, V2_PAGE_SIZE);
+    before = xensave_resident(file->fd, file->base, XENSAVE_V2_PAGE_SIZE);
     works = pread(file->direct_fd, block, file->alignment, file->base) > 0 &&
-            (before || !v3_resident(file->fd, file->base, V2_PAGE_SIZE));
+            (before || !xensave_resident(file->fd, file->base, XENSAVE_V2_PAGE_SIZE));
     free(block);
     return works;
 }
 
 static int file_open(struct file_source *file,
-                     const struct v3_io_options *options)
+                     const struct xensave_io_options *options)
 {
     size_t size = options->buffer_size ? options->buffer_size
                                        : DEFAULT_BUFFER_SIZE;
     uint32_t count = options->buffers ? options->buffers : DEFAULT_BUFFERS;
 
-    if (size % V3_ALIGNMENT_MAX)
-        return v3_fail(file->source.error, EINVAL,
+    if (size % XENSAVE_ALIGNMENT_MAX)
+        return xensave_fail(file->source.error, EINVAL,
                        "buffer size %zu is not a multiple of %u", size,
-                       V3_ALIGNMENT_MAX);
-    if (v3_buffers_alloc(&file->buffers, count, size, file->source.error))
+                       XENSAVE_ALIGNMENT_MAX);
+    if (xensave_buffers_alloc(&file->buffers, count, size, file->source.error))
         return -1;
     file->buffer = calloc(count, sizeof(*file->buffer));
     if (!file->buffer)
-        return v3_fail(file->source.error, ENOMEM,
+        return xensave_fail(file->source.error, ENOMEM,
                        "cannot allocate a source");
-    file->engine = v3_io_engine_open(options->engine, file->direct_fd,
+    file->engine = xensave_io_engine_open(options->engine, file->direct_fd,
                                      &file->buffers, file->source.error);
     return file->engine ? 0 : -1;
 }
@@ -280,31 +280,31 @@ static int file_open(struct file_source *file,
 /* A file of which half is in memory already is read from there. */
 static bool mostly_resident(const struct file_source *file)
 {
-    int64_t resident = v3_resident(file->fd, file->source.offset,
+    int64_t resident = xensave_resident(file->fd, file->source.offset,
                                    file->end - file->source.offset);
 
     return resident > 0 &&
            (uint64_t)resident * 2 >= file->end - file->source.offset;
 }
 
-static struct v3_source *open_as(struct file_source *file,
-                                 const struct v3_io_options *options)
+static struct xensave_source *open_as(struct file_source *file,
+                                 const struct xensave_io_options *options)
 {
-    struct v3_error *error = file->source.error;
+    struct xensave_error *error = file->source.error;
     int fd = file->fd;
-    bool drop = options->io == V3_IO_WINDOW;
+    bool drop = options->io == XENSAVE_IO_WINDOW;
 
-    if (options->io == V3_IO_AUTO && mostly_resident(file))
+    if (options->io == XENSAVE_IO_AUTO && mostly_resident(file))
         goto cached;
-    if (options->io == V3_IO_AUTO || options->io == V3_IO_DIRECT) {
+    if (options->io == XENSAVE_IO_AUTO || options->io == XENSAVE_IO_DIRECT) {
         if (direct_works(file)) {
             if (!file_open(file, options))
                 return &file->source;
             file_free(&file->source);
             return NULL;
         }
-        if (options->io == V3_IO_DIRECT) {
-            v3_fail(error, EINVAL, "%s does not take direct I/O",
+        if (options->io == XENSAVE_IO_DIRECT) {
+            xensave_fail(error, EINVAL, "%s does not take direct I/O",
                     file->name);
             file_free(&file->source);
             return NULL;
@@ -313,14 +313,14 @@ static struct v3_source *open_as(struct file_source *file,
     }
  cached:
     file_free(&file->source);
-    return v3_source_open_cached(fd, drop, error);
+    return xensave_source_open_cached(fd, drop, error);
 }
 
-PUBLIC struct v3_source *
-v3_source_open_file(int fd, const struct v3_io_options *options,
-                    struct v3_error *error)
+PUBLIC struct xensave_source *
+xensave_source_open_file(int fd, const struct xensave_io_options *options,
+                    struct xensave_error *error)
 {
-    static const struct v3_io_options defaults;
+    static const struct xensave_io_options defaults;
     struct file_source *file;
     bool is_device;
     off_t start;
@@ -328,17 +328,17 @@ v3_source_open_file(int fd, const struct v3_io_options *options,
     memset(error, 0, sizeof(*error));
     file = calloc(1, sizeof(*file));
     if (!file) {
-        v3_fail(error, ENOMEM, "cannot allocate a source");
+        xensave_fail(error, ENOMEM, "cannot allocate a source");
         return NULL;
     }
     file->source.ops = &file_ops;
     file->source.error = error;
     file->fd = fd;
     file->direct_fd = -1;
-    v3_fd_name(fd, file->name, sizeof(file->name));
+    fd_name(fd, file->name, sizeof(file->name));
     start = lseek(fd, 0, SEEK_CUR);
-    if (start < 0 || v3_file_size(fd, &file->end, &is_device)) {
-        v3_fail(error, errno, "%s is neither a file nor a block device: %s",
+    if (start < 0 || xensave_file_size(fd, &file->end, &is_device)) {
+        xensave_fail(error, errno, "%s is neither a file nor a block device: %s",
                 file->name, strerror(errno));
         free(file);
         return NULL;

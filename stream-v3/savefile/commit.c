@@ -12,7 +12,7 @@ struct range {
     uint64_t *checksum;
 };
 
-#define PART V3_ALIGNMENT_MAX
+#define PART XENSAVE_ALIGNMENT_MAX
 
 /* A file to read from without leaving it in the page cache. */
 struct reader {
@@ -43,10 +43,10 @@ static bool read_direct(struct reader *reader, size_t need, uint64_t at)
 /* Some filesystems take O_DIRECT and fill the page cache all the same. */
 static int read_part(struct reader *reader, size_t need, uint64_t at)
 {
-    bool cached = v3_resident(reader->fd, at, need) > 0;
+    bool cached = xensave_resident(reader->fd, at, need) > 0;
 
     if (!read_direct(reader, need, at) &&
-        v3_pread_exact(reader->fd, reader->octets, need, at))
+        pread_exact(reader->fd, reader->octets, need, at))
         return -1;
     if (!cached)
         posix_fadvise(reader->fd, at, need, POSIX_FADV_DONTNEED);
@@ -54,53 +54,53 @@ static int read_part(struct reader *reader, size_t need, uint64_t at)
 }
 
 static int checksum_range(struct reader *reader, const struct range *range,
-                          struct v3_error *error)
+                          struct xensave_error *error)
 {
-    struct v3_checksum checksum;
+    struct xensave_checksum checksum;
     uint64_t offset, at, end;
     int rc = -1;
 
     if (range->end > range->begin &&
-        range->end - range->begin > V3_SURROUNDINGS_MAX)
-        return v3_fail(error, EFBIG, "%" PRIu64 " octets from offset %"
+        range->end - range->begin > XENSAVE_SURROUNDINGS_MAX)
+        return xensave_fail(error, EFBIG, "%" PRIu64 " octets from offset %"
                        PRIu64 " on are not the stream's; no toolstack "
                        "writes more than 1 GiB there", range->end -
                        range->begin, range->begin);
-    if (v3_checksum_init(&checksum))
-        return v3_fail(error, ENOMEM, "cannot allocate memory for a "
+    if (xensave_checksum_init(&checksum))
+        return xensave_fail(error, ENOMEM, "cannot allocate memory for a "
                        "checksum");
-    v3_checksum_reset(&checksum);
+    xensave_checksum_reset(&checksum);
     for (offset = range->begin; offset < range->end; offset = end) {
         at = round_down(offset, reader->alignment);
         end = min_u64(at + PART, range->end);
         if (read_part(reader, end - at, at)) {
-            v3_fail(error, errno, "cannot read back offset %" PRIu64 ": %s",
+            xensave_fail(error, errno, "cannot read back offset %" PRIu64 ": %s",
                     offset, errno == ENODATA ? "the file is too short"
                                              : strerror(errno));
             goto out;
         }
-        v3_checksum_add(&checksum, reader->octets + (offset - at),
+        xensave_checksum_add(&checksum, reader->octets + (offset - at),
                         end - offset);
     }
-    *range->checksum = v3_checksum_get(&checksum);
+    *range->checksum = xensave_checksum_get(&checksum);
     rc = 0;
  out:
-    v3_checksum_free(&checksum);
+    xensave_checksum_free(&checksum);
     return rc;
 }
 
-static int reader_open(struct reader *reader, int fd, struct v3_error *error)
+static int reader_open(struct reader *reader, int fd, struct xensave_error *error)
 {
     reader->fd = fd;
     reader->direct = -1;
-    reader->alignment = v3_direct_alignment(fd);
+    reader->alignment = xensave_direct_alignment(fd);
     if (reader->alignment)
-        reader->direct = v3_reopen(fd, O_RDONLY | O_DIRECT);
+        reader->direct = fd_reopen(fd, O_RDONLY | O_DIRECT);
     else
-        reader->alignment = V3_ALIGNMENT_MIN;
+        reader->alignment = XENSAVE_ALIGNMENT_MIN;
     if (posix_memalign((void **)&reader->octets, PART, PART)) {
         reader->octets = NULL;
-        return v3_fail(error, ENOMEM, "cannot allocate memory to read "
+        return xensave_fail(error, ENOMEM, "cannot allocate memory to read "
                        "back");
     }
     return 0;
@@ -113,9 +113,9 @@ static void reader_close(struct reader *reader)
     free(reader->octets);
 }
 
-static int checksum_surroundings(int fd, const struct v3_savefile *savefile,
+static int checksum_surroundings(int fd, const struct xensave_file *savefile,
                                  uint64_t file_length, uint64_t *head,
-                                 uint64_t *tail, struct v3_error *error)
+                                 uint64_t *tail, struct xensave_error *error)
 {
     const struct range ranges[] = {
         {0, savefile->stream_start, head},
@@ -133,30 +133,30 @@ static int checksum_surroundings(int fd, const struct v3_savefile *savefile,
     return r;
 }
 
-PUBLIC int v3_savefile_check(int fd, const struct v3_savefile *savefile,
-                             struct v3_error *error)
+PUBLIC int xensave_file_check(int fd, const struct xensave_file *savefile,
+                             struct xensave_error *error)
 {
-    const struct v3_aligned_header *header = &savefile->header;
+    const struct xensave_aligned_header *header = &savefile->header;
     uint64_t head, tail;
     char name[256];
 
     memset(error, 0, sizeof(*error));
-    if (savefile->format != V3_FORMAT_V3 ||
-        header->state == V3_STATE_STREAMED)
+    if (savefile->format != XENSAVE_FORMAT_V3 ||
+        header->state == XENSAVE_STATE_STREAMED)
         return 0;
-    v3_fd_name(fd, name, sizeof(name));
-    if (header->state == V3_STATE_UNFINISHED)
-        return v3_fail(error, EBADMSG, "%s is not complete: the save that "
+    fd_name(fd, name, sizeof(name));
+    if (header->state == XENSAVE_STATE_UNFINISHED)
+        return xensave_fail(error, EBADMSG, "%s is not complete: the save that "
                        "wrote it did not finish; it cannot be restored",
                        name);
     if (header->stream_start != savefile->stream_start)
-        return v3_fail(error, EBADMSG, "%s: the stream starts at offset %"
+        return xensave_fail(error, EBADMSG, "%s: the stream starts at offset %"
                        PRIu64 ", its header says %" PRIu64 "; the head was "
                        "changed", name, savefile->stream_start,
                        header->stream_start);
     if (savefile->file_size < header->file_length ||
         (savefile->file_size > header->file_length && !savefile->is_device))
-        return v3_fail(error, EBADMSG, "%s has %" PRIu64 " octets instead "
+        return xensave_fail(error, EBADMSG, "%s has %" PRIu64 " octets instead "
                        "of %" PRIu64 ": it was %s", name,
                        savefile->file_size, header->file_length,
                        savefile->file_size < header->file_length
@@ -165,59 +165,59 @@ PUBLIC int v3_savefile_check(int fd, const struct v3_savefile *savefile,
                               &tail, error))
         return -1;
     if (head != header->head_checksum)
-        return v3_fail(error, EBADMSG, "%s: the first %" PRIu64 " octets "
+        return xensave_fail(error, EBADMSG, "%s: the first %" PRIu64 " octets "
                        "(toolstack header, configuration) do not match "
                        "their checksum; the file is damaged", name,
                        savefile->stream_start);
     if (tail != header->tail_checksum)
-        return v3_fail(error, EBADMSG, "%s: the octets from offset %" PRIu64
+        return xensave_fail(error, EBADMSG, "%s: the octets from offset %" PRIu64
                        " on (device model records) do not match their "
                        "checksum; the file is damaged", name,
                        header->stream_start + header->stream_length);
     return 0;
 }
 
-static int synced(int r, int fd, const char *what, struct v3_error *error)
+static int synced(int r, int fd, const char *what, struct xensave_error *error)
 {
     char name[256];
 
     if (!r)
         return 0;
     r = errno;
-    v3_fd_name(fd, name, sizeof(name));
-    return v3_fail(error, r, "cannot %s %s: %s", what, name, strerror(r));
+    fd_name(fd, name, sizeof(name));
+    return xensave_fail(error, r, "cannot %s %s: %s", what, name, strerror(r));
 }
 
-static int write_header(int fd, const struct v3_savefile *savefile,
-                        struct v3_header_record *header)
+static int write_header(int fd, const struct xensave_file *savefile,
+                        struct xensave_header_record *header)
 {
     uint64_t offset = savefile->stream_start +
-                      sizeof(struct v2_image_header) +
-                      sizeof(struct v2_domain_header);
+                      sizeof(struct xensave_v2_image_header) +
+                      sizeof(struct xensave_v2_domain_header);
 
-    v3_header_seal(header);
-    return v3_pwrite_exact(fd, header, sizeof(*header), offset);
+    xensave_header_seal(header);
+    return pwrite_exact(fd, header, sizeof(*header), offset);
 }
 
-static int mark_complete(int fd, const struct v3_savefile *savefile,
-                         uint64_t file_length, struct v3_error *error)
+static int mark_complete(int fd, const struct xensave_file *savefile,
+                         uint64_t file_length, struct xensave_error *error)
 {
-    struct v3_header_record header = {
-        .record = {V3_RECORD_HEADER, sizeof(header.body)},
+    struct xensave_header_record header = {
+        .record = {XENSAVE_RECORD_HEADER, sizeof(header.body)},
         .body = savefile->header,
     };
 
-    if (header.body.state != V3_STATE_UNFINISHED ||
-        header.body.stream_length < V3_STREAM_LEAST ||
+    if (header.body.state != XENSAVE_STATE_UNFINISHED ||
+        header.body.stream_length < XENSAVE_STREAM_LEAST ||
         savefile->stream_start > file_length ||
         header.body.stream_length > file_length - savefile->stream_start)
-        return v3_fail(error, EINVAL, "the stream was not written to its "
+        return xensave_fail(error, EINVAL, "the stream was not written to its "
                        "end; nothing to commit");
     if (checksum_surroundings(fd, savefile, file_length,
                               &header.body.head_checksum,
                               &header.body.tail_checksum, error))
         return -1;
-    header.body.state = V3_STATE_COMPLETE;
+    header.body.state = XENSAVE_STATE_COMPLETE;
     header.body.file_length = file_length;
     if (!synced(write_header(fd, savefile, &header), fd,
                 "write the header of", error) &&
@@ -234,14 +234,14 @@ static int mark_complete(int fd, const struct v3_savefile *savefile,
     return -1;
 }
 
-PUBLIC int v3_savefile_commit(int fd, const struct v3_savefile *savefile,
-                              uint64_t file_length, struct v3_error *error)
+PUBLIC int xensave_file_commit(int fd, const struct xensave_file *savefile,
+                              uint64_t file_length, struct xensave_error *error)
 {
     memset(error, 0, sizeof(*error));
     if (!savefile->is_device &&
         synced(ftruncate(fd, file_length), fd, "truncate", error))
         return -1;
-    if (savefile->format == V3_FORMAT_V3)
+    if (savefile->format == XENSAVE_FORMAT_V3)
         return synced(fdatasync(fd), fd, "bring to stable storage", error)
                ? -1 : mark_complete(fd, savefile, file_length, error);
     return synced(fsync(fd), fd, "bring to stable storage", error);

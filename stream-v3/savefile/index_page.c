@@ -9,59 +9,59 @@
 /* ---- where -------------------------------------------------------------- */
 
 /* Those that no later batch has; returns how many. */
-static uint32_t fill(const struct v3_index *index, uint64_t batch,
+static uint32_t fill(const struct xensave_index *index, uint64_t batch,
                      uint64_t first, uint32_t count,
-                     struct v3_index_page *pages)
+                     struct xensave_index_page *pages)
 {
-    const struct v3_index_entry *entry = &index->entries[batch];
-    const bool v3 = index->savefile.format == V3_FORMAT_V3;
-    const bool packed = v3 && v3_batch_codec(&index->head.aligned);
+    const struct xensave_index_entry *entry = &index->entries[batch];
+    const bool v3 = index->savefile.format == XENSAVE_FORMAT_V3;
+    const bool packed = v3 && xensave_batch_codec(&index->head.aligned);
     uint32_t slot = entry->pages, filled = 0;
 
     /* Backwards: of a pfn that is there twice, the last one wins. */
     for (uint32_t i = entry->count; i-- > 0;) {
-        uint64_t stored = index->head.pfns[i], pfn = stored & V2_PFN_MASK;
-        bool zero = v3 && (stored & V3_PFN_ZERO);
-        struct v3_index_page *page;
+        uint64_t stored = index->head.pfns[i], pfn = stored & XENSAVE_V2_PFN_MASK;
+        bool zero = v3 && (stored & XENSAVE_PFN_ZERO);
+        struct xensave_index_page *page;
 
-        if (!v3_pfn_has_contents(stored))
+        if (!xensave_pfn_has_contents(stored))
             continue;
         slot -= !zero;
         if (pfn < first || pfn - first >= count)
             continue;
         page = &pages[pfn - first];
-        if (page->kind != V3_PAGE_ABSENT)
+        if (page->kind != XENSAVE_PAGE_ABSENT)
             continue;
-        page->kind = zero ? V3_PAGE_ZERO : V3_PAGE_STORED;
-        page->type = stored >> V2_PFN_TYPE_SHIFT;
+        page->kind = zero ? XENSAVE_PAGE_ZERO : XENSAVE_PAGE_STORED;
+        page->type = stored >> XENSAVE_V2_PFN_TYPE_SHIFT;
         page->batch = batch;
         page->place = slot;
         page->offset = zero ? 0 : packed ? UINT64_MAX :
-                       entry->page_offset + (uint64_t)slot * V2_PAGE_SIZE;
+                       entry->page_offset + (uint64_t)slot * XENSAVE_V2_PAGE_SIZE;
         filled++;
     }
     return filled;
 }
 
 /* A range that begins before `from` may go on far beyond it. */
-static uint64_t least_from(const struct v3_index *index, uint64_t batch,
+static uint64_t least_from(const struct xensave_index *index, uint64_t batch,
                            uint64_t from)
 {
     uint64_t least = UINT64_MAX;
 
     for (uint32_t i = 0; i < index->entries[batch].count; i++) {
-        uint64_t pfn = index->head.pfns[i] & V2_PFN_MASK;
+        uint64_t pfn = index->head.pfns[i] & XENSAVE_V2_PFN_MASK;
 
-        if (v3_pfn_has_contents(index->head.pfns[i]) && pfn >= from &&
+        if (xensave_pfn_has_contents(index->head.pfns[i]) && pfn >= from &&
             pfn < least)
             least = pfn;
     }
     return least;
 }
 
-PUBLIC int v3_index_next(struct v3_index *index, uint64_t from, uint64_t *pfn)
+PUBLIC int xensave_index_next(struct xensave_index *index, uint64_t from, uint64_t *pfn)
 {
-    const struct v3_index_entry *entry = index->entries;
+    const struct xensave_index_entry *entry = index->entries;
 
     *pfn = UINT64_MAX;
     if (index->error->text[0])
@@ -72,7 +72,7 @@ PUBLIC int v3_index_next(struct v3_index *index, uint64_t from, uint64_t *pfn)
         if (entry->last_pfn < from)
             continue;
         if (least < from) {
-            if (v3_index_load_head(index, i))
+            if (xensave_index_load_head(index, i))
                 return -1;
             least = least_from(index, i, from);
         }
@@ -82,8 +82,8 @@ PUBLIC int v3_index_next(struct v3_index *index, uint64_t from, uint64_t *pfn)
     return 0;
 }
 
-PUBLIC int v3_index_map(struct v3_index *index, uint64_t first,
-                        uint32_t count, struct v3_index_page *pages)
+PUBLIC int xensave_index_map(struct xensave_index *index, uint64_t first,
+                        uint32_t count, struct xensave_index_page *pages)
 {
     uint32_t left = count;
 
@@ -91,12 +91,12 @@ PUBLIC int v3_index_map(struct v3_index *index, uint64_t first,
         return -1;
     memset(pages, 0, count * sizeof(*pages));
     for (size_t i = index->count; i-- > 0 && left;) {
-        const struct v3_index_entry *entry = &index->entries[i];
+        const struct xensave_index_entry *entry = &index->entries[i];
 
         if (entry->last_pfn < first ||
             (entry->first_pfn >= first && entry->first_pfn - first >= count))
             continue;
-        if (v3_index_load_head(index, i))
+        if (xensave_index_load_head(index, i))
             return -1;
         left -= fill(index, i, first, count, pages);
     }
@@ -110,125 +110,125 @@ PUBLIC int v3_index_map(struct v3_index *index, uint64_t first,
  * compressed) in the midst of one: `to` has room for a page more.  The file's
  * last block is no whole one.
  */
-static bool read_direct(struct v3_index *index, uint8_t *to, size_t length,
+static bool read_direct(struct xensave_index *index, uint8_t *to, size_t length,
                         uint64_t offset)
 {
-    size_t before = offset % V2_PAGE_SIZE, whole, rest = 0;
+    size_t before = offset % XENSAVE_V2_PAGE_SIZE, whole, rest = 0;
     uint64_t end = offset + length;
 
     if (index->direct < 0)
         return false;
-    if (round_up(end, V2_PAGE_SIZE) > index->savefile.file_size)
-        rest = end % V2_PAGE_SIZE;
+    if (round_up(end, XENSAVE_V2_PAGE_SIZE) > index->savefile.file_size)
+        rest = end % XENSAVE_V2_PAGE_SIZE;
     if (rest > length)
         return false;
-    whole = round_up(before + length - rest, V2_PAGE_SIZE);
-    if (v3_pread_exact(index->direct, to, whole, offset - before))
+    whole = round_up(before + length - rest, XENSAVE_V2_PAGE_SIZE);
+    if (pread_exact(index->direct, to, whole, offset - before))
         return false;
     if (before)
         memmove(to, to + before, length - rest);
-    return !v3_pread_exact(index->fd, to + length - rest, rest, end - rest);
+    return !pread_exact(index->fd, to + length - rest, rest, end - rest);
 }
 
 /* Of the batch whose head has been loaded. */
-static int read_stored(struct v3_index *index, uint8_t *to, uint64_t offset)
+static int read_stored(struct xensave_index *index, uint8_t *to, uint64_t offset)
 {
     size_t length = index->stored;
 
     if (read_direct(index, to, length, offset))
         return 0;
-    if (v3_index_pread(index, to, length, offset))
+    if (xensave_index_pread(index, to, length, offset))
         return -1;
     /* They are seldom read twice, and a guest may be larger than dom0. */
     posix_fadvise(index->fd, offset, length, POSIX_FADV_DONTNEED);
     return 0;
 }
 
-static int check_padding(struct v3_index *index,
-                         const struct v3_index_entry *entry)
+static int check_padding(struct xensave_index *index,
+                         const struct xensave_index_entry *entry)
 {
     uint32_t left = index->head.aligned.pad_length, part;
     uint64_t offset = entry->page_offset - left;
-    uint8_t some[V3_ALIGNMENT_MIN];
+    uint8_t some[XENSAVE_ALIGNMENT_MIN];
 
     for (; left; left -= part, offset += part) {
         part = min_u64(left, sizeof(some));
-        if (v3_index_pread(index, some, part, offset))
+        if (xensave_index_pread(index, some, part, offset))
             return -1;
         for (uint32_t i = 0; i < part; i++)
             if (some[i])
-                return v3_fail(index->error, EBADMSG, "padding at offset %"
+                return xensave_fail(index->error, EBADMSG, "padding at offset %"
                                PRIu64 " is not zero; the file is damaged",
                                offset + i);
     }
     return 0;
 }
 
-static int verify(struct v3_index *index, uint64_t batch,
+static int verify(struct xensave_index *index, uint64_t batch,
                   const uint8_t *stored)
 {
-    const struct v3_index_entry *entry = &index->entries[batch];
-    const bool v3 = index->savefile.format == V3_FORMAT_V3;
-    struct v3_index_head *head = &index->head;
+    const struct xensave_index_entry *entry = &index->entries[batch];
+    const bool v3 = index->savefile.format == XENSAVE_FORMAT_V3;
+    struct xensave_index_head *head = &index->head;
     uint64_t expected = index->checksums[batch], found;
-    struct v3_checksum checksum;
+    struct xensave_checksum checksum;
 
-    if (index->savefile.format == V3_FORMAT_V2)
+    if (index->savefile.format == XENSAVE_FORMAT_V2)
         return 0;
     if (v3 && check_padding(index, entry))
         return -1;
-    if (v3_checksum_init(&checksum))
-        return v3_fail(index->error, ENOMEM, "out of memory");
+    if (xensave_checksum_init(&checksum))
+        return xensave_fail(index->error, ENOMEM, "out of memory");
     if (v3) {
         expected = head->aligned.checksum;
         head->aligned.checksum = 0;
     }
-    v3_checksum_reset(&checksum);
-    v3_checksum_add(&checksum, stored, index->stored);
-    v3_checksum_add(&checksum, &head->record, sizeof(head->record));
-    v3_checksum_add(&checksum, &head->aligned,
+    xensave_checksum_reset(&checksum);
+    xensave_checksum_add(&checksum, stored, index->stored);
+    xensave_checksum_add(&checksum, &head->record, sizeof(head->record));
+    xensave_checksum_add(&checksum, &head->aligned,
                     v3 ? sizeof(head->aligned) : sizeof(head->page_data));
-    v3_checksum_add(&checksum, head->pfns, 8 * (size_t)entry->count);
-    found = v3_checksum_get(&checksum);
-    v3_checksum_free(&checksum);
+    xensave_checksum_add(&checksum, head->pfns, 8 * (size_t)entry->count);
+    found = xensave_checksum_get(&checksum);
+    xensave_checksum_free(&checksum);
     if (found == expected)
         return 0;
-    return v3_fail(index->error, EBADMSG, "the batch at offset %" PRIu64
+    return xensave_fail(index->error, EBADMSG, "the batch at offset %" PRIu64
                    " has the checksum %016" PRIx64 ", not %016" PRIx64
                    "; the file is damaged", entry->offset, found, expected);
 }
 
-static int unpack(struct v3_index *index, uint64_t batch, uint8_t *pages)
+static int unpack(struct xensave_index *index, uint64_t batch, uint8_t *pages)
 {
-    const struct v3_index_entry *entry = &index->entries[batch];
-    uint32_t codec = v3_batch_codec(&index->head.aligned);
+    const struct xensave_index_entry *entry = &index->entries[batch];
+    uint32_t codec = xensave_batch_codec(&index->head.aligned);
     int r;
 
-    r = v3_unpack(&index->unpacker, codec, pages,
-                  (size_t)entry->pages * V2_PAGE_SIZE, index->stored);
+    r = xensave_unpack(&index->unpacker, codec, pages,
+                  (size_t)entry->pages * XENSAVE_V2_PAGE_SIZE, index->stored);
     if (r == EBADMSG)
-        return v3_fail(index->error, r, "the batch at offset %" PRIu64
+        return xensave_fail(index->error, r, "the batch at offset %" PRIu64
                        " does not decompress (%s) to its %" PRIu32
                        " pages; whatever wrote the file is broken",
-                       entry->offset, v3_codec_name(codec), entry->pages);
-    return r ? v3_fail(index->error, r, "out of memory") : 0;
+                       entry->offset, xensave_codec_name(codec), entry->pages);
+    return r ? xensave_fail(index->error, r, "out of memory") : 0;
 }
 
 /* Reads, verifies and, if need be, decompresses all pages of a batch. */
-static int read_batch(struct v3_index *index, uint64_t batch, uint8_t *pages)
+static int read_batch(struct xensave_index *index, uint64_t batch, uint8_t *pages)
 {
-    const struct v3_index_entry *entry = &index->entries[batch];
+    const struct xensave_index_entry *entry = &index->entries[batch];
     uint8_t *stored = pages;
     bool packed;
 
-    if (v3_index_load_head(index, batch))
+    if (xensave_index_load_head(index, batch))
         return -1;
-    packed = index->savefile.format == V3_FORMAT_V3 &&
-             v3_batch_codec(&index->head.aligned);
+    packed = index->savefile.format == XENSAVE_FORMAT_V3 &&
+             xensave_batch_codec(&index->head.aligned);
     if (packed) {
-        stored = v3_unpacker_room(&index->unpacker);
+        stored = xensave_unpacker_room(&index->unpacker);
         if (!stored)
-            return v3_fail(index->error, ENOMEM, "out of memory");
+            return xensave_fail(index->error, ENOMEM, "out of memory");
     }
     if (read_stored(index, stored, entry->page_offset) ||
         verify(index, batch, stored))
@@ -236,11 +236,11 @@ static int read_batch(struct v3_index *index, uint64_t batch, uint8_t *pages)
     return packed ? unpack(index, batch, pages) : 0;
 }
 
-static struct v3_index_cached *choose(struct v3_index *index, uint64_t batch)
+static struct xensave_index_cached *choose(struct xensave_index *index, uint64_t batch)
 {
-    struct v3_index_cached *oldest = index->cached, *cached;
+    struct xensave_index_cached *oldest = index->cached, *cached;
 
-    for (cached = index->cached; cached < index->cached + V3_INDEX_CACHED;
+    for (cached = index->cached; cached < index->cached + XENSAVE_INDEX_CACHED;
          cached++) {
         if (cached->batch == batch)
             return cached;
@@ -250,19 +250,19 @@ static struct v3_index_cached *choose(struct v3_index *index, uint64_t batch)
     return oldest;
 }
 
-static struct v3_index_cached *load(struct v3_index *index, uint64_t batch)
+static struct xensave_index_cached *load(struct xensave_index *index, uint64_t batch)
 {
-    struct v3_index_cached *cached = choose(index, batch);
+    struct xensave_index_cached *cached = choose(index, batch);
 
     cached->used = ++index->uses;
     if (cached->batch == batch)
         return cached;
     cached->batch = UINT64_MAX;
     if (!cached->pages &&
-        posix_memalign((void **)&cached->pages, V2_PAGE_SIZE,
-                       (size_t)(V3_BATCH_MAX + 1) * V2_PAGE_SIZE)) {
+        posix_memalign((void **)&cached->pages, XENSAVE_V2_PAGE_SIZE,
+                       (size_t)(XENSAVE_BATCH_MAX + 1) * XENSAVE_V2_PAGE_SIZE)) {
         cached->pages = NULL;
-        v3_fail(index->error, ENOMEM, "out of memory");
+        xensave_fail(index->error, ENOMEM, "out of memory");
         return NULL;
     }
     if (read_batch(index, batch, cached->pages))
@@ -271,21 +271,21 @@ static struct v3_index_cached *load(struct v3_index *index, uint64_t batch)
     return cached;
 }
 
-PUBLIC int v3_index_read(struct v3_index *index,
-                         const struct v3_index_page *page, void *contents)
+PUBLIC int xensave_index_read(struct xensave_index *index,
+                         const struct xensave_index_page *page, void *contents)
 {
-    const struct v3_index_cached *cached;
+    const struct xensave_index_cached *cached;
 
     if (index->error->text[0])
         return -1;
-    if (page->kind != V3_PAGE_STORED) {
-        memset(contents, 0, V2_PAGE_SIZE);
+    if (page->kind != XENSAVE_PAGE_STORED) {
+        memset(contents, 0, XENSAVE_V2_PAGE_SIZE);
         return 0;
     }
     cached = load(index, page->batch);
     if (!cached)
         return -1;
-    memcpy(contents, cached->pages + (size_t)page->place * V2_PAGE_SIZE,
-           V2_PAGE_SIZE);
+    memcpy(contents, cached->pages + (size_t)page->place * XENSAVE_V2_PAGE_SIZE,
+           XENSAVE_V2_PAGE_SIZE);
     return 0;
 }

@@ -6,29 +6,29 @@
 #include "index.h"
 
 struct walk {
-    struct v3_index *index;
+    struct xensave_index *index;
     uint64_t offset;            /* of the record */
     uint64_t number;
-    struct v2_record_header record;
+    struct xensave_v2_record_header record;
     uint64_t checksum;          /* of the PADDING before it, or 0 */
 };
 
 static int bad(struct walk *walk, const char *what)
 {
-    return v3_fail_at(walk->index->error, EBADMSG, walk->offset,
+    return xensave_fail_at(walk->index->error, EBADMSG, walk->offset,
                       walk->number, "%s; the file is damaged", what);
 }
 
 /* The heads of all batches of a large guest are many pages. */
 static void forget(struct walk *walk, uint64_t end)
 {
-    uint64_t start = round_down(walk->offset, V2_PAGE_SIZE);
+    uint64_t start = round_down(walk->offset, XENSAVE_V2_PAGE_SIZE);
 
-    posix_fadvise(walk->index->fd, start, round_up(end, V2_PAGE_SIZE) - start,
+    posix_fadvise(walk->index->fd, start, round_up(end, XENSAVE_V2_PAGE_SIZE) - start,
                   POSIX_FADV_DONTNEED);
 }
 
-static int add(struct walk *walk, struct v3_index_entry *entry,
+static int add(struct walk *walk, struct xensave_index_entry *entry,
                uint64_t pages)
 {
     forget(walk, pages);
@@ -36,30 +36,30 @@ static int add(struct walk *walk, struct v3_index_entry *entry,
         return 0;
     entry->offset = walk->offset;
     entry->page_offset = entry->pages ? pages : 0;
-    return v3_index_add(walk->index, entry, walk->checksum);
+    return xensave_index_add(walk->index, entry, walk->checksum);
 }
 
 static int walk_aligned(struct walk *walk)
 {
-    struct v3_aligned_page_data header;
-    struct v3_index_head *head = &walk->index->head;
+    struct xensave_aligned_page_data header;
+    struct xensave_index_head *head = &walk->index->head;
     uint64_t at = walk->offset + sizeof(walk->record);
-    struct v3_index_entry entry;
+    struct xensave_index_entry entry;
     uint32_t stored;
     size_t array;
 
     if (walk->record.length < sizeof(header))
         return bad(walk, "ALIGNED_PAGE_DATA is too short");
-    if (v3_index_pread(walk->index, &header, sizeof(header), at))
+    if (xensave_index_pread(walk->index, &header, sizeof(header), at))
         return -1;
-    if (!v3_batch_fits(&walk->index->savefile.header, &walk->record, &header,
+    if (!xensave_batch_fits(&walk->index->savefile.header, &walk->record, &header,
                        &stored))
         return bad(walk, "ALIGNED_PAGE_DATA that does not fit together");
     array = 8 * (size_t)header.count;
     at += sizeof(header);
-    if (v3_index_pread(walk->index, head->pfns, array, at))
+    if (xensave_index_pread(walk->index, head->pfns, array, at))
         return -1;
-    if (!v3_index_take_pfns(head->pfns, header.count, true, &entry) ||
+    if (!xensave_index_take_pfns(head->pfns, header.count, true, &entry) ||
         entry.pages != header.pages)
         return bad(walk, "ALIGNED_PAGE_DATA with pfns that cannot be");
     return add(walk, &entry, at + array + header.pad_length);
@@ -67,46 +67,46 @@ static int walk_aligned(struct walk *walk)
 
 static int walk_page_data(struct walk *walk)
 {
-    struct v2_page_data_header header;
-    struct v3_index_head *head = &walk->index->head;
+    struct xensave_v2_page_data_header header;
+    struct xensave_index_head *head = &walk->index->head;
     uint64_t at = walk->offset + sizeof(walk->record);
-    struct v3_index_entry entry;
+    struct xensave_index_entry entry;
     size_t array;
 
-    if (walk->index->savefile.format == V3_FORMAT_V3)
-        return v3_fail_at(walk->index->error, ENOTSUP, walk->offset,
+    if (walk->index->savefile.format == XENSAVE_FORMAT_V3)
+        return xensave_fail_at(walk->index->error, ENOTSUP, walk->offset,
                           walk->number, "a PAGE_DATA of a form that Xen does "
                           "not write: single pages of this file cannot be "
                           "found; it restores, and converts, all the same");
     if (walk->record.length < sizeof(header))
         return bad(walk, "PAGE_DATA is too short");
-    if (v3_index_pread(walk->index, &header, sizeof(header), at))
+    if (xensave_index_pread(walk->index, &header, sizeof(header), at))
         return -1;
     if (!header.count)
         return 0;
     array = 8 * (size_t)header.count;
-    if (header.count > V3_BATCH_MAX ||
+    if (header.count > XENSAVE_BATCH_MAX ||
         walk->record.length < sizeof(header) + array)
         return bad(walk, "PAGE_DATA of a form that Xen does not write");
     at += sizeof(header);
-    if (v3_index_pread(walk->index, head->pfns, array, at))
+    if (xensave_index_pread(walk->index, head->pfns, array, at))
         return -1;
-    if (!v3_page_data_regular(&walk->record, &header, head->pfns) ||
-        !v3_index_take_pfns(head->pfns, header.count, false, &entry))
+    if (!xensave_page_data_regular(&walk->record, &header, head->pfns) ||
+        !xensave_index_take_pfns(head->pfns, header.count, false, &entry))
         return bad(walk, "PAGE_DATA of a form that Xen does not write");
     return add(walk, &entry, at + array);
 }
 
 static int walk_padding(struct walk *walk)
 {
-    struct v3_padding padding;
+    struct xensave_padding padding;
 
     if (walk->record.length < sizeof(padding))
         return bad(walk, "PADDING is too short");
-    if (v3_index_pread(walk->index, &padding, sizeof(padding),
+    if (xensave_index_pread(walk->index, &padding, sizeof(padding),
                        walk->offset + sizeof(walk->record)))
         return -1;
-    if (padding.kind == V3_PADDING_BATCH)
+    if (padding.kind == XENSAVE_PADDING_BATCH)
         walk->checksum = padding.checksum;
     return 0;
 }
@@ -115,9 +115,9 @@ static const struct walk_kind {
     uint32_t type;
     int (*look)(struct walk *walk);
 } kinds[] = {
-    {V2_RECORD_PAGE_DATA, walk_page_data},
-    {V3_RECORD_PAGE_DATA, walk_aligned},
-    {V3_RECORD_PADDING, walk_padding},
+    {XENSAVE_V2_RECORD_PAGE_DATA, walk_page_data},
+    {XENSAVE_RECORD_PAGE_DATA, walk_aligned},
+    {XENSAVE_RECORD_PADDING, walk_padding},
 };
 
 static int look_at(struct walk *walk)
@@ -128,26 +128,26 @@ static int look_at(struct walk *walk)
     return 0;
 }
 
-int v3_index_walk(struct v3_index *index)
+int xensave_index_walk(struct xensave_index *index)
 {
     struct walk walk = {
         .index = index,
         .offset = index->savefile.stream_start +
-                  sizeof(struct v2_image_header) +
-                  sizeof(struct v2_domain_header),
+                  sizeof(struct xensave_v2_image_header) +
+                  sizeof(struct xensave_v2_domain_header),
     };
 
     for (;;) {
-        if (v3_index_pread(index, &walk.record, sizeof(walk.record),
+        if (xensave_index_pread(index, &walk.record, sizeof(walk.record),
                            walk.offset))
             return -1;
-        if (walk.record.type == V2_RECORD_END)
+        if (walk.record.type == XENSAVE_V2_RECORD_END)
             return 0;
-        if (walk.record.length > V2_RECORD_MAX)
+        if (walk.record.length > XENSAVE_V2_RECORD_MAX)
             return bad(&walk, "a record of more than 128 MiB");
         if (look_at(&walk))
             return -1;
-        if (walk.record.type != V3_RECORD_PADDING)
+        if (walk.record.type != XENSAVE_RECORD_PADDING)
             walk.checksum = 0;
         walk.offset += sizeof(walk.record) + walk.record.length +
                        record_padding(walk.record.length);

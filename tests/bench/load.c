@@ -72,14 +72,14 @@ int load_options_get(struct load_options *options)
     options->digest = load_number("BENCH_DIGEST", 0);
     options->io.buffer_size = load_number("BENCH_BUFFER_SIZE", 0);
     options->io.buffers = load_number("BENCH_BUFFERS", 0);
-    if (v3_io_parse(io, &options->io.io))
+    if (xensave_io_parse(io, &options->io.io))
         return load_fail("BENCH_IO");
-    if (v3_engine_parse(engine, &options->io.engine))
+    if (xensave_engine_parse(engine, &options->io.engine))
         return load_fail("BENCH_ENGINE");
     /* So that a batch is one piece of the image. */
     if (!options->capture &&
-        (!options->pages || options->pages % V3_BATCH_MAX ||
-         options->image_pages % V3_BATCH_MAX)) {
+        (!options->pages || options->pages % XENSAVE_BATCH_MAX ||
+         options->image_pages % XENSAVE_BATCH_MAX)) {
         errno = EINVAL;
         return load_fail("BENCH_SIZE and BENCH_IMAGE: multiples of 4 MiB");
     }

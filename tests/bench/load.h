@@ -9,7 +9,7 @@
 
 #include "xensave.h"
 
-#define PAGE V2_PAGE_SIZE
+#define PAGE XENSAVE_V2_PAGE_SIZE
 
 #define TYPE_XTAB       0xfULL
 
@@ -33,7 +33,7 @@ struct load_options {
     bool pvh;                   /* with batches without pages */
     const char *sync;           /* "none", "data", "commit" */
     const char *inproc;         /* a format: without the helper library */
-    struct v3_io_options io;    /* for inproc */
+    struct xensave_io_options io;    /* for inproc */
     bool by_batch;              /* BENCH_MAP=batch: see load_image */
     bool digest;
 };

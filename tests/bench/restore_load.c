@@ -19,16 +19,16 @@ struct restore {
     uint8_t *scratch;           /* a batch; for captures */
     uint64_t batches, pages;
     /* inproc */
-    struct v3_error error;
-    struct v3_source *source;
-    struct v3_decoder *decoder;
+    struct xensave_error error;
+    struct xensave_source *source;
+    struct xensave_decoder *decoder;
 };
 
 static int take(struct restore *restore, void *data, size_t length)
 {
     if (!restore->decoder)
         return read_exact(restore->fd, data, length);
-    if (!v3_decoder_read(restore->decoder, data, length))
+    if (!xensave_decoder_read(restore->decoder, data, length))
         return 0;
     errno = restore->error.errnum;
     fprintf(stderr, "%s\n", restore->error.text);
@@ -37,10 +37,10 @@ static int take(struct restore *restore, void *data, size_t length)
 
 static int inproc_open(struct restore *restore)
 {
-    restore->source = v3_source_open_file(restore->fd, &restore->options.io,
+    restore->source = xensave_source_open_file(restore->fd, &restore->options.io,
                                           &restore->error);
     if (restore->source)
-        restore->decoder = v3_decoder_new(restore->source, &restore->error);
+        restore->decoder = xensave_decoder_new(restore->source, &restore->error);
     if (restore->decoder)
         return 0;
     fprintf(stderr, "%s\n", restore->error.text);
@@ -49,8 +49,8 @@ static int inproc_open(struct restore *restore)
 
 static void inproc_close(struct restore *restore)
 {
-    v3_decoder_free(restore->decoder);
-    v3_source_free(restore->source);
+    xensave_decoder_free(restore->decoder);
+    xensave_source_free(restore->source);
 }
 
 /* ---- pages --------------------------------------------------------------- */
@@ -75,7 +75,7 @@ static int place_pages(struct restore *restore, const uint64_t *pfns,
     if (!mfns || !errors)
         goto out;
     for (uint32_t i = 0; i < count; i++)
-        if (types[i] < V2_PFN_TYPE_BROKEN)
+        if (types[i] < XENSAVE_V2_PFN_TYPE_BROKEN)
             mfns[pages++] = pfn_to_index(pfns[i]);
     r = 0;
     if (!pages)
@@ -86,7 +86,7 @@ static int place_pages(struct restore *restore, const uint64_t *pfns,
     span = mfns[pages - 1] - index + 1;
     if (restore->options.capture)
         mapping = restore->scratch;
-    else if (span <= V3_BATCH_MAX)
+    else if (span <= XENSAVE_BATCH_MAX)
         mapping = load_batch_map(&restore->image, index, span, true);
     if (!mapping)
         goto out;
@@ -106,7 +106,7 @@ static int place_pages(struct restore *restore, const uint64_t *pfns,
 static int handle_page_data(struct restore *restore, const uint8_t *body,
                             uint32_t length)
 {
-    const struct v2_page_data_header *head = (const void *)body;
+    const struct xensave_v2_page_data_header *head = (const void *)body;
     const uint64_t *entry = (const void *)(head + 1);
     uint32_t *types, contents = 0;
     uint64_t *pfns;
@@ -120,9 +120,9 @@ static int handle_page_data(struct restore *restore, const uint8_t *body,
     if (!pfns || !types)
         return load_fail("batch");
     for (uint32_t i = 0; i < head->count; i++) {
-        pfns[i] = entry[i] & V2_PFN_MASK;
-        types[i] = entry[i] >> V2_PFN_TYPE_SHIFT;
-        contents += types[i] < V2_PFN_TYPE_BROKEN;
+        pfns[i] = entry[i] & XENSAVE_V2_PFN_MASK;
+        types[i] = entry[i] >> XENSAVE_V2_PFN_TYPE_SHIFT;
+        contents += types[i] < XENSAVE_V2_PFN_TYPE_BROKEN;
     }
     r = length == sizeof(*head) + 8ULL * head->count + contents * PAGE
         ? place_pages(restore, pfns, types, head->count,
@@ -139,14 +139,14 @@ static int handle_page_data(struct restore *restore, const uint8_t *body,
 /* 1: there are more. */
 static int one_record(struct restore *restore)
 {
-    struct v2_record_header head;
+    struct xensave_v2_record_header head;
     uint8_t *body = NULL;
     size_t length;
     int r = 0;
 
     if (take(restore, &head, sizeof(head)))
         return load_fail("record header");
-    if (head.length > V2_RECORD_MAX)
+    if (head.length > XENSAVE_V2_RECORD_MAX)
         return bad("record length");
     length = (head.length + 7ULL) & ~7ULL;
     if (length) {
@@ -156,22 +156,22 @@ static int one_record(struct restore *restore)
             return load_fail("record");
         }
     }
-    if (head.type == V2_RECORD_PAGE_DATA)
+    if (head.type == XENSAVE_V2_RECORD_PAGE_DATA)
         r = handle_page_data(restore, body, head.length);
     free(body);
-    return r ? r : head.type != V2_RECORD_END;
+    return r ? r : head.type != XENSAVE_V2_RECORD_END;
 }
 
 static int read_guest(struct restore *restore)
 {
-    struct v2_image_header image;
-    struct v2_domain_header domain;
+    struct xensave_v2_image_header image;
+    struct xensave_v2_domain_header domain;
     int r;
 
     if (take(restore, &image, sizeof(image)) ||
         take(restore, &domain, sizeof(domain)))
         return load_fail("headers");
-    if (image.marker != V2_IMAGE_MARKER)
+    if (image.marker != XENSAVE_V2_IMAGE_MARKER)
         return bad("image header");
     do {
         r = one_record(restore);
@@ -182,7 +182,7 @@ static int read_guest(struct restore *restore)
 /* Xen hands out memory before it is filled. */
 static int prepare(struct restore *restore)
 {
-    restore->scratch = malloc((size_t)V3_BATCH_MAX * PAGE);
+    restore->scratch = malloc((size_t)XENSAVE_BATCH_MAX * PAGE);
     if (!restore->scratch ||
         load_image_open(&restore->image, &restore->options))
         return -1;

@@ -41,9 +41,9 @@ struct save {
     struct arrays arrays;       /* Xen's master keeps them */
     uint64_t batches, empty_batches, pages;
     /* inproc */
-    struct v3_error error;
-    struct v3_sink *sink;
-    struct v3_encoder *encoder;
+    struct xensave_error error;
+    struct xensave_sink *sink;
+    struct xensave_encoder *encoder;
 };
 
 /* ---- the two ways to write ----------------------------------------------- */
@@ -52,7 +52,7 @@ static int emit(struct save *save, const struct iovec *iov, int iovcnt)
 {
     if (!save->encoder)
         return writev_exact(save->fd, iov, iovcnt);
-    if (!v3_encoder_pushv(save->encoder, iov, iovcnt))
+    if (!xensave_encoder_pushv(save->encoder, iov, iovcnt))
         return 0;
     errno = save->error.errnum;
     fprintf(stderr, "%s\n", save->error.text);
@@ -69,15 +69,15 @@ static int emit_one(struct save *save, const void *data, size_t length)
 
 static int inproc_open(struct save *save)
 {
-    struct v3_encoder_options options = {
+    struct xensave_encoder_options options = {
         .head_padding = load_number("BENCH_HEAD_PADDING", 0),
     };
 
-    if (v3_format_parse(save->options.inproc, &options.format))
+    if (xensave_format_parse(save->options.inproc, &options.format))
         return load_fail("BENCH_INPROC");
-    save->sink = v3_sink_open_file(save->fd, &save->options.io, &save->error);
+    save->sink = xensave_sink_open_file(save->fd, &save->options.io, &save->error);
     if (save->sink)
-        save->encoder = v3_encoder_new(save->sink, &options, &save->error);
+        save->encoder = xensave_encoder_new(save->sink, &options, &save->error);
     if (save->encoder)
         return 0;
     fprintf(stderr, "%s\n", save->error.text);
@@ -86,8 +86,8 @@ static int inproc_open(struct save *save)
 
 static void inproc_close(struct save *save)
 {
-    v3_encoder_free(save->encoder);
-    v3_sink_free(save->sink);
+    xensave_encoder_free(save->encoder);
+    xensave_sink_free(save->sink);
     save->encoder = NULL;
     save->sink = NULL;
 }
@@ -96,12 +96,12 @@ static void inproc_close(struct save *save)
 
 static int write_headers(struct save *save)
 {
-    const struct v2_image_header image = {
-        .marker = V2_IMAGE_MARKER,
-        .id = htobe32(V2_IMAGE_ID),
+    const struct xensave_v2_image_header image = {
+        .marker = XENSAVE_V2_IMAGE_MARKER,
+        .id = htobe32(XENSAVE_V2_IMAGE_ID),
         .version = htobe32(3),
     };
-    const struct v2_domain_header domain = {V2_GUEST_HVM, 12, 0, 4, 17};
+    const struct xensave_v2_domain_header domain = {XENSAVE_V2_GUEST_HVM, 12, 0, 4, 17};
 
     if (emit_one(save, &image, sizeof(image)))
         return -1;
@@ -212,9 +212,9 @@ static int write_batch(struct save *save, uint64_t first, uint32_t count)
 {
     bool merged = save->options.merged;
     struct {
-        struct v2_record_header record;
-        struct v2_page_data_header page_data;
-    } head = {{V2_RECORD_PAGE_DATA, 0}, {count, 0}};
+        struct xensave_v2_record_header record;
+        struct xensave_v2_page_data_header page_data;
+    } head = {{XENSAVE_V2_RECORD_PAGE_DATA, 0}, {count, 0}};
     struct arrays *arrays = &save->arrays;
     uint64_t index = pfn_to_index(first);
     uint8_t *mapping = NULL;
@@ -257,7 +257,7 @@ static int write_memory(struct save *save)
     if (save->options.pvh && end < PVH_PFNS)
         end = PVH_PFNS;
     for (uint64_t pfn = 0; pfn < end && !r; pfn += count) {
-        count = end - pfn < V3_BATCH_MAX ? end - pfn : V3_BATCH_MAX;
+        count = end - pfn < XENSAVE_BATCH_MAX ? end - pfn : XENSAVE_BATCH_MAX;
         /* Without empty batches: nothing is written for the hole. */
         if (!save->options.pvh && pfn >= HOLE_BEGIN && pfn < HOLE_END)
             continue;
@@ -277,7 +277,7 @@ static int write_guest(struct save *save)
         write_context(save, HVM_CONTEXT, 8923) ||
         write_context(save, HVM_PARAMS, 8 + 20 * 16))
         return -1;
-    return write_record(save, V2_RECORD_END, NULL, 0);
+    return write_record(save, XENSAVE_V2_RECORD_END, NULL, 0);
 }
 
 /* ---- a captured guest ---------------------------------------------------- */
@@ -285,15 +285,15 @@ static int write_guest(struct save *save)
 /* The v2 stream lies in save->capture; walks and writes it. */
 static int replay_record(struct save *save, uint8_t *record)
 {
-    struct v2_record_header *head = (void *)record;
-    struct v2_page_data_header *page_data = (void *)(head + 1);
+    struct xensave_v2_record_header *head = (void *)record;
+    struct xensave_v2_page_data_header *page_data = (void *)(head + 1);
     uint64_t *pfns = (uint64_t *)(page_data + 1);
     uint8_t *page;
     int iovcnt, r;
 
-    if (head->type != V2_RECORD_PAGE_DATA)
+    if (head->type != XENSAVE_V2_RECORD_PAGE_DATA)
         return write_record(save, head->type, head + 1, head->length);
-    if (page_data->count > V3_BATCH_MAX) {
+    if (page_data->count > XENSAVE_BATCH_MAX) {
         errno = EBADMSG;
         return -1;
     }
@@ -305,7 +305,7 @@ static int replay_record(struct save *save, uint8_t *record)
     page = (uint8_t *)(pfns + page_data->count);
     r = page < record + sizeof(*head) + head->length;
     for (uint32_t i = 0; i < page_data->count; i++) {
-        if (pfns[i] >> V2_PFN_TYPE_SHIFT >= V2_PFN_TYPE_BROKEN)
+        if (pfns[i] >> XENSAVE_V2_PFN_TYPE_SHIFT >= XENSAVE_V2_PFN_TYPE_BROKEN)
             continue;
         iovcnt = page_entry(save->arrays.iov, iovcnt, save->options.merged,
                             page);
@@ -323,20 +323,20 @@ static int replay_record(struct save *save, uint8_t *record)
 static int replay(struct save *save)
 {
     uint8_t *at = save->capture, *next;
-    struct v2_record_header *head;
+    struct xensave_v2_record_header *head;
 
-    if (emit_one(save, at, sizeof(struct v2_image_header)))
+    if (emit_one(save, at, sizeof(struct xensave_v2_image_header)))
         return -1;
-    at += sizeof(struct v2_image_header);
-    if (emit_one(save, at, sizeof(struct v2_domain_header)))
+    at += sizeof(struct xensave_v2_image_header);
+    if (emit_one(save, at, sizeof(struct xensave_v2_domain_header)))
         return -1;
-    at += sizeof(struct v2_domain_header);
+    at += sizeof(struct xensave_v2_domain_header);
     for (;; at = next) {
         head = (void *)at;
         next = at + sizeof(*head) + ((head->length + 7ULL) & ~7ULL);
         if (replay_record(save, at))
             return -1;
-        if (head->type == V2_RECORD_END)
+        if (head->type == XENSAVE_V2_RECORD_END)
             return 0;
     }
 }
@@ -344,11 +344,11 @@ static int replay(struct save *save)
 static int load_capture(struct save *save)
 {
     int fd = open(save->options.capture, O_RDONLY);
-    struct v3_savefile file;
+    struct xensave_file file;
     uint64_t length;
     ssize_t r = 1;
 
-    if (fd < 0 || v3_savefile_probe(fd, UINT64_MAX, &file, &save->error)) {
+    if (fd < 0 || xensave_file_probe(fd, UINT64_MAX, &file, &save->error)) {
         fprintf(stderr, "%s: %s\n", save->options.capture,
                 fd < 0 ? strerror(errno) : save->error.text);
         return -1;
@@ -375,7 +375,7 @@ static int load_capture(struct save *save)
 static int finish(struct save *save)
 {
     static const uint64_t libxl_end;
-    struct v3_savefile file;
+    struct xensave_file file;
     char path[64];
     off_t length;
     int fd, r;
@@ -391,8 +391,8 @@ static int finish(struct save *save)
     fd = open(path, O_RDWR);
     if (fd < 0)
         return load_fail("commit");
-    r = v3_savefile_probe(fd, UINT64_MAX, &file, &save->error) ||
-        v3_savefile_commit(fd, &file, length, &save->error);
+    r = xensave_file_probe(fd, UINT64_MAX, &file, &save->error) ||
+        xensave_file_commit(fd, &file, length, &save->error);
     close(fd);
     if (r)
         fprintf(stderr, "%s\n", save->error.text);
@@ -401,7 +401,7 @@ static int finish(struct save *save)
 
 static int prepare(struct save *save)
 {
-    if (save->options.merged && arrays_get(&save->arrays, V3_BATCH_MAX))
+    if (save->options.merged && arrays_get(&save->arrays, XENSAVE_BATCH_MAX))
         return -1;
     if (save->options.capture)
         return load_capture(save);

@@ -11,7 +11,7 @@
  */
 #define SMALL 65536U
 
-static ssize_t read_some(struct v3_decoder *decoder, struct fuzz_octets *v2,
+static ssize_t read_some(struct xensave_decoder *decoder, struct fuzz_octets *v2,
                          size_t want)
 {
     ssize_t got;
@@ -23,10 +23,10 @@ static ssize_t read_some(struct v3_decoder *decoder, struct fuzz_octets *v2,
         FUZZ_ASSERT(v2->data, NULL);
     }
     if (want > SMALL)
-        return v3_decoder_read_some(decoder, v2->data + v2->length, want);
+        return xensave_decoder_read_some(decoder, v2->data + v2->length, want);
     exact = malloc(want);
     FUZZ_ASSERT(exact, NULL);
-    got = v3_decoder_read_some(decoder, exact, want);
+    got = xensave_decoder_read_some(decoder, exact, want);
     FUZZ_ASSERT(got <= (ssize_t)want, NULL);
     if (got > 0)
         memcpy(v2->data + v2->length, exact, got);
@@ -35,14 +35,14 @@ static ssize_t read_some(struct v3_decoder *decoder, struct fuzz_octets *v2,
 }
 
 /* Exactly one octet or an error; 0 where END has been. */
-static ssize_t read_one(struct v3_decoder *decoder, struct fuzz_octets *v2)
+static ssize_t read_one(struct xensave_decoder *decoder, struct fuzz_octets *v2)
 {
-    if (!v3_decoder_read(decoder, v2->data + v2->length, 1))
+    if (!xensave_decoder_read(decoder, v2->data + v2->length, 1))
         return 1;
-    return v3_decoder_ended(decoder) ? 0 : -1;
+    return xensave_decoder_ended(decoder) ? 0 : -1;
 }
 
-static enum fuzz_result read_all(struct v3_decoder *decoder, uint32_t chunks,
+static enum fuzz_result read_all(struct xensave_decoder *decoder, uint32_t chunks,
                                  size_t limit, struct fuzz_decoded *decoded)
 {
     struct fuzz_random random = fuzz_random(chunks);
@@ -68,10 +68,10 @@ enum fuzz_result fuzz_decode(const uint8_t *stream, size_t size,
                              uint64_t start, uint32_t chunks, size_t limit,
                              struct fuzz_decoded *decoded)
 {
-    struct v3_error source_error;
-    struct v3_decoder *decoder;
-    struct v3_source *source;
-    struct v3_totals totals;
+    struct xensave_error source_error;
+    struct xensave_decoder *decoder;
+    struct xensave_source *source;
+    struct xensave_totals totals;
     enum fuzz_result result;
     struct fuzz_octets room = decoded->v2;
     uint8_t octet;
@@ -80,28 +80,28 @@ enum fuzz_result fuzz_decode(const uint8_t *stream, size_t size,
     room.length = 0;
     memset(decoded, 0, sizeof(*decoded));
     decoded->v2 = room;
-    source = v3_source_open_memory(stream, size, start, &source_error);
+    source = xensave_source_open_memory(stream, size, start, &source_error);
     FUZZ_ASSERT(source, &source_error);
-    decoder = v3_decoder_new(source, &decoded->error);
+    decoder = xensave_decoder_new(source, &decoded->error);
     FUZZ_ASSERT(decoder, &decoded->error);
     result = read_all(decoder, chunks, limit, decoded);
     if (result == FUZZ_REFUSED) {
         fuzz_assert_error(&decoded->error);
-        FUZZ_ASSERT(!v3_decoder_ended(decoder), &decoded->error);
+        FUZZ_ASSERT(!xensave_decoder_ended(decoder), &decoded->error);
         /* What has failed stays failed. */
-        FUZZ_ASSERT(v3_decoder_read_some(decoder, &octet, 1) < 0,
+        FUZZ_ASSERT(xensave_decoder_read_some(decoder, &octet, 1) < 0,
                     &decoded->error);
     }
-    decoded->format = v3_decoder_format(decoder);
-    decoded->consumed = v3_source_offset(source) - start;
+    decoded->format = xensave_decoder_format(decoder);
+    decoded->consumed = xensave_source_offset(source) - start;
     FUZZ_ASSERT(decoded->consumed <= size, &decoded->error);
-    v3_decoder_totals(decoder, &totals);
+    xensave_decoder_totals(decoder, &totals);
     FUZZ_ASSERT(totals.bytes == decoded->consumed, &decoded->error);
     FUZZ_ASSERT(totals.v2_bytes == decoded->v2.length, &decoded->error);
     if (result == FUZZ_ENDED)
-        FUZZ_ASSERT(v3_decoder_ended(decoder), &decoded->error);
-    v3_decoder_free(decoder);
-    v3_source_free(source);
+        FUZZ_ASSERT(xensave_decoder_ended(decoder), &decoded->error);
+    xensave_decoder_free(decoder);
+    xensave_source_free(source);
     return result;
 }
 
@@ -119,7 +119,7 @@ void fuzz_assert_decodes(const struct fuzz_octets *stream, uint64_t start,
     FUZZ_ASSERT(!memcmp(decoded.v2.data, v2, size), &decoded.error);
 }
 
-static bool push_all(struct v3_encoder *encoder, const uint8_t *v2,
+static bool push_all(struct xensave_encoder *encoder, const uint8_t *v2,
                      size_t size, uint32_t chunks)
 {
     struct fuzz_random random = fuzz_random(chunks);
@@ -135,44 +135,44 @@ static bool push_all(struct v3_encoder *encoder, const uint8_t *v2,
             v2 += part;
             size -= part;
         } while (n < 4 && size && fuzz_below(&random, 2));
-        if (n == 1 ? v3_encoder_push(encoder, iov[0].iov_base, iov[0].iov_len)
-                   : v3_encoder_pushv(encoder, iov, n))
+        if (n == 1 ? xensave_encoder_push(encoder, iov[0].iov_base, iov[0].iov_len)
+                   : xensave_encoder_pushv(encoder, iov, n))
             return false;
     }
     return true;
 }
 
 bool fuzz_encode(const uint8_t *v2, size_t size, uint64_t start,
-                 const struct v3_encoder_options *options, uint32_t chunks,
-                 struct fuzz_octets *out, struct v3_error *error)
+                 const struct xensave_encoder_options *options, uint32_t chunks,
+                 struct fuzz_octets *out, struct xensave_error *error)
 {
-    struct v3_error sink_error;
-    struct v3_encoder *encoder;
-    struct v3_totals totals;
-    struct v3_sink *sink;
+    struct xensave_error sink_error;
+    struct xensave_encoder *encoder;
+    struct xensave_totals totals;
+    struct xensave_sink *sink;
     bool ended = false;
     void *data;
 
     *out = (struct fuzz_octets){NULL, 0, 0};
-    sink = v3_sink_open_memory(start, &data, &out->length, &sink_error);
+    sink = xensave_sink_open_memory(start, &data, &out->length, &sink_error);
     FUZZ_ASSERT(sink, &sink_error);
-    encoder = v3_encoder_new(sink, options, error);
+    encoder = xensave_encoder_new(sink, options, error);
     if (!encoder) {
         FUZZ_ASSERT(error->errnum == EINVAL &&
-                    options->format == V3_FORMAT_COMPAT && start % 8, error);
-        v3_sink_free(sink);
+                    options->format == XENSAVE_FORMAT_COMPAT && start % 8, error);
+        xensave_sink_free(sink);
         return false;
     }
     if (push_all(encoder, v2, size, chunks)) {
         FUZZ_ASSERT(!error->text[0], error);
-        ended = v3_encoder_ended(encoder);
-        v3_encoder_totals(encoder, &totals);
+        ended = xensave_encoder_ended(encoder);
+        xensave_encoder_totals(encoder, &totals);
         FUZZ_ASSERT(totals.v2_bytes == size, error);
         if (ended)
             FUZZ_ASSERT(totals.bytes == out->length, error);
     } else {
         fuzz_assert_error(error);
-        FUZZ_ASSERT(v3_encoder_push(encoder, v2, 1) < 0, error);
+        FUZZ_ASSERT(xensave_encoder_push(encoder, v2, 1) < 0, error);
     }
     if (!ended) {
         /* A finished stream with octets behind it is no success. */
@@ -180,7 +180,7 @@ bool fuzz_encode(const uint8_t *v2, size_t size, uint64_t start,
     } else {
         out->data = data;
     }
-    v3_encoder_free(encoder);
-    v3_sink_free(sink);
+    xensave_encoder_free(encoder);
+    xensave_sink_free(sink);
     return ended;
 }

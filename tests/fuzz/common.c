@@ -5,7 +5,7 @@
 
 #include "fuzz.h"
 
-void fuzz_fail(const char *what, const struct v3_error *error)
+void fuzz_fail(const char *what, const struct xensave_error *error)
 {
     fprintf(stderr, "does not hold: %s\n", what);
     if (error)
@@ -13,7 +13,7 @@ void fuzz_fail(const char *what, const struct v3_error *error)
     abort();
 }
 
-void fuzz_assert_error(const struct v3_error *error)
+void fuzz_assert_error(const struct xensave_error *error)
 {
     FUZZ_ASSERT(error->text[0], error);
     FUZZ_ASSERT(!strchr(error->text, '\n'), error);
@@ -47,7 +47,7 @@ size_t fuzz_chunk(struct fuzz_random *random, size_t left)
 size_t fuzz_records(const uint8_t *data, size_t size, size_t start,
                     struct fuzz_record *records, size_t max)
 {
-    struct v2_record_header header;
+    struct xensave_v2_record_header header;
     size_t count = 0, at = start + FUZZ_HEADERS;
 
     while (count < max && at <= size && size - at >= sizeof(header)) {
@@ -63,7 +63,7 @@ size_t fuzz_records(const uint8_t *data, size_t size, size_t start,
             break;
         at += record->octets;
         count++;
-        if (header.type == V2_RECORD_END)
+        if (header.type == XENSAVE_V2_RECORD_END)
             break;
     }
     return count;

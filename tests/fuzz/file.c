@@ -22,8 +22,8 @@ int fuzz_file(const uint8_t *data, size_t size)
 
 bool fuzz_find_stream(const uint8_t *data, size_t size, size_t *start)
 {
-    struct v2_libxl_header libxl;
-    struct v2_xl_header xl;
+    struct xensave_v2_libxl_header libxl;
+    struct xensave_v2_xl_header xl;
     size_t at;
 
     if (size < sizeof(xl))
@@ -33,9 +33,9 @@ bool fuzz_find_stream(const uint8_t *data, size_t size, size_t *start)
     if (at > size || size - at < sizeof(libxl) + 8)
         return false;
     memcpy(&libxl, data + at, sizeof(libxl));
-    if (be64toh(libxl.ident) != V2_LIBXL_IDENT)
+    if (be64toh(libxl.ident) != XENSAVE_V2_LIBXL_IDENT)
         return false;
-    *start = at + sizeof(libxl) + sizeof(struct v2_record_header);
+    *start = at + sizeof(libxl) + sizeof(struct xensave_v2_record_header);
     return true;
 }
 
@@ -43,9 +43,9 @@ bool fuzz_find_stream(const uint8_t *data, size_t size, size_t *start)
 static size_t change_head(uint8_t *data, size_t size, size_t max,
                           size_t control, struct fuzz_random *random)
 {
-    const size_t at = control + offsetof(struct v2_xl_header,
+    const size_t at = control + offsetof(struct xensave_v2_xl_header,
                                          optional_data_len);
-    size_t where = control + sizeof(struct v2_xl_header);
+    size_t where = control + sizeof(struct xensave_v2_xl_header);
     uint32_t length, by = 1 + fuzz_below(random, 9);
 
     memcpy(&length, data + at, sizeof(length));

@@ -16,12 +16,12 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max,
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max);
 
 /* Says what does not hold and ends the run with a reproducer. */
-void fuzz_fail(const char *what, const struct v3_error *error)
+void fuzz_fail(const char *what, const struct xensave_error *error)
     __attribute__((noreturn));
 #define FUZZ_ASSERT(condition, error) \
     ((condition) ? (void)0 : fuzz_fail(#condition, error))
 /* An error has a number and one line of text. */
-void fuzz_assert_error(const struct v3_error *error);
+void fuzz_assert_error(const struct xensave_error *error);
 
 /* ---- octets before the input itself ------------------------------------- */
 
@@ -50,8 +50,8 @@ struct fuzz_record {
     size_t octets;              /* header and padding included */
 };
 
-#define FUZZ_HEADERS (sizeof(struct v2_image_header) + \
-                      sizeof(struct v2_domain_header))
+#define FUZZ_HEADERS (sizeof(struct xensave_v2_image_header) + \
+                      sizeof(struct xensave_v2_domain_header))
 
 /* Those that are whole, up to END; `start` is that of the image header. */
 size_t fuzz_records(const uint8_t *data, size_t size, size_t start,
@@ -105,8 +105,8 @@ enum fuzz_result {
 
 struct fuzz_decoded {
     struct fuzz_octets v2;      /* its memory is used again */
-    struct v3_error error;
-    enum v3_format format;
+    struct xensave_error error;
+    enum xensave_format format;
     uint64_t consumed;          /* octets of the stream */
 };
 
@@ -122,7 +122,7 @@ void fuzz_assert_decodes(const struct fuzz_octets *stream, uint64_t start,
  * an error `error` says which.
  */
 bool fuzz_encode(const uint8_t *v2, size_t size, uint64_t start,
-                 const struct v3_encoder_options *options, uint32_t chunks,
-                 struct fuzz_octets *out, struct v3_error *error);
+                 const struct xensave_encoder_options *options, uint32_t chunks,
+                 struct fuzz_octets *out, struct xensave_error *error);
 
 #endif /* FUZZ_H */

@@ -15,7 +15,7 @@
 /* No seed needs more; the ELF format's room for headers is a fourth of it. */
 #define WRITTEN_MAX     (4U << 20)
 
-bool __wrap_v3_core_share(struct v3_core_share *share, uint64_t from,
+bool __wrap_core_share(struct core_share *share, uint64_t from,
                           uint64_t to, uint64_t length);
 
 static size_t file_size;
@@ -25,32 +25,32 @@ static size_t file_size;
 static uint8_t scratch[1 << 16];
 
 struct null_sink {
-    struct v3_sink sink;
+    struct xensave_sink sink;
     bool holes;
     Elf64_Ehdr header;
 };
 
-static void *null_room(struct v3_sink *sink, size_t want, size_t *got)
+static void *null_room(struct xensave_sink *sink, size_t want, size_t *got)
 {
     if (sink->offset > WRITTEN_MAX) {
-        v3_fail(sink->error, ENOSPC, "full");
+        xensave_fail(sink->error, ENOSPC, "full");
         return NULL;
     }
     *got = min_u64(want, sizeof(scratch));
     return scratch;
 }
 
-static void null_advance(struct v3_sink *sink, size_t length)
+static void null_advance(struct xensave_sink *sink, size_t length)
 {
     sink->offset += length;
 }
 
-static bool null_can_skip(const struct v3_sink *sink)
+static bool null_can_skip(const struct xensave_sink *sink)
 {
     return ((const struct null_sink *)sink)->holes;
 }
 
-static int null_skip(struct v3_sink *sink, uint64_t length)
+static int null_skip(struct xensave_sink *sink, uint64_t length)
 {
     FUZZ_ASSERT(length % sink->alignment == 0, NULL);
     FUZZ_ASSERT(sink->offset % sink->alignment == 0, NULL);
@@ -58,13 +58,13 @@ static int null_skip(struct v3_sink *sink, uint64_t length)
     return 0;
 }
 
-static int null_finish(struct v3_sink *sink)
+static int null_finish(struct xensave_sink *sink)
 {
     sink->finished = true;
     return 0;
 }
 
-static void check_program_headers(const struct v3_sink *sink,
+static void check_program_headers(const struct xensave_sink *sink,
                                   const Elf64_Phdr *header, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -75,12 +75,12 @@ static void check_program_headers(const struct v3_sink *sink,
         FUZZ_ASSERT(of.p_offset <= sink->offset &&
                     of.p_filesz <= sink->offset - of.p_offset, NULL);
         if (i)
-            FUZZ_ASSERT(of.p_offset % V2_PAGE_SIZE == 0 &&
-                        of.p_paddr % V2_PAGE_SIZE == 0, NULL);
+            FUZZ_ASSERT(of.p_offset % XENSAVE_V2_PAGE_SIZE == 0 &&
+                        of.p_paddr % XENSAVE_V2_PAGE_SIZE == 0, NULL);
     }
 }
 
-static int null_rewrite(struct v3_sink *sink, uint64_t offset,
+static int null_rewrite(struct xensave_sink *sink, uint64_t offset,
                         const void *data, size_t length)
 {
     struct null_sink *null = (struct null_sink *)sink;
@@ -97,7 +97,7 @@ static int null_rewrite(struct v3_sink *sink, uint64_t offset,
     return 0;
 }
 
-static const struct v3_sink_ops null_ops = {
+static const struct xensave_sink_ops null_ops = {
     .room = null_room,
     .advance = null_advance,
     .can_skip = null_can_skip,
@@ -108,11 +108,11 @@ static const struct v3_sink_ops null_ops = {
 
 /* ---- sharing ------------------------------------------------------------- */
 
-bool __wrap_v3_core_share(struct v3_core_share *share, uint64_t from,
+bool __wrap_core_share(struct core_share *share, uint64_t from,
                           uint64_t to, uint64_t length)
 {
-    FUZZ_ASSERT(v3_core_can_share(share), NULL);
-    FUZZ_ASSERT(from % V2_PAGE_SIZE == 0 && to % V2_PAGE_SIZE == 0, NULL);
+    FUZZ_ASSERT(core_can_share(share), NULL);
+    FUZZ_ASSERT(from % XENSAVE_V2_PAGE_SIZE == 0 && to % XENSAVE_V2_PAGE_SIZE == 0, NULL);
     /* The kernel refuses what lies behind the end. */
     return from <= file_size && length <= file_size - from;
 }
@@ -120,17 +120,17 @@ bool __wrap_v3_core_share(struct v3_core_share *share, uint64_t from,
 /* ---- one file ------------------------------------------------------------ */
 
 static void assert_written(const struct null_sink *null,
-                           const struct v3_core_domain *domain,
-                           const struct v3_core_options *options,
-                           const struct v3_core_result *result)
+                           const struct core_domain *domain,
+                           const struct core_options *options,
+                           const struct core_result *result)
 {
     FUZZ_ASSERT(null->sink.finished, NULL);
     FUZZ_ASSERT(result->pages == domain->nr_pages, NULL);
     FUZZ_ASSERT(!result->missing && !result->lost, NULL);
     FUZZ_ASSERT(result->zero_pages + result->shared_pages <= result->pages,
                 NULL);
-    if (options->format == V3_CORE_XEN) {
-        FUZZ_ASSERT(null->sink.offset == v3_core_size(domain, V3_CORE_XEN),
+    if (options->format == CORE_XEN) {
+        FUZZ_ASSERT(null->sink.offset == core_size(domain, CORE_XEN),
                     NULL);
         return;
     }
@@ -139,18 +139,18 @@ static void assert_written(const struct null_sink *null,
     FUZZ_ASSERT(result->segments <= 2 * domain->nr_pages, NULL);
 }
 
-static void write_core(struct v3_core_savefile *core, uint8_t flags,
-                       const struct v3_core_options *options)
+static void write_core(struct core_savefile *core, uint8_t flags,
+                       const struct core_options *options)
 {
-    struct v3_core_domain *domain = v3_core_savefile_domain(core);
-    struct v3_error sink_error = {0}, error;
+    struct core_domain *domain = core_savefile_domain(core);
+    struct xensave_error sink_error = {0}, error;
     struct null_sink null = {.holes = !(flags & FLAG_NO_HOLES)};
-    struct v3_core_result result;
+    struct core_result result;
 
-    v3_sink_init(&null.sink, &null_ops, &sink_error);
+    xensave_sink_init(&null.sink, &null_ops, &sink_error);
     null.sink.rewritable = !(flags & FLAG_STREAM);
-    if (v3_core_write(&null.sink, domain,
-                      v3_core_savefile_memory(core, flags & FLAG_SHARE
+    if (core_write(&null.sink, domain,
+                      core_savefile_memory(core, flags & FLAG_SHARE
                                                     ? 0 : -1),
                       options, &result, &error))
         fuzz_assert_error(&error);
@@ -160,11 +160,11 @@ static void write_core(struct v3_core_savefile *core, uint8_t flags,
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct v3_core_options options = {0};
-    struct v3_core_savefile *core;
+    struct core_options options = {0};
+    struct core_savefile *core;
     struct fuzz_control control;
-    struct v3_savefile savefile;
-    struct v3_error error;
+    struct xensave_file savefile;
+    struct xensave_error error;
     int fd;
 
     if (size < sizeof(control))
@@ -174,15 +174,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size -= sizeof(control);
     file_size = size;
     fd = fuzz_memory(data, size);
-    if (v3_savefile_probe(fd, UINT64_MAX, &savefile, &error))
+    if (xensave_file_probe(fd, UINT64_MAX, &savefile, &error))
         return 0;
-    options.format = control.flags & FLAG_ELF ? V3_CORE_ELF : V3_CORE_XEN;
+    options.format = control.flags & FLAG_ELF ? CORE_ELF : CORE_XEN;
     options.no_sparse = control.flags & FLAG_NO_SPARSE;
-    core = v3_core_savefile_open(fd, &savefile, &options, &error);
+    core = core_savefile_open(fd, &savefile, &options, &error);
     if (core)
         write_core(core, control.flags, &options);
     else
         fuzz_assert_error(&error);
-    v3_core_savefile_free(core);
+    core_savefile_free(core);
     return 0;
 }

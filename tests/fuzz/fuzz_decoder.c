@@ -16,17 +16,17 @@
 
 static void encode_again(const struct fuzz_octets *v2, uint64_t start)
 {
-    struct v3_encoder_options options;
+    struct xensave_encoder_options options;
     struct fuzz_octets stream;
-    struct v3_error error;
+    struct xensave_error error;
 
-    for (int format = V3_FORMAT_COMPAT; format <= V3_FORMAT_V3; format++) {
-        options = (struct v3_encoder_options){.format = format};
-        if (format == V3_FORMAT_COMPAT)
+    for (int format = XENSAVE_FORMAT_COMPAT; format <= XENSAVE_FORMAT_V3; format++) {
+        options = (struct xensave_encoder_options){.format = format};
+        if (format == XENSAVE_FORMAT_COMPAT)
             start &= ~7ULL;
         FUZZ_ASSERT(fuzz_encode(v2->data, v2->length, start, &options, 0,
                                 &stream, &error), &error);
-        if (format == V3_FORMAT_V3)
+        if (format == XENSAVE_FORMAT_V3)
             fuzz_make_streamed(stream.data, stream.length);
         fuzz_assert_decodes(&stream, start, v2->data, v2->length);
         free(stream.data);
@@ -75,7 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                              limit, &again);
         assert_same(&once, first, &again, second);
     }
-    if (first == FUZZ_ENDED && once.format != V3_FORMAT_V2)
+    if (first == FUZZ_ENDED && once.format != XENSAVE_FORMAT_V2)
         encode_again(&once.v2, control.start);
     return 0;
 }

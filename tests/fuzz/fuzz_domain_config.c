@@ -4,7 +4,7 @@
 
 #include "fuzz.h"
 
-#include "libxl-aligned/config.h"
+#include "operation/domain_config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -15,8 +15,8 @@
 static void assert_aligned(const struct fuzz_octets *stream, uint64_t start)
 {
     static struct fuzz_record records[512];
-    struct v3_aligned_page_data head;
-    struct v3_padding padding;
+    struct xensave_aligned_page_data head;
+    struct xensave_padding padding;
     size_t count, pages;
 
     count = fuzz_records(stream->data, stream->length, 0, records, 512);
@@ -24,35 +24,35 @@ static void assert_aligned(const struct fuzz_octets *stream, uint64_t start)
         const uint8_t *body = stream->data + records[i].offset + 8;
 
         pages = 0;
-        if (records[i].type == V3_RECORD_PAGE_DATA) {
+        if (records[i].type == XENSAVE_RECORD_PAGE_DATA) {
             memcpy(&head, body, sizeof(head));
             if (head.pages)
                 pages = records[i].offset + 8 + sizeof(head) +
                         8 * (size_t)head.count + head.pad_length;
-        } else if (records[i].type == V3_RECORD_PADDING && i + 1 < count) {
-            struct v2_page_data_header batch;
+        } else if (records[i].type == XENSAVE_RECORD_PADDING && i + 1 < count) {
+            struct xensave_v2_page_data_header batch;
 
             memcpy(&padding, body, sizeof(padding));
             memcpy(&batch, stream->data + records[i + 1].offset + 8,
                    sizeof(batch));
-            if (padding.kind == V3_PADDING_BATCH)
+            if (padding.kind == XENSAVE_PADDING_BATCH)
                 pages = records[i + 1].offset + 16 + 8 * (size_t)batch.count;
         }
         if (pages)
-            FUZZ_ASSERT((start + pages) % V2_PAGE_SIZE == 0, NULL);
+            FUZZ_ASSERT((start + pages) % XENSAVE_V2_PAGE_SIZE == 0, NULL);
     }
 }
 
 static void assert_identity(struct fuzz_octets *stream, uint64_t start,
-                            enum v3_format format, const uint8_t *v2,
+                            enum xensave_format format, const uint8_t *v2,
                             size_t size)
 {
-    if (format == V3_FORMAT_V2) {
+    if (format == XENSAVE_FORMAT_V2) {
         FUZZ_ASSERT(stream->length == size, NULL);
         FUZZ_ASSERT(!memcmp(stream->data, v2, size), NULL);
         return;
     }
-    if (format == V3_FORMAT_V3)
+    if (format == XENSAVE_FORMAT_V3)
         fuzz_make_streamed(stream->data, stream->length);
     assert_aligned(stream, start);
     fuzz_assert_decodes(stream, start, v2, size);
@@ -60,10 +60,10 @@ static void assert_identity(struct fuzz_octets *stream, uint64_t start,
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct v3_encoder_options options = {.format = V3_FORMAT_V2};
+    struct xensave_encoder_options options = {.format = XENSAVE_FORMAT_V2};
     struct fuzz_octets once, again;
     struct fuzz_control control;
-    struct v3_error error, same;
+    struct xensave_error error, same;
     bool ended;
 
     if (size < sizeof(control))
@@ -73,12 +73,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size -= sizeof(control);
     options.format = control.number % 3;
     options.keep_zero_pages = control.flags & FLAG_KEEP_ZERO_PAGES;
-    if (options.format == V3_FORMAT_V3 && CODEC(control.flags) < V3_CODECS) {
+    if (options.format == XENSAVE_FORMAT_V3 && CODEC(control.flags) < XENSAVE_CODECS) {
         options.compression.codec = CODEC(control.flags);
         options.compression.all = true;     /* twice the same */
         options.threads = 1 + (control.flags >> 3 & 1);
     }
-    if (options.format == V3_FORMAT_COMPAT)
+    if (options.format == XENSAVE_FORMAT_COMPAT)
         options.head_padding = control.number >> 8 & 7;
     ended = fuzz_encode(data, size, control.start, &options, control.chunks,
                         &once, &error);

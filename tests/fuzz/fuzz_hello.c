@@ -18,17 +18,17 @@
 #define FLAG_END            16U
 #define FLAG_KEEP_OUT       32U     /* nobody takes what it sends */
 
-static void assert_sound(const struct v3_hello *hello)
+static void assert_sound(const struct hello *hello)
 {
-    const struct v3_hello_offer *offer = &hello->offer;
+    const struct hello_offer *offer = &hello->offer;
 
     FUZZ_ASSERT(hello->out_length <= sizeof(hello->out), &hello->error);
     FUZZ_ASSERT(memchr(hello->peer, 0, sizeof(hello->peer)), &hello->error);
     for (const char *at = hello->peer; *at; at++)
         FUZZ_ASSERT(*at >= 0x20 && *at < 0x7f, &hello->error);
-    if (hello->state == V3_HELLO_REFUSED || hello->state == V3_HELLO_FAILED)
+    if (hello->state == HELLO_REFUSED || hello->state == HELLO_FAILED)
         fuzz_assert_error(&hello->error);
-    if (hello->state != V3_HELLO_AGREED)
+    if (hello->state != HELLO_AGREED)
         return;
     FUZZ_ASSERT(!hello->error.text[0], &hello->error);
     FUZZ_ASSERT(hello->version >= offer->version_min &&
@@ -40,13 +40,13 @@ static void assert_sound(const struct v3_hello *hello)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct v3_hello hello;
-    struct v3_hello_offer offer = {
-        .role = V3_HELLO_SENDER,
+    static struct hello hello;
+    struct hello_offer offer = {
+        .role = HELLO_SENDER,
         .version_min = 2,
         .version_max = 3,
         .features = 7,
-        .optional = V3_OPTIONAL_INDEX,
+        .optional = XENSAVE_OPTIONAL_INDEX,
         .text = "xl-aligned 0\nfeature 2 SOMETHING\n",
     };
     struct fuzz_control control;
@@ -60,33 +60,33 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size -= sizeof(control);
     random = fuzz_random(control.chunks);
     if (control.flags & FLAG_RECEIVER)
-        offer.role = V3_HELLO_RECEIVER;
+        offer.role = HELLO_RECEIVER;
     offer.first = control.flags & FLAG_FIRST;
     offer.refuse_stock = control.flags & FLAG_REFUSE_STOCK;
     offer.required = control.number & offer.features;
-    offer.request = control.number >> 8 & V3_HELLO_REQUESTS;
+    offer.request = control.number >> 8 & HELLO_REQUESTS;
     offer.version_min = 2 + (control.number >> 12 & 1);
-    v3_hello_begin(&hello, &offer);
+    hello_begin(&hello, &offer);
     assert_sound(&hello);
-    while (size && !v3_hello_over(&hello)) {
-        want = v3_hello_want(&hello);
-        FUZZ_ASSERT(want && want <= V3_HELLO_MESSAGE_MAX, &hello.error);
+    while (size && !hello_over(&hello)) {
+        want = hello_want(&hello);
+        FUZZ_ASSERT(want && want <= HELLO_MESSAGE_MAX, &hello.error);
         part = control.chunks ? fuzz_chunk(&random, size) : size;
         part = part < want ? part : want;
-        v3_hello_push(&hello, data, part);
+        hello_push(&hello, data, part);
         data += part;
         size -= part;
         assert_sound(&hello);
         if (!(control.flags & FLAG_KEEP_OUT))
             hello.out_length = 0;
     }
-    if (!v3_hello_over(&hello) && (control.flags & FLAG_SILENCE))
-        v3_hello_silence(&hello);
-    if (!v3_hello_over(&hello) && (control.flags & FLAG_END)) {
-        v3_hello_end(&hello);
-        FUZZ_ASSERT(v3_hello_over(&hello), &hello.error);
+    if (!hello_over(&hello) && (control.flags & FLAG_SILENCE))
+        hello_silence(&hello);
+    if (!hello_over(&hello) && (control.flags & FLAG_END)) {
+        hello_end(&hello);
+        FUZZ_ASSERT(hello_over(&hello), &hello.error);
     }
-    FUZZ_ASSERT(v3_hello_over(&hello) == !v3_hello_want(&hello),
+    FUZZ_ASSERT(hello_over(&hello) == !hello_want(&hello),
                 &hello.error);
     assert_sound(&hello);
     return 0;
@@ -95,7 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 /* Every message that is whole gets the checksum that it should have. */
 static void seal_messages(uint8_t *data, size_t size)
 {
-    struct v3_hello_header header;
+    struct hello_header header;
 
     while (size >= sizeof(header)) {
         memcpy(&header, data, sizeof(header));
@@ -115,10 +115,10 @@ static size_t append(uint8_t *data, size_t size, size_t max,
                      struct fuzz_random *random)
 {
     struct {
-        struct v3_hello_header header;
+        struct hello_header header;
         union {
-            struct v3_hello_body hello;
-            struct v3_result_body result;
+            struct hello_body hello;
+            struct xensave_result_body result;
         } body;
     } message = {.header = {.magic = {'X', 'E', 'N', 'H', 'E', 'L', 'L',
                                       'O'}}};
@@ -126,9 +126,9 @@ static size_t append(uint8_t *data, size_t size, size_t max,
     if (max - size < sizeof(message))
         return size;
     message.header.kind = 1 + fuzz_below(random, 2);
-    if (message.header.kind == V3_HELLO_KIND_HELLO) {
+    if (message.header.kind == HELLO_KIND_HELLO) {
         message.header.length = sizeof(message.body.hello);
-        message.body.hello = (struct v3_hello_body){
+        message.body.hello = (struct hello_body){
             .version_min = 2, .version_max = 3,
             .text_offset = sizeof(message.body.hello),
             .features = fuzz_below(random, 16),
@@ -136,7 +136,7 @@ static size_t append(uint8_t *data, size_t size, size_t max,
         };
     } else {
         message.header.length = sizeof(message.body.result);
-        message.body.result = (struct v3_result_body){
+        message.body.result = (struct xensave_result_body){
             .status = fuzz_below(random, 6),
             .version = 2 + fuzz_below(random, 2),
             .text_offset = sizeof(message.body.result),

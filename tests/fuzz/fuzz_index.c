@@ -14,12 +14,12 @@
 #define READS   48U             /* each may decompress a batch */
 #define LOOKUPS 16U
 
-static struct v3_index_page window[WINDOW];
+static struct xensave_index_page window[WINDOW];
 
 struct lookup {
-    struct v3_index *index;
-    struct v3_error error;
-    struct v3_savefile savefile;
+    struct xensave_index *index;
+    struct xensave_error error;
+    struct xensave_file savefile;
     struct fuzz_random random;
     uint32_t reads;
     const struct fuzz_octets *v2;   /* NULL: nothing to hold it against */
@@ -35,11 +35,11 @@ static const uint8_t *last_contents(const struct fuzz_octets *v2,
 
     for (size_t i = 0; i < count; i++) {
         const uint8_t *body = v2->data + records[i].offset +
-                              sizeof(struct v2_record_header);
-        struct v2_page_data_header header;
+                              sizeof(struct xensave_v2_record_header);
+        struct xensave_v2_page_data_header header;
         const uint8_t *page;
 
-        if (records[i].type != V2_RECORD_PAGE_DATA ||
+        if (records[i].type != XENSAVE_V2_RECORD_PAGE_DATA ||
             records[i].length < sizeof(header))
             continue;
         memcpy(&header, body, sizeof(header));
@@ -48,53 +48,53 @@ static const uint8_t *last_contents(const struct fuzz_octets *v2,
             uint64_t stored;
 
             memcpy(&stored, body + sizeof(header) + 8 * n, 8);
-            if (stored >> V2_PFN_TYPE_SHIFT >= V2_PFN_TYPE_BROKEN)
+            if (stored >> XENSAVE_V2_PFN_TYPE_SHIFT >= XENSAVE_V2_PFN_TYPE_BROKEN)
                 continue;
-            if ((stored & V2_PFN_MASK) == pfn)
+            if ((stored & XENSAVE_V2_PFN_MASK) == pfn)
                 found = page;
-            page += V2_PAGE_SIZE;
+            page += XENSAVE_V2_PAGE_SIZE;
         }
     }
     return found;
 }
 
 static bool read_page(struct lookup *lookup, uint64_t pfn,
-                      const struct v3_index_page *page)
+                      const struct xensave_index_page *page)
 {
-    static uint8_t contents[V2_PAGE_SIZE];
+    static uint8_t contents[XENSAVE_V2_PAGE_SIZE];
     const uint8_t *expected;
 
     if (!lookup->reads)
         return true;
     lookup->reads--;
-    if (v3_index_read(lookup->index, page, contents))
+    if (xensave_index_read(lookup->index, page, contents))
         return false;
     if (!lookup->v2)
         return true;
     expected = last_contents(lookup->v2, pfn);
-    if (page->kind == V3_PAGE_ABSENT)
+    if (page->kind == XENSAVE_PAGE_ABSENT)
         FUZZ_ASSERT(!expected, NULL);
     else
-        FUZZ_ASSERT(expected && !memcmp(expected, contents, V2_PAGE_SIZE),
+        FUZZ_ASSERT(expected && !memcmp(expected, contents, XENSAVE_V2_PAGE_SIZE),
                     NULL);
     return true;
 }
 
 static void assert_page(const struct lookup *lookup,
-                        const struct v3_index_page *page)
+                        const struct xensave_index_page *page)
 {
-    if (page->kind == V3_PAGE_ABSENT)
+    if (page->kind == XENSAVE_PAGE_ABSENT)
         return;
-    FUZZ_ASSERT(page->batch < v3_index_batches(lookup->index), NULL);
-    FUZZ_ASSERT(page->kind == V3_PAGE_STORED || !page->offset, NULL);
+    FUZZ_ASSERT(page->batch < xensave_index_batches(lookup->index), NULL);
+    FUZZ_ASSERT(page->kind == XENSAVE_PAGE_STORED || !page->offset, NULL);
     FUZZ_ASSERT(page->offset == UINT64_MAX ||
                 page->offset <= lookup->savefile.file_size +
-                                (uint64_t)V3_BATCH_MAX * V2_PAGE_SIZE, NULL);
+                                (uint64_t)XENSAVE_BATCH_MAX * XENSAVE_V2_PAGE_SIZE, NULL);
 }
 
 static bool map(struct lookup *lookup, uint64_t first, uint32_t count)
 {
-    if (v3_index_map(lookup->index, first, count, window))
+    if (xensave_index_map(lookup->index, first, count, window))
         return false;
     for (uint32_t i = 0; i < count; i++) {
         assert_page(lookup, &window[i]);
@@ -110,15 +110,15 @@ static bool in_order(struct lookup *lookup)
     uint64_t first, next = 0;
 
     for (uint32_t i = 0; i < WINDOWS; i++, next = first + WINDOW) {
-        if (v3_index_next(lookup->index, next, &first))
+        if (xensave_index_next(lookup->index, next, &first))
             return false;
         if (first == UINT64_MAX)
             return true;
         FUZZ_ASSERT(first >= next, NULL);
-        FUZZ_ASSERT(first < v3_index_end(lookup->index), NULL);
+        FUZZ_ASSERT(first < xensave_index_end(lookup->index), NULL);
         if (!map(lookup, first, WINDOW))
             return false;
-        FUZZ_ASSERT(window[0].kind != V3_PAGE_ABSENT, NULL);
+        FUZZ_ASSERT(window[0].kind != XENSAVE_PAGE_ABSENT, NULL);
     }
     return true;
 }
@@ -126,17 +126,17 @@ static bool in_order(struct lookup *lookup)
 static bool at_random(struct lookup *lookup)
 {
     struct fuzz_random *random = &lookup->random;
-    uint64_t bound = v3_index_end(lookup->index) + 2, first, next;
+    uint64_t bound = xensave_index_end(lookup->index) + 2, first, next;
 
     for (uint32_t i = 0; i < LOOKUPS; i++) {
         first = ((uint64_t)fuzz_below(random, UINT32_MAX) << 21 |
                  fuzz_below(random, UINT32_MAX)) % bound;
         if (!map(lookup, first, 1 + fuzz_below(random, WINDOW)))
             return false;
-        if (v3_index_next(lookup->index, first, &next))
+        if (xensave_index_next(lookup->index, first, &next))
             return false;
         FUZZ_ASSERT(next >= first, NULL);
-        FUZZ_ASSERT((window[0].kind != V3_PAGE_ABSENT) == (next == first),
+        FUZZ_ASSERT((window[0].kind != XENSAVE_PAGE_ABSENT) == (next == first),
                     NULL);
     }
     return true;
@@ -148,11 +148,11 @@ static bool (*const ways[])(struct lookup *lookup) = {
 
 /* The index is the writer's word; a walk sees what the decoder sees. */
 static const struct fuzz_octets *decode(const uint8_t *data, size_t size,
-                                        const struct v3_savefile *savefile)
+                                        const struct xensave_file *savefile)
 {
     static struct fuzz_decoded decoded;
 
-    if (savefile->format == V3_FORMAT_V3 && savefile->header.index_offset)
+    if (savefile->format == XENSAVE_FORMAT_V3 && savefile->header.index_offset)
         return NULL;
     return fuzz_decode(data + savefile->stream_start,
                        size - savefile->stream_start, savefile->stream_start,
@@ -172,9 +172,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     data += sizeof(control);
     size -= sizeof(control);
     fd = fuzz_memory(data, size);
-    if (v3_savefile_probe(fd, UINT64_MAX, &lookup.savefile, &lookup.error))
+    if (xensave_file_probe(fd, UINT64_MAX, &lookup.savefile, &lookup.error))
         return 0;
-    lookup.index = v3_index_open(fd, &lookup.savefile, &lookup.error);
+    lookup.index = xensave_index_open(fd, &lookup.savefile, &lookup.error);
     if (!lookup.index) {
         fuzz_assert_error(&lookup.error);
         return 0;
@@ -188,6 +188,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             fuzz_assert_error(&lookup.error);
             break;
         }
-    v3_index_free(lookup.index);
+    xensave_index_free(lookup.index);
     return 0;
 }

@@ -24,7 +24,7 @@ static size_t file_size(int fd)
     return facts.st_size;
 }
 
-static void assert_probed(const struct v3_savefile *savefile, size_t size)
+static void assert_probed(const struct xensave_file *savefile, size_t size)
 {
     FUZZ_ASSERT(savefile->file_size == size, NULL);
     FUZZ_ASSERT(savefile->stream_start <= size, NULL);
@@ -34,75 +34,75 @@ static void assert_probed(const struct v3_savefile *savefile, size_t size)
                     size, NULL);
 }
 
-static void decode(int fd, const struct v3_savefile *savefile, size_t size,
+static void decode(int fd, const struct xensave_file *savefile, size_t size,
                    uint8_t flags)
 {
-    const struct v3_io_options options = {
-        .io = flags & FLAG_DROP ? V3_IO_WINDOW : V3_IO_BUFFERED,
+    const struct xensave_io_options options = {
+        .io = flags & FLAG_DROP ? XENSAVE_IO_WINDOW : XENSAVE_IO_BUFFERED,
     };
     static uint8_t octets[1 << 16];
-    struct v3_error source_error, error;
-    struct v3_decoder *decoder;
-    struct v3_source *source;
+    struct xensave_error source_error, error;
+    struct xensave_decoder *decoder;
+    struct xensave_source *source;
     size_t total = 0;
     ssize_t r;
 
     lseek(fd, savefile->stream_start, SEEK_SET);
-    source = v3_source_open_file(fd, &options, &source_error);
+    source = xensave_source_open_file(fd, &options, &source_error);
     FUZZ_ASSERT(source, &source_error);
-    decoder = v3_decoder_new(source, &error);
+    decoder = xensave_decoder_new(source, &error);
     FUZZ_ASSERT(decoder, &error);
     do {
-        r = v3_decoder_read_some(decoder, octets, sizeof(octets));
+        r = xensave_decoder_read_some(decoder, octets, sizeof(octets));
         total += r > 0 ? r : 0;
     } while (r > 0 && total < 4 * sizeof(octets));
     if (r < 0) {
         fuzz_assert_error(&error);
     } else if (!r) {
-        FUZZ_ASSERT(v3_decoder_ended(decoder), &error);
-        FUZZ_ASSERT(v3_decoder_format(decoder) == savefile->format, &error);
+        FUZZ_ASSERT(xensave_decoder_ended(decoder), &error);
+        FUZZ_ASSERT(xensave_decoder_format(decoder) == savefile->format, &error);
         FUZZ_ASSERT(lseek(fd, 0, SEEK_CUR) ==
-                    (off_t)v3_source_offset(source), &error);
-        FUZZ_ASSERT(v3_source_offset(source) <= size, &error);
+                    (off_t)xensave_source_offset(source), &error);
+        FUZZ_ASSERT(xensave_source_offset(source) <= size, &error);
     }
-    v3_decoder_free(decoder);
-    v3_source_free(source);
+    xensave_decoder_free(decoder);
+    xensave_source_free(source);
 }
 
 /* Committed means that it is taken from now on, and was not before. */
-static void commit(int fd, const struct v3_savefile *savefile, size_t length)
+static void commit(int fd, const struct xensave_file *savefile, size_t length)
 {
-    struct v3_savefile after;
-    struct v3_error error;
+    struct xensave_file after;
+    struct xensave_error error;
 
-    if (v3_savefile_commit(fd, savefile, length, &error)) {
+    if (xensave_file_commit(fd, savefile, length, &error)) {
         fuzz_assert_error(&error);
         return;
     }
     FUZZ_ASSERT(file_size(fd) == length, &error);
-    if (savefile->format != V3_FORMAT_V3)
+    if (savefile->format != XENSAVE_FORMAT_V3)
         return;
-    FUZZ_ASSERT(savefile->header.state == V3_STATE_UNFINISHED, &error);
+    FUZZ_ASSERT(savefile->header.state == XENSAVE_STATE_UNFINISHED, &error);
     /* The length of the stream is not looked into here. */
-    if (v3_savefile_probe(fd, savefile->libxl_offset, &after, &error)) {
+    if (xensave_file_probe(fd, savefile->libxl_offset, &after, &error)) {
         FUZZ_ASSERT(strstr(error.text, "contradict"), &error);
         return;
     }
-    FUZZ_ASSERT(after.header.state == V3_STATE_COMPLETE, &error);
+    FUZZ_ASSERT(after.header.state == XENSAVE_STATE_COMPLETE, &error);
     FUZZ_ASSERT(after.header.file_length == length, &error);
     if (after.header.stream_start == after.stream_start)
-        FUZZ_ASSERT(!v3_savefile_check(fd, &after, &error), &error);
+        FUZZ_ASSERT(!xensave_file_check(fd, &after, &error), &error);
 }
 
 static void align(int fd, size_t size, uint16_t number)
 {
     uint64_t at = number % (size + 1);
-    struct v3_savefile savefile;
-    struct v3_error error;
+    struct xensave_file savefile;
+    struct xensave_error error;
     uint32_t padding;
 
     lseek(fd, at, SEEK_SET);
-    if (v3_savefile_align_head(fd, &padding, &error)) {
+    if (xensave_file_align_head(fd, &padding, &error)) {
         fuzz_assert_error(&error);
         FUZZ_ASSERT(file_size(fd) == size, &error);
         return;
@@ -110,14 +110,14 @@ static void align(int fd, size_t size, uint16_t number)
     FUZZ_ASSERT(padding < 8, &error);
     FUZZ_ASSERT((at + padding + 24) % 8 == 0, &error);
     FUZZ_ASSERT(lseek(fd, 0, SEEK_CUR) == (off_t)(at + padding), &error);
-    v3_savefile_probe(fd, UINT64_MAX, &savefile, &error);
+    xensave_file_probe(fd, UINT64_MAX, &savefile, &error);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_control control;
-    struct v3_savefile savefile;
-    struct v3_error error;
+    struct xensave_file savefile;
+    struct xensave_error error;
     uint64_t libxl_offset = UINT64_MAX;
     int fd;
 
@@ -129,11 +129,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fd = fuzz_file(data, size);
     if (control.flags & FLAG_OFFSET)
         libxl_offset = control.number;
-    if (v3_savefile_probe(fd, libxl_offset, &savefile, &error)) {
+    if (xensave_file_probe(fd, libxl_offset, &savefile, &error)) {
         fuzz_assert_error(&error);
     } else {
         assert_probed(&savefile, size);
-        if (v3_savefile_check(fd, &savefile, &error))
+        if (xensave_file_check(fd, &savefile, &error))
             fuzz_assert_error(&error);
         FUZZ_ASSERT(lseek(fd, 0, SEEK_CUR) == 0, &error);
         if (control.flags & FLAG_DECODE)

@@ -28,7 +28,7 @@ static void take(char **value, char *room, size_t size, const uint8_t **data,
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct environment environment;
-    libxl_aligned_options options;
+    xl_aligned_options options;
     char room[6][64], path[32], why[256];
     uint8_t flags;
     int r;
@@ -55,9 +55,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         FUZZ_ASSERT(memchr(why, 0, sizeof(why)) && why[0] &&
                     !strchr(why, '\n'), NULL);
     else
-        FUZZ_ASSERT(options.format <= V3_FORMAT_V3 &&
-                    options.io <= V3_IO_BUFFERED &&
-                    options.restore_io != V3_IO_WINDOW &&
-                    options.engine <= V3_ENGINE_THREAD, NULL);
+        FUZZ_ASSERT(options.format <= XENSAVE_FORMAT_V3 &&
+                    options.io <= XENSAVE_IO_BUFFERED &&
+                    options.restore_io != XENSAVE_IO_WINDOW &&
+                    options.engine <= XENSAVE_ENGINE_THREAD, NULL);
     return 0;
 }

@@ -38,7 +38,7 @@ static void on_record(const struct walk_record *record, void *context)
 
 /* What a decoder makes of the same stream, if it takes it. */
 static void compare(const uint8_t *data, size_t size,
-                    const struct v3_savefile *savefile,
+                    const struct xensave_file *savefile,
                     const struct walk_result *walked)
 {
     static struct fuzz_decoded decoded;
@@ -55,12 +55,12 @@ static void compare(const uint8_t *data, size_t size,
 static void walk(const uint8_t *data, size_t size)
 {
     struct seen seen = {.size = size};
-    struct v3_savefile savefile;
+    struct xensave_file savefile;
     struct walk_result result;
-    struct v3_error error;
+    struct xensave_error error;
     int fd = fuzz_file(data, size);
 
-    if (v3_savefile_probe(fd, UINT64_MAX, &savefile, &error))
+    if (xensave_file_probe(fd, UINT64_MAX, &savefile, &error))
         return;
     seen.next = savefile.stream_start + FUZZ_HEADERS;
     if (walk_savefile(fd, &savefile, on_record, &seen, &result, &error))
@@ -73,17 +73,17 @@ static void walk(const uint8_t *data, size_t size)
 
 static void read_head(const uint8_t *data, size_t size)
 {
-    struct v3_error error;
-    struct v3_source *source;
+    struct xensave_error error;
+    struct xensave_source *source;
     struct head head;
 
-    source = v3_source_open_memory(data, size, 0, &error);
+    source = xensave_source_open_memory(data, size, 0, &error);
     FUZZ_ASSERT(source, &error);
     if (head_read(&head, source, &error)) {
         fuzz_assert_error(&error);
     } else {
         FUZZ_ASSERT(head.length <= size, &error);
-        FUZZ_ASSERT(v3_source_offset(source) == head.length, &error);
+        FUZZ_ASSERT(xensave_source_offset(source) == head.length, &error);
         FUZZ_ASSERT(!memcmp(head.data, data, head.length), &error);
         uint64_t before = head.length;
         uint32_t padding = size % 8;
@@ -94,7 +94,7 @@ static void read_head(const uint8_t *data, size_t size)
             FUZZ_ASSERT(head.length == before - padding, &error);
     }
     head_free(&head);
-    v3_source_free(source);
+    xensave_source_free(source);
 }
 
 static void read_tail(const uint8_t *data, size_t size, uint16_t number,
@@ -105,7 +105,7 @@ static void read_tail(const uint8_t *data, size_t size, uint16_t number,
         .limit = UINT64_MAX,
         .stop_at_end = stop_at_end,
     };
-    struct v3_error error;
+    struct xensave_error error;
 
     tail.in = fuzz_file(data, size);
     lseek(tail.in, number % (size + 1), SEEK_SET);

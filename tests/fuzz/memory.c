@@ -10,15 +10,15 @@
 #include "fuzz.h"
 #include "stream-v3/internal.h"
 
-int __wrap_v3_reopen(int fd, int flags);
-uint32_t __wrap_v3_direct_alignment(int fd);
-int __wrap_v3_file_size(int fd, uint64_t *size, bool *is_device);
-void __wrap_v3_fd_name(int fd, char *name, size_t length);
-int64_t __wrap_v3_resident(int fd, uint64_t offset, uint64_t length);
-int __wrap_v3_pread_exact(int fd, void *data, size_t length,
+int __wrap_fd_reopen(int fd, int flags);
+uint32_t __wrap_xensave_direct_alignment(int fd);
+int __wrap_xensave_file_size(int fd, uint64_t *size, bool *is_device);
+void __wrap_fd_name(int fd, char *name, size_t length);
+int64_t __wrap_xensave_resident(int fd, uint64_t offset, uint64_t length);
+int __wrap_pread_exact(int fd, void *data, size_t length,
                           uint64_t offset);
-struct v3_source *__wrap_v3_source_open_file(
-    int fd, const struct v3_io_options *options, struct v3_error *error);
+struct xensave_source *__wrap_xensave_source_open_file(
+    int fd, const struct xensave_io_options *options, struct xensave_error *error);
 int __wrap_posix_fadvise(int fd, off_t offset, off_t length, int advice);
 
 static const uint8_t *file;
@@ -39,19 +39,19 @@ int fuzz_memory(const uint8_t *data, size_t size)
     return fd;
 }
 
-int __wrap_v3_reopen(int fd, int flags)
+int __wrap_fd_reopen(int fd, int flags)
 {
     (void)flags;
     return dup(fd);
 }
 
-uint32_t __wrap_v3_direct_alignment(int fd)
+uint32_t __wrap_xensave_direct_alignment(int fd)
 {
     (void)fd;
     return 0;
 }
 
-int __wrap_v3_file_size(int fd, uint64_t *size, bool *is_device)
+int __wrap_xensave_file_size(int fd, uint64_t *size, bool *is_device)
 {
     (void)fd;
     *size = file_size;
@@ -59,20 +59,20 @@ int __wrap_v3_file_size(int fd, uint64_t *size, bool *is_device)
     return 0;
 }
 
-void __wrap_v3_fd_name(int fd, char *name, size_t length)
+void __wrap_fd_name(int fd, char *name, size_t length)
 {
     (void)fd;
     strncpy(name, "memory", length);
 }
 
-int64_t __wrap_v3_resident(int fd, uint64_t offset, uint64_t length)
+int64_t __wrap_xensave_resident(int fd, uint64_t offset, uint64_t length)
 {
     (void)fd;
     (void)offset;
     return length;
 }
 
-int __wrap_v3_pread_exact(int fd, void *data, size_t length, uint64_t offset)
+int __wrap_pread_exact(int fd, void *data, size_t length, uint64_t offset)
 {
     (void)fd;
     if (offset <= file_size && length <= file_size - offset) {
@@ -85,12 +85,12 @@ int __wrap_v3_pread_exact(int fd, void *data, size_t length, uint64_t offset)
 }
 
 /* All readers of the fuzz targets begin at the stream. */
-struct v3_source *__wrap_v3_source_open_file(
-    int fd, const struct v3_io_options *options, struct v3_error *error)
+struct xensave_source *__wrap_xensave_source_open_file(
+    int fd, const struct xensave_io_options *options, struct xensave_error *error)
 {
     (void)fd;
     (void)options;
-    return v3_source_open_memory(file + stream_start,
+    return xensave_source_open_memory(file + stream_start,
                                  file_size - stream_start, stream_start,
                                  error);
 }

@@ -35,15 +35,15 @@ FUZZ_CPPFLAGS := $(CPPFLAGS) -Ixl-cmds -Ilibxl-aligned
 FUZZ_COMMON := $(patsubst %,tests/fuzz/%.o,common codec seal mutate file \
                                            staging)
 # What these ask of a file is answered by memory.c, without a system call.
-FUZZ_MEMORY := $(patsubst %,-Wl$(comma)--wrap=%,v3_reopen \
-    v3_direct_alignment v3_file_size v3_fd_name v3_resident v3_pread_exact \
-    v3_source_open_file posix_fadvise)
+FUZZ_MEMORY := $(patsubst %,-Wl$(comma)--wrap=%,fd_reopen \
+    xensave_direct_alignment xensave_file_size fd_name xensave_resident pread_exact \
+    xensave_source_open_file posix_fadvise)
 FUZZ_FILE := tests/fuzz/file_mutator.o
 FUZZ_OBJ_savefile := $(FUZZ_FILE)
 FUZZ_OBJ_index := $(FUZZ_FILE) tests/fuzz/memory.o
 FUZZ_LIBS_index := $(FUZZ_MEMORY)
 FUZZ_OBJ_core := $(FUZZ_FILE) tests/fuzz/memory.o
-FUZZ_LIBS_core := $(FUZZ_MEMORY) -Wl,--wrap=v3_core_share
+FUZZ_LIBS_core := $(FUZZ_MEMORY) -Wl,--wrap=core_share
 FUZZ_OBJ_walk := $(FUZZ_FILE) xl-cmds/walk.o xl-cmds/head.o \
                  xl-cmds/tail.o xl-cmds/memory.o xl-cmds/savefile.o \
                  operation/domain_config.o
@@ -69,7 +69,8 @@ $$(B)/fuzz/$(1)/xl-cmds/main.o: FUZZ_CFLAGS += -Wno-missing-prototypes
 $$(B)/fuzz/$(1)/xl-cmds/plugin.o: FUZZ_CPPFLAGS += \
     -DXL_ALIGNED_PLUGIN_PATH='"$$(PLUGIN_PATH)"'
 
-$$(B)/fuzz/$(1)/libstream-v3.a: $$(STREAM_SRC:%.c=$$(B)/fuzz/$(1)/%.o)
+$$(B)/fuzz/$(1)/libxensave.a: $$(patsubst %.c,$$(B)/fuzz/$(1)/%.o,\
+    $$(STREAM_SRC) $$(CORE_SRC) $$(OPERATION_SRC))
 	$$(Q)rm -f $$@
 	$$(Q)$$(AR) rcs $$@ $$^
 endef
@@ -77,7 +78,7 @@ endef
 define fuzz_target
 $$(B)/fuzz/$(1)/fuzz_$(2): $$(B)/fuzz/$(1)/tests/fuzz/fuzz_$(2).o \
     $$(FUZZ_COMMON:%=$$(B)/fuzz/$(1)/%) \
-    $$(FUZZ_OBJ_$(2):%=$$(B)/fuzz/$(1)/%) $$(B)/fuzz/$(1)/libstream-v3.a
+    $$(FUZZ_OBJ_$(2):%=$$(B)/fuzz/$(1)/%) $$(B)/fuzz/$(1)/libxensave.a
 	$$(SAY) LD $$@
 	$$(Q)$$(FUZZ_CC) $$(FUZZ_LINK_$(1)) -Wl,--wrap=malloc -Wl,--wrap=free \
 	    -Wl,--wrap=posix_memalign \
@@ -87,10 +88,11 @@ endef
 $(foreach v,$(FUZZ_VARIANTS),$(eval $(call fuzz_variant,$(v))) \
     $(foreach n,$(FUZZ_NAMES),$(eval $(call fuzz_target,$(v),$(n)))))
 
--include $(wildcard $(B)/fuzz/*/*/*.d $(B)/fuzz/*/*/*/*.d)
+-include $(wildcard $(B)/fuzz/*/*/*.d $(B)/fuzz/*/*/*/*.d \
+    $(B)/fuzz/*/*/*/*/*.d)
 
 FUZZ_SEEDS := $(B)/tests/fuzz/seeds
-$(FUZZ_SEEDS): $(B)/tests/fuzz/seeds.o $(UNIT_COMMON) $(STREAM_A)
+$(FUZZ_SEEDS): $(B)/tests/fuzz/seeds.o $(UNIT_COMMON) $(LIBRARIES)
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(STREAM_LIBS)
 

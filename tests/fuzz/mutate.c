@@ -8,7 +8,7 @@
 #include "fuzz.h"
 
 #define RECORDS_MAX 256
-#define RECORD      sizeof(struct v2_record_header)
+#define RECORD      sizeof(struct xensave_v2_record_header)
 
 struct stream {
     uint8_t *data;
@@ -49,9 +49,9 @@ static const uint32_t values[] = {
 };
 
 static const uint32_t types[] = {
-    V2_RECORD_END, V2_RECORD_PAGE_DATA, 0x2, 0x3, 0x4, 0x7, 0x9, 0xd, 0x12,
-    0x13, 0x80000000, 0x414c0000, V3_RECORD_HEADER, V3_RECORD_PAGE_DATA,
-    V3_RECORD_PADDING, V3_RECORD_INDEX, V3_RECORD_CHECK, 0x414c0006,
+    XENSAVE_V2_RECORD_END, XENSAVE_V2_RECORD_PAGE_DATA, 0x2, 0x3, 0x4, 0x7, 0x9, 0xd, 0x12,
+    0x13, 0x80000000, 0x414c0000, XENSAVE_RECORD_HEADER, XENSAVE_RECORD_PAGE_DATA,
+    XENSAVE_RECORD_PADDING, XENSAVE_RECORD_INDEX, XENSAVE_RECORD_CHECK, 0x414c0006,
     0xc14c0001, 0xc14c0002, 0xc14cffff, 0xc14b0000, 0x414d0000,
 };
 
@@ -62,7 +62,7 @@ static const uint32_t types[] = {
 
 static size_t new_aligned(struct stream *stream, uint8_t *to)
 {
-    struct v3_aligned_page_data head = {.count = 1 + below(stream, 4)};
+    struct xensave_aligned_page_data head = {.count = 1 + below(stream, 4)};
     size_t length = sizeof(head) + 8 * head.count;
     uint64_t pfns[4] = {0};
     bool stored = !below(stream, 3);
@@ -71,16 +71,16 @@ static size_t new_aligned(struct stream *stream, uint8_t *to)
         pfns[i] = below(stream, 1 << 20);
         if (!i && stored)
             continue;
-        pfns[i] |= below(stream, 2) ? V3_PFN_ZERO
-            : (0xdULL + below(stream, 3)) << V2_PFN_TYPE_SHIFT;
+        pfns[i] |= below(stream, 2) ? XENSAVE_PFN_ZERO
+            : (0xdULL + below(stream, 3)) << XENSAVE_V2_PFN_TYPE_SHIFT;
     }
     if (stored) {
         head.pages = 1;
         head.pad_length = below(stream, 2) ? 0 : below(stream, 64);
         memset(to + length, 0, head.pad_length);
         length += head.pad_length;
-        memset(to + length, below(stream, 256), V2_PAGE_SIZE);
-        length += V2_PAGE_SIZE;
+        memset(to + length, below(stream, 256), XENSAVE_V2_PAGE_SIZE);
+        length += XENSAVE_V2_PAGE_SIZE;
     }
     memcpy(to, &head, sizeof(head));
     memcpy(to + sizeof(head), pfns, 8 * head.count);
@@ -109,7 +109,7 @@ static size_t zstd_run(uint8_t *to, uint8_t octet, uint32_t length,
                        bool by_page)
 {
     static const uint8_t begin[] = {0x28, 0xb5, 0x2f, 0xfd, 0x80, 0x60};
-    uint32_t part = by_page ? V2_PAGE_SIZE : length, header;
+    uint32_t part = by_page ? XENSAVE_V2_PAGE_SIZE : length, header;
     size_t n = sizeof(begin);
 
     memcpy(to, begin, n);
@@ -127,7 +127,7 @@ static size_t zstd_run(uint8_t *to, uint8_t octet, uint32_t length,
 /* A compressed batch; now and then not quite of its length. */
 static size_t new_packed(struct stream *stream, uint8_t *to)
 {
-    struct v3_aligned_page_data head = {
+    struct xensave_aligned_page_data head = {
         .count = 2 + below(stream, 3),
         .flags = 1 + below(stream, 2),
     };
@@ -138,20 +138,20 @@ static size_t new_packed(struct stream *stream, uint8_t *to)
     for (uint32_t i = 0; i < head.count; i++)
         pfns[i] = below(stream, 1 << 20);
     if (head.count > 2 && !below(stream, 2)) {
-        pfns[1] |= V3_PFN_ZERO;
+        pfns[1] |= XENSAVE_PFN_ZERO;
         head.pages--;
     }
-    octets = (size_t)head.pages * V2_PAGE_SIZE;
+    octets = (size_t)head.pages * XENSAVE_V2_PAGE_SIZE;
     if (!below(stream, 4))
         octets += (int)below(stream, 3) - 1;
     head.pad_length = below(stream, 2) ? 0 : below(stream, 64);
     memset(to + length, 0, head.pad_length);
     length += head.pad_length;
-    if (head.flags == V3_CODEC_LZ4)
+    if (head.flags == XENSAVE_CODEC_LZ4)
         length += lz4_run(to + length, 1 + below(stream, 255), octets);
     else
         length += zstd_run(to + length, 1 + below(stream, 255), octets,
-                           octets % V2_PAGE_SIZE == 0 && below(stream, 2));
+                           octets % XENSAVE_V2_PAGE_SIZE == 0 && below(stream, 2));
     memcpy(to, &head, sizeof(head));
     memcpy(to + sizeof(head), pfns, 8 * head.count);
     return length;
@@ -159,7 +159,7 @@ static size_t new_packed(struct stream *stream, uint8_t *to)
 
 static size_t new_page_data(struct stream *stream, uint8_t *to)
 {
-    struct v2_page_data_header head = {1 + below(stream, 4), 0};
+    struct xensave_v2_page_data_header head = {1 + below(stream, 4), 0};
     size_t length = sizeof(head) + 8 * head.count;
     bool stored = !below(stream, 3);
     uint64_t pfn;
@@ -168,20 +168,20 @@ static size_t new_page_data(struct stream *stream, uint8_t *to)
     for (uint32_t i = 0; i < head.count; i++) {
         pfn = below(stream, 1 << 20);
         if (i || !stored)
-            pfn |= (0xdULL + below(stream, 3)) << V2_PFN_TYPE_SHIFT;
+            pfn |= (0xdULL + below(stream, 3)) << XENSAVE_V2_PFN_TYPE_SHIFT;
         memcpy(to + sizeof(head) + 8 * i, &pfn, 8);
     }
     if (stored) {
         memset(to + length, below(stream, 2) ? 0 : below(stream, 256),
-               V2_PAGE_SIZE);
-        length += V2_PAGE_SIZE;
+               XENSAVE_V2_PAGE_SIZE);
+        length += XENSAVE_V2_PAGE_SIZE;
     }
     return length;
 }
 
 static size_t new_padding(struct stream *stream, uint8_t *to)
 {
-    struct v3_padding padding = {
+    struct xensave_padding padding = {
         .magic = {'X', 'E', 'N', 'A', 'L', 'I', 'G', 'N'},
         .kind = 1 + below(stream, 2),
     };
@@ -194,8 +194,8 @@ static size_t new_padding(struct stream *stream, uint8_t *to)
 
 static size_t new_index(struct stream *stream, uint8_t *to)
 {
-    struct v3_aligned_index index = {.entries = below(stream, 3)};
-    size_t length = index.entries * sizeof(struct v3_index_entry);
+    struct xensave_aligned_index index = {.entries = below(stream, 3)};
+    size_t length = index.entries * sizeof(struct xensave_index_entry);
 
     memcpy(to, &index, sizeof(index));
     memset(to + sizeof(index), 0, length);
@@ -205,19 +205,19 @@ static size_t new_index(struct stream *stream, uint8_t *to)
 static size_t new_check(struct stream *stream, uint8_t *to)
 {
     (void)stream;
-    memset(to, 0, sizeof(struct v3_aligned_check));
-    return sizeof(struct v3_aligned_check);
+    memset(to, 0, sizeof(struct xensave_aligned_check));
+    return sizeof(struct xensave_aligned_check);
 }
 
 static size_t new_header(struct stream *stream, uint8_t *to)
 {
-    struct v3_aligned_header header = {
+    struct xensave_aligned_header header = {
         .magic = {'X', 'E', 'N', 'A', 'L', 'I', 'G', 'N'},
-        .version = V3_VERSION,
-        .min_reader_version = V3_VERSION,
+        .version = XENSAVE_VERSION,
+        .min_reader_version = XENSAVE_VERSION,
         .mandatory_features = below(stream, 4),
-        .optional_features = V3_OPTIONAL_INDEX,
-        .alignment = V3_ALIGNMENT_MIN << below(stream, 5),
+        .optional_features = XENSAVE_OPTIONAL_INDEX,
+        .alignment = XENSAVE_ALIGNMENT_MIN << below(stream, 5),
         .state = below(stream, 4),
     };
 
@@ -283,16 +283,16 @@ static const struct {
     uint32_t type;
     size_t (*make)(struct stream *stream, uint8_t *to);
 } makers[] = {
-    {V3_RECORD_PAGE_DATA, new_aligned},
-    {V3_RECORD_PAGE_DATA, new_aligned},
-    {V3_RECORD_PAGE_DATA, new_packed},
-    {V3_RECORD_PAGE_DATA, new_packed},
-    {V2_RECORD_PAGE_DATA, new_page_data},
-    {V2_RECORD_PAGE_DATA, new_page_data},
-    {V3_RECORD_PADDING, new_padding},
-    {V3_RECORD_INDEX, new_index},
-    {V3_RECORD_CHECK, new_check},
-    {V3_RECORD_HEADER, new_header},
+    {XENSAVE_RECORD_PAGE_DATA, new_aligned},
+    {XENSAVE_RECORD_PAGE_DATA, new_aligned},
+    {XENSAVE_RECORD_PAGE_DATA, new_packed},
+    {XENSAVE_RECORD_PAGE_DATA, new_packed},
+    {XENSAVE_V2_RECORD_PAGE_DATA, new_page_data},
+    {XENSAVE_V2_RECORD_PAGE_DATA, new_page_data},
+    {XENSAVE_RECORD_PADDING, new_padding},
+    {XENSAVE_RECORD_INDEX, new_index},
+    {XENSAVE_RECORD_CHECK, new_check},
+    {XENSAVE_RECORD_HEADER, new_header},
     {0x2, new_pv_info},
     {0x3, new_p2m_frames},
     {0x9, new_hvm_context},
@@ -304,9 +304,9 @@ static const struct {
 
 static void insert(struct stream *stream, struct fuzz_record *record)
 {
-    static uint8_t fresh[RECORD + V2_PAGE_SIZE + 256];
+    static uint8_t fresh[RECORD + XENSAVE_V2_PAGE_SIZE + 256];
     uint32_t n = below(stream, sizeof(makers) / sizeof(makers[0]));
-    struct v2_record_header header = {.type = makers[n].type};
+    struct xensave_v2_record_header header = {.type = makers[n].type};
     size_t octets;
 
     header.length = makers[n].make(stream, fresh + RECORD);
@@ -400,32 +400,32 @@ static void announce(struct stream *stream, struct fuzz_record *record)
 {
     (void)record;
     record = stream->records;
-    if (record->type == V3_RECORD_HEADER &&
-        record->length == sizeof(struct v3_aligned_header))
+    if (record->type == XENSAVE_RECORD_HEADER &&
+        record->length == sizeof(struct xensave_aligned_header))
         put32(stream, record->offset + RECORD +
-              offsetof(struct v3_aligned_header, mandatory_features),
+              offsetof(struct xensave_aligned_header, mandatory_features),
               3 - (below(stream, 4) ? 0 : below(stream, 4)));
 }
 
 /* The length of an ALIGNED_PAGE_DATA made to agree with its counts. */
 static void repair(struct stream *stream, struct fuzz_record *record)
 {
-    struct v3_aligned_page_data head;
+    struct xensave_aligned_page_data head;
     size_t begin = record->offset + RECORD, length;
 
-    if (record->type != V3_RECORD_PAGE_DATA ||
+    if (record->type != XENSAVE_RECORD_PAGE_DATA ||
         record->length < sizeof(head))
         return;
     memcpy(&head, stream->data + begin, sizeof(head));
-    head.count %= V3_BATCH_MAX + 1;
+    head.count %= XENSAVE_BATCH_MAX + 1;
     head.pages %= head.count + 1;
-    head.pad_length %= V3_ALIGNMENT_MAX;
+    head.pad_length %= XENSAVE_ALIGNMENT_MAX;
     /* What is compressed has whatever length it has. */
-    if (head.flags == V3_CODEC_LZ4 || head.flags == V3_CODEC_ZSTD)
+    if (head.flags == XENSAVE_CODEC_LZ4 || head.flags == XENSAVE_CODEC_ZSTD)
         return;
     head.flags = 0;
     length = sizeof(head) + 8 * head.count + head.pad_length +
-             (size_t)head.pages * V2_PAGE_SIZE;
+             (size_t)head.pages * XENSAVE_V2_PAGE_SIZE;
     if (!resize(stream, begin, record->octets - RECORD,
                 (length + 7) & ~(size_t)7))
         return;

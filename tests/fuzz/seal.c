@@ -13,12 +13,12 @@
 #include "fuzz.h"
 
 #define RECORDS_MAX 256
-#define RECORD      sizeof(struct v2_record_header)
+#define RECORD      sizeof(struct xensave_v2_record_header)
 
 struct sealer {
     const struct fuzz_seal *seal;
     XXH3_state_t context, batch;
-    struct v3_aligned_check totals;
+    struct xensave_aligned_check totals;
     uint64_t index_offset;
     size_t end;                 /* of the stream in data */
     uint8_t *header;            /* ALIGNED_HEADER, if it is the first */
@@ -38,7 +38,7 @@ static size_t pfns_in(const struct fuzz_record *record, size_t header,
 static void seal_batch(struct sealer *sealer, const struct fuzz_record *record)
 {
     uint8_t *body = sealer->seal->data + record->offset + RECORD;
-    struct v3_aligned_page_data head;
+    struct xensave_aligned_page_data head;
     size_t pfns, pages, zeros = 0;
     uint64_t pfn;
 
@@ -60,7 +60,7 @@ static void seal_batch(struct sealer *sealer, const struct fuzz_record *record)
     XXH3_64bits_update(&sealer->context, &head.checksum, 8);
     for (size_t i = 0; i < pfns; i++) {
         memcpy(&pfn, body + sizeof(head) + 8 * i, 8);
-        zeros += !!(pfn & V3_PFN_ZERO);
+        zeros += !!(pfn & XENSAVE_PFN_ZERO);
     }
     sealer->totals.batches++;
     sealer->totals.pages_stored += head.pages;
@@ -72,7 +72,7 @@ static void seal_index(struct sealer *sealer, const struct fuzz_record *record)
     uint8_t *body = sealer->seal->data + record->offset + RECORD;
     uint64_t checksum = 0;
 
-    if (record->length < sizeof(struct v3_aligned_index))
+    if (record->length < sizeof(struct xensave_aligned_index))
         return;
     sealer->index_offset = record->offset - sealer->seal->start;
     memcpy(body + 8, &checksum, 8);
@@ -84,7 +84,7 @@ static void seal_index(struct sealer *sealer, const struct fuzz_record *record)
 static void seal_check(struct sealer *sealer, const struct fuzz_record *record)
 {
     uint8_t *body = sealer->seal->data + record->offset + RECORD;
-    struct v3_aligned_check check;
+    struct xensave_aligned_check check;
 
     if (record->length != sizeof(check))
         return;
@@ -101,14 +101,14 @@ static void begin_padding(struct sealer *sealer,
                           const struct fuzz_record *record)
 {
     uint8_t *body = sealer->seal->data + record->offset + RECORD;
-    struct v3_padding padding;
+    struct xensave_padding padding;
 
     if (record->length < sizeof(padding))
         return;
     memcpy(&padding, body, sizeof(padding));
-    if (padding.kind == V3_PADDING_BATCH) {
+    if (padding.kind == XENSAVE_PADDING_BATCH) {
         sealer->padding = body;
-    } else if (padding.kind == V3_PADDING_START) {
+    } else if (padding.kind == XENSAVE_PADDING_START) {
         padding.checksum = 0;
         memcpy(body, &padding, sizeof(padding));
         padding.checksum = XXH3_64bits(body - RECORD,
@@ -122,7 +122,7 @@ static void seal_padding(struct sealer *sealer,
                          const struct fuzz_record *record)
 {
     uint8_t *body = sealer->seal->data + record->offset + RECORD;
-    struct v2_page_data_header head;
+    struct xensave_v2_page_data_header head;
     uint64_t checksum;
     size_t pages;
 
@@ -134,7 +134,7 @@ static void seal_padding(struct sealer *sealer,
     XXH3_64bits_update(&sealer->batch, body + pages, record->length - pages);
     XXH3_64bits_update(&sealer->batch, body - RECORD, RECORD + pages);
     checksum = XXH3_64bits_digest(&sealer->batch);
-    memcpy(sealer->padding + offsetof(struct v3_padding, checksum), &checksum,
+    memcpy(sealer->padding + offsetof(struct xensave_padding, checksum), &checksum,
            sizeof(checksum));
     sealer->padding = NULL;
 }
@@ -145,25 +145,25 @@ static void seal_record(struct sealer *sealer,
     uint8_t *at = sealer->seal->data + record->offset;
 
     switch (record->type) {
-    case V3_RECORD_HEADER:
+    case XENSAVE_RECORD_HEADER:
         if (!sealer->totals.records &&
-            record->length == sizeof(struct v3_aligned_header))
+            record->length == sizeof(struct xensave_aligned_header))
             sealer->header = at;
         break;
-    case V3_RECORD_PAGE_DATA:
+    case XENSAVE_RECORD_PAGE_DATA:
         seal_batch(sealer, record);
         break;
-    case V3_RECORD_INDEX:
+    case XENSAVE_RECORD_INDEX:
         seal_index(sealer, record);
         break;
-    case V3_RECORD_CHECK:
+    case XENSAVE_RECORD_CHECK:
         seal_check(sealer, record);
         break;
-    case V3_RECORD_PADDING:
+    case XENSAVE_RECORD_PADDING:
         begin_padding(sealer, record);
         break;
     default:
-        if (record->type == V2_RECORD_PAGE_DATA)
+        if (record->type == XENSAVE_V2_RECORD_PAGE_DATA)
             seal_padding(sealer, record);
         XXH3_64bits_update(&sealer->context, at, record->octets);
     }
@@ -171,7 +171,7 @@ static void seal_record(struct sealer *sealer,
     sealer->end = record->offset + record->octets;
 }
 
-static void put_header(uint8_t *at, struct v3_aligned_header *header)
+static void put_header(uint8_t *at, struct xensave_aligned_header *header)
 {
     header->header_checksum = 0;
     memcpy(at + RECORD, header, sizeof(*header));
@@ -182,10 +182,10 @@ static void put_header(uint8_t *at, struct v3_aligned_header *header)
 static void seal_header(const struct sealer *sealer)
 {
     const struct fuzz_seal *seal = sealer->seal;
-    struct v3_aligned_header header;
+    struct xensave_aligned_header header;
 
     memcpy(&header, sealer->header + RECORD, sizeof(header));
-    if (seal->totals && header.state != V3_STATE_STREAMED) {
+    if (seal->totals && header.state != XENSAVE_STATE_STREAMED) {
         header.stream_start = seal->offset;
         header.stream_length = sealer->end - seal->start;
         header.index_offset = sealer->index_offset;
@@ -193,10 +193,10 @@ static void seal_header(const struct sealer *sealer)
         header.pages_stored = sealer->totals.pages_stored;
         header.pages_zero = sealer->totals.pages_zero;
     }
-    if (seal->totals && header.state == V3_STATE_COMPLETE)
+    if (seal->totals && header.state == XENSAVE_STATE_COMPLETE)
         header.file_length = seal->file
             ? seal->size : header.stream_start + header.stream_length;
-    if (seal->file && header.state == V3_STATE_COMPLETE) {
+    if (seal->file && header.state == XENSAVE_STATE_COMPLETE) {
         header.head_checksum = XXH3_64bits(seal->data, seal->start);
         header.tail_checksum = XXH3_64bits(seal->data + sealer->end,
                                            seal->size - sealer->end);
@@ -230,13 +230,13 @@ void fuzz_seal(const struct fuzz_seal *seal)
 void fuzz_make_streamed(uint8_t *stream, size_t size)
 {
     uint8_t *at = stream + FUZZ_HEADERS;
-    struct v3_aligned_header header;
+    struct xensave_aligned_header header;
 
     FUZZ_ASSERT(size >= FUZZ_HEADERS + RECORD + sizeof(header), NULL);
     memcpy(&header, at + RECORD, sizeof(header));
-    FUZZ_ASSERT(header.state == V3_STATE_UNFINISHED, NULL);
+    FUZZ_ASSERT(header.state == XENSAVE_STATE_UNFINISHED, NULL);
     FUZZ_ASSERT(header.stream_length == size, NULL);
-    header.state = V3_STATE_STREAMED;
+    header.state = XENSAVE_STATE_STREAMED;
     header.stream_length = header.index_offset = header.batches =
         header.pages_stored = header.pages_zero = 0;
     put_header(at, &header);

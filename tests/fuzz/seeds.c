@@ -21,23 +21,23 @@ static int put(const char *directory, const char *name, const void *data,
 }
 
 static int put_encoded(const char *directory, const char *name,
-                       const struct octets *v2, enum v3_format format)
+                       const struct octets *v2, enum xensave_format format)
 {
-    struct v3_encoder_options options = {.format = format};
-    struct v3_error sink_error, error = {.errnum = 0};
-    struct v3_encoder *encoder = NULL;
-    struct v3_sink *sink;
+    struct xensave_encoder_options options = {.format = format};
+    struct xensave_error sink_error, error = {.errnum = 0};
+    struct xensave_encoder *encoder = NULL;
+    struct xensave_sink *sink;
     size_t length;
     void *data;
     int rc = -1;
 
-    sink = v3_sink_open_memory(0, &data, &length, &sink_error);
+    sink = xensave_sink_open_memory(0, &data, &length, &sink_error);
     if (sink)
-        encoder = v3_encoder_new(sink, &options, &error);
-    if (encoder && !v3_encoder_push(encoder, v2->data, v2->length))
+        encoder = xensave_encoder_new(sink, &options, &error);
+    if (encoder && !xensave_encoder_push(encoder, v2->data, v2->length))
         rc = put(directory, name, data, length);
-    v3_encoder_free(encoder);
-    v3_sink_free(sink);
+    xensave_encoder_free(encoder);
+    xensave_sink_free(sink);
     free(data);
     return rc;
 }
@@ -51,9 +51,9 @@ int main(int argc, char **argv)
     for (int pages = PAGES_FULL; pages <= PAGES_MIXED_TYPES; pages++) {
         struct octets v2 = synthetic_stream(pages, 2, 1 + pages, 7);
 
-        for (int format = V3_FORMAT_V2; format <= V3_FORMAT_V3; format++) {
+        for (int format = XENSAVE_FORMAT_V2; format <= XENSAVE_FORMAT_V3; format++) {
             snprintf(name, sizeof(name), "synthetic-%d.%s", pages,
-                     v3_format_name(format));
+                     xensave_format_name(format));
             if (put_encoded(argv[1], name, &v2, format)) {
                 perror(name);
                 return 1;

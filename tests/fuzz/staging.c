@@ -9,7 +9,7 @@
 
 #include "fuzz.h"
 
-#define STAGING ((size_t)V3_BATCH_MAX * V2_PAGE_SIZE)
+#define STAGING ((size_t)XENSAVE_BATCH_MAX * XENSAVE_V2_PAGE_SIZE)
 #define ROOMS   14
 
 void *__real_malloc(size_t size);
@@ -22,9 +22,9 @@ int __wrap_posix_memalign(void **memory, size_t alignment, size_t size);
 /* Only the thread that encodes or decodes asks for them. */
 static struct room {
     uint8_t octets[STAGING];
-    uint8_t more[V2_PAGE_SIZE];         /* of those that ask for it */
-    uint8_t red_zone[V2_PAGE_SIZE];
-} staging[ROOMS] __attribute__((aligned(V2_PAGE_SIZE)));
+    uint8_t more[XENSAVE_V2_PAGE_SIZE];         /* of those that ask for it */
+    uint8_t red_zone[XENSAVE_V2_PAGE_SIZE];
+} staging[ROOMS] __attribute__((aligned(XENSAVE_V2_PAGE_SIZE)));
 static bool in_use[ROOMS];
 
 static void *take(size_t size)
@@ -47,7 +47,7 @@ static void *take(size_t size)
 
 static bool is_room(size_t size)
 {
-    return size == STAGING || size == STAGING + V2_PAGE_SIZE;
+    return size == STAGING || size == STAGING + XENSAVE_V2_PAGE_SIZE;
 }
 
 void *__wrap_malloc(size_t size)

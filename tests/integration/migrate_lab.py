@@ -49,12 +49,12 @@ def build_newer(target: Path, required: str) -> None:
     subprocess.run(
         ["gcc", "-O2", "-D_GNU_SOURCE", '-DXL_ALIGNED_VERSION="9.0"',
          "-DNEGOTIATE_VERSION_MAX=4", "-DNEGOTIATE_FEATURES="
-         "(V3_MANDATORY_LZ4 | V3_MANDATORY_ZSTD | 0x20000ULL)",
+         "(XENSAVE_MANDATORY_LZ4 | XENSAVE_MANDATORY_ZSTD | 0x20000ULL)",
          f"-DNEGOTIATE_REQUIRED={required}",
          '-DNEGOTIATE_TEXT="newer 9.0\\nfeature 17 DEDUP\\n"',
          f"-I{ROOT}", f"-I{ROOT / 'stream-v3'}", "-o", target,
          ROOT / "xl-cmds/migrate/carriers/negotiate.c", *objects,
-         ROOT / "build/libstream-v3.a", *libraries], check=True)
+         ROOT / "build/libxensave.a", *libraries], check=True)
 
 
 @pytest.fixture(scope="module")

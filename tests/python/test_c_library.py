@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""build/libstream-v3.so.0 beside the Python implementation."""
+"""build/libxensave.so.0 beside the Python implementation."""
 import io
 import os
 import subprocess

@@ -31,23 +31,23 @@ def peak():
 lib, error = clib.library(), clib.Error()
 buffer = C.create_string_buffer(1 << 16)
 if sys.argv[1] == "decode":
-    source = lib.v3_source_open_stream(0, C.byref(error))
-    decoder = lib.v3_decoder_new(source, C.byref(error))
+    source = lib.xensave_source_open_stream(0, C.byref(error))
+    decoder = lib.xensave_decoder_new(source, C.byref(error))
     before, total = peak(), 0
     while decoder:
-        n = lib.v3_decoder_read_some(decoder, buffer, len(buffer))
+        n = lib.xensave_decoder_read_some(decoder, buffer, len(buffer))
         if n <= 0:
             break
         total += n
 else:
     fd = os.open("/dev/null", os.O_WRONLY)
-    sink = lib.v3_sink_open_stream(fd, C.byref(error))
+    sink = lib.xensave_sink_open_stream(fd, C.byref(error))
     options = clib.EncoderOptions(2, 0, False)
-    encoder = lib.v3_encoder_new(sink, C.byref(options), C.byref(error))
+    encoder = lib.xensave_encoder_new(sink, C.byref(options), C.byref(error))
     before, total = peak(), 0
     while True:
         n = os.readv(0, [buffer])
-        if n == 0 or lib.v3_encoder_push(encoder, buffer.raw[:n], n):
+        if n == 0 or lib.xensave_encoder_push(encoder, buffer.raw[:n], n):
             break
         total += n
 print(peak() - before, total, error.text.decode())

@@ -2,8 +2,8 @@
 """Damaged v3 save files: flipped bits, truncation, octets added.
 
 Every damaged file goes the way of a restore through the C library: probe,
-check, and, where these two see nothing, the decoder up to END. STREAM_V3_FLIPS
-and STREAM_V3_CUTS set how many bits and how many lengths are tried.
+check, and, where these two see nothing, the decoder up to END. XENSAVE_FLIPS
+and XENSAVE_CUTS set how many bits and how many lengths are tried.
 """
 import faulthandler
 import os
@@ -19,8 +19,8 @@ from streamv3.generator import Generator, page_data
 from streamv3.records import STREAM_HEADERS, record, walk
 from streamv3.savefile import XL_HEADER, hvm_tail, libxl_head, xl_head
 
-FLIPS = int(os.environ.get("STREAM_V3_FLIPS", 12000))
-CUTS = int(os.environ.get("STREAM_V3_CUTS", 10000))
+FLIPS = int(os.environ.get("XENSAVE_FLIPS", 12000))
+CUTS = int(os.environ.get("XENSAVE_CUTS", 10000))
 HANG = 600 + (FLIPS + CUTS) // 100
 
 CONFIG = (b'{"c_info":{"type":"hvm","name":"guest"},'

@@ -82,11 +82,11 @@ def test_every_file_has_its_package(packages):
             "usr/share/man/man8/xl-aligned.8.gz"} | DROP_INS <= command
     libraries = contents(packages["libxl-aligned0"])
     names = {os.path.basename(name) for name in libraries}
-    assert {"libxl-aligned.so.0", "libstream-v3.so.0",
+    assert {"libxl-aligned.so.0", "libxensave.so.0",
             "libxl-aligned-stream.so"} <= names
     development = contents(packages["libxl-aligned-dev"])
-    assert {"usr/include/libxl-aligned.h", "usr/include/stream-v3.h",
-            "usr/include/stream-v3-format.h"} <= development
+    assert {"usr/include/libxl-aligned.h", "usr/include/xensave.h",
+            "usr/include/xensave-format.h"} <= development
     assert not command & libraries
     assert not any(name.endswith((".h", ".a")) for name in libraries)
 

@@ -143,7 +143,7 @@ def test_every_setting_is_explained():
 
 
 def test_the_summary_of_the_format_is_right():
-    page = page_text("stream-v3.7")
+    page = page_text("xensave.7")
     header = read("stream-v3/include/xensave-format.h").lower()
     numbers = re.findall(r"\b0x[0-9A-F]{8}\b", page)
     assert len(numbers) == 5

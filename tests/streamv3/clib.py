@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The C library, build/libstream-v3.so.0, by ctypes (stream-v3.h).
+"""The C library, build/libxensave.so.0, by ctypes (xensave.h).
 
-STREAM_V3_LIBRARY names another build of it.
+XENSAVE_LIBRARY names another build of it.
 """
 import ctypes as C
 import os
@@ -13,8 +13,8 @@ from typing import Optional
 from . import layout as L
 
 LIBRARY = Path(os.environ.get(
-    "STREAM_V3_LIBRARY",
-    Path(__file__).parents[2] / "build" / "libstream-v3.so.0"))
+    "XENSAVE_LIBRARY",
+    Path(__file__).parents[2] / "build" / "libxensave.so.0"))
 FORMATS = ("v2", "compat", "v3")
 IO = ("auto", "direct", "window", "buffered")
 ENGINES = ("auto", "uring", "thread")
@@ -76,7 +76,7 @@ class Savefile(C.Structure):
 
 
 class LibraryError(Exception):
-    """A call that failed; the struct v3_error that it filled."""
+    """A call that failed; the struct xensave_error that it filled."""
 
     def __init__(self, error: Error) -> None:
         self.text = error.text.decode()
@@ -89,36 +89,36 @@ class LibraryError(Exception):
 
 _P, _E = C.c_void_p, C.POINTER(Error)
 _PROTOTYPES = {
-    "v3_sink_open_file": (_P, C.c_int, C.POINTER(IoOptions), _E),
-    "v3_sink_open_stream": (_P, C.c_int, _E),
-    "v3_sink_open_memory": (_P, C.c_uint64, C.POINTER(_P),
+    "xensave_sink_open_file": (_P, C.c_int, C.POINTER(IoOptions), _E),
+    "xensave_sink_open_stream": (_P, C.c_int, _E),
+    "xensave_sink_open_memory": (_P, C.c_uint64, C.POINTER(_P),
                             C.POINTER(C.c_size_t), _E),
-    "v3_sink_free": (None, _P),
-    "v3_source_open_file": (_P, C.c_int, C.POINTER(IoOptions), _E),
-    "v3_source_open_stream": (_P, C.c_int, _E),
-    "v3_source_open_memory": (_P, C.c_char_p, C.c_size_t, C.c_uint64, _E),
-    "v3_source_free": (None, _P),
-    "v3_codec_name": (C.c_char_p, C.c_int),
-    "v3_compression_parse": (C.c_int, C.c_char_p, C.POINTER(Compression)),
-    "v3_encoder_new": (_P, _P, C.POINTER(EncoderOptions), _E),
-    "v3_encoder_push": (C.c_int, _P, C.c_char_p, C.c_size_t),
-    "v3_encoder_pushv": (C.c_int, _P, C.POINTER(Iovec), C.c_int),
-    "v3_encoder_ended": (C.c_bool, _P),
-    "v3_encoder_totals": (None, _P, C.POINTER(Totals)),
-    "v3_encoder_free": (None, _P),
-    "v3_decoder_new": (_P, _P, _E),
-    "v3_decoder_read": (C.c_int, _P, _P, C.c_size_t),
-    "v3_decoder_read_some": (C.c_ssize_t, _P, _P, C.c_size_t),
-    "v3_decoder_ended": (C.c_bool, _P),
-    "v3_decoder_format": (C.c_int, _P),
-    "v3_decoder_totals": (None, _P, C.POINTER(Totals)),
-    "v3_decoder_free": (None, _P),
-    "v3_savefile_probe": (C.c_int, C.c_int, C.c_uint64,
+    "xensave_sink_free": (None, _P),
+    "xensave_source_open_file": (_P, C.c_int, C.POINTER(IoOptions), _E),
+    "xensave_source_open_stream": (_P, C.c_int, _E),
+    "xensave_source_open_memory": (_P, C.c_char_p, C.c_size_t, C.c_uint64, _E),
+    "xensave_source_free": (None, _P),
+    "xensave_codec_name": (C.c_char_p, C.c_int),
+    "xensave_compression_parse": (C.c_int, C.c_char_p, C.POINTER(Compression)),
+    "xensave_encoder_new": (_P, _P, C.POINTER(EncoderOptions), _E),
+    "xensave_encoder_push": (C.c_int, _P, C.c_char_p, C.c_size_t),
+    "xensave_encoder_pushv": (C.c_int, _P, C.POINTER(Iovec), C.c_int),
+    "xensave_encoder_ended": (C.c_bool, _P),
+    "xensave_encoder_totals": (None, _P, C.POINTER(Totals)),
+    "xensave_encoder_free": (None, _P),
+    "xensave_decoder_new": (_P, _P, _E),
+    "xensave_decoder_read": (C.c_int, _P, _P, C.c_size_t),
+    "xensave_decoder_read_some": (C.c_ssize_t, _P, _P, C.c_size_t),
+    "xensave_decoder_ended": (C.c_bool, _P),
+    "xensave_decoder_format": (C.c_int, _P),
+    "xensave_decoder_totals": (None, _P, C.POINTER(Totals)),
+    "xensave_decoder_free": (None, _P),
+    "xensave_file_probe": (C.c_int, C.c_int, C.c_uint64,
                           C.POINTER(Savefile), _E),
-    "v3_savefile_check": (C.c_int, C.c_int, C.POINTER(Savefile), _E),
-    "v3_savefile_commit": (C.c_int, C.c_int, C.POINTER(Savefile),
+    "xensave_file_check": (C.c_int, C.c_int, C.POINTER(Savefile), _E),
+    "xensave_file_commit": (C.c_int, C.c_int, C.POINTER(Savefile),
                            C.c_uint64, _E),
-    "v3_savefile_align_head": (C.c_int, C.c_int, C.POINTER(C.c_uint32), _E),
+    "xensave_file_align_head": (C.c_int, C.c_int, C.POINTER(C.c_uint32), _E),
 }
 _loaded = None
 
@@ -169,12 +169,12 @@ def _push(lib, encoder, v2: bytes, chunks: Chunks) -> bool:
             iov = (Iovec * len(parts))(*(
                 Iovec(C.cast(C.c_char_p(part), C.c_void_p), len(part))
                 for part in parts))
-            if lib.v3_encoder_pushv(encoder, iov, len(parts)):
+            if lib.xensave_encoder_pushv(encoder, iov, len(parts)):
                 return False
         else:
             part = v2[at:at + chunks.next()]
             at += len(part)
-            if lib.v3_encoder_push(encoder, part, len(part)):
+            if lib.xensave_encoder_push(encoder, part, len(part)):
                 return False
     return True
 
@@ -190,18 +190,18 @@ def _encode(sink, error: Error, v2: bytes, format_: str, head_padding: int,
     try:
         options = EncoderOptions(FORMATS.index(format_), head_padding,
                                  keep_zero, codec, level, all_, threads)
-        encoder = lib.v3_encoder_new(sink, C.byref(options), C.byref(error))
+        encoder = lib.xensave_encoder_new(sink, C.byref(options), C.byref(error))
         if not encoder or not _push(lib, encoder, v2, Chunks(seed)):
             raise LibraryError(error)
-        if not lib.v3_encoder_ended(encoder):
+        if not lib.xensave_encoder_ended(encoder):
             raise AssertionError("not ended, and no error")
         totals = Totals()
-        lib.v3_encoder_totals(encoder, C.byref(totals))
+        lib.xensave_encoder_totals(encoder, C.byref(totals))
         return {name: getattr(totals, name) for name, _ in totals._fields_}
     finally:
         if encoder:
-            lib.v3_encoder_free(encoder)
-        lib.v3_sink_free(sink)
+            lib.xensave_encoder_free(encoder)
+        lib.xensave_sink_free(sink)
 
 
 def encode(v2: bytes, format_: str, start: int = 0, *, head_padding: int = 0,
@@ -209,7 +209,7 @@ def encode(v2: bytes, format_: str, start: int = 0, *, head_padding: int = 0,
            **packing) -> bytes:
     """Through the memory sink; `packing`: codec, level, threads, all_."""
     data, length, error = C.c_void_p(), C.c_size_t(), Error()
-    sink = library().v3_sink_open_memory(
+    sink = library().xensave_sink_open_memory(
         start, C.byref(data), C.byref(length), C.byref(error))
     _encode(sink, error, v2, format_, head_padding, keep_zero, seed,
             **packing)
@@ -226,7 +226,7 @@ def encode_fd(fd: int, v2: bytes, format_: str, *, head_padding: int = 0,
     options = IoOptions(IO.index(io), ENGINES.index(engine), buffer_size,
                         buffers, reserve)
     error = Error()
-    sink = library().v3_sink_open_file(fd, C.byref(options), C.byref(error))
+    sink = library().xensave_sink_open_file(fd, C.byref(options), C.byref(error))
     return _encode(sink, error, v2, format_, head_padding, keep_zero, seed,
                    **packing)
 
@@ -236,7 +236,7 @@ def encode_stream(fd: int, v2: bytes, format_: str,
                   **packing) -> dict:
     """Into a pipe or socket."""
     error = Error()
-    sink = library().v3_sink_open_stream(fd, C.byref(error))
+    sink = library().xensave_sink_open_stream(fd, C.byref(error))
     return _encode(sink, error, v2, format_, head_padding, False, seed,
                    **packing)
 
@@ -278,7 +278,7 @@ def _read_all(lib, decoder, error: Error, result: Decoded,
     buffer = C.create_string_buffer(1 << 20)
     while True:
         length = chunks.next()
-        n = lib.v3_decoder_read_some(decoder, buffer, length)
+        n = lib.xensave_decoder_read_some(decoder, buffer, length)
         if n < 0:
             result.error = LibraryError(error)
             break
@@ -297,7 +297,7 @@ def _read_exact(lib, decoder, error: Error, result: Decoded,
     while length:
         n = min(chunks.next(), length)
         buffer = C.create_string_buffer(n)
-        if lib.v3_decoder_read(decoder, buffer, n):
+        if lib.xensave_decoder_read(decoder, buffer, n):
             result.error = LibraryError(error)
             break
         parts.append(buffer.raw)
@@ -313,7 +313,7 @@ def _decode(source, error: Error, seed: Optional[int],
     result = Decoded()
     decoder = None
     try:
-        decoder = lib.v3_decoder_new(source, C.byref(error))
+        decoder = lib.xensave_decoder_new(source, C.byref(error))
         if not decoder:
             result.error = LibraryError(error)
             return result
@@ -321,24 +321,24 @@ def _decode(source, error: Error, seed: Optional[int],
             _read_all(lib, decoder, error, result, Chunks(seed))
         else:
             _read_exact(lib, decoder, error, result, Chunks(seed), exact)
-        result.ended = lib.v3_decoder_ended(decoder)
-        result.format = FORMATS[lib.v3_decoder_format(decoder)]
+        result.ended = lib.xensave_decoder_ended(decoder)
+        result.format = FORMATS[lib.xensave_decoder_format(decoder)]
         totals = Totals()
-        lib.v3_decoder_totals(decoder, C.byref(totals))
+        lib.xensave_decoder_totals(decoder, C.byref(totals))
         result.totals = {name: getattr(totals, name)
                          for name, _ in totals._fields_}
         return result
     finally:
         if decoder:
-            lib.v3_decoder_free(decoder)
-        lib.v3_source_free(source)
+            lib.xensave_decoder_free(decoder)
+        lib.xensave_source_free(source)
 
 
 def decode(stream: bytes, start: int = 0, *, seed: Optional[int] = None,
            exact: Optional[int] = None) -> Decoded:
     """From memory; `stream` begins at its image header."""
     error = Error()
-    source = library().v3_source_open_memory(stream, len(stream), start,
+    source = library().xensave_source_open_memory(stream, len(stream), start,
                                              C.byref(error))
     return _decode(source, error, seed, exact)
 
@@ -350,7 +350,7 @@ def decode_fd(fd: int, *, seed: Optional[int] = None, io: str = "auto",
     options = IoOptions(IO.index(io), ENGINES.index(engine), buffer_size,
                         buffers, 0)
     error = Error()
-    source = library().v3_source_open_file(fd, C.byref(options),
+    source = library().xensave_source_open_file(fd, C.byref(options),
                                            C.byref(error))
     return _decode(source, error, seed)
 
@@ -370,7 +370,7 @@ def decode_pipe(stream: bytes, seed: Optional[int] = None) -> tuple:
     thread.start()
     try:
         error = Error()
-        source = library().v3_source_open_stream(reader, C.byref(error))
+        source = library().xensave_source_open_stream(reader, C.byref(error))
         result = _decode(source, error, seed)
         with os.fdopen(os.dup(reader), "rb") as file:
             left = file.read() if result.error is None else b""
@@ -383,18 +383,18 @@ def decode_pipe(stream: bytes, seed: Optional[int] = None) -> tuple:
 def parse_compression(text: str) -> tuple:
     """(codec, level, all)"""
     parsed = Compression()
-    if library().v3_compression_parse(text.encode(), C.byref(parsed)):
+    if library().xensave_compression_parse(text.encode(), C.byref(parsed)):
         raise ValueError(text)
     return parsed.codec, parsed.level, parsed.all
 
 
 def codec_name(codec: int) -> str:
-    return library().v3_codec_name(codec).decode()
+    return library().xensave_codec_name(codec).decode()
 
 
 def probe(fd: int, libxl_offset: int = (1 << 64) - 1) -> Savefile:
     savefile, error = Savefile(), Error()
-    if library().v3_savefile_probe(fd, libxl_offset, C.byref(savefile),
+    if library().xensave_file_probe(fd, libxl_offset, C.byref(savefile),
                                    C.byref(error)):
         raise LibraryError(error)
     return savefile
@@ -402,20 +402,20 @@ def probe(fd: int, libxl_offset: int = (1 << 64) - 1) -> Savefile:
 
 def check(fd: int, savefile: Savefile) -> None:
     error = Error()
-    if library().v3_savefile_check(fd, C.byref(savefile), C.byref(error)):
+    if library().xensave_file_check(fd, C.byref(savefile), C.byref(error)):
         raise LibraryError(error)
 
 
 def commit(fd: int, savefile: Savefile, length: int) -> None:
     error = Error()
-    if library().v3_savefile_commit(fd, C.byref(savefile), length,
+    if library().xensave_file_commit(fd, C.byref(savefile), length,
                                     C.byref(error)):
         raise LibraryError(error)
 
 
 def align_head(fd: int) -> int:
     padding, error = C.c_uint32(), Error()
-    if library().v3_savefile_align_head(fd, C.byref(padding),
+    if library().xensave_file_align_head(fd, C.byref(padding),
                                         C.byref(error)):
         raise LibraryError(error)
     return padding.value

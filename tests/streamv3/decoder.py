@@ -111,7 +111,7 @@ class Decoder:
         if first[0] == L.ALIGNED_HEADER:
             self.format = "v3"
             self.read_aligned_header(*first)
-            records = self.v3_records
+            records = self.xensave_records
         elif first[0] == L.PADDING:
             self.format = "compat"
             self.read_start(*first)
@@ -264,7 +264,7 @@ class Decoder:
                 raise self.refuse(f"the file has {self.file_length} octets, "
                                   f"its header says {h.file_length}")
 
-    def v3_records(self, type_: int, length: int) -> Iterator[bytes]:
+    def xensave_records(self, type_: int, length: int) -> Iterator[bytes]:
         after = None                # the only type that may come next
         while True:
             type_, length = self.record_header()
@@ -272,19 +272,19 @@ class Decoder:
                 raise self.refuse(f"{L.name(type_)} where "
                                   f"{L.name(after)} must be")
             if type_ == L.ALIGNED_PAGE_DATA:
-                yield self.v3_batch(length)
+                yield self.xensave_batch(length)
             elif type_ == L.ALIGNED_INDEX and self.left_alone:
                 raise self.refuse("ALIGNED_INDEX in a stream with PAGE_DATA")
             elif type_ == L.ALIGNED_INDEX:
-                self.v3_index(length)
+                self.xensave_index(length)
                 after = L.ALIGNED_CHECK
             elif type_ == L.ALIGNED_CHECK:
-                self.v3_check(length)
+                self.xensave_check(length)
                 after = L.END
             elif type_ == L.END and after != L.END:
                 raise self.refuse("END without ALIGNED_CHECK")
             elif type_ == L.END:
-                yield self.v3_end(length)
+                yield self.xensave_end(length)
                 return
             else:
                 self.left_alone |= type_ == L.PAGE_DATA
@@ -292,7 +292,7 @@ class Decoder:
                 self.check.update(raw)
                 yield raw
 
-    def v3_batch(self, length: int) -> bytes:
+    def xensave_batch(self, length: int) -> bytes:
         if length < 24 + 8:
             raise self.refuse(f"ALIGNED_PAGE_DATA of length {length}")
         fixed = self.source.read(24, "ALIGNED_PAGE_DATA")
@@ -374,7 +374,7 @@ class Decoder:
                 at += L.PAGE
         return b"".join(parts)
 
-    def v3_index(self, length: int) -> None:
+    def xensave_index(self, length: int) -> None:
         if length < 16 or (length - 16) % L.INDEX_ENTRY.size:
             raise self.refuse(f"ALIGNED_INDEX of length {length}")
         body = self.body(L.ALIGNED_INDEX, length)   # a multiple of 8
@@ -393,7 +393,7 @@ class Decoder:
                             list(L.INDEX_ENTRY.iter_unpack(body[16:])))
         self.next_record(L.ALIGNED_INDEX, length)
 
-    def v3_check(self, length: int) -> None:
+    def xensave_check(self, length: int) -> None:
         if length != 40:
             raise self.refuse(f"ALIGNED_CHECK of length {length}")
         body = self.source.read(40, "ALIGNED_CHECK")
@@ -409,7 +409,7 @@ class Decoder:
             raise self.refuse("checksum of ALIGNED_CHECK does not match")
         self.next_record(L.ALIGNED_CHECK, length)
 
-    def v3_end(self, length: int) -> bytes:
+    def xensave_end(self, length: int) -> bytes:
         raw = self.other_record(L.END, length)
         h = self.header
         if h.state == L.COMPLETE:

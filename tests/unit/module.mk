@@ -16,7 +16,7 @@ $(B)/tests/unit/test_faults: LDFLAGS += $(FAULTS:%=-Wl,--wrap=%)
 $(B)/tests/unit/test_rate: LDFLAGS += -Wl,--wrap=clock_gettime
 $(B)/tests/unit/test_device: LDFLAGS += -Wl,--wrap=fsync
 
-$(UNIT_TESTS): %: %.o $(UNIT_COMMON) $(STREAM_A)
+$(UNIT_TESTS): %: %.o $(UNIT_COMMON) $(LIBRARIES)
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(STREAM_LIBS)
 

@@ -37,7 +37,7 @@ static void put(struct octets *octets, const void *data, size_t length)
 
 static void put_record(struct octets *octets, uint32_t type, uint32_t length)
 {
-    struct v2_record_header record = {type, length};
+    struct xensave_v2_record_header record = {type, length};
 
     put(octets, &record, sizeof(record));
     for (uint32_t i = 0; i < length; i++)
@@ -62,38 +62,38 @@ static bool page_zero(enum synthetic_pages pages, unsigned i)
 static void put_batch(struct octets *octets, enum synthetic_pages pages,
                       uint64_t first, unsigned count, unsigned *seed)
 {
-    struct v2_record_header record = {V2_RECORD_PAGE_DATA, 8 + 8 * count};
-    struct v2_page_data_header page_data = {count, 0};
-    uint32_t words[V2_PAGE_SIZE / 4];
+    struct xensave_v2_record_header record = {XENSAVE_V2_RECORD_PAGE_DATA, 8 + 8 * count};
+    struct xensave_v2_page_data_header page_data = {count, 0};
+    uint32_t words[XENSAVE_V2_PAGE_SIZE / 4];
 
     for (unsigned i = 0; i < count; i++)
-        if (pfn_type(pages, i) < V2_PFN_TYPE_BROKEN)
-            record.length += V2_PAGE_SIZE;
+        if (pfn_type(pages, i) < XENSAVE_V2_PFN_TYPE_BROKEN)
+            record.length += XENSAVE_V2_PAGE_SIZE;
     put(octets, &record, sizeof(record));
     put(octets, &page_data, sizeof(page_data));
     for (unsigned i = 0; i < count; i++)
         put(octets, &(uint64_t){(first + i) | pfn_type(pages, i)
-                                << V2_PFN_TYPE_SHIFT}, 8);
+                                << XENSAVE_V2_PFN_TYPE_SHIFT}, 8);
     for (unsigned i = 0; i < count; i++) {
-        if (pfn_type(pages, i) >= V2_PFN_TYPE_BROKEN)
+        if (pfn_type(pages, i) >= XENSAVE_V2_PFN_TYPE_BROKEN)
             continue;
-        for (unsigned k = 0; k < V2_PAGE_SIZE / 4; k++)
+        for (unsigned k = 0; k < XENSAVE_V2_PAGE_SIZE / 4; k++)
             words[k] = *seed = *seed * 1664525 + 1013904223;
-        for (unsigned k = 0; pages == PAGES_TEXT && k < V2_PAGE_SIZE / 4; k++)
+        for (unsigned k = 0; pages == PAGES_TEXT && k < XENSAVE_V2_PAGE_SIZE / 4; k++)
             words[k] = words[k] >> 29;
-        put(octets, page_zero(pages, i) ? NULL : words, V2_PAGE_SIZE);
+        put(octets, page_zero(pages, i) ? NULL : words, XENSAVE_V2_PAGE_SIZE);
     }
 }
 
 struct octets synthetic_stream(enum synthetic_pages pages, unsigned batches,
                                unsigned count, unsigned seed)
 {
-    struct v2_image_header image = {
-        .marker = V2_IMAGE_MARKER,
-        .id = htobe32(V2_IMAGE_ID),
+    struct xensave_v2_image_header image = {
+        .marker = XENSAVE_V2_IMAGE_MARKER,
+        .id = htobe32(XENSAVE_V2_IMAGE_ID),
         .version = htobe32(3),
     };
-    struct v2_domain_header domain = {V2_GUEST_HVM, 12, 0, 4, 17};
+    struct xensave_v2_domain_header domain = {XENSAVE_V2_GUEST_HVM, 12, 0, 4, 17};
     struct octets octets = {NULL, 0};
 
     put(&octets, &image, sizeof(image));
@@ -103,27 +103,27 @@ struct octets synthetic_stream(enum synthetic_pages pages, unsigned batches,
     for (unsigned i = 0; i < batches; i++)
         put_batch(&octets, pages, (uint64_t)i * count, count, &seed);
     put_record(&octets, 0x09, 8059);
-    put_record(&octets, V2_RECORD_END, 0);
+    put_record(&octets, XENSAVE_V2_RECORD_END, 0);
     return octets;
 }
 
 struct octets synthetic_head(unsigned config)
 {
-    struct v2_xl_header xl = {
-        .byteorder = V2_XL_BYTEORDER,
+    struct xensave_v2_xl_header xl = {
+        .byteorder = XENSAVE_V2_XL_BYTEORDER,
         .mandatory_flags = 3,
         .optional_data_len = 4 + config,
     };
     struct {
-        struct v2_libxl_header libxl;
-        struct v2_record_header context;
+        struct xensave_v2_libxl_header libxl;
+        struct xensave_v2_record_header context;
     } libxl = {
-        {htobe64(V2_LIBXL_IDENT), htobe32(V2_LIBXL_VERSION), 0},
-        {V2_LIBXL_CONTEXT, 0},
+        {htobe64(XENSAVE_V2_LIBXL_IDENT), htobe32(XENSAVE_V2_LIBXL_VERSION), 0},
+        {XENSAVE_V2_LIBXL_CONTEXT, 0},
     };
     struct octets octets = {NULL, 0};
 
-    memcpy(xl.magic, V2_XL_MAGIC, sizeof(xl.magic));
+    memcpy(xl.magic, XENSAVE_V2_XL_MAGIC, sizeof(xl.magic));
     put(&octets, &xl, sizeof(xl));
     put(&octets, &(uint32_t){config}, 4);
     for (unsigned i = 0; i + 1 < config; i++)

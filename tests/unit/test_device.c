@@ -53,25 +53,25 @@ static int device(off_t length, int *backing)
     return fd;
 }
 
-static const enum v3_engine engines[] = {V3_ENGINE_URING, V3_ENGINE_THREAD};
+static const enum xensave_engine engines[] = {XENSAVE_ENGINE_URING, XENSAVE_ENGINE_THREAD};
 #define ENGINES (sizeof(engines) / sizeof(engines[0]))
 
 /* ---- ends within a block -------------------------------------------------- */
 
 /* Whole blocks, more than fit: an error, and what fits is there. */
-static void overfill(int fd, int backing, enum v3_engine engine)
+static void overfill(int fd, int backing, enum xensave_engine engine)
 {
-    struct v3_io_options options = {.engine = engine, .buffer_size = 65536};
-    struct v3_error error;
-    struct v3_sink *sink;
+    struct xensave_io_options options = {.engine = engine, .buffer_size = 65536};
+    struct xensave_error error;
+    struct xensave_sink *sink;
     struct octets found;
 
     lseek(fd, 0, SEEK_SET);
-    sink = v3_sink_open_file(fd, &options, &error);
+    sink = xensave_sink_open_file(fd, &options, &error);
     assert_non_null(sink);
-    if (!v3_sink_write(sink, data, FULL))
-        v3_sink_finish(sink);
-    v3_sink_free(sink);
+    if (!xensave_sink_write(sink, data, FULL))
+        xensave_sink_finish(sink);
+    xensave_sink_free(sink);
     assert_non_null(strstr(error.text, "cannot write to"));
     fsync(fd);
     found = slurp(backing);
@@ -114,29 +114,29 @@ static void a_limit_that_ends_within_a_block(void **state)
 }
 
 /* Bytes that were given before the end; `cut` behind the first `before`. */
-static size_t read_cut(enum v3_engine engine, size_t before, size_t cut)
+static size_t read_cut(enum xensave_engine engine, size_t before, size_t cut)
 {
-    struct v3_io_options options = {.io = V3_IO_DIRECT, .engine = engine,
+    struct xensave_io_options options = {.io = XENSAVE_IO_DIRECT, .engine = engine,
                                     .buffer_size = 65536, .buffers = 8};
     uint8_t piece[512];
     size_t given;
-    struct v3_source *source;
-    struct v3_error error;
+    struct xensave_source *source;
+    struct xensave_error error;
     int fd = scratch_file();
 
     assert_int_equal(pwrite(fd, data, ODD, 0), ODD);
-    source = v3_source_open_file(fd, &options, &error);
+    source = xensave_source_open_file(fd, &options, &error);
     if (!source) {
         close(fd);
         skip();
     }
     if (before)
-        assert_int_equal(v3_source_read(source, data, before), 0);
+        assert_int_equal(xensave_source_read(source, data, before), 0);
     assert_int_equal(ftruncate(fd, cut), 0);
-    for (given = before; !v3_source_read(source, piece, 512); given += 512)
+    for (given = before; !xensave_source_read(source, piece, 512); given += 512)
         assert_memory_equal(piece, data, 512);
     assert_int_equal(error.errnum, ENODATA);
-    v3_source_free(source);
+    xensave_source_free(source);
     close(fd);
     return given;
 }
@@ -183,28 +183,28 @@ static int full_device(void)
 /* The descriptor that was written to is the one that is synchronised. */
 static void lost_writes_are_reported(void **state)
 {
-    static const enum v3_io ways[] = {V3_IO_DIRECT, V3_IO_WINDOW,
-                                      V3_IO_BUFFERED};
-    struct v3_error error;
-    struct v3_sink *sink;
+    static const enum xensave_io ways[] = {XENSAVE_IO_DIRECT, XENSAVE_IO_WINDOW,
+                                      XENSAVE_IO_BUFFERED};
+    struct xensave_error error;
+    struct xensave_sink *sink;
     int fd, r;
 
     (void)state;
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-        struct v3_io_options options = {.io = ways[i]};
+        struct xensave_io_options options = {.io = ways[i]};
 
         fd = full_device();
         if (fd < 0)
             skip();
-        sink = v3_sink_open_file(fd, &options, &error);
+        sink = xensave_sink_open_file(fd, &options, &error);
         assert_non_null(sink);
         r = 0;
         for (int n = 0; n < 12 && !r; n++)
-            r = v3_sink_write(sink, data, MIB);
-        r = r || v3_sink_finish(sink) || v3_fd_sync(fd);
+            r = xensave_sink_write(sink, data, MIB);
+        r = r || xensave_sink_finish(sink) || xensave_fd_sync(fd);
         if (!r)
-            fail_msg("--io=%s: 12 MiB on a disk of 4", v3_io_name(ways[i]));
-        v3_sink_free(sink);
+            fail_msg("--io=%s: 12 MiB on a disk of 4", xensave_io_name(ways[i]));
+        xensave_sink_free(sink);
         close(fd);
     }
 }
@@ -214,52 +214,52 @@ static void lost_writes_are_reported(void **state)
 /* What a reader of the disk says, or "" if it takes the save for whole. */
 static const char *refusal(int backing)
 {
-    static struct v3_error error;
-    struct v3_savefile savefile;
+    static struct xensave_error error;
+    struct xensave_file savefile;
 
-    if (!v3_savefile_probe(backing, UINT64_MAX, &savefile, &error)) {
+    if (!xensave_file_probe(backing, UINT64_MAX, &savefile, &error)) {
         savefile.is_device = true;
-        v3_savefile_check(backing, &savefile, &error);
+        xensave_file_check(backing, &savefile, &error);
     }
     return error.text;
 }
 
 /* All of a save and its commit, or half of its stream and nothing else. */
-static int save(int fd, enum v3_format format, unsigned seed, bool whole)
+static int save(int fd, enum xensave_format format, unsigned seed, bool whole)
 {
-    struct v3_encoder_options options = {.format = format};
+    struct xensave_encoder_options options = {.format = format};
     struct octets head = synthetic_head(300);
     struct octets v2 = synthetic_stream(PAGES_FULL, 8, 256, seed);
-    struct v3_error sink_error, error;
-    struct v3_savefile savefile;
-    struct v3_encoder *encoder;
-    struct v3_sink *sink;
+    struct xensave_error sink_error, error;
+    struct xensave_file savefile;
+    struct xensave_encoder *encoder;
+    struct xensave_sink *sink;
     int r = 0;
 
     assert_int_equal(pwrite(fd, head.data, head.length, 0), head.length);
     lseek(fd, head.length, SEEK_SET);
-    sink = v3_sink_open_file(fd, NULL, &sink_error);
+    sink = xensave_sink_open_file(fd, NULL, &sink_error);
     assert_non_null(sink);
-    encoder = v3_encoder_new(sink, &options, &error);
+    encoder = xensave_encoder_new(sink, &options, &error);
     assert_non_null(encoder);
-    assert_int_equal(v3_encoder_push(encoder, v2.data,
+    assert_int_equal(xensave_encoder_push(encoder, v2.data,
                                      whole ? v2.length : v2.length / 2), 0);
     if (whole)
-        r = v3_savefile_probe(fd, UINT64_MAX, &savefile, &error) ||
-            v3_savefile_commit(fd, &savefile, v3_sink_offset(sink), &error);
-    v3_encoder_free(encoder);
-    v3_sink_free(sink);
+        r = xensave_file_probe(fd, UINT64_MAX, &savefile, &error) ||
+            xensave_file_commit(fd, &savefile, xensave_sink_offset(sink), &error);
+    xensave_encoder_free(encoder);
+    xensave_sink_free(sink);
     free(head.data);
     free(v2.data);
     return r;
 }
 
 /* The power goes while a second save is written over a whole one. */
-static const char *cut(enum v3_format format, int fd, int backing)
+static const char *cut(enum xensave_format format, int fd, int backing)
 {
     uint8_t before[4096], after[4096];
 
-    assert_int_equal(save(fd, V3_FORMAT_V3, 1, true), 0);
+    assert_int_equal(save(fd, XENSAVE_FORMAT_V3, 1, true), 0);
     assert_string_equal(refusal(backing), "");
     assert_int_equal(pread(backing, before, 4096, 2 * MIB), 4096);
     assert_int_equal(save(fd, format, 2, false), 0);
@@ -274,18 +274,18 @@ static void an_earlier_mark_goes_first(void **state)
     int backing, fd = device(32 * MIB, &backing);
 
     (void)state;
-    assert_non_null(strstr(cut(V3_FORMAT_V3, fd, backing),
+    assert_non_null(strstr(cut(XENSAVE_FORMAT_V3, fd, backing),
                            "is not complete"));
-    assert_non_null(strstr(cut(V3_FORMAT_COMPAT, fd, backing),
+    assert_non_null(strstr(cut(XENSAVE_FORMAT_COMPAT, fd, backing),
                            "never written to its end"));
-    assert_non_null(strstr(cut(V3_FORMAT_V2, fd, backing),
+    assert_non_null(strstr(cut(XENSAVE_FORMAT_V2, fd, backing),
                            "never written to its end"));
     close(fd);
     close(backing);
 }
 
-static int no_page(struct v3_core_memory *memory, struct v3_core_batch *batch,
-                   struct v3_error *error)
+static int no_page(struct core_memory *memory, struct core_batch *batch,
+                   struct xensave_error *error)
 {
     (void)memory;
     (void)batch;
@@ -296,23 +296,23 @@ static int no_page(struct v3_core_memory *memory, struct v3_core_batch *batch,
 /* A core that is written over a save. */
 static void a_core_unmarks_too(void **state)
 {
-    struct v3_core_memory memory = {.next = no_page};
-    struct v3_core_options options = {.format = V3_CORE_XEN};
-    struct v3_core_domain domain = {.nr_pages = 1};
+    struct core_memory memory = {.next = no_page};
+    struct core_options options = {.format = CORE_XEN};
+    struct core_domain domain = {.nr_pages = 1};
     int backing, fd = device(32 * MIB, &backing);
-    struct v3_core_result result;
-    struct v3_error error;
-    struct v3_sink *sink;
+    struct core_result result;
+    struct xensave_error error;
+    struct xensave_sink *sink;
 
     (void)state;
-    assert_int_equal(save(fd, V3_FORMAT_V3, 1, true), 0);
+    assert_int_equal(save(fd, XENSAVE_FORMAT_V3, 1, true), 0);
     lseek(fd, 0, SEEK_SET);
-    sink = v3_sink_open_file(fd, NULL, &error);
+    sink = xensave_sink_open_file(fd, NULL, &error);
     assert_non_null(sink);
-    assert_int_equal(v3_core_write(sink, &domain, &memory, &options, &result,
+    assert_int_equal(core_write(sink, &domain, &memory, &options, &result,
                                    &error), -1);
     assert_string_equal(error.text, "no page");
-    v3_sink_free(sink);
+    xensave_sink_free(sink);
     assert_string_not_equal(refusal(backing), "");
     close(fd);
     close(backing);
@@ -324,7 +324,7 @@ static void a_mark_is_taken_back_on_the_disk(void **state)
 
     (void)state;
     fsync_fails = true;
-    assert_int_equal(save(fd, V3_FORMAT_V3, 1, true), 1);
+    assert_int_equal(save(fd, XENSAVE_FORMAT_V3, 1, true), 1);
     assert_false(fsync_fails);
     assert_non_null(strstr(refusal(backing), "is not complete"));
     close(fd);

@@ -158,7 +158,7 @@ int __wrap_open(const char *path, int flags, ...)
 /* ---- what is run ------------------------------------------------------------ */
 
 static struct octets v2;
-static struct v3_compression compression;
+static struct xensave_compression compression;
 
 static int descriptors(void)
 {
@@ -173,63 +173,63 @@ static int descriptors(void)
 }
 
 /* Everything between the head and the commit; the error's text, or "". */
-static const char *save(int fd, const struct v3_io_options *io)
+static const char *save(int fd, const struct xensave_io_options *io)
 {
-    static struct v3_error error, sink_error;
-    struct v3_encoder_options options = {
-        .format = V3_FORMAT_V3,
+    static struct xensave_error error, sink_error;
+    struct xensave_encoder_options options = {
+        .format = XENSAVE_FORMAT_V3,
         .compression = compression,
         .threads = 2,
     };
-    struct v3_encoder *encoder = NULL;
-    struct v3_savefile savefile;
-    struct v3_sink *sink;
+    struct xensave_encoder *encoder = NULL;
+    struct xensave_file savefile;
+    struct xensave_sink *sink;
 
     memset(&error, 0, sizeof(error));
-    sink = v3_sink_open_file(fd, io, &sink_error);
+    sink = xensave_sink_open_file(fd, io, &sink_error);
     if (!sink)
         return sink_error.text[0] ? sink_error.text : "(no text)";
-    encoder = v3_encoder_new(sink, &options, &error);
-    if (encoder && !v3_encoder_push(encoder, v2.data, v2.length) &&
-        !v3_savefile_probe(fd, UINT64_MAX, &savefile, &error))
-        v3_savefile_commit(fd, &savefile, v3_sink_offset(sink), &error);
+    encoder = xensave_encoder_new(sink, &options, &error);
+    if (encoder && !xensave_encoder_push(encoder, v2.data, v2.length) &&
+        !xensave_file_probe(fd, UINT64_MAX, &savefile, &error))
+        xensave_file_commit(fd, &savefile, xensave_sink_offset(sink), &error);
     if (!encoder && !error.text[0])
         strcpy(error.text, "(no text)");
-    v3_encoder_free(encoder);
-    v3_sink_free(sink);
+    xensave_encoder_free(encoder);
+    xensave_sink_free(sink);
     return error.text;
 }
 
 /* From the probe to END; "" means that the octets were right. */
-static const char *restore(int fd, const struct v3_io_options *io)
+static const char *restore(int fd, const struct xensave_io_options *io)
 {
-    static struct v3_error error, source_error;
-    struct v3_decoder *decoder = NULL;
-    struct v3_source *source;
-    struct v3_savefile savefile;
+    static struct xensave_error error, source_error;
+    struct xensave_decoder *decoder = NULL;
+    struct xensave_source *source;
+    struct xensave_file savefile;
     static uint8_t *out;
     ssize_t r = -1;
 
     if (!out)
         out = mmap(NULL, 64 << 20, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (v3_savefile_probe(fd, UINT64_MAX, &savefile, &error) ||
-        v3_savefile_check(fd, &savefile, &error))
+    if (xensave_file_probe(fd, UINT64_MAX, &savefile, &error) ||
+        xensave_file_check(fd, &savefile, &error))
         return error.text;
     if (lseek(fd, savefile.stream_start, SEEK_SET) < 0)
         return "lseek of the test";
-    source = v3_source_open_file(fd, io, &source_error);
+    source = xensave_source_open_file(fd, io, &source_error);
     if (!source)
         return source_error.text[0] ? source_error.text : "(no text)";
-    decoder = v3_decoder_new(source, &error);
+    decoder = xensave_decoder_new(source, &error);
     if (decoder)
-        r = v3_decoder_read(decoder, out, v2.length);
+        r = xensave_decoder_read(decoder, out, v2.length);
     if (decoder && !r)
         assert_memory_equal(out, v2.data, v2.length);
     else if (!error.text[0])
         strcpy(error.text, "(no text)");
-    v3_decoder_free(decoder);
-    v3_source_free(source);
+    xensave_decoder_free(decoder);
+    xensave_source_free(source);
     return error.text;
 }
 
@@ -252,18 +252,18 @@ static int new_file(void)
     return fd;
 }
 
-static const struct v3_io_options manners[] = {
-    {.io = V3_IO_AUTO, .engine = V3_ENGINE_AUTO, .buffer_size = 65536},
-    {.io = V3_IO_AUTO, .engine = V3_ENGINE_THREAD, .buffer_size = 65536},
-    {.io = V3_IO_WINDOW, .buffer_size = 65536},
-    {.io = V3_IO_BUFFERED, .buffer_size = 65536},
+static const struct xensave_io_options manners[] = {
+    {.io = XENSAVE_IO_AUTO, .engine = XENSAVE_ENGINE_AUTO, .buffer_size = 65536},
+    {.io = XENSAVE_IO_AUTO, .engine = XENSAVE_ENGINE_THREAD, .buffer_size = 65536},
+    {.io = XENSAVE_IO_WINDOW, .buffer_size = 65536},
+    {.io = XENSAVE_IO_BUFFERED, .buffer_size = 65536},
 };
 
 static int survivals, refusals;
 
 /* False once the fault is beyond what the save does. */
 static bool fail_save(enum fault fault, int n,
-                      const struct v3_io_options *io)
+                      const struct xensave_io_options *io)
 {
     int before = descriptors(), fd = new_file();
     const char *text;
@@ -289,7 +289,7 @@ static bool fail_save(enum fault fault, int n,
 }
 
 static bool fail_restore(enum fault fault, int n, int fd,
-                         const struct v3_io_options *io)
+                         const struct xensave_io_options *io)
 {
     int before = descriptors();
     const char *text;
@@ -339,7 +339,7 @@ static void every_call_of_a_restore(void **state)
 }
 
 /* One manner of I/O: what is new here is in memory and in threads. */
-static void compressed_with(enum v3_codec codec)
+static void compressed_with(enum xensave_codec codec)
 {
     int fd = new_file();
 
@@ -356,7 +356,7 @@ static void compressed_with(enum v3_codec codec)
             ;
     }
     print_message("%s: %d faults refused, %d survived\n",
-                  v3_codec_name(codec), refusals, survivals);
+                  xensave_codec_name(codec), refusals, survivals);
     assert_true(refusals > 30 && survivals > 3);
     close(fd);
 }
@@ -364,13 +364,13 @@ static void compressed_with(enum v3_codec codec)
 static void every_call_with_lz4(void **state)
 {
     (void)state;
-    compressed_with(V3_CODEC_LZ4);
+    compressed_with(XENSAVE_CODEC_LZ4);
 }
 
 static void every_call_with_zstd(void **state)
 {
     (void)state;
-    compressed_with(V3_CODEC_ZSTD);
+    compressed_with(XENSAVE_CODEC_ZSTD);
 }
 
 static int make_stream(void **state)

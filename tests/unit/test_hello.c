@@ -11,11 +11,11 @@
 
 #include "operation/hello.h"
 
-#define HEADER sizeof(struct v3_hello_header)
+#define HEADER sizeof(struct hello_header)
 
-static struct v3_hello_offer offer_of(enum v3_hello_role role, bool first)
+static struct hello_offer offer_of(enum hello_role role, bool first)
 {
-    const struct v3_hello_offer offer = {
+    const struct hello_offer offer = {
         .role = role,
         .first = first,
         .version_min = 2,
@@ -27,26 +27,26 @@ static struct v3_hello_offer offer_of(enum v3_hello_role role, bool first)
 }
 
 /* What `from` has to say goes to `to`, at most `step` octets at a time. */
-static bool carry(struct v3_hello *from, struct v3_hello *to, size_t step)
+static bool carry(struct hello *from, struct hello *to, size_t step)
 {
     bool moved = false;
     size_t length;
 
     while ((length = from->out_length)) {
-        if (v3_hello_want(to) < length)
-            length = v3_hello_want(to);
+        if (hello_want(to) < length)
+            length = hello_want(to);
         if (length > step)
             length = step;
         if (!length)
             return moved;
-        v3_hello_push(to, from->out, length);
-        v3_hello_sent(from, length);
+        hello_push(to, from->out, length);
+        hello_sent(from, length);
         moved = true;
     }
     return moved;
 }
 
-static void converse(struct v3_hello *a, struct v3_hello *b, size_t step)
+static void converse(struct hello *a, struct hello *b, size_t step)
 {
     bool moved;
 
@@ -57,8 +57,8 @@ static void converse(struct v3_hello *a, struct v3_hello *b, size_t step)
 }
 
 struct pair {
-    struct v3_hello_offer offers[2];
-    struct v3_hello sender, receiver;
+    struct hello_offer offers[2];
+    struct hello sender, receiver;
 };
 
 static struct pair *pair_new(bool sender_first)
@@ -66,19 +66,19 @@ static struct pair *pair_new(bool sender_first)
     struct pair *pair = calloc(1, sizeof(*pair));
 
     assert_non_null(pair);
-    pair->offers[0] = offer_of(V3_HELLO_SENDER, sender_first);
-    pair->offers[1] = offer_of(V3_HELLO_RECEIVER, !sender_first);
+    pair->offers[0] = offer_of(HELLO_SENDER, sender_first);
+    pair->offers[1] = offer_of(HELLO_RECEIVER, !sender_first);
     return pair;
 }
 
-static void assert_text(const struct v3_hello *hello, const char *text)
+static void assert_text(const struct hello *hello, const char *text)
 {
     if (!strstr(hello->error.text, text))
         fail_msg("\"%s\" is not in \"%s\"", text, hello->error.text);
 }
 
-static void assert_state(const struct v3_hello *hello,
-                         enum v3_hello_state state)
+static void assert_state(const struct hello *hello,
+                         enum hello_state state)
 {
     if (hello->state != state)
         fail_msg("state %d, not %d: %s", hello->state, state,
@@ -87,14 +87,14 @@ static void assert_state(const struct v3_hello *hello,
 
 static void pair_run(struct pair *pair, size_t step)
 {
-    v3_hello_begin(&pair->sender, &pair->offers[0]);
-    v3_hello_begin(&pair->receiver, &pair->offers[1]);
+    hello_begin(&pair->sender, &pair->offers[0]);
+    hello_begin(&pair->receiver, &pair->offers[1]);
     converse(&pair->sender, &pair->receiver, step);
     /* What follows is xl's. */
-    if (pair->receiver.state == V3_HELLO_AGREED) {
-        assert_state(&pair->sender, V3_HELLO_WAIT_BANNER);
-        while (step && v3_hello_want(&pair->sender))
-            v3_hello_push(&pair->sender, V3_HELLO_BANNER +
+    if (pair->receiver.state == HELLO_AGREED) {
+        assert_state(&pair->sender, HELLO_WAIT_BANNER);
+        while (step && hello_want(&pair->sender))
+            hello_push(&pair->sender, HELLO_BANNER +
                           pair->sender.in_length, 1);
     }
 }
@@ -113,16 +113,16 @@ static void agree(void **unused)
 
         first = i & 1;
         pair = pair_new(first);
-        pair->offers[0].request = V3_HELLO_PAUSE | V3_HELLO_STAY;
+        pair->offers[0].request = HELLO_PAUSE | HELLO_STAY;
         pair_run(pair, steps[i / 2]);
-        assert_state(&pair->sender, V3_HELLO_AGREED);
-        assert_state(&pair->receiver, V3_HELLO_AGREED);
+        assert_state(&pair->sender, HELLO_AGREED);
+        assert_state(&pair->receiver, HELLO_AGREED);
         assert_int_equal(pair->sender.version, 3);
         assert_int_equal(pair->receiver.version, 3);
         assert_int_equal(pair->receiver.request,
-                         V3_HELLO_PAUSE | V3_HELLO_STAY);
+                         HELLO_PAUSE | HELLO_STAY);
         assert_string_equal(pair->receiver.peer, "test 1.0");
-        assert_int_equal(v3_hello_want(&pair->sender), 0);
+        assert_int_equal(hello_want(&pair->sender), 0);
         assert_int_equal(pair->sender.out_length, 0);
         assert_int_equal(pair->receiver.out_length, 0);
         free(pair);
@@ -174,13 +174,13 @@ static void outcomes(void **unused)
         }
         pair_run(pair, 4096);
         if (c->version) {
-            assert_state(&pair->sender, V3_HELLO_AGREED);
-            assert_state(&pair->receiver, V3_HELLO_AGREED);
+            assert_state(&pair->sender, HELLO_AGREED);
+            assert_state(&pair->receiver, HELLO_AGREED);
             assert_int_equal(pair->sender.version, c->version);
             assert_int_equal(pair->receiver.features, c->common);
         } else {
-            assert_state(&pair->sender, V3_HELLO_REFUSED);
-            assert_state(&pair->receiver, V3_HELLO_REFUSED);
+            assert_state(&pair->sender, HELLO_REFUSED);
+            assert_state(&pair->receiver, HELLO_REFUSED);
             assert_text(&pair->sender, c->text);
             assert_text(&pair->receiver, c->text);
         }
@@ -195,8 +195,8 @@ static void unknown_request(void **unused)
     (void)unused;
     pair->offers[0].request = 8;
     pair_run(pair, 4096);
-    assert_state(&pair->receiver, V3_HELLO_REFUSED);
-    assert_state(&pair->sender, V3_HELLO_REFUSED);
+    assert_state(&pair->receiver, HELLO_REFUSED);
+    assert_state(&pair->sender, HELLO_REFUSED);
     assert_text(&pair->sender, "bits 0x8");
     free(pair);
 }
@@ -209,17 +209,17 @@ static void refusal_of_the_callers(void **unused)
     (void)unused;
     /* Instead of HELLO, and instead of the banner. */
     for (agreed = 0; agreed < 2; agreed++) {
-        v3_hello_begin(&pair->sender, &pair->offers[0]);
-        v3_hello_begin(&pair->receiver, &pair->offers[1]);
+        hello_begin(&pair->sender, &pair->offers[0]);
+        hello_begin(&pair->receiver, &pair->offers[1]);
         if (agreed) {
             converse(&pair->sender, &pair->receiver, 5);
-            assert_state(&pair->receiver, V3_HELLO_AGREED);
-            assert_state(&pair->sender, V3_HELLO_WAIT_BANNER);
+            assert_state(&pair->receiver, HELLO_AGREED);
+            assert_state(&pair->sender, HELLO_WAIT_BANNER);
         }
-        v3_hello_refuse(&pair->receiver, V3_HELLO_BUSY, "four domains are "
+        hello_refuse(&pair->receiver, HELLO_BUSY, "four domains are "
                         "arriving \xc3\xa4lready");
         converse(&pair->sender, &pair->receiver, 5);
-        assert_state(&pair->sender, V3_HELLO_REFUSED);
+        assert_state(&pair->sender, HELLO_REFUSED);
         assert_text(&pair->sender, "(status 5): four domains are arriving "
                     "??lready");
     }
@@ -230,9 +230,9 @@ static void refusal_of_the_callers(void **unused)
 
 static void stock_receiver(void **unused)
 {
-    const char banner[] = V3_HELLO_BANNER;
-    struct v3_hello_offer offer = offer_of(V3_HELLO_SENDER, false);
-    struct v3_hello *hello = calloc(1, sizeof(*hello));
+    const char banner[] = HELLO_BANNER;
+    struct hello_offer offer = offer_of(HELLO_SENDER, false);
+    struct hello *hello = calloc(1, sizeof(*hello));
     size_t i;
     int first;
 
@@ -240,71 +240,71 @@ static void stock_receiver(void **unused)
     assert_int_equal(strlen(banner), 54);
     for (first = 0; first < 2; first++) {
         offer.first = first;
-        v3_hello_begin(hello, &offer);
+        hello_begin(hello, &offer);
         for (i = 0; i < 54; i++) {
-            assert_state(hello, V3_HELLO_WAIT_HELLO);
-            v3_hello_push(hello, banner + i, 1);
+            assert_state(hello, HELLO_WAIT_HELLO);
+            hello_push(hello, banner + i, 1);
         }
-        assert_state(hello, V3_HELLO_STOCK);
+        assert_state(hello, HELLO_STOCK);
         assert_int_equal(hello->version, 2);
         /* It is the caller's to hand on. */
         assert_int_equal(hello->in_length, 54);
         assert_memory_equal(hello->in, banner, 54);
-        assert_int_equal(v3_hello_want(hello), 0);
+        assert_int_equal(hello_want(hello), 0);
     }
 
     offer.refuse_stock = true;
-    v3_hello_begin(hello, &offer);
-    while (v3_hello_want(hello))
-        v3_hello_push(hello, banner + hello->in_length, 1);
-    assert_state(hello, V3_HELLO_REFUSED);
+    hello_begin(hello, &offer);
+    while (hello_want(hello))
+        hello_push(hello, banner + hello->in_length, 1);
+    assert_state(hello, HELLO_REFUSED);
     assert_text(hello, "stock xl");
     free(hello);
 }
 
 static void almost_the_banner(void **unused)
 {
-    struct v3_hello_offer offer = offer_of(V3_HELLO_SENDER, false);
-    struct v3_hello *hello = calloc(1, sizeof(*hello));
+    struct hello_offer offer = offer_of(HELLO_SENDER, false);
+    struct hello *hello = calloc(1, sizeof(*hello));
 
     (void)unused;
-    v3_hello_begin(hello, &offer);
-    v3_hello_push(hello, "xl: command not found\n", 22);
-    assert_state(hello, V3_HELLO_FAILED);
+    hello_begin(hello, &offer);
+    hello_push(hello, "xl: command not found\n", 22);
+    assert_state(hello, HELLO_FAILED);
     assert_text(hello, "xl: command not ");
 
     /* A receiver is not sent a banner. */
-    offer.role = V3_HELLO_RECEIVER;
-    v3_hello_begin(hello, &offer);
-    v3_hello_push(hello, V3_HELLO_BANNER, 1);
-    assert_state(hello, V3_HELLO_FAILED);
+    offer.role = HELLO_RECEIVER;
+    hello_begin(hello, &offer);
+    hello_push(hello, HELLO_BANNER, 1);
+    assert_state(hello, HELLO_FAILED);
     free(hello);
 }
 
 static void stock_sender(void **unused)
 {
-    struct v3_hello_offer offer = offer_of(V3_HELLO_RECEIVER, false);
-    struct v3_hello *hello = calloc(1, sizeof(*hello));
+    struct hello_offer offer = offer_of(HELLO_RECEIVER, false);
+    struct hello *hello = calloc(1, sizeof(*hello));
 
     (void)unused;
-    v3_hello_begin(hello, &offer);
-    assert_true(v3_hello_silence(hello));
-    assert_state(hello, V3_HELLO_STOCK);
+    hello_begin(hello, &offer);
+    assert_true(hello_silence(hello));
+    assert_state(hello, HELLO_STOCK);
     assert_int_equal(hello->out_length, 0);
 
     offer.refuse_stock = true;
-    v3_hello_begin(hello, &offer);
-    assert_false(v3_hello_silence(hello));
-    v3_hello_timeout(hello, 10);
-    assert_state(hello, V3_HELLO_FAILED);
+    hello_begin(hello, &offer);
+    assert_false(hello_silence(hello));
+    hello_timeout(hello, 10);
+    assert_state(hello, HELLO_FAILED);
     assert_text(hello, "no HELLO within 10 s");
 
     /* Who has said something is not stock. */
     offer.refuse_stock = false;
-    v3_hello_begin(hello, &offer);
-    v3_hello_push(hello, "X", 1);
-    assert_false(v3_hello_silence(hello));
-    v3_hello_timeout(hello, 10);
+    hello_begin(hello, &offer);
+    hello_push(hello, "X", 1);
+    assert_false(hello_silence(hello));
+    hello_timeout(hello, 10);
     assert_text(hello, "no whole HELLO within 10 s: 1 octets");
     free(hello);
 }
@@ -314,11 +314,11 @@ static void stock_sender(void **unused)
 /* A HELLO of a sender as it comes over the link; its length. */
 static size_t sender_hello(uint8_t *message)
 {
-    struct v3_hello_offer offer = offer_of(V3_HELLO_SENDER, true);
-    struct v3_hello *hello = calloc(1, sizeof(*hello));
+    struct hello_offer offer = offer_of(HELLO_SENDER, true);
+    struct hello *hello = calloc(1, sizeof(*hello));
     size_t length;
 
-    v3_hello_begin(hello, &offer);
+    hello_begin(hello, &offer);
     length = hello->out_length;
     memcpy(message, hello->out, length);
     free(hello);
@@ -327,7 +327,7 @@ static size_t sender_hello(uint8_t *message)
 
 static void seal(uint8_t *message)
 {
-    struct v3_hello_header header;
+    struct hello_header header;
 
     memcpy(&header, message, HEADER);
     header.checksum = 0;
@@ -337,39 +337,39 @@ static void seal(uint8_t *message)
 }
 
 /* The peer learns what was wrong with what it sent. */
-static void assert_told(struct v3_hello *hello)
+static void assert_told(struct hello *hello)
 {
-    struct v3_hello_offer offer = offer_of(V3_HELLO_SENDER, true);
-    struct v3_hello *sender = calloc(1, sizeof(*sender));
+    struct hello_offer offer = offer_of(HELLO_SENDER, true);
+    struct hello *sender = calloc(1, sizeof(*sender));
     char *shown = strstr(hello->error.text, "\\x");
 
-    v3_hello_begin(sender, &offer);
+    hello_begin(sender, &offer);
     carry(hello, sender, 4096);
-    assert_state(sender, V3_HELLO_REFUSED);
+    assert_state(sender, HELLO_REFUSED);
     assert_text(sender, "(status 6)");
     assert_true(shown || strstr(sender->error.text, hello->error.text));
     free(sender);
 }
 
 /* Feeds a receiver until it has enough, in steps. */
-static struct v3_hello *feed(const uint8_t *message, size_t length,
+static struct hello *feed(const uint8_t *message, size_t length,
                              size_t step)
 {
-    struct v3_hello_offer offer = offer_of(V3_HELLO_RECEIVER, false);
-    struct v3_hello *hello = calloc(1, sizeof(*hello));
+    struct hello_offer offer = offer_of(HELLO_RECEIVER, false);
+    struct hello *hello = calloc(1, sizeof(*hello));
     size_t at = 0, n;
 
     assert_non_null(hello);
-    v3_hello_begin(hello, &offer);
-    while (at < length && v3_hello_want(hello)) {
-        n = v3_hello_want(hello);
+    hello_begin(hello, &offer);
+    while (at < length && hello_want(hello)) {
+        n = hello_want(hello);
         n = n < step ? n : step;
         n = n < length - at ? n : length - at;
-        v3_hello_push(hello, message + at, n);
+        hello_push(hello, message + at, n);
         at += n;
     }
     if (at == length)
-        v3_hello_end(hello);
+        hello_end(hello);
     return hello;
 }
 
@@ -397,13 +397,13 @@ static void bad_fields(void **unused)
         { HEADER + 32, 4, 2, "the peer is a receiver as well" },
         { HEADER + 32, 4, 0, "unknown role" },
     };
-    uint8_t message[2 * V3_HELLO_MESSAGE_MAX];
+    uint8_t message[2 * HELLO_MESSAGE_MAX];
     size_t i, length;
 
     (void)unused;
     for (i = 0; i < sizeof(damages) / sizeof(damages[0]); i++) {
         const struct damage *d = &damages[i];
-        struct v3_hello *hello;
+        struct hello *hello;
 
         memset(message, 0, sizeof(message));
         length = sender_hello(message);
@@ -412,7 +412,7 @@ static void bad_fields(void **unused)
         if (d->offset != 12)
             seal(message);
         hello = feed(message, length, 4096);
-        assert_state(hello, V3_HELLO_FAILED);
+        assert_state(hello, HELLO_FAILED);
         assert_text(hello, d->text);
         assert_told(hello);
         free(hello);
@@ -421,17 +421,17 @@ static void bad_fields(void **unused)
 
 static void every_flipped_bit_is_found(void **unused)
 {
-    uint8_t message[V3_HELLO_MESSAGE_MAX];
+    uint8_t message[HELLO_MESSAGE_MAX];
     size_t length, bit;
 
     (void)unused;
     length = sender_hello(message);
     for (bit = 0; bit < 8 * length; bit++) {
-        struct v3_hello *hello;
+        struct hello *hello;
 
         message[bit / 8] ^= 1 << bit % 8;
         hello = feed(message, length, 1 + bit % 30);
-        assert_state(hello, V3_HELLO_FAILED);
+        assert_state(hello, HELLO_FAILED);
         assert_told(hello);
         free(hello);
         message[bit / 8] ^= 1 << bit % 8;
@@ -440,15 +440,15 @@ static void every_flipped_bit_is_found(void **unused)
 
 static void every_cut_is_found(void **unused)
 {
-    uint8_t message[V3_HELLO_MESSAGE_MAX];
+    uint8_t message[HELLO_MESSAGE_MAX];
     size_t length, cut;
 
     (void)unused;
     length = sender_hello(message);
     for (cut = 0; cut < length; cut++) {
-        struct v3_hello *hello = feed(message, cut, 4096);
+        struct hello *hello = feed(message, cut, 4096);
 
-        assert_state(hello, V3_HELLO_FAILED);
+        assert_state(hello, HELLO_FAILED);
         assert_text(hello, cut ? "inside HELLO" : "before HELLO");
         free(hello);
     }
@@ -460,16 +460,16 @@ static void garbage_ends_at_once(void **unused)
         "GET / HTTP/1.1\r\n\r\n", "SSH-2.0-OpenSSH", "XENHELL0",
         "\x16\x03\x01\x02\x01\x00\x01\xfc\x03\x03", "\xff\xff\xff\xff",
     };
-    struct v3_hello_offer offer = offer_of(V3_HELLO_RECEIVER, false);
-    struct v3_hello *hello = calloc(1, sizeof(*hello));
+    struct hello_offer offer = offer_of(HELLO_RECEIVER, false);
+    struct hello *hello = calloc(1, sizeof(*hello));
     size_t i, at;
 
     (void)unused;
     for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-        v3_hello_begin(hello, &offer);
-        for (at = 0; texts[i][at] && v3_hello_want(hello); at++)
-            v3_hello_push(hello, texts[i] + at, 1);
-        assert_state(hello, V3_HELLO_FAILED);
+        hello_begin(hello, &offer);
+        for (at = 0; texts[i][at] && hello_want(hello); at++)
+            hello_push(hello, texts[i] + at, 1);
+        assert_state(hello, HELLO_FAILED);
         assert_int_equal(at, i == 2 ? 8 : 1);
         assert_text(hello, i == 3 ? "TLS client" : "garbage");
         assert_null(strpbrk(hello->error.text, "\r\n\xff"));
@@ -481,10 +481,10 @@ static void garbage_ends_at_once(void **unused)
 static void later_fields_are_skipped(void **unused)
 {
     static const char text[] = "xl-aligned 9.9\x1b[31m\nlater thing\n";
-    uint8_t message[V3_HELLO_MESSAGE_MAX];
-    struct v3_hello_header header;
+    uint8_t message[HELLO_MESSAGE_MAX];
+    struct hello_header header;
     uint32_t text_offset = 80;
-    struct v3_hello *hello;
+    struct hello *hello;
 
     (void)unused;
     memset(message, 0xaa, sizeof(message));
@@ -502,34 +502,34 @@ static void later_fields_are_skipped(void **unused)
     free(hello);
 
     /* As long as it may be, and all of it text without an end. */
-    header.length = V3_HELLO_BODY_MAX;
+    header.length = HELLO_BODY_MAX;
     memcpy(message, &header, HEADER);
     seal(message);
-    hello = feed(message, V3_HELLO_MESSAGE_MAX, 100);
+    hello = feed(message, HELLO_MESSAGE_MAX, 100);
     assert_text(hello, "before RESULT");
     free(hello);
 }
 
 static void results_must_agree(void **unused)
 {
-    struct v3_result_body body = {
+    struct xensave_result_body body = {
         .version = 2, .text_offset = sizeof(body),
     };
-    struct v3_hello_header header = {
-        .kind = V3_HELLO_KIND_RESULT, .length = sizeof(body),
+    struct hello_header header = {
+        .kind = HELLO_KIND_RESULT, .length = sizeof(body),
     };
-    uint8_t message[V3_HELLO_MESSAGE_MAX];
-    struct v3_hello *hello;
+    uint8_t message[HELLO_MESSAGE_MAX];
+    struct hello *hello;
     size_t length;
 
     (void)unused;
-    memcpy(header.magic, V3_HELLO_MAGIC, 8);
+    memcpy(header.magic, HELLO_MAGIC, 8);
     length = sender_hello(message);
     memcpy(message + length, &header, HEADER);
     memcpy(message + length + HEADER, &body, sizeof(body));
     seal(message + length);
     hello = feed(message, length + HEADER + sizeof(body), 4096);
-    assert_state(hello, V3_HELLO_FAILED);
+    assert_state(hello, HELLO_FAILED);
     assert_text(hello, "differs");
     free(hello);
 
@@ -538,7 +538,7 @@ static void results_must_agree(void **unused)
     memcpy(message + length + HEADER, &body, sizeof(body));
     seal(message + length);
     hello = feed(message, length + HEADER + sizeof(body), 1);
-    assert_state(hello, V3_HELLO_REFUSED);
+    assert_state(hello, HELLO_REFUSED);
     assert_text(hello, "status 77");
     free(hello);
 }
@@ -554,27 +554,27 @@ static uint32_t noise(void)
 /* Well-sealed messages with arbitrary contents. */
 static void noise_ends_in_order(void **unused)
 {
-    uint8_t message[V3_HELLO_MESSAGE_MAX];
-    struct v3_hello_header header;
+    uint8_t message[HELLO_MESSAGE_MAX];
+    struct hello_header header;
     int i;
 
     (void)unused;
     noise_state = 5;
     for (i = 0; i < 20000; i++) {
         size_t length = sender_hello(message), n = noise() % 6;
-        struct v3_hello *hello;
+        struct hello *hello;
 
         while (n--)
             message[HEADER + noise() % (length - HEADER)] = noise();
         if (noise() % 4 == 0)
             message[8 + noise() % 8] = noise();
         memcpy(&header, message, HEADER);
-        if (header.length <= V3_HELLO_BODY_MAX)
+        if (header.length <= HELLO_BODY_MAX)
             seal(message);
         hello = feed(message, length, 1 + noise() % 80);
-        assert_true(v3_hello_over(hello));
-        assert_true(hello->state == V3_HELLO_FAILED ||
-                    hello->state == V3_HELLO_REFUSED);
+        assert_true(hello_over(hello));
+        assert_true(hello->state == HELLO_FAILED ||
+                    hello->state == HELLO_REFUSED);
         assert_true(strlen(hello->error.text) > 0);
         free(hello);
     }

@@ -14,54 +14,54 @@
 #define COUNT   200U
 #define PFNS    (BATCHES * COUNT)
 
-static int save_as(enum v3_format format, enum v3_codec codec,
+static int save_as(enum xensave_format format, enum xensave_codec codec,
                    struct octets v2)
 {
-    struct v3_encoder_options options = {
+    struct xensave_encoder_options options = {
         .format = format,
         .compression = {.codec = codec, .all = true},
     };
     /* Only v3 bears a stream that starts anywhere. */
-    struct octets head = synthetic_head(format == V3_FORMAT_V3 ? 101 : 100);
-    struct v3_error sink_error, error;
-    struct v3_savefile savefile;
-    struct v3_encoder *encoder;
-    struct v3_sink *sink;
+    struct octets head = synthetic_head(format == XENSAVE_FORMAT_V3 ? 101 : 100);
+    struct xensave_error sink_error, error;
+    struct xensave_file savefile;
+    struct xensave_encoder *encoder;
+    struct xensave_sink *sink;
     int fd = scratch_file();
 
     assert_int_equal(write(fd, head.data, head.length), head.length);
-    sink = v3_sink_open_file(fd, NULL, &sink_error);
+    sink = xensave_sink_open_file(fd, NULL, &sink_error);
     assert_non_null(sink);
-    encoder = v3_encoder_new(sink, &options, &error);
+    encoder = xensave_encoder_new(sink, &options, &error);
     if (!encoder)
         fail_msg("%s", error.text);
-    if (v3_encoder_push(encoder, v2.data, v2.length))
+    if (xensave_encoder_push(encoder, v2.data, v2.length))
         fail_msg("%s", error.text);
-    v3_encoder_free(encoder);
-    v3_sink_free(sink);
-    assert_int_equal(v3_savefile_probe(fd, UINT64_MAX, &savefile, &error), 0);
-    assert_int_equal(v3_savefile_commit(fd, &savefile,
+    xensave_encoder_free(encoder);
+    xensave_sink_free(sink);
+    assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile, &error), 0);
+    assert_int_equal(xensave_file_commit(fd, &savefile,
                                         lseek(fd, 0, SEEK_CUR), &error), 0);
     free(head.data);
     return fd;
 }
 
-static int save(enum v3_format format, struct octets v2)
+static int save(enum xensave_format format, struct octets v2)
 {
-    return save_as(format, V3_CODEC_NONE, v2);
+    return save_as(format, XENSAVE_CODEC_NONE, v2);
 }
 
-static struct v3_index *try_open(int fd, struct v3_error *error)
+static struct xensave_index *try_open(int fd, struct xensave_error *error)
 {
-    struct v3_savefile savefile;
+    struct xensave_file savefile;
 
-    assert_int_equal(v3_savefile_probe(fd, UINT64_MAX, &savefile, error), 0);
-    return v3_index_open(fd, &savefile, error);
+    assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile, error), 0);
+    return xensave_index_open(fd, &savefile, error);
 }
 
-static struct v3_index *open_index(int fd, struct v3_error *error)
+static struct xensave_index *open_index(int fd, struct xensave_error *error)
 {
-    struct v3_index *index = try_open(fd, error);
+    struct xensave_index *index = try_open(fd, error);
 
     if (!index)
         fail_msg("%s", error->text);
@@ -75,15 +75,15 @@ struct memory {
 
 static void play(struct octets v2, struct memory *memory)
 {
-    size_t at = sizeof(struct v2_image_header) +
-                sizeof(struct v2_domain_header);
-    struct v2_record_header record;
+    size_t at = sizeof(struct xensave_v2_image_header) +
+                sizeof(struct xensave_v2_domain_header);
+    struct xensave_v2_record_header record;
 
     memset(memory, 0, sizeof(*memory));
     do {
         memcpy(&record, v2.data + at, sizeof(record));
         at += sizeof(record);
-        if (record.type == V2_RECORD_PAGE_DATA) {
+        if (record.type == XENSAVE_V2_RECORD_PAGE_DATA) {
             uint32_t count;
             uint8_t *pfns = v2.data + at + 8, *page;
 
@@ -93,46 +93,46 @@ static void play(struct octets v2, struct memory *memory)
                 uint64_t pfn;
 
                 memcpy(&pfn, pfns + 8 * i, 8);
-                if (pfn >> V2_PFN_TYPE_SHIFT >= V2_PFN_TYPE_BROKEN)
+                if (pfn >> XENSAVE_V2_PFN_TYPE_SHIFT >= XENSAVE_V2_PFN_TYPE_BROKEN)
                     continue;
-                memory->page[pfn & V2_PFN_MASK] = page;
-                page += V2_PAGE_SIZE;
+                memory->page[pfn & XENSAVE_V2_PFN_MASK] = page;
+                page += XENSAVE_V2_PAGE_SIZE;
             }
         }
         at += (record.length + 7) & ~7U;
-    } while (record.type != V2_RECORD_END);
+    } while (record.type != XENSAVE_V2_RECORD_END);
 }
 
-static void compare(struct v3_index *index, const struct v3_error *error,
+static void compare(struct xensave_index *index, const struct xensave_error *error,
                     const struct memory *memory)
 {
-    static struct v3_index_page pages[PFNS + 8];
-    static const uint8_t zeros[V2_PAGE_SIZE];
-    uint8_t contents[V2_PAGE_SIZE];
+    static struct xensave_index_page pages[PFNS + 8];
+    static const uint8_t zeros[XENSAVE_V2_PAGE_SIZE];
+    uint8_t contents[XENSAVE_V2_PAGE_SIZE];
     uint64_t next;
 
-    if (v3_index_map(index, 0, PFNS + 8, pages))
+    if (xensave_index_map(index, 0, PFNS + 8, pages))
         fail_msg("%s", error->text);
     for (unsigned i = 0; i < PFNS + 8; i++) {
         const uint8_t *page = i < PFNS ? memory->page[i] : NULL;
-        struct v3_index_page one;
+        struct xensave_index_page one;
 
-        assert_int_equal(v3_index_map(index, i, 1, &one), 0);
+        assert_int_equal(xensave_index_map(index, i, 1, &one), 0);
         assert_memory_equal(&one, &pages[i], sizeof(one));
-        assert_int_equal(v3_index_next(index, i, &next), 0);
+        assert_int_equal(xensave_index_next(index, i, &next), 0);
         if (!page) {
-            assert_int_equal(pages[i].kind, V3_PAGE_ABSENT);
+            assert_int_equal(pages[i].kind, XENSAVE_PAGE_ABSENT);
             assert_true(next > i);
             continue;
         }
         assert_int_equal(next, i);
-        if (v3_index_read(index, &pages[i], contents))
+        if (xensave_index_read(index, &pages[i], contents))
             fail_msg("pfn %u: %s", i, error->text);
-        assert_memory_equal(contents, page, V2_PAGE_SIZE);
-        if (pages[i].kind == V3_PAGE_ZERO)
-            assert_memory_equal(page, zeros, V2_PAGE_SIZE);
+        assert_memory_equal(contents, page, XENSAVE_V2_PAGE_SIZE);
+        if (pages[i].kind == XENSAVE_PAGE_ZERO)
+            assert_memory_equal(page, zeros, XENSAVE_V2_PAGE_SIZE);
     }
-    assert_int_equal(v3_index_next(index, PFNS, &next), 0);
+    assert_int_equal(xensave_index_next(index, PFNS, &next), 0);
     assert_true(next == UINT64_MAX);
 }
 
@@ -165,12 +165,12 @@ static struct octets live_stream(void)
 static void test_every_format(void **state)
 {
     static const struct {
-        enum v3_format format;
-        enum v3_codec codec;
+        enum xensave_format format;
+        enum xensave_codec codec;
     } formats[] = {
-        { V3_FORMAT_V2, V3_CODEC_NONE }, { V3_FORMAT_COMPAT, V3_CODEC_NONE },
-        { V3_FORMAT_V3, V3_CODEC_NONE }, { V3_FORMAT_V3, V3_CODEC_LZ4 },
-        { V3_FORMAT_V3, V3_CODEC_ZSTD },
+        { XENSAVE_FORMAT_V2, XENSAVE_CODEC_NONE }, { XENSAVE_FORMAT_COMPAT, XENSAVE_CODEC_NONE },
+        { XENSAVE_FORMAT_V3, XENSAVE_CODEC_NONE }, { XENSAVE_FORMAT_V3, XENSAVE_CODEC_LZ4 },
+        { XENSAVE_FORMAT_V3, XENSAVE_CODEC_ZSTD },
     };
     static const enum synthetic_pages kinds[] = {
         PAGES_FULL, PAGES_ZERO, PAGES_ALTERNATING, PAGES_MIXED_TYPES,
@@ -187,11 +187,11 @@ static void test_every_format(void **state)
         play(v2, &memory);
         for (size_t f = 0; f < sizeof(formats) / sizeof(formats[0]); f++) {
             int fd = save_as(formats[f].format, formats[f].codec, v2);
-            struct v3_error error;
-            struct v3_index *index = open_index(fd, &error);
+            struct xensave_error error;
+            struct xensave_index *index = open_index(fd, &error);
 
             compare(index, &error, &memory);
-            v3_index_free(index);
+            xensave_index_free(index);
             close(fd);
         }
         free(v2.data);
@@ -202,20 +202,20 @@ static void test_every_format(void **state)
 static void test_without_index(void **state)
 {
     struct octets v2 = live_stream();
-    struct v3_savefile savefile;
-    struct v3_index *index;
-    struct v3_error error;
+    struct xensave_file savefile;
+    struct xensave_index *index;
+    struct xensave_error error;
     struct memory memory;
-    int fd = save(V3_FORMAT_V3, v2);
+    int fd = save(XENSAVE_FORMAT_V3, v2);
     (void)state;
 
     play(v2, &memory);
-    assert_int_equal(v3_savefile_probe(fd, UINT64_MAX, &savefile, &error), 0);
+    assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile, &error), 0);
     savefile.header.index_offset = 0;
-    index = v3_index_open(fd, &savefile, &error);
+    index = xensave_index_open(fd, &savefile, &error);
     assert_non_null(index);
     compare(index, &error, &memory);
-    v3_index_free(index);
+    xensave_index_free(index);
     close(fd);
     free(v2.data);
 }
@@ -224,30 +224,30 @@ static void test_without_index(void **state)
 static void test_compressed(void **state)
 {
     struct octets v2 = synthetic_stream(PAGES_TEXT, BATCHES, COUNT, 3);
-    int fd = save_as(V3_FORMAT_V3, V3_CODEC_ZSTD, v2);
-    struct v3_index_page pages[PFNS];
-    struct v3_savefile savefile;
-    struct v3_error error;
+    int fd = save_as(XENSAVE_FORMAT_V3, XENSAVE_CODEC_ZSTD, v2);
+    struct xensave_index_page pages[PFNS];
+    struct xensave_file savefile;
+    struct xensave_error error;
     struct memory memory;
     unsigned stored = 0;
     (void)state;
 
     play(v2, &memory);
-    assert_int_equal(v3_savefile_probe(fd, UINT64_MAX, &savefile, &error), 0);
-    assert_int_equal(savefile.header.mandatory_features, V3_MANDATORY_ZSTD);
+    assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile, &error), 0);
+    assert_int_equal(savefile.header.mandatory_features, XENSAVE_MANDATORY_ZSTD);
     for (int walked = 0; walked < 2; walked++) {
-        struct v3_index *index = v3_index_open(fd, &savefile, &error);
+        struct xensave_index *index = xensave_index_open(fd, &savefile, &error);
 
         assert_non_null(index);
         compare(index, &error, &memory);
-        assert_int_equal(v3_index_map(index, 0, PFNS, pages), 0);
+        assert_int_equal(xensave_index_map(index, 0, PFNS, pages), 0);
         for (unsigned i = 0; i < PFNS; i++) {
-            if (pages[i].kind == V3_PAGE_STORED) {
+            if (pages[i].kind == XENSAVE_PAGE_STORED) {
                 assert_true(pages[i].offset == UINT64_MAX);
                 stored++;
             }
         }
-        v3_index_free(index);
+        xensave_index_free(index);
         savefile.header.index_offset = 0;
     }
     assert_int_equal(stored, 2 * PFNS / 2);
@@ -267,35 +267,35 @@ static void flip(int fd, uint64_t offset)
 static void test_damage(void **state)
 {
     struct octets v2 = synthetic_stream(PAGES_FULL, BATCHES, COUNT, 3);
-    int fd = save(V3_FORMAT_V3, v2);
-    uint8_t contents[V2_PAGE_SIZE];
-    struct v3_savefile savefile;
-    struct v3_index_page page;
-    struct v3_index *index;
-    struct v3_error error;
+    int fd = save(XENSAVE_FORMAT_V3, v2);
+    uint8_t contents[XENSAVE_V2_PAGE_SIZE];
+    struct xensave_file savefile;
+    struct xensave_index_page page;
+    struct xensave_index *index;
+    struct xensave_error error;
     uint64_t at;
     (void)state;
 
     index = open_index(fd, &error);
-    assert_int_equal(v3_index_map(index, COUNT + 3, 1, &page), 0);
-    v3_index_free(index);
+    assert_int_equal(xensave_index_map(index, COUNT + 3, 1, &page), 0);
+    xensave_index_free(index);
 
     /* Another page of the same batch. */
-    flip(fd, page.offset + 2 * V2_PAGE_SIZE + 17);
+    flip(fd, page.offset + 2 * XENSAVE_V2_PAGE_SIZE + 17);
     index = open_index(fd, &error);
-    assert_int_equal(v3_index_read(index, &page, contents), -1);
+    assert_int_equal(xensave_index_read(index, &page, contents), -1);
     assert_non_null(strstr(error.text, "checksum"));
     /* What has failed stays failed. */
-    assert_int_equal(v3_index_map(index, 0, 1, &page), -1);
-    v3_index_free(index);
+    assert_int_equal(xensave_index_map(index, 0, 1, &page), -1);
+    xensave_index_free(index);
 
     /* A pfn. */
-    flip(fd, page.offset + 2 * V2_PAGE_SIZE + 17);
+    flip(fd, page.offset + 2 * XENSAVE_V2_PAGE_SIZE + 17);
     index = open_index(fd, &error);
-    assert_int_equal(v3_index_map(index, 2 * COUNT, 1, &page), 0);
-    assert_int_equal(v3_index_read(index, &page, contents), 0);
-    v3_index_free(index);
-    assert_int_equal(v3_savefile_probe(fd, UINT64_MAX, &savefile, &error), 0);
+    assert_int_equal(xensave_index_map(index, 2 * COUNT, 1, &page), 0);
+    assert_int_equal(xensave_index_read(index, &page, contents), 0);
+    xensave_index_free(index);
+    assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile, &error), 0);
     at = savefile.stream_start + savefile.header.index_offset;
 
     for (unsigned i = 0; i < 8 + 16 + 40 * BATCHES; i++) {
@@ -307,7 +307,7 @@ static void test_damage(void **state)
         flip(fd, at + i);
     }
     index = open_index(fd, &error);
-    v3_index_free(index);
+    xensave_index_free(index);
     close(fd);
     free(v2.data);
 }
@@ -316,13 +316,13 @@ static void test_damage(void **state)
 static void test_truncation(void **state)
 {
     struct octets v2 = synthetic_stream(PAGES_MIXED_TYPES, 2, 20, 3);
-    int fd = save(V3_FORMAT_V2, v2);
+    int fd = save(XENSAVE_FORMAT_V2, v2);
     off_t length = lseek(fd, 0, SEEK_END);
-    struct v3_error error;
+    struct xensave_error error;
     (void)state;
 
     for (off_t cut = length - 9; cut > 900; cut -= 997) {
-        struct v3_index *index;
+        struct xensave_index *index;
 
         assert_int_equal(ftruncate(fd, cut), 0);
         index = try_open(fd, &error);

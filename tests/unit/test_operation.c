@@ -34,18 +34,18 @@ static int ended(pid_t pid)
 static void test_signal(void **state)
 {
     pid_t pid = bystander();
-    struct v3_process process, earlier;
+    struct process process, earlier;
 
     (void)state;
-    assert_int_equal(v3_process_of(pid, &process), 0);
+    assert_int_equal(process_of(pid, &process), 0);
     earlier = process;
     earlier.start--;
-    assert_int_equal(v3_process_signal(&earlier, SIGKILL), -1);
+    assert_int_equal(process_signal(&earlier, SIGKILL), -1);
     assert_int_equal(errno, ESRCH);
     /* It is there to get this one. */
-    assert_int_equal(v3_process_signal(&process, SIGTERM), 0);
+    assert_int_equal(process_signal(&process, SIGTERM), 0);
     assert_int_equal(ended(pid), SIGTERM);
-    assert_int_equal(v3_process_signal(&process, SIGTERM), -1);
+    assert_int_equal(process_signal(&process, SIGTERM), -1);
     assert_int_equal(errno, ESRCH);
 }
 
@@ -56,21 +56,21 @@ static void test_nobody(void **state)
     (void)state;
     /* A kill() of these would reach whole groups. */
     for (size_t i = 0; i < 2; i++) {
-        struct v3_process process = { .pid = pids[i] };
+        struct process process = { .pid = pids[i] };
 
-        assert_int_equal(v3_process_signal(&process, SIGTERM), -1);
+        assert_int_equal(process_signal(&process, SIGTERM), -1);
     }
 }
 
 static void test_helper(void **state)
 {
-    struct v3_helper helper = { 0 };
-    struct v3_process process, self;
+    struct xensave_helper helper = { 0 };
+    struct process process, self;
 
     (void)state;
-    v3_helper_enter(&helper);
-    v3_helper_get(&helper, &process);
-    assert_int_equal(v3_process_of(getpid(), &self), 0);
+    xensave_helper_enter(&helper);
+    xensave_helper_get(&helper, &process);
+    assert_int_equal(process_of(getpid(), &self), 0);
     assert_int_equal(process.pid, self.pid);
     assert_int_equal(process.start, self.start);
 }

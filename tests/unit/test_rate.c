@@ -22,21 +22,21 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *time)
     return 0;
 }
 
-static double sample_at(struct v3_rate *rate, double at, uint64_t done)
+static double sample_at(struct rate *rate, double at, uint64_t done)
 {
     now = at;
-    return v3_rate_sample(rate, done);
+    return rate_sample(rate, done);
 }
 
 /* The head of a stream, then nothing, then the memory at 100 MiB/s. */
 static void test_the_wait_before_the_memory(void **state)
 {
-    struct v3_rate rate;
+    struct rate rate;
     double left;
 
     (void)state;
     now = 1000;
-    v3_rate_begin(&rate);
+    rate_begin(&rate);
     assert_true(sample_at(&rate, 1000.5, 0) == 0);
     assert_true(sample_at(&rate, 1001.0, 600) == 0);
     assert_true(sample_at(&rate, 1001.5, 600) == 0);
@@ -46,12 +46,12 @@ static void test_the_wait_before_the_memory(void **state)
 
 static void test_it_follows_slowly(void **state)
 {
-    struct v3_rate rate;
+    struct rate rate;
     double one, other;
 
     (void)state;
     now = 0;
-    v3_rate_begin(&rate);
+    rate_begin(&rate);
     sample_at(&rate, 1, 1);
     one = sample_at(&rate, 2, 100 * MIB);
     other = sample_at(&rate, 3, 100 * MIB);

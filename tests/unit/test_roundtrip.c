@@ -15,90 +15,90 @@
 #include "synthetic.h"
 
 struct setting {
-    enum v3_format format;
-    struct v3_io_options write, read;
+    enum xensave_format format;
+    struct xensave_io_options write, read;
     unsigned start;
     enum synthetic_pages pages;
     unsigned batches, count;
-    struct v3_compression compression;
+    struct xensave_compression compression;
 };
 
 static void encode(int fd, const struct setting *setting,
                    const struct octets *v2)
 {
-    struct v3_encoder_options options = {
+    struct xensave_encoder_options options = {
         .format = setting->format,
         .compression = setting->compression,
     };
-    struct v3_error sink_error, error;
-    struct v3_encoder *encoder;
-    struct v3_sink *sink;
+    struct xensave_error sink_error, error;
+    struct xensave_encoder *encoder;
+    struct xensave_sink *sink;
     size_t part;
 
     assert_int_equal(lseek(fd, setting->start, SEEK_SET), setting->start);
-    sink = v3_sink_open_file(fd, &setting->write, &sink_error);
+    sink = xensave_sink_open_file(fd, &setting->write, &sink_error);
     assert_non_null(sink);
-    encoder = v3_encoder_new(sink, &options, &error);
+    encoder = xensave_encoder_new(sink, &options, &error);
     assert_non_null(encoder);
     for (size_t at = 0; at < v2->length; at += part) {
         part = 1 + rand() % (rand() % 3 ? 9000 : 5000000);
         part = part < v2->length - at ? part : v2->length - at;
-        if (v3_encoder_push(encoder, v2->data + at, part))
+        if (xensave_encoder_push(encoder, v2->data + at, part))
             fail_msg("%s", error.text);
     }
-    assert_true(v3_encoder_ended(encoder));
-    assert_int_equal(lseek(fd, 0, SEEK_CUR), v3_sink_offset(sink));
-    v3_encoder_free(encoder);
-    v3_sink_free(sink);
+    assert_true(xensave_encoder_ended(encoder));
+    assert_int_equal(lseek(fd, 0, SEEK_CUR), xensave_sink_offset(sink));
+    xensave_encoder_free(encoder);
+    xensave_sink_free(sink);
 }
 
 static void decode(int fd, const struct setting *setting,
                    const struct octets *v2)
 {
-    struct v3_error source_error, error;
-    struct v3_decoder *decoder;
-    struct v3_source *source;
+    struct xensave_error source_error, error;
+    struct xensave_decoder *decoder;
+    struct xensave_source *source;
     uint8_t *out = malloc(v2->length + 1);
     off_t end = lseek(fd, 0, SEEK_CUR);
     size_t part;
 
     lseek(fd, setting->start, SEEK_SET);
-    source = v3_source_open_file(fd, &setting->read, &source_error);
+    source = xensave_source_open_file(fd, &setting->read, &source_error);
     if (!source)
         fail_msg("%s", source_error.text);
-    decoder = v3_decoder_new(source, &error);
+    decoder = xensave_decoder_new(source, &error);
     assert_non_null(decoder);
     for (size_t at = 0; at < v2->length; at += part) {
         part = 1 + rand() % (rand() % 3 ? 9000 : 5000000);
         part = part < v2->length - at ? part : v2->length - at;
-        if (v3_decoder_read(decoder, out + at, part))
+        if (xensave_decoder_read(decoder, out + at, part))
             fail_msg("%s", error.text);
     }
-    assert_true(v3_decoder_ended(decoder));
-    assert_int_equal(v3_decoder_read_some(decoder, out, 1), 0);
-    assert_int_equal(v3_decoder_format(decoder), setting->format);
+    assert_true(xensave_decoder_ended(decoder));
+    assert_int_equal(xensave_decoder_read_some(decoder, out, 1), 0);
+    assert_int_equal(xensave_decoder_format(decoder), setting->format);
     assert_memory_equal(out, v2->data, v2->length);
     assert_int_equal(lseek(fd, 0, SEEK_CUR), end);
-    v3_decoder_free(decoder);
-    v3_source_free(source);
+    xensave_decoder_free(decoder);
+    xensave_source_free(source);
     free(out);
 }
 
 /* The decoder refuses UNFINISHED; the commit is another test's business. */
 static void pretend_complete(int fd, const struct setting *setting)
 {
-    struct v3_savefile savefile;
-    struct v3_error error;
+    struct xensave_file savefile;
+    struct xensave_error error;
     off_t end = lseek(fd, 0, SEEK_CUR);
     struct octets head;
 
-    if (setting->format != V3_FORMAT_V3)
+    if (setting->format != XENSAVE_FORMAT_V3)
         return;
     head = synthetic_head(setting->start - 76);
     assert_int_equal(pwrite(fd, head.data, head.length, 0), head.length);
     assert_int_equal(head.length, setting->start);
-    if (v3_savefile_probe(fd, UINT64_MAX, &savefile, &error) ||
-        v3_savefile_commit(fd, &savefile, end, &error))
+    if (xensave_file_probe(fd, UINT64_MAX, &savefile, &error) ||
+        xensave_file_commit(fd, &savefile, end, &error))
         fail_msg("%s", error.text);
     free(head.data);
 }
@@ -109,14 +109,14 @@ static void check_alignment(int fd, const struct setting *setting)
     uint32_t type, length, pages, head[4];
     size_t at = setting->start + 40;
 
-    if (setting->format != V3_FORMAT_V3)
+    if (setting->format != XENSAVE_FORMAT_V3)
         return;
     file = slurp(fd);
     do {
         memcpy(&type, file.data + at, 4);
         memcpy(&length, file.data + at + 4, 4);
         pages = 0;
-        if (type == V3_RECORD_PAGE_DATA) {
+        if (type == XENSAVE_RECORD_PAGE_DATA) {
             memcpy(head, file.data + at + 8, sizeof(head));
             pages = head[1];
         }
@@ -146,7 +146,7 @@ static void every_format_and_pages(void **state)
     struct setting setting = {.batches = 9, .count = 1024};
 
     (void)state;
-    for (setting.format = 0; setting.format <= V3_FORMAT_V3; setting.format++)
+    for (setting.format = 0; setting.format <= XENSAVE_FORMAT_V3; setting.format++)
         for (setting.pages = 0; setting.pages <= PAGES_MIXED_TYPES;
              setting.pages++)
             for (setting.start = 1000; setting.start <= 5096;
@@ -157,17 +157,17 @@ static void every_format_and_pages(void **state)
 static void every_compression(void **state)
 {
     struct setting setting = {
-        .format = V3_FORMAT_V3,
+        .format = XENSAVE_FORMAT_V3,
         .batches = 9,
         .count = 1024,
         .start = 1003,
     };
-    struct v3_compression *compression = &setting.compression;
+    struct xensave_compression *compression = &setting.compression;
 
     (void)state;
     for (setting.pages = 0; setting.pages <= PAGES_TEXT; setting.pages++)
-        for (compression->codec = V3_CODEC_LZ4;
-             compression->codec <= V3_CODEC_ZSTD; compression->codec++)
+        for (compression->codec = XENSAVE_CODEC_LZ4;
+             compression->codec <= XENSAVE_CODEC_ZSTD; compression->codec++)
             for (compression->level = 0; compression->level <= 3;
                  compression->level += 3)
                 roundtrip(&setting);
@@ -176,7 +176,7 @@ static void every_compression(void **state)
 static void every_manner_of_io(void **state)
 {
     struct setting setting = {
-        .format = V3_FORMAT_V3,
+        .format = XENSAVE_FORMAT_V3,
         .pages = PAGES_MIXED_TYPES,
         .start = 1237,
         .batches = 11,
@@ -184,14 +184,14 @@ static void every_manner_of_io(void **state)
     };
 
     (void)state;
-    for (int io = V3_IO_AUTO; io <= V3_IO_BUFFERED; io++)
-        for (int engine = V3_ENGINE_URING; engine <= V3_ENGINE_THREAD;
+    for (int io = XENSAVE_IO_AUTO; io <= XENSAVE_IO_BUFFERED; io++)
+        for (int engine = XENSAVE_ENGINE_URING; engine <= XENSAVE_ENGINE_THREAD;
              engine++) {
             setting.write.io = setting.read.io = io;
             setting.write.engine = setting.read.engine = engine;
-            setting.compression.codec = V3_CODEC_NONE;
+            setting.compression.codec = XENSAVE_CODEC_NONE;
             roundtrip(&setting);
-            setting.compression.codec = V3_CODEC_ZSTD;
+            setting.compression.codec = XENSAVE_CODEC_ZSTD;
             roundtrip(&setting);
         }
 }
@@ -199,7 +199,7 @@ static void every_manner_of_io(void **state)
 static void every_start_modulo_8(void **state)
 {
     struct setting setting = {
-        .format = V3_FORMAT_V3,
+        .format = XENSAVE_FORMAT_V3,
         .pages = PAGES_ALTERNATING,
         .batches = 40,
         .count = 5,
@@ -213,7 +213,7 @@ static void every_start_modulo_8(void **state)
 static void smallest_buffers(void **state)
 {
     struct setting setting = {
-        .format = V3_FORMAT_V3,
+        .format = XENSAVE_FORMAT_V3,
         .pages = PAGES_FULL,
         .start = 77,
         .batches = 12,
@@ -228,8 +228,8 @@ static void smallest_buffers(void **state)
 
 static void skipping_reads_what_is_there(void **state)
 {
-    struct v3_error error;
-    struct v3_source *source;
+    struct xensave_error error;
+    struct xensave_source *source;
     int fd = scratch_file();
     uint64_t at = 0, value;
 
@@ -239,21 +239,21 @@ static void skipping_reads_what_is_there(void **state)
             fail();
     fsync(fd);
     lseek(fd, 0, SEEK_SET);
-    source = v3_source_open_file(fd, &(struct v3_io_options){
-        .io = V3_IO_DIRECT, .buffer_size = 65536, .buffers = 4}, &error);
+    source = xensave_source_open_file(fd, &(struct xensave_io_options){
+        .io = XENSAVE_IO_DIRECT, .buffer_size = 65536, .buffers = 4}, &error);
     assert_non_null(source);
     for (int i = 0; at < 5 << 20; i++) {
-        assert_int_equal(v3_source_read(source, &value, 8), 0);
+        assert_int_equal(xensave_source_read(source, &value, 8), 0);
         assert_int_equal(value, at);
         at += 8;
         value = i % 7 == 3 ? 400000 : i % 5 * 20000;
-        assert_int_equal(v3_source_skip(source, value), 0);
+        assert_int_equal(xensave_source_skip(source, value), 0);
         at += value;
     }
-    assert_int_equal(v3_source_offset(source), at);
-    assert_int_equal(v3_source_skip(source, 3 << 20), -1);
+    assert_int_equal(xensave_source_offset(source), at);
+    assert_int_equal(xensave_source_skip(source, 3 << 20), -1);
     assert_int_equal(error.errnum, ENODATA);
-    v3_source_free(source);
+    xensave_source_free(source);
     close(fd);
 }
 

@@ -17,30 +17,30 @@
 static const char tail[] = "eight and more octets of tail";
 
 /* A save file with a tail, as the toolstack leaves it before the commit. */
-static int save(enum v3_format format, unsigned config)
+static int save(enum xensave_format format, unsigned config)
 {
-    struct v3_encoder_options options = {.format = format};
+    struct xensave_encoder_options options = {.format = format};
     struct octets head = synthetic_head(config);
     struct octets v2 = synthetic_stream(PAGES_ALTERNATING, 3, 100, config);
-    struct v3_error sink_error, error;
-    struct v3_encoder *encoder;
-    struct v3_sink *sink;
+    struct xensave_error sink_error, error;
+    struct xensave_encoder *encoder;
+    struct xensave_sink *sink;
     int fd = scratch_file();
 
     assert_int_equal(write(fd, head.data, head.length - 24),
                      head.length - 24);
-    if (format == V3_FORMAT_COMPAT)
-        assert_int_equal(v3_savefile_align_head(fd, &options.head_padding,
+    if (format == XENSAVE_FORMAT_COMPAT)
+        assert_int_equal(xensave_file_align_head(fd, &options.head_padding,
                                                 &error), 0);
     assert_int_equal(write(fd, head.data + head.length - 24, 24), 24);
-    sink = v3_sink_open_file(fd, NULL, &sink_error);
+    sink = xensave_sink_open_file(fd, NULL, &sink_error);
     assert_non_null(sink);
-    encoder = v3_encoder_new(sink, &options, &error);
+    encoder = xensave_encoder_new(sink, &options, &error);
     if (!encoder)
         fail_msg("%s", error.text);
-    assert_int_equal(v3_encoder_push(encoder, v2.data, v2.length), 0);
-    v3_encoder_free(encoder);
-    v3_sink_free(sink);
+    assert_int_equal(xensave_encoder_push(encoder, v2.data, v2.length), 0);
+    xensave_encoder_free(encoder);
+    xensave_sink_free(sink);
     assert_int_equal(write(fd, tail, sizeof(tail)), sizeof(tail));
     free(head.data);
     free(v2.data);
@@ -49,22 +49,22 @@ static int save(enum v3_format format, unsigned config)
 
 static void commit(int fd)
 {
-    struct v3_savefile savefile;
-    struct v3_error error;
+    struct xensave_file savefile;
+    struct xensave_error error;
 
-    if (v3_savefile_probe(fd, UINT64_MAX, &savefile, &error) ||
-        v3_savefile_commit(fd, &savefile, lseek(fd, 0, SEEK_CUR), &error))
+    if (xensave_file_probe(fd, UINT64_MAX, &savefile, &error) ||
+        xensave_file_commit(fd, &savefile, lseek(fd, 0, SEEK_CUR), &error))
         fail_msg("%s", error.text);
 }
 
 /* The text of the refusal, or "" if the file is taken. */
 static const char *refusal(int fd)
 {
-    static struct v3_error error;
-    struct v3_savefile savefile;
+    static struct xensave_error error;
+    struct xensave_file savefile;
 
-    if (!v3_savefile_probe(fd, UINT64_MAX, &savefile, &error))
-        v3_savefile_check(fd, &savefile, &error);
+    if (!xensave_file_probe(fd, UINT64_MAX, &savefile, &error))
+        xensave_file_check(fd, &savefile, &error);
     return error.text;
 }
 
@@ -76,24 +76,24 @@ static void assert_refused(int fd, const char *why)
 
 static void probe_finds_every_format(void **state)
 {
-    struct v3_savefile savefile;
-    struct v3_error error;
+    struct xensave_file savefile;
+    struct xensave_error error;
     int fd;
 
     (void)state;
-    for (int format = V3_FORMAT_V2; format <= V3_FORMAT_V3; format++)
+    for (int format = XENSAVE_FORMAT_V2; format <= XENSAVE_FORMAT_V3; format++)
         for (unsigned config = 1000; config < 1008; config++) {
             fd = save(format, config);
             commit(fd);
-            assert_int_equal(v3_savefile_probe(fd, UINT64_MAX, &savefile,
+            assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile,
                                                &error), 0);
             assert_int_equal(savefile.format, format);
             assert_true(savefile.xl_head);
             assert_int_equal(savefile.config_offset, 52);
             assert_int_equal(savefile.config_length, config - 1);
-            assert_int_equal(savefile.guest_type, V2_GUEST_HVM);
+            assert_int_equal(savefile.guest_type, XENSAVE_V2_GUEST_HVM);
             assert_int_equal(savefile.xen_minor, 17);
-            if (format == V3_FORMAT_COMPAT)
+            if (format == XENSAVE_FORMAT_COMPAT)
                 assert_int_equal(savefile.stream_start % 8, 0);
             assert_int_equal(savefile.stream_start,
                              76 + config + savefile.head_padding);
@@ -104,7 +104,7 @@ static void probe_finds_every_format(void **state)
 
 static void incomplete_is_refused(void **state)
 {
-    int fd = save(V3_FORMAT_V3, 500);
+    int fd = save(XENSAVE_FORMAT_V3, 500);
 
     (void)state;
     assert_refused(fd, "is not complete");
@@ -115,7 +115,7 @@ static void incomplete_is_refused(void **state)
 
 static void reserved_space_is_given_back(void **state)
 {
-    int fd = save(V3_FORMAT_V3, 500);
+    int fd = save(XENSAVE_FORMAT_V3, 500);
     off_t end = lseek(fd, 0, SEEK_CUR);
     struct stat facts;
 
@@ -129,7 +129,7 @@ static void reserved_space_is_given_back(void **state)
 
 static void every_octet_outside_the_stream_counts(void **state)
 {
-    int fd = save(V3_FORMAT_V3, 300);
+    int fd = save(XENSAVE_FORMAT_V3, 300);
     off_t end = lseek(fd, 0, SEEK_CUR);
     uint8_t octet, flipped;
 
@@ -153,7 +153,7 @@ static void every_octet_outside_the_stream_counts(void **state)
 
 static void every_truncation_is_refused(void **state)
 {
-    int fd = save(V3_FORMAT_V3, 300);
+    int fd = save(XENSAVE_FORMAT_V3, 300);
 
     (void)state;
     commit(fd);
@@ -167,22 +167,22 @@ static void every_truncation_is_refused(void **state)
 
 static void foreign_features_are_named(void **state)
 {
-    int fd = save(V3_FORMAT_V3, 300);
-    struct v3_savefile savefile;
-    struct v3_error error;
+    int fd = save(XENSAVE_FORMAT_V3, 300);
+    struct xensave_file savefile;
+    struct xensave_error error;
 
     (void)state;
     commit(fd);
-    assert_int_equal(v3_savefile_probe(fd, UINT64_MAX, &savefile, &error),
+    assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile, &error),
                      0);
-    savefile.header.state = V3_STATE_UNFINISHED;
+    savefile.header.state = XENSAVE_STATE_UNFINISHED;
     savefile.header.mandatory_features = 1ULL << 40;
-    assert_int_equal(v3_savefile_commit(fd, &savefile,
+    assert_int_equal(xensave_file_commit(fd, &savefile,
                                         lseek(fd, 0, SEEK_CUR), &error), 0);
     assert_refused(fd, "bit 40");
     savefile.header.mandatory_features = 0;
     savefile.header.min_reader_version = 4;
-    assert_int_equal(v3_savefile_commit(fd, &savefile,
+    assert_int_equal(xensave_file_commit(fd, &savefile,
                                         lseek(fd, 0, SEEK_CUR), &error), 0);
     assert_refused(fd, "needs a reader of version 4");
     close(fd);
@@ -193,17 +193,17 @@ static void impossible_lengths_are_not_committed(void **state)
 {
     static const uint64_t lengths[] = {0, 1, 40, 168, 223, UINT64_MAX,
                                        UINT64_MAX - 500};
-    int fd = save(V3_FORMAT_V3, 300);
+    int fd = save(XENSAVE_FORMAT_V3, 300);
     off_t end = lseek(fd, 0, SEEK_CUR);
-    struct v3_savefile savefile;
-    struct v3_error error;
+    struct xensave_file savefile;
+    struct xensave_error error;
 
     (void)state;
     for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
-        assert_int_equal(v3_savefile_probe(fd, UINT64_MAX, &savefile,
+        assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile,
                                            &error), 0);
         savefile.header.stream_length = lengths[i];
-        assert_int_equal(v3_savefile_commit(fd, &savefile, end, &error), -1);
+        assert_int_equal(xensave_file_commit(fd, &savefile, end, &error), -1);
         assert_int_equal(error.errnum, EINVAL);
     }
     commit(fd);
@@ -214,7 +214,7 @@ static void impossible_lengths_are_not_committed(void **state)
 static void reading_back_leaves_the_page_cache_alone(void **state)
 {
     const size_t length = 32 << 20;
-    int fd = save(V3_FORMAT_V3, 300);
+    int fd = save(XENSAVE_FORMAT_V3, 300);
     void *octets = calloc(1, length);
 
     (void)state;
@@ -222,10 +222,10 @@ static void reading_back_leaves_the_page_cache_alone(void **state)
     free(octets);
     commit(fd);
     posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    assert_int_equal(v3_resident(fd, 0, length), 0);
+    assert_int_equal(xensave_resident(fd, 0, length), 0);
     assert_string_equal(refusal(fd), "");
     /* The head, which the probe reads. */
-    assert_true(v3_resident(fd, 0, length) < 1 << 20);
+    assert_true(xensave_resident(fd, 0, length) < 1 << 20);
     assert_string_equal(refusal(fd), "");
     close(fd);
 }
@@ -233,43 +233,43 @@ static void reading_back_leaves_the_page_cache_alone(void **state)
 /* Nobody reads an hour to find out that it is none. */
 static void a_tail_has_a_limit(void **state)
 {
-    int fd = save(V3_FORMAT_V3, 300);
+    int fd = save(XENSAVE_FORMAT_V3, 300);
     off_t end = lseek(fd, 0, SEEK_CUR) + (1LL << 40);
-    struct v3_header_record header = {
-        .record = {V3_RECORD_HEADER, sizeof(header.body)},
+    struct xensave_header_record header = {
+        .record = {XENSAVE_RECORD_HEADER, sizeof(header.body)},
     };
-    struct v3_savefile savefile;
-    struct v3_error error;
+    struct xensave_file savefile;
+    struct xensave_error error;
 
     (void)state;
     commit(fd);
-    assert_int_equal(v3_savefile_probe(fd, UINT64_MAX, &savefile, &error),
+    assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile, &error),
                      0);
     header.body = savefile.header;
     header.body.file_length = end;
-    v3_header_seal(&header);
+    xensave_header_seal(&header);
     assert_int_equal(ftruncate(fd, end), 0);
     assert_int_equal(pwrite(fd, &header, sizeof(header),
                             savefile.stream_start + 40), sizeof(header));
     assert_refused(fd, "more than 1 GiB");
-    savefile.header.state = V3_STATE_UNFINISHED;
-    assert_int_equal(v3_savefile_commit(fd, &savefile, end, &error), -1);
+    savefile.header.state = XENSAVE_STATE_UNFINISHED;
+    assert_int_equal(xensave_file_commit(fd, &savefile, end, &error), -1);
     assert_int_equal(error.errnum, EFBIG);
     close(fd);
 }
 
 static void compat_needs_a_head_of_xl(void **state)
 {
-    struct v3_error error;
+    struct xensave_error error;
     int fd = scratch_file();
     uint32_t padding;
 
     (void)state;
     assert_int_equal(write(fd, "another toolstack", 17), 17);
-    assert_int_equal(v3_savefile_align_head(fd, &padding, &error), -1);
+    assert_int_equal(xensave_file_align_head(fd, &padding, &error), -1);
     assert_int_equal(error.errnum, EINVAL);
     lseek(fd, 16, SEEK_SET);
-    assert_int_equal(v3_savefile_align_head(fd, &padding, &error), 0);
+    assert_int_equal(xensave_file_align_head(fd, &padding, &error), 0);
     assert_int_equal(padding, 0);
     close(fd);
 }

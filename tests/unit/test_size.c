@@ -15,24 +15,24 @@
 #define BATCHES 8U
 #define GIB     (1ULL << 30)
 
-static uint64_t encoded(enum v3_format format, enum synthetic_pages pages)
+static uint64_t encoded(enum xensave_format format, enum synthetic_pages pages)
 {
-    const struct v3_encoder_options options = { .format = format };
-    struct octets stream = synthetic_stream(pages, BATCHES, V3_BATCH_MAX, 1);
+    const struct xensave_encoder_options options = { .format = format };
+    struct octets stream = synthetic_stream(pages, BATCHES, XENSAVE_BATCH_MAX, 1);
     int fd = scratch_file();
-    struct v3_io_options io = { .io = V3_IO_BUFFERED };
-    struct v3_error error;
-    struct v3_sink *sink = v3_sink_open_file(fd, &io, &error);
-    struct v3_encoder *encoder;
-    struct v3_totals totals;
+    struct xensave_io_options io = { .io = XENSAVE_IO_BUFFERED };
+    struct xensave_error error;
+    struct xensave_sink *sink = xensave_sink_open_file(fd, &io, &error);
+    struct xensave_encoder *encoder;
+    struct xensave_totals totals;
 
     assert_non_null(sink);
-    encoder = v3_encoder_new(sink, &options, &error);
+    encoder = xensave_encoder_new(sink, &options, &error);
     assert_non_null(encoder);
-    assert_int_equal(v3_encoder_push(encoder, stream.data, stream.length), 0);
-    v3_encoder_totals(encoder, &totals);
-    v3_encoder_free(encoder);
-    v3_sink_free(sink);
+    assert_int_equal(xensave_encoder_push(encoder, stream.data, stream.length), 0);
+    xensave_encoder_totals(encoder, &totals);
+    xensave_encoder_free(encoder);
+    xensave_sink_free(sink);
     free(stream.data);
     close(fd);
     return totals.bytes;
@@ -40,36 +40,36 @@ static uint64_t encoded(enum v3_format format, enum synthetic_pages pages)
 
 static void test_most(void **state)
 {
-    static const enum v3_format formats[] = {
-        V3_FORMAT_V2, V3_FORMAT_COMPAT, V3_FORMAT_V3,
+    static const enum xensave_format formats[] = {
+        XENSAVE_FORMAT_V2, XENSAVE_FORMAT_COMPAT, XENSAVE_FORMAT_V3,
     };
     /* Of the records around the batches. */
     const uint64_t others = 64 << 10;
 
     (void)state;
     for (size_t i = 0; i < 3; i++) {
-        uint64_t most = v3_encoder_most(formats[i], BATCHES * V3_BATCH_MAX, 0);
+        uint64_t most = xensave_encoder_most(formats[i], BATCHES * XENSAVE_BATCH_MAX, 0);
         uint64_t is = encoded(formats[i], PAGES_FULL);
 
         assert_in_range(is, most - most / 1000, most + others);
         assert_in_range(encoded(formats[i], PAGES_MIXED_TYPES), 1,
                         most + others);
         /* A volume with 1 GiB to spare holds 256 GiB of memory. */
-        assert_in_range(v3_encoder_most(formats[i], 256 * GIB / V2_PAGE_SIZE,
-                                        4 * GIB / V2_PAGE_SIZE),
+        assert_in_range(xensave_encoder_most(formats[i], 256 * GIB / XENSAVE_V2_PAGE_SIZE,
+                                        4 * GIB / XENSAVE_V2_PAGE_SIZE),
                         256 * GIB, 256 * GIB * 1.003 + (9 << 20));
     }
 }
 
 static void test_buffers_are_not_forked(void **state)
 {
-    struct v3_buffers buffers;
-    struct v3_error error;
+    struct xensave_buffers buffers;
+    struct xensave_error error;
     int status;
     pid_t pid;
 
     (void)state;
-    assert_int_equal(v3_buffers_alloc(&buffers, 4, 1 << 20, &error), 0);
+    assert_int_equal(xensave_buffers_alloc(&buffers, 4, 1 << 20, &error), 0);
     memset(buffers.base, 1, buffers.length);
     pid = fork();
     if (!pid) {
@@ -81,7 +81,7 @@ static void test_buffers_are_not_forked(void **state)
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), ENOMEM);
-    v3_buffers_free(&buffers);
+    xensave_buffers_free(&buffers);
 }
 
 int main(void)

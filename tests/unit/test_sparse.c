@@ -27,7 +27,7 @@ static void fill(uint8_t *data, size_t length)
 }
 
 /* Pieces and holes of all sizes, unaligned ones among them. */
-static void write_randomly(struct v3_sink *sink, struct image *image,
+static void write_randomly(struct xensave_sink *sink, struct image *image,
                            unsigned steps)
 {
     static const unsigned sizes[] = {1, 4096, 16384, 70000, 1 << 20, 3 << 20};
@@ -40,11 +40,11 @@ static void write_randomly(struct v3_sink *sink, struct image *image,
         if (image->length + part > LENGTH_MAX)
             return;
         if (rand() % 2) {
-            assert_int_equal(v3_sink_skip(sink, part), 0);
+            assert_int_equal(xensave_sink_skip(sink, part), 0);
             memset(image->data + image->length, 0, part);
         } else {
             fill(image->data + image->length, part);
-            assert_int_equal(v3_sink_write(sink, image->data + image->length,
+            assert_int_equal(xensave_sink_write(sink, image->data + image->length,
                                            part), 0);
         }
         image->length += part;
@@ -60,26 +60,26 @@ static void check(int fd, const struct image *image)
     free(file.data);
 }
 
-static void one_file(const struct v3_io_options *options, unsigned start,
+static void one_file(const struct xensave_io_options *options, unsigned start,
                      unsigned seed)
 {
     struct image image = {malloc(LENGTH_MAX), start};
     int fd = scratch_file();
-    struct v3_error error;
-    struct v3_sink *sink;
+    struct xensave_error error;
+    struct xensave_sink *sink;
 
     srand(seed);
     fill(image.data, start);
     assert_int_equal(pwrite(fd, image.data, start, 0), start);
     lseek(fd, start, SEEK_SET);
-    sink = v3_sink_open_file(fd, options, &error);
+    sink = xensave_sink_open_file(fd, options, &error);
     assert_non_null(sink);
     write_randomly(sink, &image, 40);
-    assert_int_equal(v3_sink_offset(sink), image.length);
-    if (v3_sink_finish(sink))
+    assert_int_equal(xensave_sink_offset(sink), image.length);
+    if (xensave_sink_finish(sink))
         fail_msg("%s", error.text);
     assert_int_equal(lseek(fd, 0, SEEK_CUR), image.length);
-    v3_sink_free(sink);
+    xensave_sink_free(sink);
     check(fd, &image);
     close(fd);
     free(image.data);
@@ -88,13 +88,13 @@ static void one_file(const struct v3_io_options *options, unsigned start,
 static void every_manner(void **state)
 {
     static const unsigned starts[] = {0, 4096, 777};
-    struct v3_io_options options = {0};
+    struct xensave_io_options options = {0};
     unsigned seed = 1;
 
     (void)state;
-    for (options.io = V3_IO_AUTO; options.io <= V3_IO_BUFFERED; options.io++)
-        for (options.engine = V3_ENGINE_AUTO;
-             options.engine <= V3_ENGINE_THREAD; options.engine++)
+    for (options.io = XENSAVE_IO_AUTO; options.io <= XENSAVE_IO_BUFFERED; options.io++)
+        for (options.engine = XENSAVE_ENGINE_AUTO;
+             options.engine <= XENSAVE_ENGINE_THREAD; options.engine++)
             for (size_t i = 0; i < 3; i++) {
                 options.buffer_size = i == 1 ? 65536 : 0;
                 one_file(&options, starts[i], seed++);
@@ -105,20 +105,20 @@ static void holes_take_no_room(void **state)
 {
     int fd = scratch_file();
     uint8_t *page = malloc(4096);
-    struct v3_error error;
-    struct v3_sink *sink;
+    struct xensave_error error;
+    struct xensave_sink *sink;
     struct stat st;
 
     (void)state;
     fill(page, 4096);
-    sink = v3_sink_open_file(fd, NULL, &error);
+    sink = xensave_sink_open_file(fd, NULL, &error);
     assert_non_null(sink);
     for (int i = 0; i < 64; i++) {
-        assert_int_equal(v3_sink_write(sink, page, 4096), 0);
-        assert_int_equal(v3_sink_skip(sink, (1 << 20) - 4096), 0);
+        assert_int_equal(xensave_sink_write(sink, page, 4096), 0);
+        assert_int_equal(xensave_sink_skip(sink, (1 << 20) - 4096), 0);
     }
-    assert_int_equal(v3_sink_finish(sink), 0);
-    v3_sink_free(sink);
+    assert_int_equal(xensave_sink_finish(sink), 0);
+    xensave_sink_free(sink);
     assert_int_equal(fstat(fd, &st), 0);
     assert_int_equal(st.st_size, 64 << 20);
     assert_true(st.st_blocks * 512 < 4 << 20);
@@ -131,17 +131,17 @@ static void skip_over_old_octets(void **state)
 {
     struct image image = {malloc(LENGTH_MAX), 0};
     int fd = scratch_file();
-    struct v3_error error;
-    struct v3_sink *sink;
+    struct xensave_error error;
+    struct xensave_sink *sink;
 
     (void)state;
     fill(image.data, 1 << 20);
     assert_int_equal(pwrite(fd, image.data, 1 << 20, 0), 1 << 20);
-    sink = v3_sink_open_file(fd, NULL, &error);
+    sink = xensave_sink_open_file(fd, NULL, &error);
     assert_non_null(sink);
-    assert_int_equal(v3_sink_skip(sink, 4 << 20), 0);
-    assert_int_equal(v3_sink_finish(sink), 0);
-    v3_sink_free(sink);
+    assert_int_equal(xensave_sink_skip(sink, 4 << 20), 0);
+    assert_int_equal(xensave_sink_finish(sink), 0);
+    xensave_sink_free(sink);
     memset(image.data, 0, 4 << 20);
     image.length = 4 << 20;
     check(fd, &image);
@@ -152,20 +152,20 @@ static void skip_over_old_octets(void **state)
 static void memory(void **state)
 {
     struct image image = {malloc(LENGTH_MAX), 0};
-    struct v3_error error;
-    struct v3_sink *sink;
+    struct xensave_error error;
+    struct xensave_sink *sink;
     size_t length;
     void *data;
 
     (void)state;
     srand(5);
-    sink = v3_sink_open_memory(0, &data, &length, &error);
+    sink = xensave_sink_open_memory(0, &data, &length, &error);
     assert_non_null(sink);
     write_randomly(sink, &image, 30);
-    assert_int_equal(v3_sink_finish(sink), 0);
+    assert_int_equal(xensave_sink_finish(sink), 0);
     assert_int_equal(length, image.length);
     assert_memory_equal(data, image.data, length);
-    v3_sink_free(sink);
+    xensave_sink_free(sink);
     free(data);
     free(image.data);
 }
@@ -174,8 +174,8 @@ static void socket_pair(void **state)
 {
     struct image image = {malloc(LENGTH_MAX), 0};
     int ends[2], copy = scratch_file(), status;
-    struct v3_error error;
-    struct v3_sink *sink;
+    struct xensave_error error;
+    struct xensave_sink *sink;
     char buffer[65536];
     ssize_t r;
     pid_t pid;
@@ -192,11 +192,11 @@ static void socket_pair(void **state)
         _exit(r != 0);
     }
     close(ends[1]);
-    sink = v3_sink_open_stream(ends[0], &error);
+    sink = xensave_sink_open_stream(ends[0], &error);
     assert_non_null(sink);
     write_randomly(sink, &image, 30);
-    assert_int_equal(v3_sink_finish(sink), 0);
-    v3_sink_free(sink);
+    assert_int_equal(xensave_sink_finish(sink), 0);
+    xensave_sink_free(sink);
     close(ends[0]);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
@@ -208,13 +208,13 @@ static void socket_pair(void **state)
 static void nothing_after_the_end(void **state)
 {
     int fd = scratch_file();
-    struct v3_error error;
-    struct v3_sink *sink = v3_sink_open_file(fd, NULL, &error);
+    struct xensave_error error;
+    struct xensave_sink *sink = xensave_sink_open_file(fd, NULL, &error);
 
     (void)state;
-    assert_int_equal(v3_sink_finish(sink), 0);
-    assert_int_equal(v3_sink_skip(sink, 4096), -1);
-    v3_sink_free(sink);
+    assert_int_equal(xensave_sink_finish(sink), 0);
+    assert_int_equal(xensave_sink_skip(sink, 4096), -1);
+    xensave_sink_free(sink);
     close(fd);
 }
 

@@ -17,16 +17,16 @@ static const char *const names[WORDS] = {
     "format", "io", "engine", "restore_io", "reserve", "compress",
 };
 
-static void words_of(const libxl_aligned_options *opts,
+static void words_of(const xl_aligned_options *opts,
                      const char *words[WORDS])
 {
-    words[0] = opts->format == LIBXL_ALIGNED_FORMAT_AUTO ? "auto" :
-               v3_format_name(opts->format);
-    words[1] = v3_io_name(opts->io);
-    words[2] = v3_engine_name(opts->engine);
-    words[3] = v3_io_name(opts->restore_io);
+    words[0] = opts->format == XL_ALIGNED_FORMAT_AUTO ? "auto" :
+               xensave_format_name(opts->format);
+    words[1] = xensave_io_name(opts->io);
+    words[2] = xensave_engine_name(opts->engine);
+    words[3] = xensave_io_name(opts->restore_io);
     words[4] = opts->reserve ? "yes" : "no";
-    words[5] = v3_codec_name(opts->compression.codec);
+    words[5] = xensave_codec_name(opts->compression.codec);
 }
 
 /* The parser is libxlutil's; without xl's own, that of any Xen will do. */
@@ -79,7 +79,7 @@ void doctor_config(struct doctor *doctor)
     struct environment env = { .config = variable("XL_ALIGNED_CONFIG") };
     const char *path = env.config ? env.config : CONFIG_PATH;
     const char *before[WORDS], *words[WORDS];
-    libxl_aligned_options opts;
+    xl_aligned_options opts;
     char why[512];
     int broken, i;
 

@@ -116,33 +116,33 @@ static void check_space(struct doctor *doctor, int fd)
 
 /* The library's own choice: what it does here it does in a save. */
 static int write_sample(struct doctor *doctor, int fd,
-                        struct v3_io_state *state)
+                        struct xensave_io_state *state)
 {
-    struct v3_io_options options = { 0 };
-    struct v3_error error = { 0 };
-    struct v3_sink *sink;
+    struct xensave_io_options options = { 0 };
+    struct xensave_error error = { 0 };
+    struct xensave_sink *sink;
     unsigned char *sample;
     int r = -1;
 
-    v3_io_parse(doctor->io, &options.io);
-    v3_engine_parse(doctor->engine, &options.engine);
-    sink = v3_sink_open_file(fd, &options, &error);
+    xensave_io_parse(doctor->io, &options.io);
+    xensave_engine_parse(doctor->engine, &options.engine);
+    sink = xensave_sink_open_file(fd, &options, &error);
     if (!sink) {
         doctor_find(doctor, FINDING_BAD, "writing", "%s", error.text);
         return -1;
     }
     sample = xrealloc(NULL, SAMPLE);
     memset(sample, 0xa5, SAMPLE);
-    if (v3_sink_write(sink, sample, SAMPLE) || v3_sink_finish(sink)) {
+    if (xensave_sink_write(sink, sample, SAMPLE) || xensave_sink_finish(sink)) {
         doctor_find(doctor, FINDING_BAD, "writing", "%s", error.text);
         goto out;
     }
-    v3_sink_state(sink, state);
+    xensave_sink_state(sink, state);
     r = 0;
 
 out:
     free(sample);
-    v3_sink_free(sink);
+    xensave_sink_free(sink);
     return r;
 }
 
@@ -155,16 +155,16 @@ static bool has_dontcache(int fd)
 }
 
 static void judge_io(struct doctor *doctor, int fd,
-                     const struct v3_io_state *state)
+                     const struct xensave_io_state *state)
 {
     switch (state->io) {
-    case V3_IO_DIRECT:
+    case XENSAVE_IO_DIRECT:
         doctor_find(doctor, FINDING_OK, "writing", "direct, through %s, "
                     "pages on multiples of %u%s",
-                    v3_engine_name(state->engine), state->alignment,
+                    xensave_engine_name(state->engine), state->alignment,
                     state->huge_pages ? ", from huge pages" : "");
         break;
-    case V3_IO_WINDOW:
+    case XENSAVE_IO_WINDOW:
         doctor_find(doctor, FINDING_NOTE, "writing", "through the page "
                     "cache, a few MiB of it at a time%s: %s",
                     has_dontcache(fd) ? " (RWF_DONTCACHE)" : "",
@@ -177,12 +177,12 @@ static void judge_io(struct doctor *doctor, int fd,
     }
 }
 
-static void predict(struct doctor *doctor, const struct v3_io_state *state)
+static void predict(struct doctor *doctor, const struct xensave_io_state *state)
 {
     static const char *const hows[] = {
-        [V3_IO_DIRECT] = "past the page cache",
-        [V3_IO_WINDOW] = "with at most 64 MiB of the page cache",
-        [V3_IO_BUFFERED] = "through the page cache",
+        [XENSAVE_IO_DIRECT] = "past the page cache",
+        [XENSAVE_IO_WINDOW] = "with at most 64 MiB of the page cache",
+        [XENSAVE_IO_BUFFERED] = "through the page cache",
     };
     const char *format = strcmp(doctor->format, "auto") == 0 ?
                          "v3" : doctor->format;
@@ -199,7 +199,7 @@ static void predict(struct doctor *doctor, const struct v3_io_state *state)
 
 void doctor_directory(struct doctor *doctor)
 {
-    struct v3_io_state state = { .io = V3_IO_BUFFERED };
+    struct xensave_io_state state = { .io = XENSAVE_IO_BUFFERED };
     int fd;
 
     check_kernel(doctor);

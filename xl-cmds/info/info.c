@@ -46,11 +46,11 @@ static void count_batch(struct info *info, const struct walk_record *record)
         return;
     info->page_batches++;
     info->stored += record->stored;
-    if (record->codec != V3_CODEC_NONE && record->codec < V3_CODECS) {
+    if (record->codec != XENSAVE_CODEC_NONE && record->codec < XENSAVE_CODECS) {
         info->packed[record->codec].batches++;
         info->packed[record->codec].pages += record->pages;
         info->packed[record->codec].stored += record->stored;
-    } else if (record->page_offset % V2_PAGE_SIZE == 0) {
+    } else if (record->page_offset % XENSAVE_V2_PAGE_SIZE == 0) {
         /* The pages of a batch follow each other: one decides for all. */
         info->aligned_pages += record->pages;
     }
@@ -73,20 +73,20 @@ static void on_record(const struct walk_record *record, void *context)
         keep(info, record);
     if (record->layer == WALK_LIBXC) {
         info->records++;
-        if (record->type == V2_RECORD_PAGE_DATA ||
-            record->type == V3_RECORD_PAGE_DATA)
+        if (record->type == XENSAVE_V2_RECORD_PAGE_DATA ||
+            record->type == XENSAVE_RECORD_PAGE_DATA)
             count_batch(info, record);
     }
 }
 
 static void check(struct info *info)
 {
-    struct v3_error error = { 0 };
+    struct xensave_error error = { 0 };
 
-    if (info->file.probed.format != V3_FORMAT_V3)
+    if (info->file.probed.format != XENSAVE_FORMAT_V3)
         return;
     info->checked = true;
-    info->whole = v3_savefile_check(info->file.fd, &info->file.probed,
+    info->whole = xensave_file_check(info->file.fd, &info->file.probed,
                                     &error) == 0;
     snprintf(info->check_text, sizeof(info->check_text), "%s", error.text);
 }
@@ -94,19 +94,19 @@ static void check(struct info *info)
 /* A device is longer than what it holds. */
 static uint64_t content_length(const struct info *info)
 {
-    const struct v3_savefile *probed = &info->file.probed;
+    const struct xensave_file *probed = &info->file.probed;
 
     if (!probed->is_device)
         return probed->file_size;
-    if (probed->format == V3_FORMAT_V3 &&
-        probed->header.state == V3_STATE_COMPLETE)
+    if (probed->format == XENSAVE_FORMAT_V3 &&
+        probed->header.state == XENSAVE_STATE_COMPLETE)
         return probed->header.file_length;
     return info->walked.tail_end;
 }
 
 static int collect(struct info *info, const char *name)
 {
-    struct v3_error error = { 0 };
+    struct xensave_error error = { 0 };
     int rc;
 
     info->name = name;
@@ -146,26 +146,26 @@ uint64_t info_plain_pages(const struct info *info)
 {
     uint64_t pages = info->pages;
 
-    for (uint32_t i = 0; i < V3_CODECS; i++)
+    for (uint32_t i = 0; i < XENSAVE_CODECS; i++)
         pages -= info->packed[i].pages;
     return pages;
 }
 
 uint32_t info_alignment(const struct info *info)
 {
-    const struct v3_savefile *probed = &info->file.probed;
+    const struct xensave_file *probed = &info->file.probed;
 
-    if (probed->format == V3_FORMAT_V3 && probed->header.alignment)
+    if (probed->format == XENSAVE_FORMAT_V3 && probed->header.alignment)
         return probed->header.alignment;
-    return V2_PAGE_SIZE;
+    return XENSAVE_V2_PAGE_SIZE;
 }
 
 const char *info_state_name(uint32_t state)
 {
     static const char *const names[] = {
-        [V3_STATE_UNFINISHED] = "unfinished",
-        [V3_STATE_STREAMED] = "streamed",
-        [V3_STATE_COMPLETE] = "complete",
+        [XENSAVE_STATE_UNFINISHED] = "unfinished",
+        [XENSAVE_STATE_STREAMED] = "streamed",
+        [XENSAVE_STATE_COMPLETE] = "complete",
     };
 
     return state < sizeof(names) / sizeof(names[0]) ? names[state] : "?";
@@ -175,9 +175,9 @@ const char *info_guest_type(const struct info *info)
 {
     uint32_t type = info->file.probed.guest_type;
 
-    if (type == V2_GUEST_PV)
+    if (type == XENSAVE_V2_GUEST_PV)
         return "PV";
-    if (type != V2_GUEST_HVM)
+    if (type != XENSAVE_V2_GUEST_HVM)
         return "?";
     /* The stream does not tell PVH from HVM; the configuration does. */
     return strcasecmp(info->config.type, "pvh") == 0 ? "PVH" : "HVM";

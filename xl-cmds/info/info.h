@@ -34,9 +34,9 @@ struct info {
     uint64_t aligned_batches;   /* on the alignment that the header states */
     uint64_t page_batches;      /* with pages in the file */
     uint64_t stored;            /* octets that `pages` take in the file */
-    struct info_codec {         /* what is compressed; by enum v3_codec */
+    struct info_codec {         /* what is compressed; by enum xensave_codec */
         uint64_t batches, pages, stored;
-    } packed[V3_CODECS];
+    } packed[XENSAVE_CODECS];
     struct walk_result walked;
 
     bool checked;               /* v3: state, length, head and tail */

@@ -38,7 +38,7 @@ static void put_domain(yajl_gen gen, const struct info *info)
 
 static void put_layout(yajl_gen gen, const struct info *info)
 {
-    const struct v3_savefile *probed = &info->file.probed;
+    const struct xensave_file *probed = &info->file.probed;
     const struct walk_result *walked = &info->walked;
 
     json_open_map(gen, "head");
@@ -78,10 +78,10 @@ static void put_layout(yajl_gen gen, const struct info *info)
 
 static void put_v3(yajl_gen gen, const struct info *info)
 {
-    const struct v3_aligned_header *header = &info->file.probed.header;
+    const struct xensave_aligned_header *header = &info->file.probed.header;
     char features[24];
 
-    if (info->file.probed.format != V3_FORMAT_V3) {
+    if (info->file.probed.format != XENSAVE_FORMAT_V3) {
         json_null(gen, "v3");
         return;
     }
@@ -124,11 +124,11 @@ static void put_compression(yajl_gen gen, const struct info *info)
     const struct info_codec *packed = info->packed;
 
     json_open_array(gen, "compression");
-    for (uint32_t i = 0; i < V3_CODECS; i++, packed++) {
+    for (uint32_t i = 0; i < XENSAVE_CODECS; i++, packed++) {
         if (!packed->batches)
             continue;
         yajl_gen_map_open(gen);
-        json_text(gen, "codec", v3_codec_name(i));
+        json_text(gen, "codec", xensave_codec_name(i));
         json_number(gen, "batches", packed->batches);
         json_number(gen, "pages", packed->pages);
         json_number(gen, "stored_octets", packed->stored);
@@ -208,8 +208,8 @@ static void put_records(yajl_gen gen, const struct info *info)
             json_number(gen, "page_offset", record->page_offset);
             json_number(gen, "stored_octets", record->stored);
         }
-        if (record->pages && v3_codec_name(record->codec))
-            json_text(gen, "compression", v3_codec_name(record->codec));
+        if (record->pages && xensave_codec_name(record->codec))
+            json_text(gen, "compression", xensave_codec_name(record->codec));
         yajl_gen_map_close(gen);
     }
     yajl_gen_array_close(gen);
@@ -217,9 +217,9 @@ static void put_records(yajl_gen gen, const struct info *info)
 
 static void put_contents(yajl_gen gen, const struct info *info)
 {
-    const struct v3_savefile *probed = &info->file.probed;
+    const struct xensave_file *probed = &info->file.probed;
 
-    json_text(gen, "format", v3_format_name(probed->format));
+    json_text(gen, "format", xensave_format_name(probed->format));
     put_whole(gen, info);
     json_number(gen, "size", probed->file_size);
     json_truth(gen, "device", probed->is_device);

@@ -45,10 +45,10 @@ static void print_octets(const char *label, uint64_t octets)
 
 static void print_format(const struct info *info)
 {
-    const struct v3_savefile *probed = &info->file.probed;
+    const struct xensave_file *probed = &info->file.probed;
 
-    printf(LABEL "%s", "format", v3_format_name(probed->format));
-    if (probed->format == V3_FORMAT_V3)
+    printf(LABEL "%s", "format", xensave_format_name(probed->format));
+    if (probed->format == XENSAVE_FORMAT_V3)
         printf(", stream version %" PRIu32 " (readers from %" PRIu32 " on)",
                probed->header.version, probed->header.min_reader_version);
     putchar('\n');
@@ -56,16 +56,16 @@ static void print_format(const struct info *info)
 
 static void print_state(const struct info *info)
 {
-    const struct v3_savefile *probed = &info->file.probed;
+    const struct xensave_file *probed = &info->file.probed;
 
     printf(LABEL, "state");
     if (!info->checked)
         printf("cannot be told: %s has no mark of completeness\n",
-               v3_format_name(probed->format));
+               xensave_format_name(probed->format));
     else if (!info->whole)
-        say("%s: %s", probed->header.state == V3_STATE_COMPLETE ? "damaged" :
+        say("%s: %s", probed->header.state == XENSAVE_STATE_COMPLETE ? "damaged" :
             info_state_name(probed->header.state), info->check_text);
-    else if (probed->header.state == V3_STATE_COMPLETE)
+    else if (probed->header.state == XENSAVE_STATE_COMPLETE)
         puts("complete; length, head and tail are right");
     else
         printf("%s; no checksums of head and tail\n",
@@ -94,7 +94,7 @@ static void print_domain(const struct info *info)
 
 static void print_layout(const struct info *info)
 {
-    const struct v3_savefile *probed = &info->file.probed;
+    const struct xensave_file *probed = &info->file.probed;
     const struct walk_result *walked = &info->walked;
 
     if (probed->is_device) {
@@ -125,15 +125,15 @@ static void print_compression(const struct info *info)
     char before[32], after[32];
     const char *label = "compression";
 
-    for (uint32_t i = 0; i < V3_CODECS; i++, packed++) {
+    for (uint32_t i = 0; i < XENSAVE_CODECS; i++, packed++) {
         if (!packed->batches)
             continue;
         printf(LABEL "%s: %" PRIu64 " of %" PRIu64 " batches, %s in %s "
-               "(%.1f %%)\n", label, v3_codec_name(i), packed->batches,
+               "(%.1f %%)\n", label, xensave_codec_name(i), packed->batches,
                info->page_batches,
-               size_text(packed->pages * V2_PAGE_SIZE, before),
+               size_text(packed->pages * XENSAVE_V2_PAGE_SIZE, before),
                size_text(packed->stored, after),
-               100.0 * packed->stored / (packed->pages * V2_PAGE_SIZE));
+               100.0 * packed->stored / (packed->pages * XENSAVE_V2_PAGE_SIZE));
         label = "";
     }
 }
@@ -148,10 +148,10 @@ static void print_alignment(const struct info *info)
         printf(LABEL "%" PRIu64 " of %" PRIu64 " %s pages on a multiple "
                "of %u\n", label, info->aligned_pages, plain,
                plain == info->pages ? "stored" : "uncompressed",
-               V2_PAGE_SIZE);
+               XENSAVE_V2_PAGE_SIZE);
         label = "";
     }
-    if (alignment != V2_PAGE_SIZE || plain != info->pages)
+    if (alignment != XENSAVE_V2_PAGE_SIZE || plain != info->pages)
         printf(LABEL "%" PRIu64 " of %" PRIu64 " batches begin on a "
                "multiple of %" PRIu32 "\n", label, info->aligned_batches,
                info->page_batches, alignment);
@@ -219,7 +219,7 @@ static void print_records(const struct info *info)
 
 void info_print(const struct info *info)
 {
-    const struct v3_savefile *probed = &info->file.probed;
+    const struct xensave_file *probed = &info->file.probed;
 
     print_text(info->name);
     putchar('\n');

@@ -18,11 +18,11 @@ static void become_xl(const struct listener *listener, uint32_t request,
 
     arguments_add(&xl, "xl");
     arguments_add(&xl, "migrate-receive");
-    if (request & V3_HELLO_STAY)
+    if (request & HELLO_STAY)
         arguments_add(&xl, "-e");
-    if (request & V3_HELLO_DEBUG)
+    if (request & HELLO_DEBUG)
         arguments_add(&xl, "-d");
-    if (request & V3_HELLO_PAUSE)
+    if (request & HELLO_PAUSE)
         arguments_add(&xl, "-p");
 
     /* Neither a terminal's signals nor this program's end is xl's. */

@@ -53,7 +53,7 @@ static void answer(struct listener *listener, size_t index)
     why = children_refuse_domain(listener, request.subject, text,
                                  sizeof(text));
     if (!why) {
-        pid = arrival_start_xl(listener, request.request & V3_HELLO_REQUESTS,
+        pid = arrival_start_xl(listener, request.request & HELLO_REQUESTS,
                                child->peer, child->control);
         if (pid < 0)
             why = "this host cannot start xl now; its log says why";

@@ -15,7 +15,7 @@
 /* What a session asks of the listener, in one packet... */
 struct session_request {
     uint32_t version;           /* of the stream */
-    uint32_t request;           /* V3_HELLO_PAUSE and so on */
+    uint32_t request;           /* HELLO_PAUSE and so on */
     char peer[160];
     char subject[256];          /* of the certificate, or empty */
 };

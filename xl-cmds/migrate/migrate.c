@@ -28,8 +28,8 @@ struct migration {
     bool json, progress;
     const char *live;           /* for XL_ALIGNED_LIVE; NULL: if it can be */
     struct board *board;
-    struct v3_progress *page;   /* NULL: pages are not counted */
-    char board_path[V3_PROGRESS_PATH];
+    struct progress_page *page;   /* NULL: pages are not counted */
+    char board_path[PROGRESS_PATH];
     int64_t began, ended;
 };
 
@@ -171,17 +171,17 @@ static int stream_version(const struct board *board)
 /* What the plugin has made of --compress: it goes by the same words. */
 static const char *compression_used(const struct migration *migration)
 {
-    struct v3_compression asked = { .codec = V3_CODEC_NONE };
+    struct xensave_compression asked = { .codec = XENSAVE_CODEC_NONE };
     uint64_t features = 0;
     int version = 0;
 
     if (migration->compress)
-        v3_compression_parse(migration->compress, &asked);
+        xensave_compression_parse(migration->compress, &asked);
     sscanf(migration->board->negotiated, "format=v%d features=%" SCNx64,
            &version, &features);
-    if (version < 3 || !(features & v3_codec_feature(asked.codec)))
-        asked.codec = V3_CODEC_NONE;
-    return v3_codec_name(asked.codec);
+    if (version < 3 || !(features & xensave_codec_feature(asked.codec)))
+        asked.codec = XENSAVE_CODEC_NONE;
+    return xensave_codec_name(asked.codec);
 }
 
 /*

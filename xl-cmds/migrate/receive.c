@@ -29,19 +29,19 @@ static int agree(const char *format)
         .seconds = HANDSHAKE_SECONDS,
         .from_first_octet = true,
     };
-    static struct v3_hello hello;
-    struct v3_hello_offer offer;
+    static struct hello hello;
+    struct hello_offer offer;
     struct link link;
 
     if (link_open_fds(&link, STDIN_FILENO, STDOUT_FILENO, "the sender") < 0) {
         report("%s", link.error);
         return STATUS_FAILED;
     }
-    negotiate_offer(&offer, V3_HELLO_RECEIVER, format);
+    negotiate_offer(&offer, HELLO_RECEIVER, format);
     offer.first = true;
     offer.refuse_stock = true;
     negotiate(&link, &hello, &offer, &times);
-    if (hello.state != V3_HELLO_AGREED) {
+    if (hello.state != HELLO_AGREED) {
         report("not receiving: %s", hello.error.text);
         return STATUS_FAILED;
     }

@@ -52,44 +52,44 @@ static void stop_listening(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static int refuse(struct link *link, struct v3_hello *hello,
-                  enum v3_hello_status status, const char *text)
+static int refuse(struct link *link, struct hello *hello,
+                  enum hello_status status, const char *text)
 {
     if (told)
         text = told == SIGTERM ? "this receiver is ending" :
                "too many connections, and this one has been shaking hands "
                "for longest";
     report("%s: refused: %s", link->peer, text);
-    if (link->open && hello->state != V3_HELLO_REFUSED &&
-        hello->state != V3_HELLO_FAILED)
-        negotiate_refuse(link, hello, told ? V3_HELLO_BUSY : status, text,
+    if (link->open && hello->state != HELLO_REFUSED &&
+        hello->state != HELLO_FAILED)
+        negotiate_refuse(link, hello, told ? HELLO_BUSY : status, text,
                          now_ms() + LINGER_MS);
     return STATUS_FAILED;
 }
 
 /* STATUS_OK: AGREED or STOCK. */
 static int agree(const struct session *session, struct link *link,
-                 struct v3_hello *hello, int64_t deadline)
+                 struct hello *hello, int64_t deadline)
 {
     const struct negotiate_times times = {
         .deadline = deadline,
         .stock_seconds = STOCK_SECONDS,
     };
-    struct v3_hello_offer offer;
+    struct hello_offer offer;
 
-    negotiate_offer(&offer, V3_HELLO_RECEIVER, session->format);
+    negotiate_offer(&offer, HELLO_RECEIVER, session->format);
     offer.refuse_stock |= !session->accept_stock;
     negotiate(link, hello, &offer, &times);
-    if (hello->state == V3_HELLO_AGREED || hello->state == V3_HELLO_STOCK)
+    if (hello->state == HELLO_AGREED || hello->state == HELLO_STOCK)
         return STATUS_OK;
-    return refuse(link, hello, V3_HELLO_POLICY, link->error[0] &&
-                  hello->state == V3_HELLO_FAILED ? link->error :
+    return refuse(link, hello, HELLO_POLICY, link->error[0] &&
+                  hello->state == HELLO_FAILED ? link->error :
                   hello->error.text);
 }
 
 /* Has the listener start xl; the pipes to it are a link. */
 static int start_xl(const struct session *session, struct link *link,
-                    struct v3_hello *hello, struct link *xl)
+                    struct hello *hello, struct link *xl)
 {
     struct session_request request = {
         .version = hello->version,
@@ -103,15 +103,15 @@ static int start_xl(const struct session *session, struct link *link,
     if (send(session->control, &request, sizeof(request),
              MSG_NOSIGNAL) != sizeof(request) ||
         control_receive_fds(session->control, fds, why, sizeof(why)) < 0)
-        return refuse(link, hello, V3_HELLO_BUSY, why);
+        return refuse(link, hello, HELLO_BUSY, why);
     if (link_open_fds(xl, fds[0], fds[1], "xl") < 0)
-        return refuse(link, hello, V3_HELLO_BUSY, xl->error);
+        return refuse(link, hello, HELLO_BUSY, xl->error);
     stop_listening();
     return STATUS_OK;
 }
 
 static int carry(const struct session *session, struct link *link,
-                 const struct v3_hello *hello,
+                 const struct hello *hello,
                  struct link *xl)
 {
     uint64_t sent = 0, received = 0;
@@ -137,7 +137,7 @@ static int carry(const struct session *session, struct link *link,
 int session_run(const struct session *session)
 {
     int64_t deadline = now_ms() + session->handshake_seconds * 1000LL;
-    static struct v3_hello hello;
+    static struct hello hello;
     static struct link link, xl;
     int status;
 
@@ -150,10 +150,10 @@ int session_run(const struct session *session)
     if (session->transport->accept(&link, session->fd, deadline,
                                    session->options) < 0) {
         /* What is known of HELLO is that there is none. */
-        status = refuse(&link, &hello, V3_HELLO_POLICY, link.error);
+        status = refuse(&link, &hello, HELLO_POLICY, link.error);
         goto out;
     }
-    status = told ? refuse(&link, &hello, V3_HELLO_BUSY, "") :
+    status = told ? refuse(&link, &hello, HELLO_BUSY, "") :
              agree(session, &link, &hello, deadline);
     if (status)
         goto out;

@@ -22,7 +22,7 @@ struct carrier {
     struct transport_options options;
     struct board *board;
     struct link link;
-    struct v3_hello hello;
+    struct hello hello;
 };
 
 /* What a receiver that was not started by this end is to tell xl. */
@@ -32,9 +32,9 @@ static uint32_t request_of(char *const *xl)
         const char *option;
         uint32_t bit;
     } options[] = {
-        { "-p", V3_HELLO_PAUSE },
-        { "-d", V3_HELLO_DEBUG },
-        { "-e", V3_HELLO_STAY },
+        { "-p", HELLO_PAUSE },
+        { "-d", HELLO_DEBUG },
+        { "-e", HELLO_STAY },
     };
     bool command = false;
     uint32_t request = 0;
@@ -64,21 +64,21 @@ static int attempt(struct carrier *carrier, bool first)
         .seconds = HANDSHAKE_SECONDS,
         .from_first_octet = !carrier->transport->sender_first,
     };
-    struct v3_hello_offer offer;
+    struct hello_offer offer;
 
     if (carrier->transport->connect(&carrier->link, carrier->address,
                                     carrier->xl, &carrier->options) < 0)
         return fail(carrier, carrier->link.error);
-    negotiate_offer(&offer, V3_HELLO_SENDER, carrier->format);
+    negotiate_offer(&offer, HELLO_SENDER, carrier->format);
     offer.first = first;
     offer.request = request_of(carrier->xl);
     negotiate(&carrier->link, &carrier->hello, &offer, &times);
-    if (carrier->hello.state == V3_HELLO_AGREED ||
-        carrier->hello.state == V3_HELLO_STOCK)
+    if (carrier->hello.state == HELLO_AGREED ||
+        carrier->hello.state == HELLO_STOCK)
         return STATUS_OK;
     /* The link may know better why nothing came. */
     return fail(carrier, carrier->link.error[0] &&
-                carrier->hello.state == V3_HELLO_FAILED ?
+                carrier->hello.state == HELLO_FAILED ?
                 carrier->link.error : carrier->hello.error.text);
 }
 
@@ -87,13 +87,13 @@ static int reach_agreement(struct carrier *carrier)
     bool first = carrier->transport->sender_first && !carrier->options.stock;
     int status = attempt(carrier, first);
 
-    if (status || carrier->hello.state != V3_HELLO_STOCK || !first)
+    if (status || carrier->hello.state != HELLO_STOCK || !first)
         return status;
     /* It took the HELLO for a domain: begin again, in silence. */
     link_close(&carrier->link);
     carrier->options.stock = true;
     status = attempt(carrier, false);
-    if (!status && carrier->hello.state != V3_HELLO_STOCK)
+    if (!status && carrier->hello.state != HELLO_STOCK)
         return fail(carrier, "a stock xl answered first, and then another");
     return status;
 }

@@ -22,7 +22,7 @@
 #include "xensave-format.h"
 #include "fake.h"
 
-#define STREAM_HEAD { htobe64(V2_LIBXL_IDENT), htobe32(V2_LIBXL_VERSION), 0 }
+#define STREAM_HEAD { htobe64(XENSAVE_V2_LIBXL_IDENT), htobe32(XENSAVE_V2_LIBXL_VERSION), 0 }
 
 /* FAKE_SUSPENDED: from the beginning. */
 static bool suspended;
@@ -107,9 +107,9 @@ static int run_helper(const char *mode, int fd, int arguments,
 
 static int save(int fd, int stream_type)
 {
-    const struct v2_libxl_header header = STREAM_HEAD;
-    const struct v2_record_header context = { V2_LIBXL_CONTEXT, 0 };
-    const struct v2_record_header end = { 0 };
+    const struct xensave_v2_libxl_header header = STREAM_HEAD;
+    const struct xensave_v2_record_header context = { XENSAVE_V2_LIBXL_CONTEXT, 0 };
+    const struct xensave_v2_record_header end = { 0 };
     char tail[4096], path[4096];
     ssize_t length;
     int file, rc;
@@ -138,8 +138,8 @@ static int save(int fd, int stream_type)
 static int restore(int fd, int stream_type)
 {
     struct {
-        struct v2_libxl_header header;
-        struct v2_record_header context;
+        struct xensave_v2_libxl_header header;
+        struct xensave_v2_record_header context;
     } head;
     char path[4096], tail[4096];
     ssize_t length;
@@ -147,7 +147,7 @@ static int restore(int fd, int stream_type)
     int rc;
 
     if (read(fd, &head, sizeof(head)) != sizeof(head) ||
-        be64toh(head.header.ident) != V2_LIBXL_IDENT)
+        be64toh(head.header.ident) != XENSAVE_V2_LIBXL_IDENT)
         return ERROR_FAIL;
     rc = run_helper("--restore-domain", fd, 11, stream_type);
     if (rc)

@@ -71,7 +71,7 @@ static char *read_file(const char *path, size_t *length)
     return data;
 }
 
-static size_t record_length(const struct v2_record_header *record)
+static size_t record_length(const struct xensave_v2_record_header *record)
 {
     return sizeof(*record) + ((record->length + 7) & ~(size_t)7);
 }
@@ -79,16 +79,16 @@ static size_t record_length(const struct v2_record_header *record)
 /* One entry for the headers, one for each page. */
 static int write_page_data(const char *record, size_t length)
 {
-    const struct v2_page_data_header *header = (const void *)(record + 8);
+    const struct xensave_v2_page_data_header *header = (const void *)(record + 8);
     size_t head = 16 + 8 * (size_t)header->count, n = 0;
     static struct iovec iov[1100];
 
     /* Not one that Xen writes. */
-    if (head > length || (length - head) % V2_PAGE_SIZE)
+    if (head > length || (length - head) % XENSAVE_V2_PAGE_SIZE)
         return write_exact(io_fd, record, length);
     iov[n++] = (struct iovec){ (void *)record, head };
-    for (; head < length; head += V2_PAGE_SIZE) {
-        iov[n++] = (struct iovec){ (void *)(record + head), V2_PAGE_SIZE };
+    for (; head < length; head += XENSAVE_V2_PAGE_SIZE) {
+        iov[n++] = (struct iovec){ (void *)(record + head), XENSAVE_V2_PAGE_SIZE };
         assert(n <= 1100);
     }
     return writev_exact(io_fd, iov, n);
@@ -119,7 +119,7 @@ static int save(void)
 {
     size_t length, offset = 40;
     char *data = read_file(getenv("FAKE_STREAM"), &length);
-    const struct v2_record_header *record;
+    const struct xensave_v2_record_header *record;
     unsigned records = 0;
     int r;
 
@@ -129,7 +129,7 @@ static int save(void)
     for (; offset < length; offset += record_length(record)) {
         maybe_pause(records++);
         record = (const void *)(data + offset);
-        if (record->type == V2_RECORD_PAGE_DATA)
+        if (record->type == XENSAVE_V2_RECORD_PAGE_DATA)
             r = write_page_data(data + offset, record_length(record));
         else
             r = write_exact(io_fd, data + offset, record_length(record));
@@ -149,8 +149,8 @@ static int take(FILE *out, void *data, size_t length)
 static int restore(void)
 {
     FILE *out = fopen(getenv("FAKE_RESTORED"), "w");
-    struct v2_record_header record;
-    static char body[V2_RECORD_MAX];
+    struct xensave_v2_record_header record;
+    static char body[XENSAVE_V2_RECORD_MAX];
     unsigned records = 0;
     char head[40];
 
@@ -163,12 +163,12 @@ static int restore(void)
             take(out, body, record_length(&record) - sizeof(record)))
             return -1;
         /* As libxenguest, which knows Xen's own records only. */
-        if (record.type >= 0x14 && !(record.type & V2_RECORD_OPTIONAL)) {
+        if (record.type >= 0x14 && !(record.type & XENSAVE_V2_RECORD_OPTIONAL)) {
             fprintf(stderr, "Mandatory record 0x%08x not handled\n",
                     record.type);
             return -1;
         }
-    } while (record.type != V2_RECORD_END);
+    } while (record.type != XENSAVE_V2_RECORD_END);
     return fclose(out);
 }
 

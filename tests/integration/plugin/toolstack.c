@@ -32,9 +32,9 @@ static const libxl_asyncop_how how = { .u.for_event = 1 };
 /* FAKE_CONFIG: the stored configuration. */
 static int write_head(int fd)
 {
-    struct v2_xl_header header = {
-        .magic = V2_XL_MAGIC,
-        .byteorder = V2_XL_BYTEORDER,
+    struct xensave_v2_xl_header header = {
+        .magic = XENSAVE_V2_XL_MAGIC,
+        .byteorder = XENSAVE_V2_XL_BYTEORDER,
         .mandatory_flags = 3,
     };
     const char *config = getenv("FAKE_CONFIG");
@@ -152,7 +152,7 @@ static int save_many(char **args)
 
 static int open_saved(const char *path)
 {
-    struct v2_xl_header header;
+    struct xensave_v2_xl_header header;
     char *config;
     int fd = open(path, O_RDONLY);
 
@@ -263,38 +263,38 @@ static int noop(char **args)
 #ifdef API
 static int api_save(char **args)
 {
-    libxl_aligned_options opts;
+    xl_aligned_options opts;
     int fd = open_new(args[0], O_TRUNC), rc;
 
-    if (libxl_aligned_options_init(&opts, NULL))
+    if (xl_aligned_options_init(&opts, NULL))
         return 2;
     opts.commit_name = args[1] ? strdup(args[1]) : NULL;
-    rc = libxl_aligned_domain_suspend(NULL, 1, fd, 0, &opts, NULL);
-    libxl_aligned_options_dispose(&opts);
+    rc = xl_aligned_domain_suspend(NULL, 1, fd, 0, &opts, NULL);
+    xl_aligned_options_dispose(&opts);
     return finish(fd, rc);
 }
 
 static int api_async(char **args)
 {
     int fd = open_new(args[0], O_TRUNC);
-    int rc = libxl_aligned_domain_suspend(NULL, 1, fd, 0, NULL, &how);
+    int rc = xl_aligned_domain_suspend(NULL, 1, fd, 0, NULL, &how);
 
     if (!rc)
-        rc = libxl_aligned_suspend_complete(fd, fake_run_events());
+        rc = xl_aligned_suspend_complete(fd, fake_run_events());
     return finish(fd, rc);
 }
 
 static int api_restore(char **args)
 {
     libxl_domain_restore_params params = { .stream_version = 2 };
-    struct v3_savefile savefile;
-    struct v3_error error;
+    struct xensave_file savefile;
+    struct xensave_error error;
     int fd = open_saved(args[0]), rc;
     uint32_t domid;
 
-    rc = libxl_aligned_probe(fd, UINT64_MAX, &savefile, &error);
+    rc = xl_aligned_probe(fd, UINT64_MAX, &savefile, &error);
     printf("probe: %d %d %s\n", rc, savefile.format, error.text);
-    rc = libxl_aligned_domain_create_restore(NULL, NULL, &domid, fd, -1,
+    rc = xl_aligned_domain_create_restore(NULL, NULL, &domid, fd, -1,
                                              &params, NULL, NULL, NULL);
     puts(rc ? "failed" : "created");
     return rc ? 1 : 0;

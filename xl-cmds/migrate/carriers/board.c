@@ -18,10 +18,10 @@ static struct board *map(int fd)
     return board == MAP_FAILED ? NULL : board;
 }
 
-struct board *board_create(char path[V3_PROGRESS_PATH])
+struct board *board_create(char path[PROGRESS_PATH])
 {
     struct board *board = NULL;
-    int fd = v3_shared_open("xl-aligned", sizeof(*board), path);
+    int fd = xensave_shared_open("xl-aligned", sizeof(*board), path);
 
     if (fd >= 0)
         board = map(fd);

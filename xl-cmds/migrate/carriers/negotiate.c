@@ -14,7 +14,7 @@
 #define NEGOTIATE_VERSION_MAX 3
 #endif
 #ifndef NEGOTIATE_FEATURES
-#define NEGOTIATE_FEATURES (V3_MANDATORY_LZ4 | V3_MANDATORY_ZSTD)
+#define NEGOTIATE_FEATURES (XENSAVE_MANDATORY_LZ4 | XENSAVE_MANDATORY_ZSTD)
 #endif
 #ifndef NEGOTIATE_REQUIRED
 #define NEGOTIATE_REQUIRED 0
@@ -23,7 +23,7 @@
 #define NEGOTIATE_TEXT "xl-aligned " XL_ALIGNED_VERSION
 #endif
 
-void negotiate_offer(struct v3_hello_offer *offer, enum v3_hello_role role,
+void negotiate_offer(struct hello_offer *offer, enum hello_role role,
                      const char *format)
 {
     memset(offer, 0, sizeof(*offer));
@@ -42,22 +42,22 @@ void negotiate_offer(struct v3_hello_offer *offer, enum v3_hello_role role,
 }
 
 /* One attempt each way.  Whether anything moved. */
-static bool step(struct link *link, struct v3_hello *hello)
+static bool step(struct link *link, struct hello *hello)
 {
-    uint8_t data[V3_HELLO_MESSAGE_MAX];
-    size_t want = v3_hello_want(hello);
+    uint8_t data[HELLO_MESSAGE_MAX];
+    size_t want = hello_want(hello);
     bool moved = false;
     ssize_t r;
 
     if (hello->out_length) {
         r = link->ops->write(link, hello->out, hello->out_length);
         if (r > 0) {
-            v3_hello_sent(hello, r);
+            hello_sent(hello, r);
             moved = true;
         } else if (r < 0 && errno != EAGAIN) {
             /* What the peer said before it closed tells more. */
             link->error[0] = '\0';
-            v3_hello_sent(hello, hello->out_length);
+            hello_sent(hello, hello->out_length);
             moved = true;
         }
     }
@@ -66,9 +66,9 @@ static bool step(struct link *link, struct v3_hello *hello)
     r = link->ops->read(link, data, want < sizeof(data) ? want :
                         sizeof(data));
     if (r > 0)
-        v3_hello_push(hello, data, r);
+        hello_push(hello, data, r);
     else if (r == 0 || errno != EAGAIN)
-        v3_hello_end(hello);
+        hello_end(hello);
     return moved || r >= 0 || errno != EAGAIN;
 }
 
@@ -77,12 +77,12 @@ static int64_t earlier(int64_t a, int64_t b)
     return !a ? b : !b || a < b ? a : b;
 }
 
-static int wait_both(struct link *link, struct v3_hello *hello,
+static int wait_both(struct link *link, struct hello *hello,
                      int64_t deadline)
 {
     struct pollfd fds[2] = {
         { .fd = link->in,
-          .events = v3_hello_want(hello) ? link->read_events : 0 },
+          .events = hello_want(hello) ? link->read_events : 0 },
         { .fd = hello->out_length ? link->out : -1,
           .events = link->write_events },
     };
@@ -90,7 +90,7 @@ static int wait_both(struct link *link, struct v3_hello *hello,
     return wait_for_any(fds, 2, deadline);
 }
 
-static void flush(struct link *link, struct v3_hello *hello,
+static void flush(struct link *link, struct hello *hello,
                   int64_t deadline)
 {
     while (hello->out_length) {
@@ -99,31 +99,31 @@ static void flush(struct link *link, struct v3_hello *hello,
     }
 }
 
-void negotiate(struct link *link, struct v3_hello *hello,
-               const struct v3_hello_offer *offer,
+void negotiate(struct link *link, struct hello *hello,
+               const struct hello_offer *offer,
                const struct negotiate_times *times)
 {
     int64_t begin = now_ms(), deadline = times->deadline, silent_until = 0;
 
-    v3_hello_begin(hello, offer);
+    hello_begin(hello, offer);
     if (!deadline && !times->from_first_octet)
         deadline = begin + times->seconds * 1000LL;
     if (times->stock_seconds && !offer->refuse_stock)
         silent_until = begin + times->stock_seconds * 1000LL;
 
-    while (!v3_hello_over(hello)) {
+    while (!hello_over(hello)) {
         bool moved = step(link, hello);
         int64_t now = now_ms();
 
-        if (v3_hello_over(hello))
+        if (hello_over(hello))
             break;
         if (!deadline && hello->in_length)
             deadline = now + times->seconds * 1000LL;
         if (silent_until && now >= silent_until) {
             silent_until = 0;
-            v3_hello_silence(hello);
+            hello_silence(hello);
         } else if (deadline && now >= deadline) {
-            v3_hello_timeout(hello, (deadline - begin + 500) / 1000);
+            hello_timeout(hello, (deadline - begin + 500) / 1000);
         } else if (!moved && wait_both(link, hello, earlier(deadline,
                                        silent_until)) && errno == EINTR) {
             return;
@@ -132,20 +132,20 @@ void negotiate(struct link *link, struct v3_hello *hello,
     flush(link, hello, now_ms() + FLUSH_MS);
 }
 
-void negotiate_refuse(struct link *link, struct v3_hello *hello,
-                      enum v3_hello_status status, const char *text,
+void negotiate_refuse(struct link *link, struct hello *hello,
+                      enum hello_status status, const char *text,
                       int64_t deadline)
 {
-    v3_hello_refuse(hello, status, text);
+    hello_refuse(hello, status, text);
     flush(link, hello, deadline);
 }
 
 void negotiate_turn_away(int fd, const char *why)
 {
-    const struct v3_hello_offer offer = { .role = V3_HELLO_RECEIVER };
-    static struct v3_hello hello;
+    const struct hello_offer offer = { .role = HELLO_RECEIVER };
+    static struct hello hello;
 
-    v3_hello_begin(&hello, &offer);
-    v3_hello_refuse(&hello, V3_HELLO_BUSY, why);
+    hello_begin(&hello, &offer);
+    hello_refuse(&hello, HELLO_BUSY, why);
     send(fd, hello.out, hello.out_length, MSG_DONTWAIT | MSG_NOSIGNAL);
 }

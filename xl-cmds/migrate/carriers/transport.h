@@ -138,7 +138,7 @@ int tcp_name_peer(struct link *link, int fd);
 /* ---- negotiate.c ------------------------------------------------------- */
 
 /* What this program offers; `format` NULL, "auto", "v2" or "v3". */
-void negotiate_offer(struct v3_hello_offer *offer, enum v3_hello_role role,
+void negotiate_offer(struct hello_offer *offer, enum hello_role role,
                      const char *format);
 
 struct negotiate_times {
@@ -151,12 +151,12 @@ struct negotiate_times {
  * Until the exchange is over and what is left to be sent has been sent.
  * Never reads past it.
  */
-void negotiate(struct link *link, struct v3_hello *hello,
-               const struct v3_hello_offer *offer,
+void negotiate(struct link *link, struct hello *hello,
+               const struct hello_offer *offer,
                const struct negotiate_times *times);
 /* Refuses the peer, whatever it has said. */
-void negotiate_refuse(struct link *link, struct v3_hello *hello,
-                      enum v3_hello_status status, const char *text,
+void negotiate_refuse(struct link *link, struct hello *hello,
+                      enum hello_status status, const char *text,
                       int64_t deadline);
 /* struct transport's turn_away where nothing is encrypted. */
 void negotiate_turn_away(int fd, const char *why);
@@ -199,7 +199,7 @@ struct board {
 };
 
 /* A file in memory, and a path by which processes of this user open it. */
-struct board *board_create(char path[V3_PROGRESS_PATH]);
+struct board *board_create(char path[PROGRESS_PATH]);
 /* NULL if there is none. */
 struct board *board_open(const char *path);
 void board_negotiated(struct board *board, unsigned version,
