@@ -33,7 +33,7 @@ $(XL_ALIGNED): $(XL_CMDS_OBJ) $(LIBRARIES)
 # For tests that link it with a part of their own.
 .PHONY: print-libraries
 print-libraries:
-	@echo $(XL_ALIGNED_LIBS)
+	@echo $(LIBRARIES:%=$(CURDIR)/%) $(XL_ALIGNED_LIBS)
 
 .PHONY: install-xl-cmds
 install-xl-cmds: $(XL_ALIGNED)

@@ -52,9 +52,9 @@ def build_newer(target: Path, required: str) -> None:
          "(XENSAVE_MANDATORY_LZ4 | XENSAVE_MANDATORY_ZSTD | 0x20000ULL)",
          f"-DNEGOTIATE_REQUIRED={required}",
          '-DNEGOTIATE_TEXT="newer 9.0\\nfeature 17 DEDUP\\n"',
-         f"-I{ROOT}", f"-I{ROOT / 'stream-v3'}", "-o", target,
+         f"-I{ROOT}", f"-I{ROOT / 'stream-v3/include'}", "-o", target,
          ROOT / "xl-cmds/migrate/carriers/negotiate.c", *objects,
-         ROOT / "build/libxensave.a", *libraries], check=True)
+         *libraries], check=True)
 
 
 @pytest.fixture(scope="module")

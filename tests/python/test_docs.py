@@ -94,7 +94,8 @@ def test_no_document_shows_a_command_that_is_not_there():
 def literals() -> str:
     """All of the C source with its string literals joined."""
     source = "\n".join(path.read_text() for folder in
-                       ("common", "stream-v3", "libxl-aligned", "xl-cmds")
+                       ("common", "stream-v3", "core", "operation",
+                        "libxl-aligned", "xl-cmds")
                        for path in ROOT.glob(f"{folder}/**/*.c"))
     return re.sub(r'"\s*\n?\s*"', "", source)
 

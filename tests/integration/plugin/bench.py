@@ -17,7 +17,8 @@ from streamv3 import savefile                           # noqa: E402
 from streamv3.generator import Generator                # noqa: E402
 
 CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra",
-          "-Werror", f"-I{ROOT / 'stream-v3'}", f"-I{ROOT / 'libxl-aligned'}"]
+          "-Werror", f"-I{ROOT}", f"-I{ROOT / 'stream-v3/include'}",
+          f"-I{ROOT / 'libxl-aligned'}"]
 
 
 def cc(*args) -> None:
