@@ -13,8 +13,8 @@
 
 #include "directory.h"
 
-#define LINKS_MAX   40      /* as the kernel's */
-#define WRITABLE_BY_OTHERS  (S_IWGRP | S_IWOTH)
+#define LINKS_MAX          40 /* as the kernel's */
+#define WRITABLE_BY_OTHERS (S_IWGRP | S_IWOTH)
 
 bool directory_is_shared(int fd)
 {
@@ -33,9 +33,9 @@ static bool is_of_others(int directory, const struct stat *link)
 }
 
 struct walk {
-    int fd;                 /* how far it has come */
+    int fd; /* how far it has come */
     int links;
-    char rest[PATH_MAX];    /* what is still to go */
+    char rest[PATH_MAX]; /* what is still to go */
 };
 
 static void walk_to(struct walk *walk, int fd)

@@ -14,10 +14,10 @@
 #include "directory.h"
 #include "partial.h"
 
-#define LINKS_MAX   8
-#define TRIES       8
+#define LINKS_MAX 8
+#define TRIES     8
 /* Headers of file systems and volumes lie within this. */
-#define BLANK       (1U << 20)
+#define BLANK (1U << 20)
 
 static int __attribute__((format(printf, 3, 4)))
 fail(struct partial *partial, int errnum, const char *format, ...)
@@ -98,9 +98,12 @@ static int enter(struct partial *partial, const char *name)
     fd = directory_open(partial->dirfd >= 0 ? partial->dirfd : AT_FDCWD,
                         directory);
     if (fd < 0 || read_directory_name(partial, fd)) {
-        fail(partial, errno, "directory %s: %s", directory, errno == EPERM ?
-             "leads over another user's symbolic link; name the directory "
-             "itself" : strerror(errno));
+        fail(
+            partial, errno, "directory %s: %s", directory,
+            errno == EPERM
+                ? "leads over another user's symbolic link; name the directory "
+                  "itself"
+                : strerror(errno));
         if (fd >= 0)
             close(fd);
         return -1;
@@ -127,7 +130,8 @@ static int follow_link(struct partial *partial)
     ssize_t r;
 
     if (directory_is_shared(partial->dirfd))
-        return fail(partial, EACCES, "is or leads to a symbolic link in a "
+        return fail(partial, EACCES,
+                    "is or leads to a symbolic link in a "
                     "directory that others can write to; name the file "
                     "itself");
     r = readlinkat(partial->dirfd, partial->base, to, sizeof(to) - 1);
@@ -163,8 +167,7 @@ static bool has_no_head(int fd)
 
 /* `path_fd` is O_PATH: only what is a file or a device is opened. */
 static int may_replace(struct partial *partial, int path_fd,
-                       const struct stat *st,
-                       const struct partial_kind *kind)
+                       const struct stat *st, const struct partial_kind *kind)
 {
     char why[256] = "";
     int fd, r = -1;
@@ -173,18 +176,23 @@ static int may_replace(struct partial *partial, int path_fd,
         return 0;
     fd = open_again(path_fd, O_RDONLY | O_NONBLOCK);
     if (fd < 0)
-        return fail(partial, errno, "cannot be examined: %s; --force "
-                    "replaces it unread", strerror(errno));
+        return fail(partial, errno,
+                    "cannot be examined: %s; --force "
+                    "replaces it unread",
+                    strerror(errno));
     if (is_blank(fd, st))
         r = 0;
     else if (!kind->what)
-        fail(partial, EEXIST, "exists; give another name, or --force to "
+        fail(partial, EEXIST,
+             "exists; give another name, or --force to "
              "replace it");
     else
         switch (kind->look(fd)) {
         case PARTIAL_FOREIGN:
-            fail(partial, EEXIST, "is not a %s; give another name, or "
-                 "--force to replace it", kind->what);
+            fail(partial, EEXIST,
+                 "is not a %s; give another name, or "
+                 "--force to replace it",
+                 kind->what);
             break;
         case PARTIAL_UNFINISHED:
             r = 0;
@@ -194,8 +202,10 @@ static int may_replace(struct partial *partial, int path_fd,
                 kind->may_go(fd, kind->context, why, sizeof(why)))
                 r = 0;
             else
-                fail(partial, EEXIST, "%s; give another name, or --force to "
-                     "replace it", why);
+                fail(partial, EEXIST,
+                     "%s; give another name, or --force to "
+                     "replace it",
+                     why);
             break;
         }
     close(fd);
@@ -225,7 +235,8 @@ static int open_in_place(struct partial *partial, const struct stat *seen,
         return fail(partial, EISDIR, "is a directory");
     if (!magic && directory_is_shared(partial->dirfd) &&
         ((st->st_uid != 0 && st->st_uid != geteuid()) || st->st_nlink != 1))
-        return fail(partial, EACCES, "belongs to somebody else, in a "
+        return fail(partial, EACCES,
+                    "belongs to somebody else, in a "
                     "directory that others can write to");
     partial->in_place = true;
     if (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode))
@@ -282,8 +293,10 @@ static int find(struct partial *partial, const char *name,
             return r;
         r = 0;
     }
-    return r ? r : fail(partial, EAGAIN, "is being replaced by somebody "
-                        "else all the time");
+    return r ? r
+             : fail(partial, EAGAIN,
+                    "is being replaced by somebody "
+                    "else all the time");
 }
 
 /* ---- NAME.partial ------------------------------------------------------- */
@@ -299,18 +312,21 @@ static int remove_stale(struct partial *partial,
     found = openat(partial->dirfd, partial->temporary,
                    O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (found < 0 || fstat(found, &partial->st) ||
-        !S_ISREG(partial->st.st_mode) ||
-        partial->st.st_uid != geteuid() || partial->st.st_nlink != 1 ||
-        (fd = open_again(found, O_RDONLY)) < 0)
-        fail(partial, EEXIST, "%s is in the way and not a file that an "
-             "earlier run left; remove it, or give another name", path);
+        !S_ISREG(partial->st.st_mode) || partial->st.st_uid != geteuid() ||
+        partial->st.st_nlink != 1 || (fd = open_again(found, O_RDONLY)) < 0)
+        fail(partial, EEXIST,
+             "%s is in the way and not a file that an "
+             "earlier run left; remove it, or give another name",
+             path);
     else if (flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
         fail(partial, EBUSY, "%s is being written by another process", path);
     else if (!is_blank(fd, &partial->st) &&
-             (!kind->what || (!has_no_head(fd) &&
-                              kind->look(fd) != PARTIAL_UNFINISHED)))
-        fail(partial, EEXIST, "%s may be whole, and the only copy; rename "
-             "it to keep it, or remove it", path);
+             (!kind->what ||
+              (!has_no_head(fd) && kind->look(fd) != PARTIAL_UNFINISHED)))
+        fail(partial, EEXIST,
+             "%s may be whole, and the only copy; rename "
+             "it to keep it, or remove it",
+             path);
     else if (!partial_is(partial, partial->temporary) ||
              unlinkat(partial->dirfd, partial->temporary, 0))
         fail(partial, errno, "%s cannot be removed: %s", path,
@@ -415,7 +431,9 @@ int partial_attach(struct partial *partial, int fd, const char *name)
     else {
         slash = name ? strrchr(name, '/') : NULL;
         snprintf(partial->base, sizeof(partial->base), "%s",
-                 slash ? slash + 1 : name ? name : partial->temporary);
+                 slash  ? slash + 1
+                 : name ? name
+                        : partial->temporary);
         return 0;
     }
 failed:
@@ -436,8 +454,8 @@ static int give_name(const struct partial *partial, bool *exchanged)
                  S_ISREG(st.st_mode) &&
                  !renameat2(at, partial->temporary, at, partial->base,
                             RENAME_EXCHANGE);
-    return *exchanged ? 0 : renameat(at, partial->temporary, at,
-                                     partial->base);
+    return *exchanged ? 0
+                      : renameat(at, partial->temporary, at, partial->base);
 }
 
 static void take_name_back(const struct partial *partial, bool exchanged)
@@ -460,8 +478,11 @@ int partial_sync_directory(struct partial *partial)
         r = syncfs(partial->fd);
     /* Not every filesystem can: then nobody else does better. */
     return r && errno != EINVAL
-           ? fail(partial, errno, "putting its directory on stable storage: "
-                  "%s", strerror(errno)) : 0;
+               ? fail(partial, errno,
+                      "putting its directory on stable storage: "
+                      "%s",
+                      strerror(errno))
+               : 0;
 }
 
 int partial_rename(struct partial *partial)
@@ -469,7 +490,8 @@ int partial_rename(struct partial *partial)
     bool exchanged;
 
     if (!partial_is(partial, partial->temporary))
-        return fail(partial, ESTALE, "%s was moved or removed by somebody "
+        return fail(partial, ESTALE,
+                    "%s was moved or removed by somebody "
                     "else while it was written; the new file has no name",
                     partial->temporary);
     if (give_name(partial, &exchanged))

@@ -16,32 +16,32 @@
 #include <stddef.h>
 #include <sys/stat.h>
 
-#define PARTIAL_SUFFIX  ".partial"
-#define PARTIAL_PATH    (PATH_MAX + NAME_MAX + 1)
+#define PARTIAL_SUFFIX ".partial"
+#define PARTIAL_PATH   (PATH_MAX + NAME_MAX + 1)
 
 enum partial_contents {
-    PARTIAL_FOREIGN,        /* not of this kind */
-    PARTIAL_UNFINISHED,     /* provably: nobody can use it */
-    PARTIAL_USABLE,         /* whole, or cannot be told */
+    PARTIAL_FOREIGN,    /* not of this kind */
+    PARTIAL_UNFINISHED, /* provably: nobody can use it */
+    PARTIAL_USABLE,     /* whole, or cannot be told */
 };
 
 /* What a command writes, and may therefore replace. */
 struct partial_kind {
-    const char *what;       /* "save file"; NULL: it cannot be recognised */
+    const char *what; /* "save file"; NULL: it cannot be recognised */
     enum partial_contents (*look)(int fd);
     /* NULL, or fills `why` and returns false: this usable file must stay. */
     bool (*may_go)(int fd, void *context, char *why, size_t size);
     void *context;
-    bool force;             /* replace any regular file */
+    bool force; /* replace any regular file */
 };
 
 struct partial {
     int dirfd;
-    int fd;                 /* of NAME.partial: read-write, locked;
+    int fd;         /* of NAME.partial: read-write, locked;
                              * in place: O_PATH */
-    struct stat st;         /* of what fd refers to */
+    struct stat st; /* of what fd refers to */
     bool in_place;
-    bool removed;           /* an unfinished NAME.partial was in the way */
+    bool removed; /* an unfinished NAME.partial was in the way */
     char base[NAME_MAX + 1];
     char temporary[NAME_MAX + 1];
     char directory[PATH_MAX];
@@ -49,7 +49,10 @@ struct partial {
 };
 
 /* Before the first use, so that partial_close() may follow in any case. */
-#define PARTIAL_INIT    { .dirfd = -1, .fd = -1 }
+#define PARTIAL_INIT          \
+    {                         \
+        .dirfd = -1, .fd = -1 \
+    }
 
 /* Finds the place of `name`; says whether a file may be written there. */
 int partial_look(struct partial *partial, const char *name,

@@ -7,7 +7,7 @@
 static struct partial *volatile cleared;
 
 static const int fatal[] = { SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGPIPE };
-#define FATAL   (sizeof(fatal) / sizeof(fatal[0]))
+#define FATAL (sizeof(fatal) / sizeof(fatal[0]))
 static bool caught[FATAL];
 
 static void clear_away(int signum)
@@ -25,7 +25,8 @@ static void clear_away(int signum)
 void partial_signals_begin(struct partial *partial)
 {
     struct sigaction action = { .sa_handler = clear_away,
-                                .sa_flags = SA_RESETHAND }, old;
+                                .sa_flags = SA_RESETHAND },
+                     old;
     size_t i;
 
     if (partial->in_place ||

@@ -7,28 +7,28 @@
 
 #include "text.h"
 
-#define ESCAPED 4U              /* bytes of \xNN */
+#define ESCAPED 4U /* bytes of \xNN */
 
 static const struct range {
     uint32_t first, last;
 } refused[] = {
-    { 0x0000, 0x001f }, { 0x007f, 0x009f },     /* C0, DEL, C1 */
-    { 0x00ad, 0x00ad },                         /* soft hyphen */
-    { 0x034f, 0x034f },                         /* grapheme joiner */
-    { 0x061c, 0x061c },                         /* Arabic letter mark */
-    { 0x115f, 0x1160 }, { 0x17b4, 0x17b5 },     /* blank fillers */
-    { 0x180b, 0x180f },                         /* Mongolian selectors */
-    { 0x200b, 0x200f },                         /* no width, direction */
-    { 0x2028, 0x202e },                         /* line ends, overrides */
-    { 0x2060, 0x206f },                         /* joiners, isolates */
-    { 0x3164, 0x3164 },                         /* blank filler */
-    { 0xd800, 0xdfff },                         /* surrogates */
-    { 0xfdd0, 0xfdef },                         /* no characters */
-    { 0xfe00, 0xfe0f }, { 0xfeff, 0xfeff },     /* selectors, BOM */
-    { 0xffa0, 0xffa0 }, { 0xfff0, 0xfffb },     /* blank, annotations */
-    { 0xfffe, 0xffff },
-    { 0x1bca0, 0x1bca3 }, { 0x1d173, 0x1d17a }, /* format controls */
-    { 0xe0000, UINT32_MAX },                    /* tags, private planes */
+    { 0x0000, 0x001f },      { 0x007f, 0x009f }, /* C0, DEL, C1 */
+    { 0x00ad, 0x00ad },                          /* soft hyphen */
+    { 0x034f, 0x034f },                          /* grapheme joiner */
+    { 0x061c, 0x061c },                          /* Arabic letter mark */
+    { 0x115f, 0x1160 },      { 0x17b4, 0x17b5 }, /* blank fillers */
+    { 0x180b, 0x180f },                          /* Mongolian selectors */
+    { 0x200b, 0x200f },                          /* no width, direction */
+    { 0x2028, 0x202e },                          /* line ends, overrides */
+    { 0x2060, 0x206f },                          /* joiners, isolates */
+    { 0x3164, 0x3164 },                          /* blank filler */
+    { 0xd800, 0xdfff },                          /* surrogates */
+    { 0xfdd0, 0xfdef },                          /* no characters */
+    { 0xfe00, 0xfe0f },      { 0xfeff, 0xfeff }, /* selectors, BOM */
+    { 0xffa0, 0xffa0 },      { 0xfff0, 0xfffb }, /* blank, annotations */
+    { 0xfffe, 0xffff },      { 0x1bca0, 0x1bca3 },
+    { 0x1d173, 0x1d17a },    /* format controls */
+    { 0xe0000, UINT32_MAX }, /* tags, private planes */
 };
 
 static bool is_refused(uint32_t character)
@@ -45,8 +45,13 @@ static bool is_refused(uint32_t character)
 static size_t take(const uint8_t *at, size_t left)
 {
     static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    size_t length = *at < 0x80 ? 1 : *at < 0xc0 ? 0 : *at < 0xe0 ? 2 :
-                    *at < 0xf0 ? 3 : *at < 0xf8 ? 4 : 0, i;
+    size_t length = *at < 0x80   ? 1
+                    : *at < 0xc0 ? 0
+                    : *at < 0xe0 ? 2
+                    : *at < 0xf0 ? 3
+                    : *at < 0xf8 ? 4
+                                 : 0,
+           i;
     uint32_t character;
 
     if (!length || length > left)
@@ -141,8 +146,7 @@ static unsigned distance(const char *a, size_t m, const char *b, size_t n)
         for (j = 1; j <= n; j++) {
             d[i][j] = least(d[i - 1][j - 1] + (a[i - 1] != b[j - 1]),
                             least(d[i - 1][j], d[i][j - 1]) + 1);
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] &&
-                a[i - 2] == b[j - 1])
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
                 d[i][j] = least(d[i][j], d[i - 2][j - 2] + 1);
         }
     return d[m][n];

@@ -9,20 +9,21 @@
 #include "context.h"
 #include "saved.h"
 
-#define X86_PV_INFO         0x02U
-#define X86_PV_P2M_FRAMES   0x03U
-#define X86_PV_VCPU_BASIC   0x04U
-#define SHARED_INFO         0x07U
-#define HVM_CONTEXT         0x09U
+#define X86_PV_INFO       0x02U
+#define X86_PV_P2M_FRAMES 0x03U
+#define X86_PV_VCPU_BASIC 0x04U
+#define SHARED_INFO       0x07U
+#define HVM_CONTEXT       0x09U
 
-#define HVM_END             0U
-#define HVM_CPU             2U
+#define HVM_END           0U
+#define HVM_CPU           2U
 
-#define VCPUS_MAX           8192U
+#define VCPUS_MAX         8192U
 
 /* The one record that may become longer than the file it is in. */
-#define PAGE_DATA_MAX       (sizeof(struct xensave_v2_page_data_header) + \
-                             XENSAVE_BATCH_MAX * (sizeof(uint64_t) + XENSAVE_V2_PAGE_SIZE))
+#define PAGE_DATA_MAX                             \
+    (sizeof(struct xensave_v2_page_data_header) + \
+     XENSAVE_BATCH_MAX * (sizeof(uint64_t) + XENSAVE_V2_PAGE_SIZE))
 
 struct collect {
     struct core_collected *collected;
@@ -37,8 +38,10 @@ struct collect {
 
 static int bad(struct collect *collect, const char *name)
 {
-    return xensave_fail(collect->error, EBADMSG, "a record %s of %u octets makes "
-                   "no sense", name, collect->record.length);
+    return xensave_fail(collect->error, EBADMSG,
+                        "a record %s of %u octets makes "
+                        "no sense",
+                        name, collect->record.length);
 }
 
 static struct core_vcpu *add_vcpu(struct collect *collect)
@@ -83,8 +86,8 @@ static int take_page_data(struct collect *collect)
         if (!xensave_pfn_has_contents(pfn))
             continue;
         if (!domain->vmcoreinfo_length) {
-            domain->vmcoreinfo_length =
-                core_find_vmcoreinfo(collect->body + at);
+            domain->vmcoreinfo_length = core_find_vmcoreinfo(collect->body +
+                                                             at);
             memcpy(collected->vmcoreinfo, collect->body + at,
                    domain->vmcoreinfo_length);
         }
@@ -122,11 +125,12 @@ static int take_p2m_frames(struct collect *collect)
         (collected->p2m_pfns &&
          first != collected->p2m_first + collected->p2m_pfns * entries))
         return bad(collect, "X86_PV_P2M_FRAMES");
-    list = realloc(collected->p2m_pfn, (collected->p2m_pfns + length) *
-                                       sizeof(*list));
+    list = realloc(collected->p2m_pfn,
+                   (collected->p2m_pfns + length) * sizeof(*list));
     if (!list)
-        return xensave_fail(collect->error, ENOMEM, "no memory for the guest's "
-                       "table of frames");
+        return xensave_fail(collect->error, ENOMEM,
+                            "no memory for the guest's "
+                            "table of frames");
     memcpy(list + collected->p2m_pfns, collect->body + sizeof(range),
            length * sizeof(*list));
     if (!collected->p2m_pfns)
@@ -144,8 +148,7 @@ static int take_pv_vcpu(struct collect *collect)
     struct core_vcpu *vcpu;
 
     /* The number and a reserved word come first. */
-    if (!collect->collected->has_pv_info ||
-        collect->record.length < 8 + size)
+    if (!collect->collected->has_pv_info || collect->record.length < 8 + size)
         return bad(collect, "X86_PV_VCPU_BASIC");
     vcpu = add_vcpu(collect);
     if (!vcpu)
@@ -187,8 +190,7 @@ static int take_hvm_context(struct collect *collect)
             vcpu = add_vcpu(collect);
             if (!vcpu)
                 return -1;
-            if (core_vcpu_from_hvm(vcpu, collect->body + at,
-                                      entry.length))
+            if (core_vcpu_from_hvm(vcpu, collect->body + at, entry.length))
                 return bad(collect, "HVM_CONTEXT");
         }
         at += entry.length;
@@ -216,24 +218,28 @@ static int read_record(struct collect *collect)
     uint8_t *body;
 
     if (xensave_decoder_read(collect->decoder, &collect->record,
-                        sizeof(collect->record)))
+                             sizeof(collect->record)))
         return -1;
     length = collect->record.length + record_padding(collect->record.length);
-    if (collect->record.type == XENSAVE_V2_RECORD_PAGE_DATA && most < PAGE_DATA_MAX)
+    if (collect->record.type == XENSAVE_V2_RECORD_PAGE_DATA &&
+        most < PAGE_DATA_MAX)
         most = PAGE_DATA_MAX;
     if (length > XENSAVE_V2_RECORD_MAX || length > most)
         return xensave_fail(collect->error, EBADMSG, "a record of %u octets",
-                       collect->record.length);
+                            collect->record.length);
     if (length > collect->allocated) {
         body = realloc(collect->body, length);
         if (!body)
-            return xensave_fail(collect->error, ENOMEM, "no memory for a record "
-                           "of %u octets", collect->record.length);
+            return xensave_fail(collect->error, ENOMEM,
+                                "no memory for a record "
+                                "of %u octets",
+                                collect->record.length);
         collect->body = body;
         collect->allocated = length;
     }
-    return length ? xensave_decoder_read(collect->decoder, collect->body, length)
-                  : 0;
+    return length
+               ? xensave_decoder_read(collect->decoder, collect->body, length)
+               : 0;
 }
 
 static void tell_progress(const struct collect *collect,
@@ -275,29 +281,34 @@ static int check(struct core_collected *collected, struct xensave_error *error)
 
     /* A saved PV domain lists each pfn that its table has, and so pays. */
     if (collected->p2m_pfns * entries > collected->pfns + entries)
-        return xensave_fail(error, EBADMSG, "the guest's table of frames has "
-                       "%llu pages for %llu pfns",
-                       (unsigned long long)collected->p2m_pfns,
-                       (unsigned long long)collected->pfns);
+        return xensave_fail(error, EBADMSG,
+                            "the guest's table of frames has "
+                            "%llu pages for %llu pfns",
+                            (unsigned long long)collected->p2m_pfns,
+                            (unsigned long long)collected->pfns);
     if (!domain->vcpus)
-        return xensave_fail(error, EBADMSG, "the save file has no registers of "
-                       "any vCPU");
+        return xensave_fail(error, EBADMSG,
+                            "the save file has no registers of "
+                            "any vCPU");
     if (!domain->translated && !collected->has_pv_info)
-        return xensave_fail(error, EBADMSG, "the save file of a PV domain has no "
-                       "X86_PV_INFO");
+        return xensave_fail(error, EBADMSG,
+                            "the save file of a PV domain has no "
+                            "X86_PV_INFO");
     if (domain->vmcoreinfo_length)
         domain->vmcoreinfo = collected->vmcoreinfo;
     return 0;
 }
 
 int core_collect(struct core_collected *collected, int fd,
-                    const struct xensave_file *savefile,
-                    const struct core_options *options,
-                    struct xensave_error *error)
+                 const struct xensave_file *savefile,
+                 const struct core_options *options,
+                 struct xensave_error *error)
 {
     struct core_domain *domain = &collected->domain;
-    struct collect collect = { .collected = collected, .options = options,
-                               .savefile = savefile, .error = error };
+    struct collect collect = { .collected = collected,
+                               .options = options,
+                               .savefile = savefile,
+                               .error = error };
     struct xensave_error source_error = { 0 };
     struct xensave_source *source = NULL;
     int own = fd_reopen(fd, O_RDONLY), r = -1;
@@ -310,7 +321,7 @@ int core_collect(struct core_collected *collected, int fd,
 
     if (own < 0 || lseek(own, savefile->stream_start, SEEK_SET) < 0) {
         xensave_fail(error, errno, "cannot open the file again: %s",
-                strerror(errno));
+                     strerror(errno));
         goto out;
     }
     source = xensave_source_open_file(own, NULL, &source_error);

@@ -6,9 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CONTEXT_FPU_VALID   (1U << 0)
-#define CONTEXT_IN_KERNEL   (1U << 2)
-#define CONTEXT_ONLINE      (1U << 5)
+#define CONTEXT_FPU_VALID (1U << 0)
+#define CONTEXT_IN_KERNEL (1U << 2)
+#define CONTEXT_ONLINE    (1U << 5)
 
 /* vcpu_guest_context of a 64-bit domain. */
 struct context64 {
@@ -66,9 +66,9 @@ struct hvm_cpu {
     uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
     uint64_t rip, rflags;
     uint64_t cr0, cr2, cr3, cr4;
-    uint64_t dr[6];             /* 0 to 3, 6, 7 */
-    uint32_t selector[8];       /* CS DS ES FS GS SS TR LDT */
-    uint32_t limit[10];         /* the same, then IDT GDT */
+    uint64_t dr[6];       /* 0 to 3, 6, 7 */
+    uint32_t selector[8]; /* CS DS ES FS GS SS TR LDT */
+    uint32_t limit[10];   /* the same, then IDT GDT */
     uint64_t base[10];
     uint32_t attributes[8];
     uint64_t sysenter[3];
@@ -76,7 +76,7 @@ struct hvm_cpu {
     uint64_t msr[7];
     uint64_t tsc;
     uint32_t pending_event, error_code;
-    uint32_t flags, pad;        /* not before Xen 4.7 */
+    uint32_t flags, pad; /* not before Xen 4.7 */
 };
 #define HVM_CPU_FPU_INITIALISED 1U
 

@@ -10,8 +10,8 @@
 #include "xensave.h"
 
 enum core_format {
-    CORE_XEN,            /* what Xen's own tools write and read */
-    CORE_ELF,            /* program headers over guest-physical memory */
+    CORE_XEN, /* what Xen's own tools write and read */
+    CORE_ELF, /* program headers over guest-physical memory */
 };
 
 const char *core_format_name(enum core_format format);
@@ -21,7 +21,7 @@ int core_format_parse(const char *name, enum core_format *format);
 /* ---- the domain --------------------------------------------------------- */
 
 /* vcpu_guest_context of x86-64, as Xen's interface has it. */
-#define CORE_CONTEXT_SIZE    5168
+#define CORE_CONTEXT_SIZE 5168
 
 /* The part of the hypervisor's CPU record that a context has no room for. */
 struct core_segment {
@@ -30,13 +30,22 @@ struct core_segment {
 };
 
 enum core_segments {
-    CORE_CS, CORE_DS, CORE_ES, CORE_FS, CORE_GS, CORE_SS,
-    CORE_LDT, CORE_TR, CORE_GDT, CORE_IDT, CORE_SEGMENTS,
+    CORE_CS,
+    CORE_DS,
+    CORE_ES,
+    CORE_FS,
+    CORE_GS,
+    CORE_SS,
+    CORE_LDT,
+    CORE_TR,
+    CORE_GDT,
+    CORE_IDT,
+    CORE_SEGMENTS,
 };
 
 struct core_vcpu {
     uint8_t context[CORE_CONTEXT_SIZE];
-    bool has_segments;      /* HVM and PVH */
+    bool has_segments; /* HVM and PVH */
     struct core_segment segment[CORE_SEGMENTS];
 };
 
@@ -52,12 +61,12 @@ struct core_xen_version {
 };
 
 struct core_domain {
-    bool translated;        /* HVM and PVH: pages have no machine frame */
-    uint32_t width;         /* octets of a word of the guest, 4 or 8 */
-    uint64_t nr_pages;      /* Xen format: how many pages it has room for */
+    bool translated;   /* HVM and PVH: pages have no machine frame */
+    uint32_t width;    /* octets of a word of the guest, 4 or 8 */
+    uint64_t nr_pages; /* Xen format: how many pages it has room for */
     uint32_t vcpus;
     struct core_vcpu *vcpu;
-    const void *shared_info;    /* 4096 octets, or NULL */
+    const void *shared_info; /* 4096 octets, or NULL */
     /* The kernel's note, whole, where it is known already; or NULL. */
     const void *vmcoreinfo;
     size_t vmcoreinfo_length;
@@ -69,21 +78,21 @@ struct core_domain {
  * if it is too short.
  */
 int core_vcpu_from_hvm(struct core_vcpu *vcpu, const void *record,
-                          size_t length);
+                       size_t length);
 /* Only what the context does not have. */
 int core_vcpu_segments(struct core_vcpu *vcpu, const void *record,
-                          size_t length);
+                       size_t length);
 
 /* ---- its memory --------------------------------------------------------- */
 
-#define CORE_BATCH   1024U
+#define CORE_BATCH 1024U
 
 /* Pages in ascending order of pfn. */
 struct core_batch {
-    uint32_t count;                         /* 0: no more */
+    uint32_t count; /* 0: no more */
     uint64_t pfn[CORE_BATCH];
-    uint64_t mfn[CORE_BATCH];            /* PV */
-    const void *page[CORE_BATCH];        /* NULL: zeros */
+    uint64_t mfn[CORE_BATCH];     /* PV */
+    const void *page[CORE_BATCH]; /* NULL: zeros */
 };
 
 /* A page that has contents which only `share` or `load` can get at. */
@@ -99,9 +108,8 @@ struct core_memory {
      * `offset` of the file without reading them.  False: they are to be
      * loaded and written.
      */
-    bool (*share)(struct core_memory *memory,
-                  const struct core_batch *batch, uint32_t first,
-                  uint32_t count, uint64_t offset);
+    bool (*share)(struct core_memory *memory, const struct core_batch *batch,
+                  uint32_t first, uint32_t count, uint64_t offset);
     int (*load)(struct core_memory *memory, struct core_batch *batch,
                 uint32_t first, uint32_t count, struct xensave_error *error);
 };
@@ -118,8 +126,8 @@ static inline bool core_is_pagetable(uint32_t type)
  * `translate` (UINT64_MAX: no such frame, the entry becomes 0).
  */
 void core_pagetable(uint64_t *copy, const void *page,
-                       uint64_t (*translate)(void *context, uint64_t frame),
-                       void *context);
+                    uint64_t (*translate)(void *context, uint64_t frame),
+                    void *context);
 
 /* Length of a VMCOREINFO note that a page begins with; 0 if there is none. */
 size_t core_find_vmcoreinfo(const void *page);
@@ -128,37 +136,35 @@ size_t core_find_vmcoreinfo(const void *page);
 
 struct core_options {
     enum core_format format;
-    bool no_sparse;         /* write every octet */
+    bool no_sparse; /* write every octet */
     /* NULL, or told now and then how far it is. */
     void (*progress)(void *context, uint64_t pages, uint64_t of);
     void *progress_context;
 };
 
 struct core_result {
-    uint64_t pages;         /* written */
-    uint64_t zero_pages;    /* of these, left to holes */
-    uint64_t shared_pages;  /* of these, put there by `share` */
-    uint64_t missing;       /* Xen format: nr_pages were promised */
-    uint64_t lost;          /* Xen format: more than nr_pages were there */
-    uint64_t segments;      /* ELF: PT_LOAD */
-    bool vmcoreinfo;        /* ELF: found in the guest's memory */
+    uint64_t pages;        /* written */
+    uint64_t zero_pages;   /* of these, left to holes */
+    uint64_t shared_pages; /* of these, put there by `share` */
+    uint64_t missing;      /* Xen format: nr_pages were promised */
+    uint64_t lost;         /* Xen format: more than nr_pages were there */
+    uint64_t segments;     /* ELF: PT_LOAD */
+    bool vmcoreinfo;       /* ELF: found in the guest's memory */
 };
 
 /*
  * Octets of the file, as far as they are known before the memory is read
  * (ELF: with nr_pages pages).
  */
-uint64_t core_size(const struct core_domain *domain,
-                      enum core_format format);
+uint64_t core_size(const struct core_domain *domain, enum core_format format);
 
 /*
  * Writes a whole core, from offset 0 of the sink, and finishes the sink.  ELF
  * needs one that can be rewritten.
  */
 int core_write(struct xensave_sink *sink, const struct core_domain *domain,
-                  struct core_memory *memory,
-                  const struct core_options *options,
-                  struct core_result *result, struct xensave_error *error);
+               struct core_memory *memory, const struct core_options *options,
+               struct core_result *result, struct xensave_error *error);
 
 /* Whether a file is a core that may be replaced: core_look.c. */
 enum partial_contents core_look(int fd);
@@ -173,17 +179,17 @@ struct core_savefile;
  * the pages as a dump of the options' format has them.  All of the file is
  * read: progress is told in 4096 octets of it.
  */
-struct core_savefile *core_savefile_open(
-    int fd, const struct xensave_file *savefile,
-    const struct core_options *options, struct xensave_error *error);
-struct core_domain *core_savefile_domain(
-    struct core_savefile *core);
+struct core_savefile *core_savefile_open(int fd,
+                                         const struct xensave_file *savefile,
+                                         const struct core_options *options,
+                                         struct xensave_error *error);
+struct core_domain *core_savefile_domain(struct core_savefile *core);
 /*
  * `target`: a file to share blocks with instead of copying, where the
  * filesystem can; -1 for none.
  */
-struct core_memory *core_savefile_memory(
-    struct core_savefile *core, int target);
+struct core_memory *core_savefile_memory(struct core_savefile *core,
+                                         int target);
 void core_savefile_free(struct core_savefile *core);
 
 #endif /* XENSAVE_CORE_H */

@@ -7,11 +7,11 @@
 
 #include "write.h"
 
-#define ROOM_HEADERS        16384U
-#define HEADERS_STEP        1024U
+#define ROOM_HEADERS 16384U
+#define HEADERS_STEP 1024U
 
 struct elf {
-    Elf64_Phdr *header;         /* the first is the PT_NOTE */
+    Elf64_Phdr *header; /* the first is the PT_NOTE */
     uint64_t headers;
     uint64_t allocated;
     uint64_t pages_offset;
@@ -39,11 +39,13 @@ static Elf64_Phdr *add_header(struct core_writer *writer, struct elf *elf)
     Elf64_Phdr *header;
 
     if (elf->headers == elf->allocated) {
-        header = realloc(elf->header, (elf->allocated + HEADERS_STEP) *
-                                      sizeof(*header));
+        header = realloc(elf->header,
+                         (elf->allocated + HEADERS_STEP) * sizeof(*header));
         if (!header) {
-            xensave_fail(writer->error, ENOMEM, "no memory for %llu program "
-                    "headers", (unsigned long long)elf->headers + 1);
+            xensave_fail(writer->error, ENOMEM,
+                         "no memory for %llu program "
+                         "headers",
+                         (unsigned long long)elf->headers + 1);
             return NULL;
         }
         elf->header = header;
@@ -54,8 +56,8 @@ static Elf64_Phdr *add_header(struct core_writer *writer, struct elf *elf)
     return header;
 }
 
-static int add_page(struct core_writer *writer, void *context,
-                    uint64_t number, uint32_t index, const void *page)
+static int add_page(struct core_writer *writer, void *context, uint64_t number,
+                    uint32_t index, const void *page)
 {
     struct elf *elf = context;
     Elf64_Phdr *last = &elf->header[elf->headers - 1];
@@ -98,11 +100,11 @@ static Elf64_Ehdr elf_header(const struct core_domain *domain)
     };
 }
 
-/* ---- the kernel's own addresses ------------------------------------------ */
+/* ---- the kernel's own addresses ----------------------------------------- */
 
-#define KERNEL_MAP      0xffffffff80000000ULL
-#define KERNEL_START    (2ULL << 20)        /* what its mapping is made of */
-#define KERNEL_LENGTH   (128ULL << 20)
+#define KERNEL_MAP    0xffffffff80000000ULL
+#define KERNEL_START  (2ULL << 20) /* what its mapping is made of */
+#define KERNEL_LENGTH (128ULL << 20)
 
 /* The value behind KEY= on a line of its own. */
 static bool find_value(const struct elf *elf, const char *key, int base,
@@ -158,7 +160,7 @@ static int add_kernel(struct core_writer *writer, struct elf *elf)
     return 0;
 }
 
-/* ---- headers ------------------------------------------------------------- */
+/* ---- headers ------------------------------------------------------------ */
 
 /*
  * The program headers go before the notes if there is room, else behind the
@@ -169,9 +171,9 @@ static int put_far_headers(struct core_writer *writer, struct elf *elf,
 {
     Elf64_Shdr section = { .sh_info = elf->headers };
 
-    header->e_phoff = xensave_sink_offset(writer->sink) + writer->pending_zeros;
-    if (core_put(writer, elf->header,
-                    elf->headers * sizeof(*elf->header)))
+    header->e_phoff = xensave_sink_offset(writer->sink) +
+                      writer->pending_zeros;
+    if (core_put(writer, elf->header, elf->headers * sizeof(*elf->header)))
         return -1;
     if (elf->headers < PN_XNUM)
         return 0;
@@ -193,8 +195,8 @@ static int put_headers(struct core_writer *writer, struct elf *elf)
         return xensave_fail(writer->error, ENOMEM, "no memory for notes");
     if (near > ROOM_HEADERS)
         near = 0;
-    length = core_elf_notes(domain, elf->vmcoreinfo,
-                               elf->vmcoreinfo_length, notes);
+    length = core_elf_notes(domain, elf->vmcoreinfo, elf->vmcoreinfo_length,
+                            notes);
     elf->header[0].p_type = PT_NOTE;
     elf->header[0].p_offset = sizeof(header) + near * sizeof(*elf->header);
     elf->header[0].p_filesz = length;
@@ -205,9 +207,9 @@ static int put_headers(struct core_writer *writer, struct elf *elf)
         goto out;
     if (core_finish(writer) ||
         xensave_sink_rewrite(writer->sink, elf->header[0].p_offset, notes,
-                        length) ||
+                             length) ||
         xensave_sink_rewrite(writer->sink, sizeof(header), elf->header,
-                        near * sizeof(*elf->header)) ||
+                             near * sizeof(*elf->header)) ||
         xensave_sink_rewrite(writer->sink, 0, &header, sizeof(header)))
         goto out;
     r = 0;
@@ -224,8 +226,9 @@ static int elf_write(struct core_writer *writer)
     int r = -1;
 
     if (!xensave_sink_can_rewrite(writer->sink))
-        return xensave_fail(writer->error, ESPIPE, "the ELF format needs a file: "
-                       "its headers are written last");
+        return xensave_fail(writer->error, ESPIPE,
+                            "the ELF format needs a file: "
+                            "its headers are written last");
     elf = calloc(1, sizeof(*elf));
     if (!elf)
         return xensave_fail(writer->error, ENOMEM, "cannot allocate a core");
@@ -233,14 +236,12 @@ static int elf_write(struct core_writer *writer)
     if (domain->vmcoreinfo &&
         domain->vmcoreinfo_length <= sizeof(elf->vmcoreinfo)) {
         elf->vmcoreinfo_length = domain->vmcoreinfo_length;
-        memcpy(elf->vmcoreinfo, domain->vmcoreinfo,
-               domain->vmcoreinfo_length);
+        memcpy(elf->vmcoreinfo, domain->vmcoreinfo, domain->vmcoreinfo_length);
     }
     if (!add_header(writer, elf) ||
         core_put_zeros(writer, elf->pages_offset) ||
         core_put_pages(writer, UINT64_MAX, add_page, elf) ||
-        add_kernel(writer, elf) ||
-        put_headers(writer, elf))
+        add_kernel(writer, elf) || put_headers(writer, elf))
         goto out;
     writer->result->segments = elf->headers - 1;
     writer->result->vmcoreinfo = elf->vmcoreinfo_length;

@@ -17,8 +17,9 @@ static bool has_names(int fd, const Elf64_Ehdr *header)
     Elf64_Shdr section;
     char names[2];
 
-    return !pread_exact(fd, &section, sizeof(section), header->e_shoff +
-                           header->e_shstrndx * sizeof(section)) &&
+    return !pread_exact(fd, &section, sizeof(section),
+                        header->e_shoff +
+                            header->e_shstrndx * sizeof(section)) &&
            !pread_exact(fd, names, sizeof(names), section.sh_offset) &&
            names[1];
 }

@@ -177,11 +177,11 @@ static size_t qemu_cpu(uint8_t *data, size_t used,
 }
 
 _Static_assert(sizeof(struct prstatus64) + sizeof(struct qemu_cpu) + 2 * 20 <=
-               CORE_NOTES_PER_VCPU, "room for the notes of a vCPU");
+                   CORE_NOTES_PER_VCPU,
+               "room for the notes of a vCPU");
 
-size_t core_elf_notes(const struct core_domain *domain,
-                         const void *vmcoreinfo, size_t vmcoreinfo_length,
-                         uint8_t *data)
+size_t core_elf_notes(const struct core_domain *domain, const void *vmcoreinfo,
+                      size_t vmcoreinfo_length, uint8_t *data)
 {
     bool narrow = !domain->translated && domain->width == 4;
     size_t used = 0;
@@ -205,8 +205,8 @@ size_t core_elf_notes(const struct core_domain *domain,
 
 /* ---- VMCOREINFO --------------------------------------------------------- */
 
-#define VMCOREINFO_NAME     "VMCOREINFO"
-#define VMCOREINFO_START    "OSRELEASE="
+#define VMCOREINFO_NAME  "VMCOREINFO"
+#define VMCOREINFO_START "OSRELEASE="
 
 size_t core_find_vmcoreinfo(const void *page)
 {

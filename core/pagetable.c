@@ -3,13 +3,13 @@
 #include "core.h"
 #include "stream-v3/internal.h"
 
-#define ENTRIES         (XENSAVE_V2_PAGE_SIZE / sizeof(uint64_t))
-#define ENTRY_PRESENT   1ULL
-#define ENTRY_FRAME     0x000ffffffffff000ULL
+#define ENTRIES       (XENSAVE_V2_PAGE_SIZE / sizeof(uint64_t))
+#define ENTRY_PRESENT 1ULL
+#define ENTRY_FRAME   0x000ffffffffff000ULL
 
 void core_pagetable(uint64_t *copy, const void *page,
-                       uint64_t (*translate)(void *context, uint64_t frame),
-                       void *context)
+                    uint64_t (*translate)(void *context, uint64_t frame),
+                    void *context)
 {
     uint64_t frame;
     size_t i;

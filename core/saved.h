@@ -10,26 +10,26 @@
 struct core_collected {
     struct core_domain domain;
     bool has_pv_info;
-    uint64_t *p2m_pfn;      /* PV: pfns of the guest's own table */
+    uint64_t *p2m_pfn; /* PV: pfns of the guest's own table */
     uint64_t p2m_pfns;
-    uint64_t p2m_first;     /* pfn that the first is for */
-    uint64_t pfns;          /* that the batches list, some of them again */
+    uint64_t p2m_first; /* pfn that the first is for */
+    uint64_t pfns;      /* that the batches list, some of them again */
     uint8_t vmcoreinfo[XENSAVE_V2_PAGE_SIZE];
     uint8_t shared_info[XENSAVE_V2_PAGE_SIZE];
 };
 
 /* Reads the whole stream and verifies it. */
 int core_collect(struct core_collected *collected, int fd,
-                    const struct xensave_file *savefile,
-                    const struct core_options *options,
-                    struct xensave_error *error);
+                 const struct xensave_file *savefile,
+                 const struct core_options *options,
+                 struct xensave_error *error);
 void core_collected_free(struct core_collected *collected);
 
 /* core_share.c */
 struct core_share {
     int from, to;
     uint32_t way;
-    bool copies;            /* copying is known to spare the page cache */
+    bool copies; /* copying is known to spare the page cache */
 };
 
 /* `to`: a file open for reading and writing; -1: nothing can be shared. */
@@ -37,6 +37,6 @@ void core_share_init(struct core_share *share, int from, int to);
 bool core_can_share(const struct core_share *share);
 /* False: the octets, if they came at all, are to be written. */
 bool core_share(struct core_share *share, uint64_t from, uint64_t to,
-                   uint64_t length);
+                uint64_t length);
 
 #endif /* XENSAVE_CORE_SAVED_H */

@@ -6,30 +6,30 @@
 #include "saved.h"
 
 /* Frames of a translated domain that a dump leaves out. */
-#define VGA_FIRST       0xa0U
-#define VGA_END         0xc0U
-#define DEVICES_FIRST   0xf0000U
-#define DEVICES_END     0x100000U
+#define VGA_FIRST     0xa0U
+#define VGA_END       0xc0U
+#define DEVICES_FIRST 0xf0000U
+#define DEVICES_END   0x100000U
 
 /* Windows of pfns after which their records leave the page cache. */
-#define DROP_WINDOWS    8U
+#define DROP_WINDOWS 8U
 
 struct core_savefile {
-    struct core_memory memory;       /* first: what callers hold */
+    struct core_memory memory; /* first: what callers hold */
     struct core_collected collected;
     struct xensave_index *index;
     struct xensave_error index_error;
     enum core_format format;
     int fd;
     struct core_share share;
-    uint64_t *p2m;                      /* PV: mfns, from p2m_first on */
+    uint64_t *p2m; /* PV: mfns, from p2m_first on */
     uint64_t p2m_size;
-    uint64_t next;                      /* pfn */
-    bool cached;                        /* the file was before this began */
+    uint64_t next; /* pfn */
+    bool cached;   /* the file was before this began */
     uint32_t windows;
     struct xensave_index_page window[CORE_BATCH];
-    struct xensave_index_page page[CORE_BATCH];   /* of the batch */
-    uint8_t *contents;                  /* CORE_BATCH pages */
+    struct xensave_index_page page[CORE_BATCH]; /* of the batch */
+    uint8_t *contents;                          /* CORE_BATCH pages */
 };
 
 static int index_failed(const struct core_savefile *core,
@@ -57,7 +57,8 @@ static int read_p2m_page(struct core_savefile *core, uint64_t number,
     uint64_t *entry = core->p2m + number * entries;
     struct xensave_index_page page;
 
-    if (xensave_index_map(core->index, core->collected.p2m_pfn[number], 1, &page))
+    if (xensave_index_map(core->index, core->collected.p2m_pfn[number], 1,
+                          &page))
         return index_failed(core, error);
     if (page.kind != XENSAVE_PAGE_STORED)
         return 0;
@@ -82,8 +83,9 @@ static int read_p2m(struct core_savefile *core, struct xensave_error *error)
 
     core->p2m = malloc(size * sizeof(*core->p2m) + 1);
     if (!core->p2m)
-        return xensave_fail(error, ENOMEM, "no memory for the guest's table of "
-                       "frames");
+        return xensave_fail(error, ENOMEM,
+                            "no memory for the guest's table of "
+                            "frames");
     memset(core->p2m, 0xff, size * sizeof(*core->p2m));
     core->p2m_size = size;
     for (i = 0; i < collected->p2m_pfns; i++)
@@ -142,8 +144,8 @@ static void back_registers32(struct core_savefile *core, uint32_t number)
         return;
     for (i = 0; i < 16 && i * GDT_ENTRIES_A_PAGE < context->gdt_entries; i++)
         context->gdt_frame[i] = back(core, context->gdt_frame[i]);
-    context->cr[3] = narrow_cr3(back(core, context->cr[3] >> 12 |
-                                           context->cr[3] << 20));
+    context->cr[3] = narrow_cr3(
+        back(core, context->cr[3] >> 12 | context->cr[3] << 20));
 }
 
 static int prepare_pv(struct core_savefile *core, struct xensave_error *error)
@@ -178,8 +180,8 @@ static void drop_records(struct core_savefile *core)
 }
 
 /* The next pfns that a dump has, and their pages; none at the end. */
-static int next_pages(struct core_savefile *core,
-                      struct core_batch *batch, struct xensave_error *error)
+static int next_pages(struct core_savefile *core, struct core_batch *batch,
+                      struct xensave_error *error)
 {
     uint64_t first;
     uint32_t i;
@@ -218,9 +220,9 @@ static void translate(struct core_savefile *core, uint8_t *page)
     memcpy(page, copy, sizeof(copy));
 }
 
-static int saved_load(struct core_memory *memory,
-                      struct core_batch *batch, uint32_t first,
-                      uint32_t count, struct xensave_error *error)
+static int saved_load(struct core_memory *memory, struct core_batch *batch,
+                      uint32_t first, uint32_t count,
+                      struct xensave_error *error)
 {
     struct core_savefile *core = (struct core_savefile *)memory;
     uint32_t i;
@@ -242,8 +244,9 @@ static uint32_t run_of(const struct xensave_index_page *page, uint32_t most)
 {
     uint32_t run = 1;
 
-    while (run < most && page[run].offset ==
-                         page[0].offset + (uint64_t)run * XENSAVE_V2_PAGE_SIZE)
+    while (run < most &&
+           page[run].offset ==
+               page[0].offset + (uint64_t)run * XENSAVE_V2_PAGE_SIZE)
         run++;
     return run;
 }
@@ -260,15 +263,15 @@ static bool saved_share(struct core_memory *memory,
     for (i = 0; i < count; i += run) {
         run = run_of(page + i, count - i);
         if (!core_share(&core->share, page[i].offset,
-                           offset + (uint64_t)i * XENSAVE_V2_PAGE_SIZE,
-                           (uint64_t)run * XENSAVE_V2_PAGE_SIZE))
+                        offset + (uint64_t)i * XENSAVE_V2_PAGE_SIZE,
+                        (uint64_t)run * XENSAVE_V2_PAGE_SIZE))
             return false;
     }
     return true;
 }
 
-static int saved_next(struct core_memory *memory,
-                      struct core_batch *batch, struct xensave_error *error)
+static int saved_next(struct core_memory *memory, struct core_batch *batch,
+                      struct xensave_error *error)
 {
     struct core_savefile *core = (struct core_savefile *)memory;
     uint32_t i;
@@ -313,8 +316,7 @@ static int open_savefile(struct core_savefile *core,
                          struct xensave_error *error)
 {
     if (xensave_file_check(core->fd, savefile, error) ||
-        core_collect(&core->collected, core->fd, savefile, options,
-                        error))
+        core_collect(&core->collected, core->fd, savefile, options, error))
         return -1;
     core->cached = xensave_resident(core->fd, 0, savefile->file_size) >
                    (int64_t)savefile->file_size / 2;
@@ -331,9 +333,10 @@ static int open_savefile(struct core_savefile *core,
     return count_pages(core, error);
 }
 
-struct core_savefile *core_savefile_open(
-    int fd, const struct xensave_file *savefile,
-    const struct core_options *options, struct xensave_error *error)
+struct core_savefile *core_savefile_open(int fd,
+                                         const struct xensave_file *savefile,
+                                         const struct core_options *options,
+                                         struct xensave_error *error)
 {
     struct core_savefile *core = calloc(1, sizeof(*core));
 
@@ -361,7 +364,7 @@ struct core_domain *core_savefile_domain(struct core_savefile *core)
 }
 
 struct core_memory *core_savefile_memory(struct core_savefile *core,
-                                               int target)
+                                         int target)
 {
     core_share_init(&core->share, core->fd, target);
     core->next = 0;

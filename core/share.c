@@ -11,11 +11,11 @@
 #include "saved.h"
 
 /* What is risked to see whether copying goes through the page cache. */
-#define TRIAL   65536U
+#define TRIAL 65536U
 
 /* XFS and btrfs: both files have the same blocks from then on. */
-static bool clone_range(struct core_share *share, uint64_t from,
-                        uint64_t to, uint64_t length)
+static bool clone_range(struct core_share *share, uint64_t from, uint64_t to,
+                        uint64_t length)
 {
     struct file_clone_range range = {
         .src_fd = share->from,
@@ -27,8 +27,8 @@ static bool clone_range(struct core_share *share, uint64_t from,
     return !ioctl(share->to, FICLONERANGE, &range);
 }
 
-static bool copy_exact(struct core_share *share, uint64_t from,
-                       uint64_t to, uint64_t length)
+static bool copy_exact(struct core_share *share, uint64_t from, uint64_t to,
+                       uint64_t length)
 {
     loff_t in = from, out = to;
     ssize_t r;
@@ -47,8 +47,8 @@ static bool copy_exact(struct core_share *share, uint64_t from,
  * NFS, CIFS, Ceph and FUSE: whoever has the files copies.  Other filesystems
  * copy as well, through the page cache, which direct I/O does better.
  */
-static bool copy_range(struct core_share *share, uint64_t from,
-                       uint64_t to, uint64_t length)
+static bool copy_range(struct core_share *share, uint64_t from, uint64_t to,
+                       uint64_t length)
 {
     uint64_t trial = share->copies ? 0 : min_u64(length, TRIAL);
 
@@ -65,7 +65,8 @@ static bool copy_range(struct core_share *share, uint64_t from,
 
 static bool (*const ways[])(struct core_share *share, uint64_t from,
                             uint64_t to, uint64_t length) = {
-    clone_range, copy_range,
+    clone_range,
+    copy_range,
 };
 
 void core_share_init(struct core_share *share, int from, int to)
@@ -81,7 +82,7 @@ bool core_can_share(const struct core_share *share)
 }
 
 bool core_share(struct core_share *share, uint64_t from, uint64_t to,
-                   uint64_t length)
+                uint64_t length)
 {
     for (; core_can_share(share); share->way++)
         if (ways[share->way](share, from, to, length))

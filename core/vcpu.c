@@ -6,8 +6,8 @@
 
 /* As the record orders them. */
 static const enum core_segments order[] = {
-    CORE_CS, CORE_DS, CORE_ES, CORE_FS, CORE_GS, CORE_SS,
-    CORE_TR, CORE_LDT, CORE_IDT, CORE_GDT,
+    CORE_CS, CORE_DS, CORE_ES,  CORE_FS,  CORE_GS,
+    CORE_SS, CORE_TR, CORE_LDT, CORE_IDT, CORE_GDT,
 };
 
 static int take(struct hvm_cpu *cpu, const void *record, size_t length)
@@ -25,7 +25,7 @@ static int take(struct hvm_cpu *cpu, const void *record, size_t length)
 }
 
 int core_vcpu_segments(struct core_vcpu *vcpu, const void *record,
-                          size_t length)
+                       size_t length)
 {
     struct hvm_cpu cpu;
     size_t i;
@@ -70,15 +70,14 @@ static void take_registers(struct context64 *context,
 }
 
 int core_vcpu_from_hvm(struct core_vcpu *vcpu, const void *record,
-                          size_t length)
+                       size_t length)
 {
     const struct core_segment *segment = vcpu->segment;
     struct context64 *context = (struct context64 *)vcpu->context;
     struct hvm_cpu cpu;
 
     memset(vcpu, 0, sizeof(*vcpu));
-    if (core_vcpu_segments(vcpu, record, length) ||
-        take(&cpu, record, length))
+    if (core_vcpu_segments(vcpu, record, length) || take(&cpu, record, length))
         return -1;
     memcpy(context->fpu, cpu.fpu, sizeof(context->fpu));
     context->flags = CONTEXT_ONLINE;

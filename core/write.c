@@ -30,8 +30,7 @@ int core_format_parse(const char *name, enum core_format *format)
     return 0;
 }
 
-uint64_t core_size(const struct core_domain *domain,
-                      enum core_format format)
+uint64_t core_size(const struct core_domain *domain, enum core_format format)
 {
     return formats[format]->size(domain);
 }
@@ -46,8 +45,7 @@ static int flush_zeros(struct core_writer *writer)
     return length ? xensave_sink_skip(writer->sink, length) : 0;
 }
 
-int core_put(struct core_writer *writer, const void *data,
-                size_t length)
+int core_put(struct core_writer *writer, const void *data, size_t length)
 {
     if (flush_zeros(writer))
         return -1;
@@ -81,8 +79,7 @@ int core_finish(struct core_writer *writer)
 
 enum kind { KIND_ZERO, KIND_UNREAD, KIND_DATA };
 
-static enum kind kind_of(const struct core_writer *writer,
-                         const void *page)
+static enum kind kind_of(const struct core_writer *writer, const void *page)
 {
     if (!page)
         return KIND_ZERO;
@@ -93,16 +90,15 @@ static enum kind kind_of(const struct core_writer *writer,
     return KIND_DATA;
 }
 
-static int put_data(struct core_writer *writer, uint32_t first,
-                    uint32_t count)
+static int put_data(struct core_writer *writer, uint32_t first, uint32_t count)
 {
     const void *const *page = writer->batch.page + first;
     uint32_t i, run;
 
     for (i = 0; i < count; i += run) {
         for (run = 1; i + run < count; run++)
-            if (page[i + run] != (const char *)page[i] +
-                                 (size_t)run * XENSAVE_V2_PAGE_SIZE)
+            if (page[i + run] !=
+                (const char *)page[i] + (size_t)run * XENSAVE_V2_PAGE_SIZE)
                 break;
         if (core_put(writer, page[i], (size_t)run * XENSAVE_V2_PAGE_SIZE))
             return -1;
@@ -111,8 +107,7 @@ static int put_data(struct core_writer *writer, uint32_t first,
 }
 
 /* Blocks can be shared where the sink will leave them alone. */
-static bool share(struct core_writer *writer, uint32_t first,
-                  uint32_t count)
+static bool share(struct core_writer *writer, uint32_t first, uint32_t count)
 {
     uint64_t length = (uint64_t)count * XENSAVE_V2_PAGE_SIZE, offset;
     struct xensave_sink *sink = writer->sink;
@@ -125,7 +120,8 @@ static bool share(struct core_writer *writer, uint32_t first,
         !sink->ops->can_skip(sink))
         return false;
     return writer->memory->share(writer->memory, &writer->batch, first, count,
-                                 offset) && !xensave_sink_skip(sink, length);
+                                 offset) &&
+           !xensave_sink_skip(sink, length);
 }
 
 static int put_unread(struct core_writer *writer, uint32_t first,
@@ -147,8 +143,9 @@ static int put_unread(struct core_writer *writer, uint32_t first,
         for (run = 1; i + run < n; run++)
             if (kind_of(writer, writer->batch.page[i + run]) != kind)
                 break;
-        if (kind == KIND_DATA ? put_data(writer, i, run) :
-            core_put_zeros(writer, (uint64_t)run * XENSAVE_V2_PAGE_SIZE))
+        if (kind == KIND_DATA
+                ? put_data(writer, i, run)
+                : core_put_zeros(writer, (uint64_t)run * XENSAVE_V2_PAGE_SIZE))
             return -1;
         if (kind == KIND_ZERO)
             writer->result->zero_pages += run;
@@ -156,8 +153,8 @@ static int put_unread(struct core_writer *writer, uint32_t first,
     return 0;
 }
 
-static int put_run(struct core_writer *writer, enum kind kind,
-                   uint32_t first, uint32_t count)
+static int put_run(struct core_writer *writer, enum kind kind, uint32_t first,
+                   uint32_t count)
 {
     switch (kind) {
     case KIND_ZERO:
@@ -201,10 +198,10 @@ static void tell_progress(struct core_writer *writer, bool end)
 }
 
 int core_put_pages(struct core_writer *writer, uint64_t limit,
-                      int (*noted)(struct core_writer *writer,
-                                   void *context, uint64_t number,
-                                   uint32_t index, const void *page),
-                      void *context)
+                   int (*noted)(struct core_writer *writer, void *context,
+                                uint64_t number, uint32_t index,
+                                const void *page),
+                   void *context)
 {
     struct core_batch *batch = &writer->batch;
     struct core_result *result = writer->result;
@@ -235,9 +232,8 @@ int core_put_pages(struct core_writer *writer, uint64_t limit,
 /* ---- the whole ---------------------------------------------------------- */
 
 int core_write(struct xensave_sink *sink, const struct core_domain *domain,
-                  struct core_memory *memory,
-                  const struct core_options *options,
-                  struct core_result *result, struct xensave_error *error)
+               struct core_memory *memory, const struct core_options *options,
+               struct core_result *result, struct xensave_error *error)
 {
     struct core_writer *writer;
     int r;

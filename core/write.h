@@ -13,8 +13,8 @@ struct core_writer {
     const struct core_options *options;
     struct core_result *result;
     struct xensave_error *error;
-    uint64_t pending_zeros;     /* octets, not yet given to the sink */
-    uint64_t progress_at;       /* pages */
+    uint64_t pending_zeros; /* octets, not yet given to the sink */
+    uint64_t progress_at;   /* pages */
     struct core_batch batch;
 };
 
@@ -26,8 +26,7 @@ struct core_format_ops {
 
 extern const struct core_format_ops core_xen, core_elf;
 
-int core_put(struct core_writer *writer, const void *data,
-                size_t length);
+int core_put(struct core_writer *writer, const void *data, size_t length);
 int core_put_zeros(struct core_writer *writer, uint64_t length);
 /*
  * Writes all pages of the memory, `limit` at most; those beyond count as
@@ -35,18 +34,17 @@ int core_put_zeros(struct core_writer *writer, uint64_t length);
  * batch, and its contents or NULL.
  */
 int core_put_pages(struct core_writer *writer, uint64_t limit,
-                      int (*noted)(struct core_writer *writer,
-                                   void *context, uint64_t number,
-                                   uint32_t index, const void *page),
-                      void *context);
+                   int (*noted)(struct core_writer *writer, void *context,
+                                uint64_t number, uint32_t index,
+                                const void *page),
+                   void *context);
 /* The zeros that are pending go out; then nothing but the end may come. */
 int core_finish(struct core_writer *writer);
 
 /* core_notes.c: the notes of an ELF core, at most so many octets a vCPU. */
-#define CORE_NOTES_PER_VCPU  1024U
+#define CORE_NOTES_PER_VCPU 1024U
 /* Appends to `data` and returns the new length. */
-size_t core_elf_notes(const struct core_domain *domain,
-                         const void *vmcoreinfo, size_t vmcoreinfo_length,
-                         uint8_t *data);
+size_t core_elf_notes(const struct core_domain *domain, const void *vmcoreinfo,
+                      size_t vmcoreinfo_length, uint8_t *data);
 
 #endif /* XENSAVE_CORE_WRITE_H */

@@ -36,8 +36,8 @@ struct notes {
 _Static_assert(sizeof(struct notes) == 1384, "spec 2");
 
 struct table {
-    uint64_t *entry;            /* {pfn, mfn}, or pfn alone */
-    uint32_t words;             /* of an entry */
+    uint64_t *entry; /* {pfn, mfn}, or pfn alone */
+    uint32_t words;  /* of an entry */
 };
 
 struct layout {
@@ -46,7 +46,7 @@ struct layout {
     uint32_t sections;
     char names[NAMES_MAX];
     uint32_t names_length;
-    uint64_t gap;               /* zeros before the pages */
+    uint64_t gap; /* zeros before the pages */
 };
 
 /* ---- headers ------------------------------------------------------------ */
@@ -73,8 +73,7 @@ static uint64_t place(Elf64_Shdr *section, uint64_t offset, uint64_t size,
     return offset + size;
 }
 
-static void lay_out(const struct core_domain *domain,
-                    struct layout *layout)
+static void lay_out(const struct core_domain *domain, struct layout *layout)
 {
     uint32_t entry = domain->translated ? 8 : 16;
     Elf64_Shdr *names, *section;
@@ -95,23 +94,22 @@ static void lay_out(const struct core_domain *domain,
                    CORE_CONTEXT_SIZE);
     if (domain->shared_info) {
         section = add_section(layout, ".xen_shared_info", SHT_PROGBITS);
-        offset = place(section, offset, XENSAVE_V2_PAGE_SIZE, 8, XENSAVE_V2_PAGE_SIZE);
+        offset = place(section, offset, XENSAVE_V2_PAGE_SIZE, 8,
+                       XENSAVE_V2_PAGE_SIZE);
     }
     layout->gap = -offset % XENSAVE_V2_PAGE_SIZE;
     section = add_section(layout, ".xen_pages", SHT_PROGBITS);
     offset = place(section, offset + layout->gap,
-                   domain->nr_pages * XENSAVE_V2_PAGE_SIZE, XENSAVE_V2_PAGE_SIZE,
-                   XENSAVE_V2_PAGE_SIZE);
-    section = add_section(layout, domain->translated ? ".xen_pfn"
-                                                     : ".xen_p2m",
+                   domain->nr_pages * XENSAVE_V2_PAGE_SIZE,
+                   XENSAVE_V2_PAGE_SIZE, XENSAVE_V2_PAGE_SIZE);
+    section = add_section(layout, domain->translated ? ".xen_pfn" : ".xen_p2m",
                           SHT_PROGBITS);
     offset = place(section, offset, domain->nr_pages * entry, 8, entry);
     place(names, offset, layout->names_length, 0, 0);
 
     layout->header = (Elf64_Ehdr){
         .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64,
-                     ELFDATA2LSB, EV_CURRENT,
-                     [EI_ABIVERSION] = EV_CURRENT },
+                     ELFDATA2LSB, EV_CURRENT, [EI_ABIVERSION] = EV_CURRENT },
         .e_type = ET_CORE,
         .e_machine = domain->width == 8 ? EM_X86_64 : EM_386,
         .e_version = EV_CURRENT,
@@ -129,8 +127,7 @@ static struct note note(uint32_t type, uint32_t size)
     return (struct note){ 4, size, type, "Xen" };
 }
 
-static void fill_notes(const struct core_domain *domain,
-                       struct notes *notes)
+static void fill_notes(const struct core_domain *domain, struct notes *notes)
 {
     memset(notes, 0, sizeof(*notes));
     notes->none = note(NOTE_NONE, 0);
@@ -149,8 +146,7 @@ static void fill_notes(const struct core_domain *domain,
     notes->format = FORMAT_VERSION;
 }
 
-static int put_headers(struct core_writer *writer,
-                       const struct layout *layout)
+static int put_headers(struct core_writer *writer, const struct layout *layout)
 {
     const struct core_domain *domain = writer->domain;
     struct notes notes;
@@ -159,12 +155,11 @@ static int put_headers(struct core_writer *writer,
     fill_notes(domain, &notes);
     if (core_put(writer, &layout->header, sizeof(layout->header)) ||
         core_put(writer, layout->section,
-                    layout->sections * sizeof(layout->section[0])) ||
+                 layout->sections * sizeof(layout->section[0])) ||
         core_put(writer, &notes, sizeof(notes)))
         return -1;
     for (i = 0; i < domain->vcpus; i++)
-        if (core_put(writer, domain->vcpu[i].context,
-                        CORE_CONTEXT_SIZE))
+        if (core_put(writer, domain->vcpu[i].context, CORE_CONTEXT_SIZE))
             return -1;
     if (domain->shared_info &&
         core_put(writer, domain->shared_info, XENSAVE_V2_PAGE_SIZE))
@@ -209,8 +204,10 @@ static int xen_write(struct core_writer *writer)
 
     table.entry = malloc(length + !length);
     if (!table.entry)
-        return xensave_fail(writer->error, ENOMEM, "no memory for the table of "
-                       "%llu pages", (unsigned long long)domain->nr_pages);
+        return xensave_fail(writer->error, ENOMEM,
+                            "no memory for the table of "
+                            "%llu pages",
+                            (unsigned long long)domain->nr_pages);
     lay_out(domain, &layout);
     if (put_headers(writer, &layout) ||
         core_put_pages(writer, domain->nr_pages, add_entry, &table) ||

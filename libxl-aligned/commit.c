@@ -46,8 +46,10 @@ int commit_file(int fd, uint64_t libxl_offset, uint64_t file_length,
     }
     /* AppArmor may keep LD_PRELOAD from what libvirt's daemon starts. */
     if (savefile.format != format)
-        report(lg, XTL_WARN, "saved as %s, not %s: the save helper ran "
-               "without its library", xensave_format_name(savefile.format),
+        report(lg, XTL_WARN,
+               "saved as %s, not %s: the save helper ran "
+               "without its library",
+               xensave_format_name(savefile.format),
                xensave_format_name(format));
     return 0;
 }
@@ -90,8 +92,7 @@ bool commit_discard(int fd, bool sole)
 
     if (partial_attach(&file, fd, NULL))
         return false;
-    removed = !sole || (file.st.st_nlink == 1 &&
-                        file.st.st_uid == geteuid());
+    removed = !sole || (file.st.st_nlink == 1 && file.st.st_uid == geteuid());
     if (removed)
         partial_discard(&file);
     partial_close(&file);

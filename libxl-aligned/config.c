@@ -20,7 +20,7 @@
 
 #define CONFIG_MAX (1U << 20)
 
-/* ---- one table for both ----------------------------------------------- */
+/* ---- one table for both ------------------------------------------------- */
 
 static int set_format(xl_aligned_options *opts, const char *value)
 {
@@ -56,7 +56,9 @@ static int set_restore_io(xl_aligned_options *opts, const char *value)
 static int set_reserve(xl_aligned_options *opts, const char *value)
 {
     static const char *const words[][2] = {
-        { "no", "yes" }, { "0", "1" }, { "false", "true" },
+        { "no", "yes" },
+        { "0", "1" },
+        { "false", "true" },
     };
     size_t i;
 
@@ -78,7 +80,7 @@ static const struct setting {
     const char *name;
     const char *variable;
     const char *values;
-    size_t environment;     /* offset of its member */
+    size_t environment; /* offset of its member */
     int (*set)(xl_aligned_options *opts, const char *value);
 } settings[] = {
     { "format", "XL_ALIGNED_FORMAT", "auto, v3, compat or v2",
@@ -112,7 +114,7 @@ static int set(const struct setting *setting, xl_aligned_options *opts,
     return -1;
 }
 
-/* ---- the file --------------------------------------------------------- */
+/* ---- the file ----------------------------------------------------------- */
 
 struct parser {
     XLU_Config *(*init)(FILE *, const char *);
@@ -138,12 +140,14 @@ static int find_parser(struct parser *parser, int minor)
     parser->get_string = dlsym(library, "xlu_cfg_get_string");
     parser->destroy = dlsym(library, "xlu_cfg_destroy");
     return parser->init && parser->readdata && parser->get_string &&
-           parser->destroy ? 0 : -1;
+                   parser->destroy
+               ? 0
+               : -1;
 }
 
 static int read_settings(const struct parser *parser, XLU_Config *config,
-                         const char *path, xl_aligned_options *opts,
-                         char *why, size_t size)
+                         const char *path, xl_aligned_options *opts, char *why,
+                         size_t size)
 {
     char where[PATH_MAX + 64];
     const char *value;
@@ -202,8 +206,8 @@ static char *read_text(const char *path, int *length, char *why, size_t size)
     return text;
 }
 
-static int read_file(xl_aligned_options *opts, const char *path,
-                     int minor, char *why, size_t size)
+static int read_file(xl_aligned_options *opts, const char *path, int minor,
+                     char *why, size_t size)
 {
     struct parser parser;
     XLU_Config *config = NULL;
@@ -245,17 +249,16 @@ out:
     return r ? -1 : 0;
 }
 
-/* ---- both ------------------------------------------------------------- */
+/* ---- both --------------------------------------------------------------- */
 
 /*
  * `where` says compress.  What is said of the format in the same place, or of
  * compression in the stronger one, must not contradict it.
  */
-static int check_compression(const xl_aligned_options *opts,
-                             const char *where, char *why, size_t size)
+static int check_compression(const xl_aligned_options *opts, const char *where,
+                             char *why, size_t size)
 {
-    if (!opts->compression.codec ||
-        opts->format == XL_ALIGNED_FORMAT_AUTO ||
+    if (!opts->compression.codec || opts->format == XL_ALIGNED_FORMAT_AUTO ||
         opts->format == XENSAVE_FORMAT_V3)
         return 0;
     snprintf(why, size, "%s: \"%s\" is for format v3, and %s was asked for",
@@ -270,8 +273,8 @@ void environment_settings(struct environment *env,
     size_t i;
 
     for (i = 0; i < SETTINGS; i++)
-        *(char **)((char *)env + settings[i].environment) =
-            get(settings[i].variable);
+        *(char **)((char *)env +
+                   settings[i].environment) = get(settings[i].variable);
 }
 
 bool options_know(const char *name, size_t length)
@@ -295,8 +298,8 @@ static int read_environment(xl_aligned_options *opts,
 
     for (i = 0; i < SETTINGS; i++) {
         value = *(char *const *)((const char *)env + settings[i].environment);
-        if (value && set(&settings[i], opts, settings[i].variable, value, why,
-                         size))
+        if (value &&
+            set(&settings[i], opts, settings[i].variable, value, why, size))
             return -1;
     }
     /* Said in this one command, which knows what it writes to. */
@@ -309,8 +312,10 @@ static int read_environment(xl_aligned_options *opts,
     if (env->commit_name && env->commit_name[0] != '/') {
         text_printable(name, sizeof(name), env->commit_name,
                        strlen(env->commit_name));
-        snprintf(why, size, "XL_ALIGNED_COMMIT_NAME: %s is not an absolute "
-                 "path", name);
+        snprintf(why, size,
+                 "XL_ALIGNED_COMMIT_NAME: %s is not an absolute "
+                 "path",
+                 name);
         return -1;
     }
     return 0;

@@ -8,7 +8,7 @@
 #define CONFIG_PATH "/etc/xen/xl-aligned.conf"
 
 struct environment {
-    char *format;           /* any of these NULL: not set */
+    char *format; /* any of these NULL: not set */
     char *io;
     char *engine;
     char *restore_io;
@@ -16,11 +16,11 @@ struct environment {
     char *compress;
     char *commit_name;
     char *config;
-    char *live;             /* whether it is to run meanwhile: live.c */
-    char *progress;         /* file to tell how far a save is */
+    char *live;     /* whether it is to run meanwhile: live.c */
+    char *progress; /* file to tell how far a save is */
     char *negotiated;
-    char *pipe;             /* set: a pipe gets the format that is asked for */
-    char *peer;             /* of a migration, to be told to others */
+    char *pipe; /* set: a pipe gets the format that is asked for */
+    char *peer; /* of a migration, to be told to others */
 };
 
 /* The variables of the settings, as `get` has them. */

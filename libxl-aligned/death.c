@@ -75,10 +75,10 @@ EXPORT void libxl_evdisable_domain_death(libxl_ctx *ctx,
 
 void death_renew(libxl_ctx *ctx, uint32_t domid)
 {
-    enable_fn *enable =
-        (enable_fn *)real_symbol("libxl_evenable_domain_death");
-    disable_fn *disable =
-        (disable_fn *)real_symbol("libxl_evdisable_domain_death");
+    enable_fn *enable = (enable_fn *)real_symbol(
+        "libxl_evenable_domain_death");
+    disable_fn *disable = (disable_fn *)real_symbol(
+        "libxl_evdisable_domain_death");
     libxl_evgen_domain_death *renewed;
     struct death *death;
 

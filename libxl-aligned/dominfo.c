@@ -15,17 +15,17 @@ union dominfo {
 };
 
 _Static_assert(offsetof(libxl_dominfo, shutdown_reason) == 40 &&
-               offsetof(libxl_dominfo, current_memkb) == 56 &&
-               offsetof(libxl_dominfo, paged_memkb) == 72 &&
-               offsetof(libxl_dominfo, cpupool) == 104,
+                   offsetof(libxl_dominfo, current_memkb) == 56 &&
+                   offsetof(libxl_dominfo, paged_memkb) == 72 &&
+                   offsetof(libxl_dominfo, cpupool) == 104,
                "libxl_dominfo of Xen 4.14 and newer");
 
 /* The newest first. */
 static const struct layout {
-    int minor;                  /* from 4.minor on */
-    size_t domain_type;         /* offset */
+    int minor;          /* from 4.minor on */
+    size_t domain_type; /* offset */
 } layouts[] = {
-    { 17, 112 },                /* behind gpaddr_bits */
+    { 17, 112 }, /* behind gpaddr_bits */
     { 14, 108 },
 };
 
@@ -57,8 +57,9 @@ int domain_facts(const struct real *real, libxl_ctx *ctx, uint32_t domid,
     rc = real->domain_info(ctx, &u.info, domid);
     if (!rc) {
         facts->memory = (u.info.current_memkb + u.info.paged_memkb) << 10;
-        facts->suspended = u.info.shutdown && u.info.shutdown_reason ==
-                           LIBXL_SHUTDOWN_REASON_SUSPEND;
+        facts->suspended = u.info.shutdown &&
+                           u.info.shutdown_reason ==
+                               LIBXL_SHUTDOWN_REASON_SUSPEND;
         facts->pv = is_pv(real, &u);
     }
     real->dominfo_dispose(&u.info);

@@ -18,9 +18,9 @@
 #include "common/clock.h"
 #include "internal.h"
 
-#define INTERVAL_NS     500000000
-#define PATIENCE_NS     1000000000
-#define TRIES           8           /* of a transaction */
+#define INTERVAL_NS 500000000
+#define PATIENCE_NS 1000000000
+#define TRIES       8 /* of a transaction */
 
 struct entry {
     struct operation *operation;
@@ -34,9 +34,9 @@ struct entry {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    const char *result;             /* set: it is over */
-    const char *moved;              /* where the file is then; or NULL */
-    bool done;                      /* the thread has nothing left to do */
+    const char *result; /* set: it is over */
+    const char *moved;  /* where the file is then; or NULL */
+    bool done;          /* the thread has nothing left to do */
 };
 
 static void put(struct entry *entry, uint32_t transaction, const char *key,
@@ -44,8 +44,7 @@ static void put(struct entry *entry, uint32_t transaction, const char *key,
 {
     char path[ENTRY_PATH];
 
-    snprintf(path, sizeof(path), ENTRY_ROOT "/%s/%s", entry->name,
-             key);
+    snprintf(path, sizeof(path), ENTRY_ROOT "/%s/%s", entry->name, key);
     entry->store.write(entry->store.handle, transaction, path, value,
                        strlen(value));
 }
@@ -66,12 +65,10 @@ static void make_root(struct store *store)
 {
     struct xs_permissions nobody = { .id = 0, .perms = XS_PERM_NONE };
     unsigned int count;
-    char **names = store->directory(store->handle, 0, ENTRY_ROOT,
-                                    &count);
+    char **names = store->directory(store->handle, 0, ENTRY_ROOT, &count);
 
     if (!names && store->mkdir(store->handle, 0, ENTRY_ROOT))
-        store->set_permissions(store->handle, 0, ENTRY_ROOT, &nobody,
-                               1);
+        store->set_permissions(store->handle, 0, ENTRY_ROOT, &nobody, 1);
     free(names);
 }
 

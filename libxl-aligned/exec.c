@@ -12,7 +12,7 @@
 
 #include "internal.h"
 
-#define ENVIRONMENT_MAX 65536   /* octets of pointers, and of LD_PRELOAD */
+#define ENVIRONMENT_MAX 65536 /* octets of pointers, and of LD_PRELOAD */
 
 /* libxl-save-helper, in every Xen since 4.14; the stream type comes last. */
 static const struct helper_mode {
@@ -81,9 +81,8 @@ int exec_with_library(const char *file, char *const argv[], char *stream,
     return execvpe(file, argv, variables);
 }
 
-static int exec_helper(const char *file, char *const argv[],
-                       const char *plan, const char *progress,
-                       const char *library)
+static int exec_helper(const char *file, char *const argv[], const char *plan,
+                       const char *progress, const char *library)
 {
     char stream[PLAN_TEXT_MAX + 192];
     int r = snprintf(stream, sizeof(stream), "XL_ALIGNED_STREAM=fd=%s;%s%s%s",
@@ -99,9 +98,9 @@ EXPORT int execvp(const char *file, char *const argv[])
 {
     const struct helper_mode *mode = helper_mode(argv);
     const char *plan = mode ? plan_find(atoi(argv[2]), mode->restore) : NULL;
-    const char *progress = mode ? operation_child(atoi(argv[2]),
-                                                  mode->restore,
-                                                  atoi(argv[4])) : NULL;
+    const char *progress = mode ? operation_child(atoi(argv[2]), mode->restore,
+                                                  atoi(argv[4]))
+                                : NULL;
 
     if (!plan)
         return execvpe(file, argv, environ);

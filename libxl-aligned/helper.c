@@ -37,14 +37,13 @@ static int search_segment(const char *start, size_t length,
         path--;
     return path && *path == '/' &&
            snprintf(search->path, search->size, "%s", path) <
-           (int)search->size;
+               (int)search->size;
 }
 
-static int search_object(struct dl_phdr_info *info, size_t size,
-                         void *context)
+static int search_object(struct dl_phdr_info *info, size_t size, void *context)
 {
     const struct search *search = context;
-    const ElfW(Phdr) *header;
+    const ElfW(Phdr) * header;
     int i;
 
     (void)size;
@@ -71,8 +70,7 @@ static bool find_helper(const struct real *real, char *path, size_t size)
 
     if (own)
         return snprintf(path, size, "%s", own) < (int)size;
-    if (!dladdr1((void *)real->suspend, &info, (void **)&map,
-                 RTLD_DL_LINKMAP))
+    if (!dladdr1((void *)real->suspend, &info, (void **)&map, RTLD_DL_LINKMAP))
         return false;
     search.object = map->l_addr;
     return dl_iterate_phdr(search_object, &search) == 1;
@@ -120,7 +118,9 @@ int helper_try(const struct runtime *runtime, char *why, size_t size)
         ;
     if (r == 1)
         return 0;
-    snprintf(why, size, "%s starts without %s: does AppArmor or a mount "
-             "option forbid it?", helper, runtime->helper_library);
+    snprintf(why, size,
+             "%s starts without %s: does AppArmor or a mount "
+             "option forbid it?",
+             helper, runtime->helper_library);
     return -1;
 }

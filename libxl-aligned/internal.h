@@ -15,7 +15,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* ---- preload.c: what the environment said when the library was loaded - */
+/* ---- preload.c: what the environment said when the library was loaded --- */
 
 extern struct environment environment;
 /* Path of this library; "" if it cannot be told. */
@@ -23,25 +23,24 @@ extern char own_path[PATH_MAX];
 /* libxenlight was not there yet: a daemon that loads it, as libvirt's do. */
 extern bool libxl_came_late;
 
-/* ---- report.c --------------------------------------------------------- */
+/* ---- report.c ----------------------------------------------------------- */
 
-void report(xentoollog_logger *lg, xentoollog_level level,
-            const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void report(xentoollog_logger *lg, xentoollog_level level, const char *fmt,
+            ...) __attribute__((format(printf, 3, 4)));
 
-/* ---- real.c: libxl's own functions, in whatever version is there ------ */
+/* ---- real.c: libxl's own functions, in whatever version is there -------- */
 
 struct real {
-    int (*suspend)(libxl_ctx *, uint32_t, int, int,
-                   const libxl_asyncop_how *);
-    int (*create_restore)(libxl_ctx *, libxl_domain_config *, uint32_t *,
-                          int, int, const libxl_domain_restore_params *,
+    int (*suspend)(libxl_ctx *, uint32_t, int, int, const libxl_asyncop_how *);
+    int (*create_restore)(libxl_ctx *, libxl_domain_config *, uint32_t *, int,
+                          int, const libxl_domain_restore_params *,
                           const libxl_asyncop_how *,
                           const libxl_asyncprogress_how *);
     int (*resume)(libxl_ctx *, uint32_t, int, const libxl_asyncop_how *);
     int (*domain_info)(libxl_ctx *, libxl_dominfo *, uint32_t);
     void (*dominfo_init)(libxl_dominfo *);
     void (*dominfo_dispose)(libxl_dominfo *);
-    int minor;              /* N of libxenlight.so.4.N; -1: not known */
+    int minor; /* N of libxenlight.so.4.N; -1: not known */
 };
 
 /* A function of the program's own libraries, or NULL. */
@@ -49,13 +48,13 @@ void *real_symbol(const char *name);
 /* Fills what it finds.  `why` (one line) is set if something is amiss. */
 void real_find(struct real *real, char *why, size_t size);
 
-/* ---- runtime.c: whether this library can do its work in this process -- */
+/* ---- runtime.c: whether this library can do its work in this process ---- */
 
 struct runtime {
     struct real real;
-    xl_aligned_options opts;     /* of the preloaded library */
+    xl_aligned_options opts; /* of the preloaded library */
     char helper_library[PATH_MAX];
-    char why[512];                  /* "" if all is well */
+    char why[512]; /* "" if all is well */
 };
 
 /* Found out on first use, by the process that saves or restores. */
@@ -63,17 +62,17 @@ const struct runtime *runtime_get(void);
 /* Whether it can; the first time that it cannot, says why. */
 bool runtime_usable(const struct runtime *runtime, xentoollog_logger *lg);
 
-/* ---- plan.c: what the helper of an fd is to be told ------------------- */
+/* ---- plan.c: what the helper of an fd is to be told --------------------- */
 
 #define PLAN_TEXT_MAX 256
 
 struct plan_stream {
     bool restore;
-    bool lasting;           /* outlives the call that made it (ao_how) */
+    bool lasting; /* outlives the call that made it (ao_how) */
     enum xensave_format format;
     enum xensave_io io;
     enum xensave_engine engine;
-    struct xensave_compression compression;  /* v3 */
+    struct xensave_compression compression; /* v3 */
     uint32_t head_padding;
 };
 
@@ -86,10 +85,10 @@ void plan_withdraw(int fd);
  */
 const char *plan_find(int fd, bool restore);
 
-/* ---- dominfo.c -------------------------------------------------------- */
+/* ---- dominfo.c ---------------------------------------------------------- */
 
 struct domain_facts {
-    uint64_t memory;        /* bytes */
+    uint64_t memory; /* bytes */
     bool suspended;
     bool pv;
 };
@@ -98,7 +97,7 @@ struct domain_facts {
 int domain_facts(const struct real *real, libxl_ctx *ctx, uint32_t domid,
                  struct domain_facts *facts);
 
-/* ---- exec.c ----------------------------------------------------------- */
+/* ---- exec.c ------------------------------------------------------------- */
 
 /*
  * execvp with `library` preloaded; `stream` is "XL_ALIGNED_STREAM=...".  For
@@ -107,7 +106,7 @@ int domain_facts(const struct real *real, libxl_ctx *ctx, uint32_t domid,
 int exec_with_library(const char *file, char *const argv[], char *stream,
                       const char *library);
 
-/* ---- helper.c --------------------------------------------------------- */
+/* ---- helper.c ----------------------------------------------------------- */
 
 /*
  * Whether the save helper, started as libxl starts it, loads the stream
@@ -116,7 +115,7 @@ int exec_with_library(const char *file, char *const argv[], char *stream,
  */
 int helper_try(const struct runtime *runtime, char *why, size_t size);
 
-/* ---- resume.c --------------------------------------------------------- */
+/* ---- resume.c ----------------------------------------------------------- */
 
 /*
  * Whether `domid`, which is about to be saved, is to be resumed here if that
@@ -127,12 +126,12 @@ bool resume_is_ours(const struct real *real, libxl_ctx *ctx, uint32_t domid);
 void resume_domain(const struct real *real, libxl_ctx *ctx, uint32_t domid,
                    xentoollog_logger *lg);
 
-/* ---- death.c ---------------------------------------------------------- */
+/* ---- death.c ------------------------------------------------------------ */
 
 /* After a suspension that was undone: its end will be reported again. */
 void death_renew(libxl_ctx *ctx, uint32_t domid);
 
-/* ---- rescue.c --------------------------------------------------------- */
+/* ---- rescue.c ----------------------------------------------------------- */
 
 /*
  * After a failed restore: if the file behind `fd` has no name any more, its
@@ -141,17 +140,18 @@ void death_renew(libxl_ctx *ctx, uint32_t domid);
  */
 char *rescue_file(int fd, xentoollog_logger *lg);
 
-/* ---- reserve.c -------------------------------------------------------- */
+/* ---- reserve.c ---------------------------------------------------------- */
 
 /*
- * Allocates room for the memory of `domid`, in this format, from `offset` on.  ERROR_FAIL if
+ * Allocates space for the memory of `domid`, in this format, from `offset`
+ * on.  ERROR_FAIL if
  * there is too little.  `fd` must be open for writing.
  */
 int reserve_space(const struct real *real, libxl_ctx *ctx, uint32_t domid,
                   int fd, const struct stat *st, uint64_t offset,
                   enum xensave_format format, xentoollog_logger *lg);
 
-/* ---- commit.c --------------------------------------------------------- */
+/* ---- commit.c ----------------------------------------------------------- */
 
 /*
  * Makes the file whole; `fd` is open for reading and writing.  Says so if the
@@ -169,7 +169,7 @@ int commit_folder(int fd, xentoollog_logger *lg);
  */
 bool commit_discard(int fd, bool sole);
 
-/* ---- interrupt.c ------------------------------------------------------ */
+/* ---- interrupt.c -------------------------------------------------------- */
 
 /*
  * While a save runs in a program that does not catch SIGINT, SIGTERM and
@@ -182,20 +182,20 @@ void interrupt_end(void);
 /* In the child that becomes the helper. */
 void interrupt_child(void);
 
-/* ---- progress.c ---------------------------------------------------------- */
+/* ---- progress.c --------------------------------------------------------- */
 
 /* NULL: how far it is cannot be told.  `*fd` stays open, or is -1. */
 struct progress_page *progress_open(char path[PROGRESS_PATH], int *fd);
 void progress_close(struct progress_page *page, int fd);
 
-/* ---- operation.c --------------------------------------------------------- */
+/* ---- operation.c -------------------------------------------------------- */
 
 struct operation_info {
-    const char *kind;       /* docs/spec/progress.md */
+    const char *kind; /* docs/spec/progress.md */
     bool restore;
-    int fd;                 /* of the stream; -1: none */
-    uint32_t domid;         /* DOMID_UNKNOWN */
-    uint64_t total;         /* octets of memory; 0: not known */
+    int fd;         /* of the stream; -1: none */
+    uint32_t domid; /* DOMID_UNKNOWN */
+    uint64_t total; /* octets of memory; 0: not known */
 };
 
 struct operation_sample {
@@ -215,8 +215,7 @@ void operation_done(struct operation *operation, uint64_t octets);
 void operation_moved(struct operation *operation, char *path);
 bool operation_cancelled(const struct operation *operation);
 /* Frees it; `rc` not 0: it has failed. */
-void operation_end(struct operation *operation, int rc,
-                   xentoollog_logger *lg);
+void operation_end(struct operation *operation, int rc, xentoollog_logger *lg);
 
 /* From the thread of the entry. */
 void operation_sample(const struct operation *operation,
@@ -228,10 +227,10 @@ void operation_cancel(struct operation *operation);
  */
 const char *operation_child(int fd, bool restore, uint32_t domid);
 
-/* ---- entry.c ------------------------------------------------------------- */
+/* ---- entry.c ------------------------------------------------------------ */
 
 struct entry_text {
-    const char *kind, *format, *file, *peer;    /* NULL: not told */
+    const char *kind, *format, *file, *peer; /* NULL: not told */
 };
 
 struct entry;
@@ -244,7 +243,7 @@ struct entry *entry_begin(struct operation *operation,
  */
 bool entry_end(struct entry *entry, const char *result, const char *file);
 
-/* ---- live.c -------------------------------------------------------------- */
+/* ---- live.c ------------------------------------------------------------- */
 
 /*
  * The flags of a save or migration, with LIBXL_SUSPEND_LIVE if the domain is
@@ -253,7 +252,7 @@ bool entry_end(struct entry *entry, const char *result, const char *file);
 int live_flags(const struct real *real, libxl_ctx *ctx, uint32_t domid,
                int flags, xentoollog_logger *lg);
 
-/* ---- negotiated.c ----------------------------------------------------- */
+/* ---- negotiated.c ------------------------------------------------------- */
 
 /*
  * Format and compression of a stream whose receiver a transport has asked; V2
@@ -261,7 +260,7 @@ int live_flags(const struct real *real, libxl_ctx *ctx, uint32_t domid,
  */
 void negotiated_stream(struct plan_stream *stream, xentoollog_logger *lg);
 
-/* ---- watch.c -------------------------------------------------------------- */
+/* ---- watch.c ------------------------------------------------------------ */
 
 struct watch;
 /*
@@ -272,7 +271,7 @@ struct watch *watch_begin(const struct real *real, libxl_ctx *ctx,
                           uint32_t domid);
 void watch_end(struct watch *watch);
 
-/* ---- suspend.c, restore.c --------------------------------------------- */
+/* ---- suspend.c, restore.c ----------------------------------------------- */
 
 int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
                    const xl_aligned_options *opts, bool preloaded,

@@ -24,7 +24,7 @@ static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 static struct shared {
     struct xensave_helper helpers[HELPERS];
     atomic_bool interrupted;
-} *shared;
+} * shared;
 
 static bool installed[SIGNALS];
 static int saves;

@@ -29,20 +29,21 @@ extern "C" {
 #define XL_ALIGNED_FORMAT_AUTO (-1)
 
 typedef struct xl_aligned_options {
-    int format;             /* enum xensave_format or XL_ALIGNED_FORMAT_AUTO */
-    bool any_reader;        /* pipes and sockets get `format` too: whoever
+    int format;         /* enum xensave_format or XL_ALIGNED_FORMAT_AUTO */
+    bool any_reader;    /* pipes and sockets get `format` too: whoever
                              * reads them is known to understand it */
-    enum xensave_io io;          /* of saves */
-    enum xensave_io restore_io;  /* WINDOW counts as AUTO */
+    enum xensave_io io; /* of saves */
+    enum xensave_io restore_io; /* WINDOW counts as AUTO */
     enum xensave_engine engine;
-    struct xensave_compression compression;  /* of v3 files and streams; the other
+    struct xensave_compression
+        compression;       /* of v3 files and streams; the other
                                          * formats have none */
-    bool reserve;           /* allocate the space before the domain is
+    bool reserve;          /* allocate the space before the domain is
                              * suspended; refuse if there is too little */
-    char *commit_name;      /* saves: rename the file to this absolute path,
+    char *commit_name;     /* saves: rename the file to this absolute path,
                              * in the same folder, when it is whole; NULL for
                              * none */
-    xentoollog_logger *lg;  /* messages; NULL for stderr; the caller's */
+    xentoollog_logger *lg; /* messages; NULL for stderr; the caller's */
 } xl_aligned_options;
 
 /*
@@ -50,8 +51,7 @@ typedef struct xl_aligned_options {
  * file is broken; the options are then the defaults.  `commit_name` is the
  * options': malloc'ed, freed by dispose.
  */
-int xl_aligned_options_init(xl_aligned_options *opts,
-                               xentoollog_logger *lg);
+int xl_aligned_options_init(xl_aligned_options *opts, xentoollog_logger *lg);
 void xl_aligned_options_dispose(xl_aligned_options *opts);
 
 /*
@@ -69,9 +69,9 @@ void xl_aligned_options_dispose(xl_aligned_options *opts);
  * and goes by what that returns.
  */
 int xl_aligned_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd,
-                                 int flags, /* LIBXL_SUSPEND_* */
-                                 const xl_aligned_options *opts,
-                                 const libxl_asyncop_how *ao_how);
+                              int flags, /* LIBXL_SUSPEND_* */
+                              const xl_aligned_options *opts,
+                              const libxl_asyncop_how *ao_how);
 /* `result`: of the asynchronous operation that saved to `fd`. */
 int xl_aligned_suspend_complete(int fd, int result);
 
@@ -83,8 +83,8 @@ int xl_aligned_suspend_complete(int fd, int result);
 int xl_aligned_domain_create_restore(
     libxl_ctx *ctx, libxl_domain_config *d_config, uint32_t *domid,
     int restore_fd, int send_back_fd,
-    const libxl_domain_restore_params *params,
-    const xl_aligned_options *opts, const libxl_asyncop_how *ao_how,
+    const libxl_domain_restore_params *params, const xl_aligned_options *opts,
+    const libxl_asyncop_how *ao_how,
     const libxl_asyncprogress_how *aop_console_how);
 
 /*
@@ -94,8 +94,8 @@ int xl_aligned_domain_create_restore(
  * xl's own header.  The offset of `fd` does not move.
  */
 int xl_aligned_probe(int fd, uint64_t libxl_offset,
-                        struct xensave_file *savefile,
-                        struct xensave_error *error);
+                     struct xensave_file *savefile,
+                     struct xensave_error *error);
 
 #ifdef __cplusplus
 }

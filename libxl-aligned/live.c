@@ -22,8 +22,8 @@ static bool has_shadow_paging(libxl_ctx *ctx)
                                            "libxl_physinfo_init");
     void (*dispose)(libxl_physinfo *) = dlsym(RTLD_DEFAULT,
                                               "libxl_physinfo_dispose");
-    int (*get)(libxl_ctx *, libxl_physinfo *) =
-        dlsym(RTLD_DEFAULT, "libxl_get_physinfo");
+    int (*get)(libxl_ctx *, libxl_physinfo *) = dlsym(RTLD_DEFAULT,
+                                                      "libxl_get_physinfo");
     union physinfo physinfo;
     bool has;
 
@@ -51,13 +51,14 @@ int live_flags(const struct real *real, libxl_ctx *ctx, uint32_t domid,
     if (is_wanted("yes"))
         flags |= LIBXL_SUSPEND_LIVE;
     else if (is_wanted("must") || !environment.negotiated)
-        return flags;           /* Xen may refuse what was asked for */
+        return flags; /* Xen may refuse what was asked for */
     if (!(flags & LIBXL_SUSPEND_LIVE) ||
         domain_facts(real, ctx, domid, &facts) || !facts.pv ||
         has_shadow_paging(ctx))
         return flags;
-    report(lg, XTL_WARN, "domain %u stands still while it %s: it is a PV "
-           "domain, and this Xen was built without shadow paging", domid,
-           environment.negotiated ? "migrates" : "is saved");
+    report(lg, XTL_WARN,
+           "domain %u stands still while it %s: it is a PV "
+           "domain, and this Xen was built without shadow paging",
+           domid, environment.negotiated ? "migrates" : "is saved");
     return flags & ~LIBXL_SUSPEND_LIVE;
 }

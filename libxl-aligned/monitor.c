@@ -14,10 +14,10 @@
 
 #include "internal.h"
 
-#define LAST_MINOR 19           /* whose xl exits */
+#define LAST_MINOR 19 /* whose xl exits */
 
 struct again {
-    libxl_ev_user user;         /* of the monitor's own request */
+    libxl_ev_user user; /* of the monitor's own request */
     libxl_evgen_domain_death *request;
     struct again *next;
 };
@@ -80,8 +80,10 @@ static bool ask_again(libxl_ctx *ctx, uint32_t domid, libxl_ev_user user)
     }
     again->next = agains;
     agains = again;
-    report(NULL, XTL_INFO, "domain %u is suspended: its monitor waits for "
-           "what comes after", domid);
+    report(NULL, XTL_INFO,
+           "domain %u is suspended: its monitor waits for "
+           "what comes after",
+           domid);
     return true;
 }
 

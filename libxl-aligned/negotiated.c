@@ -12,8 +12,8 @@
 
 #include "internal.h"
 
-#define FORMAT      "format="
-#define FEATURES    "features="
+#define FORMAT   "format="
+#define FEATURES "features="
 
 /* What the file says, up to a NUL; -1 with errno. */
 static int read_text(const char *path, char *text, size_t size)
@@ -44,13 +44,14 @@ static const char *cut_line(char *text)
 
 static uint64_t parse_features(const char *text)
 {
-    return strncmp(text, FEATURES, strlen(FEATURES)) ? 0 :
-           strtoull(text + strlen(FEATURES), NULL, 16);
+    return strncmp(text, FEATURES, strlen(FEATURES))
+               ? 0
+               : strtoull(text + strlen(FEATURES), NULL, 16);
 }
 
 /* The receiver, and not the user, decides; the user is told. */
-static void restrict_compression(struct plan_stream *stream,
-                                 uint64_t features, xentoollog_logger *lg)
+static void restrict_compression(struct plan_stream *stream, uint64_t features,
+                                 xentoollog_logger *lg)
 {
     enum xensave_codec codec = stream->compression.codec;
 
@@ -58,12 +59,15 @@ static void restrict_compression(struct plan_stream *stream,
     if (!environment.compress)
         codec = XENSAVE_CODEC_NONE;
     if (codec && stream->format != XENSAVE_FORMAT_V3) {
-        report(lg, XTL_WARN, "sending uncompressed: stream version 2 knows "
+        report(lg, XTL_WARN,
+               "sending uncompressed: stream version 2 knows "
                "no compression, and the receiver no other version");
         codec = XENSAVE_CODEC_NONE;
     } else if (codec && !(features & xensave_codec_feature(codec))) {
-        report(lg, XTL_WARN, "sending uncompressed: the receiver does not "
-               "know %s", xensave_codec_name(codec));
+        report(lg, XTL_WARN,
+               "sending uncompressed: the receiver does not "
+               "know %s",
+               xensave_codec_name(codec));
         codec = XENSAVE_CODEC_NONE;
     }
     stream->compression.codec = codec;
@@ -78,15 +82,19 @@ void negotiated_stream(struct plan_stream *stream, xentoollog_logger *lg)
     /* Every receiver reads it, also one that has agreed to v3. */
     stream->format = XENSAVE_FORMAT_V2;
     if (read_text(environment.negotiated, text, sizeof(text))) {
-        report(lg, XTL_WARN, "sending v2: what was negotiated cannot be "
-               "read: %s: %s", environment.negotiated, strerror(errno));
+        report(lg, XTL_WARN,
+               "sending v2: what was negotiated cannot be "
+               "read: %s: %s",
+               environment.negotiated, strerror(errno));
     } else {
         features = cut_line(text);
         if (strncmp(text, FORMAT, strlen(FORMAT)) ||
             xensave_format_parse(text + strlen(FORMAT), &format) ||
             format == XENSAVE_FORMAT_COMPAT)
-            report(lg, XTL_WARN, "sending v2: \"%s\" in %s is nothing that "
-                   "is negotiated", text, environment.negotiated);
+            report(lg, XTL_WARN,
+                   "sending v2: \"%s\" in %s is nothing that "
+                   "is negotiated",
+                   text, environment.negotiated);
         else
             stream->format = format;
     }

@@ -17,13 +17,13 @@
 
 struct operation {
     struct operation_info info;
-    struct stat st;                 /* of info.fd */
+    struct stat st; /* of info.fd */
     struct progress_page *page;
     char page_path[PROGRESS_PATH];
     int page_fd;
     struct entry *entry;
     char *format, *file;
-    char *moved;                    /* where the file is now, if it moved */
+    char *moved; /* where the file is now, if it moved */
 };
 
 /*
@@ -68,10 +68,8 @@ struct operation *operation_new(const struct operation_info *info)
     if (!operation)
         return NULL;
     operation->info = *info;
-    operation->page = progress_open(operation->page_path,
-                                    &operation->page_fd);
-    if (!operation->page || (info->fd >= 0 &&
-                             fstat(info->fd, &operation->st)))
+    operation->page = progress_open(operation->page_path, &operation->page_fd);
+    if (!operation->page || (info->fd >= 0 && fstat(info->fd, &operation->st)))
         goto failed;
     atomic_store(&progress_control(operation->page)->domid, info->domid);
     atomic_store(&operation->page->total, info->total);
@@ -133,8 +131,11 @@ void operation_end(struct operation *operation, int rc, xentoollog_logger *lg)
     if (rc && cancelled)
         report(lg, XTL_ERROR, "%s: ended on request", operation->info.kind);
     /* If xenstore does not answer, it is not ours to free any more. */
-    if (!entry_end(operation->entry, !rc ? "complete" : cancelled ?
-                   "cancelled" : "failed", operation->moved))
+    if (!entry_end(operation->entry,
+                   !rc         ? "complete"
+                   : cancelled ? "cancelled"
+                               : "failed",
+                   operation->moved))
         return;
     progress_close(operation->page, operation->page_fd);
     free(operation->format);
@@ -177,8 +178,8 @@ static uint64_t moved_by(pid_t helper, bool restore)
     if (!file)
         return 0;
     while (fgets(line, sizeof(line), file))
-        if (sscanf(line, restore ? "rchar: %llu" : "wchar: %llu",
-                   &octets) == 1)
+        if (sscanf(line, restore ? "rchar: %llu" : "wchar: %llu", &octets) ==
+            1)
             break;
     fclose(file);
     return octets;
@@ -238,8 +239,7 @@ const char *operation_child(int fd, bool restore, uint32_t domid)
             operation->st.st_ino != st.st_ino)
             continue;
         /* libxl hands the helper a duplicate of fds 0 to 2. */
-        if (operation->info.fd == fd ||
-            (!found && operation->info.fd <= 2))
+        if (operation->info.fd == fd || (!found && operation->info.fd <= 2))
             found = operation;
     }
     if (!found)

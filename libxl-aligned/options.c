@@ -5,7 +5,7 @@
 #include "internal.h"
 
 EXPORT int xl_aligned_options_init(xl_aligned_options *opts,
-                                      xentoollog_logger *lg)
+                                   xentoollog_logger *lg)
 {
     char why[512];
 

@@ -79,8 +79,10 @@ int plan_publish(int fd, const struct plan_stream *stream)
     /* The space is reserved on this side: reserve=0. */
     r = snprintf(plan->text, sizeof(plan->text),
                  "mode=%s;format=%s;io=%s;engine=%s;reserve=0;"
-                 "head_padding=%u", stream->restore ? "restore" : "save",
-                 xensave_format_name(stream->format), xensave_io_name(stream->io),
+                 "head_padding=%u",
+                 stream->restore ? "restore" : "save",
+                 xensave_format_name(stream->format),
+                 xensave_io_name(stream->io),
                  xensave_engine_name(stream->engine), stream->head_padding);
     if (r > 0 && r < (int)sizeof(plan->text) &&
         stream->format == XENSAVE_FORMAT_V3 && stream->compression.codec)

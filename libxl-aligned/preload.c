@@ -20,8 +20,8 @@
  * on.  More than any chain of scripts around a toolstack needs; what a daemon
  * starts, which is no toolstack after all, is rid of it then.
  */
-#define HOPS_VARIABLE   "XL_ALIGNED_HOPS"
-#define HOPS_MAX        8
+#define HOPS_VARIABLE "XL_ALIGNED_HOPS"
+#define HOPS_MAX      8
 
 struct environment environment;
 char own_path[PATH_MAX];
@@ -95,7 +95,7 @@ static void leave_preload(void)
 static const struct setting {
     const char *name;
     char **value;
-    bool command;           /* set by a command for the xl that it starts */
+    bool command; /* set by a command for the xl that it starts */
 } settings[] = {
     { "XL_ALIGNED_FORMAT", &environment.format, false },
     { "XL_ALIGNED_IO", &environment.io, false },
@@ -125,8 +125,8 @@ static bool is_of_command(void)
     if (!text || process_parse(text, &process))
         return false;
     /* If /proc cannot be read, a file must get its name all the same. */
-    return process_of(process.pid, &now) ? errno != ENOENT :
-           now.start == process.start;
+    return process_of(process.pid, &now) ? errno != ENOENT
+                                         : now.start == process.start;
 }
 
 static void take_environment(void)
@@ -183,8 +183,8 @@ static void __attribute__((constructor)) preload(void)
 EXPORT int libxl_ctx_alloc(libxl_ctx **pctx, int version, unsigned flags,
                            xentoollog_logger *lg)
 {
-    int (*real)(libxl_ctx **, int, unsigned, xentoollog_logger *) =
-        real_symbol("libxl_ctx_alloc");
+    int (*real)(libxl_ctx **, int, unsigned,
+                xentoollog_logger *) = real_symbol("libxl_ctx_alloc");
 
     pthread_once(&taken, take_environment);
     return real ? real(pctx, version, flags, lg) : ERROR_NI;

@@ -40,7 +40,7 @@ void *real_symbol(const char *name)
 static const char *soname_of(const void *address)
 {
     struct link_map *map = NULL;
-    const ElfW(Dyn) *dyn;
+    const ElfW(Dyn) * dyn;
     const char *strings = NULL;
     Dl_info info;
     size_t soname = 0;
@@ -106,8 +106,10 @@ void real_find(struct real *real, char *why, size_t size)
                  missing);
     else if (object_of(dlsym(RTLD_DEFAULT, "execvp")) != object_of(own_path))
         /* Loaded too late to be found ahead of libc. */
-        snprintf(why, size, "not in the program's global symbol scope: "
-                 "preload %s", own_path);
+        snprintf(why, size,
+                 "not in the program's global symbol scope: "
+                 "preload %s",
+                 own_path);
     else
         check_version(real, why, size);
 }

@@ -17,8 +17,8 @@ pass(xentoollog_logger *lg, xentoollog_level level, const char *fmt, ...)
     va_end(al);
 }
 
-void report(xentoollog_logger *lg, xentoollog_level level,
-            const char *fmt, ...)
+void report(xentoollog_logger *lg, xentoollog_level level, const char *fmt,
+            ...)
 {
     char *text;
     va_list al;

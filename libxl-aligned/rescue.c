@@ -14,16 +14,16 @@
 
 #include "internal.h"
 
-#define DELETED         " (deleted)"
-#define NAMES           100         /* NAME.kept.1 and so on */
-#define CHUNK           (1 << 20)
+#define DELETED " (deleted)"
+#define NAMES   100 /* NAME.kept.1 and so on */
+#define CHUNK   (1 << 20)
 
 struct rescue {
     int from, to, folder;
     struct stat st;
-    char path[PATH_MAX];        /* as it was */
-    char *base;                 /* in path */
-    char name[NAME_MAX + 1];    /* in the folder, where the copy is now */
+    char path[PATH_MAX];     /* as it was */
+    char *base;              /* in path */
+    char name[NAME_MAX + 1]; /* in the folder, where the copy is now */
 };
 
 static int find_place(struct rescue *rescue, int fd)
@@ -60,8 +60,8 @@ static int create(struct rescue *rescue)
             errno = ENAMETOOLONG;
             break;
         }
-        rescue->to = openat(rescue->folder, rescue->name, O_RDWR | O_CREAT |
-                            O_EXCL | O_CLOEXEC, 0600);
+        rescue->to = openat(rescue->folder, rescue->name,
+                            O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (rescue->to < 0 && errno != EEXIST)
             break;
     }
@@ -76,7 +76,9 @@ static int create(struct rescue *rescue)
 
 static int copy(const struct rescue *rescue, struct xensave_error *error)
 {
-    const struct xensave_io_options options = { .reserve = rescue->st.st_size };
+    const struct xensave_io_options options = {
+        .reserve = rescue->st.st_size
+    };
     struct xensave_source *source = NULL;
     struct xensave_sink *sink = NULL;
     uint64_t left = rescue->st.st_size;
@@ -117,8 +119,8 @@ static int give_old_name(struct rescue *rescue)
 
     /* Not every filesystem has that. */
     if (r && (errno == EINVAL || errno == ENOSYS)) {
-        r = linkat(rescue->folder, rescue->name, rescue->folder,
-                   rescue->base, 0);
+        r = linkat(rescue->folder, rescue->name, rescue->folder, rescue->base,
+                   0);
         if (!r)
             (void)unlinkat(rescue->folder, rescue->name, 0);
     }
@@ -127,7 +129,8 @@ static int give_old_name(struct rescue *rescue)
     return r;
 }
 
-static int copy_beside(struct rescue *rescue, int fd, struct xensave_error *error)
+static int copy_beside(struct rescue *rescue, int fd,
+                       struct xensave_error *error)
 {
     if (find_place(rescue, fd) || create(rescue))
         return -1;
@@ -144,13 +147,17 @@ static char *put_back(struct rescue *rescue, xentoollog_logger *lg)
     char *path;
 
     if (give_old_name(rescue))
-        report(lg, XTL_ERROR, "%s had been removed before it was restored: "
+        report(lg, XTL_ERROR,
+               "%s had been removed before it was restored: "
                "its contents are now in %.*s%s, since it cannot get its name "
-               "back: %s", rescue->path, folder, rescue->path, rescue->name,
+               "back: %s",
+               rescue->path, folder, rescue->path, rescue->name,
                strerror(errno));
     else
-        report(lg, XTL_WARN, "%s had been removed before it was restored: "
-               "its contents are there again", rescue->path);
+        report(lg, XTL_WARN,
+               "%s had been removed before it was restored: "
+               "its contents are there again",
+               rescue->path);
     if (fsync(rescue->folder) && errno != EINVAL)
         report(lg, XTL_ERROR, "fsync of the folder of %s: %s", rescue->path,
                strerror(errno));
@@ -172,7 +179,8 @@ static void keep_open(int fd, const struct xensave_error *error,
     if (kept < 0)
         report(lg, XTL_ERROR, "%s: its contents are lost: %s", path, why);
     else
-        report(lg, XTL_ERROR, "%s: its contents cannot be put back: %s; "
+        report(lg, XTL_ERROR,
+               "%s: its contents cannot be put back: %s; "
                "copy them from /proc/%ld/fd/%d while this process runs",
                path, why, (long)getpid(), kept);
 }

@@ -22,15 +22,16 @@
 #include "internal.h"
 
 /* vCPU contexts, emulator state, head and tail. */
-#define OTHER_RECORDS   (4U << 20)
+#define OTHER_RECORDS (4U << 20)
 /* A translated domain has gaps below 4 GiB: pfns without a page. */
-#define PFNS_OF_GAPS    (1U << 20)
+#define PFNS_OF_GAPS (1U << 20)
 
-#define MIB(octets) ((unsigned long long)((octets) + (1 << 20) - 1) >> 20)
+#define MIB(octets)  ((unsigned long long)((octets) + (1 << 20) - 1) >> 20)
 
 static int too_little(uint64_t need, uint64_t have, xentoollog_logger *lg)
 {
-    report(lg, XTL_ERROR, "not saved: needs %llu MiB, %llu MiB free; "
+    report(lg, XTL_ERROR,
+           "not saved: needs %llu MiB, %llu MiB free; "
            "the domain runs on (reserve=no tries all the same)",
            MIB(need), (unsigned long long)(have >> 20));
     return ERROR_FAIL;
@@ -102,7 +103,7 @@ int reserve_space(const struct real *real, libxl_ctx *ctx, uint32_t domid,
         return 0;
     need = OTHER_RECORDS +
            xensave_encoder_most(format, facts.memory / XENSAVE_V2_PAGE_SIZE,
-                           facts.pv ? 0 : PFNS_OF_GAPS);
+                                facts.pv ? 0 : PFNS_OF_GAPS);
     if (S_ISBLK(st->st_mode))
         return reserve_device(fd, offset, need, lg);
     return reserve_file(fd, st, offset, need, lg);

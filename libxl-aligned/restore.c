@@ -23,8 +23,8 @@ static void add_name(int fd, struct xensave_error *error)
 }
 
 EXPORT int xl_aligned_probe(int fd, uint64_t libxl_offset,
-                               struct xensave_file *savefile,
-                               struct xensave_error *error)
+                            struct xensave_file *savefile,
+                            struct xensave_error *error)
 {
     if (!xensave_file_probe(fd, libxl_offset, savefile, error) &&
         !xensave_file_check(fd, savefile, error))
@@ -48,10 +48,10 @@ static bool is_unknown(const struct xensave_file *savefile,
 
 /* What is known of a restore before it begins. */
 struct choice {
-    bool ours;              /* to be read by the stream library, */
-    bool v3;                /* and by nothing else */
-    const char *format;     /* NULL: found out by reading */
-    uint64_t memory;        /* octets; 0: not known */
+    bool ours;          /* to be read by the stream library, */
+    bool v3;            /* and by nothing else */
+    const char *format; /* NULL: found out by reading */
+    uint64_t memory;    /* octets; 0: not known */
 };
 
 /* Stock would find out that it cannot with a domain half built. */
@@ -64,8 +64,10 @@ static int check_v3(int fd, const struct runtime *runtime,
     if (usable && !helper_try(runtime, why, sizeof(why)))
         return 0;
     (void)descriptor_path(fd, name);
-    report(lg, XTL_ERROR, "not restored: %s: a v3 file, which only the plugin "
-           "can restore: %s", name, usable ? why : runtime->why);
+    report(lg, XTL_ERROR,
+           "not restored: %s: a v3 file, which only the plugin "
+           "can restore: %s",
+           name, usable ? why : runtime->why);
     return ERROR_FAIL;
 }
 
@@ -101,9 +103,10 @@ static int choose(int fd, const libxl_domain_restore_params *params,
     choice->ours = usable;
     choice->v3 = savefile.format == XENSAVE_FORMAT_V3;
     choice->format = xensave_format_name(savefile.format);
-    choice->memory = choice->v3 ?
-        (savefile.header.pages_stored + savefile.header.pages_zero) *
-        XENSAVE_V2_PAGE_SIZE : savefile.file_size - savefile.stream_start;
+    choice->memory = choice->v3 ? (savefile.header.pages_stored +
+                                   savefile.header.pages_zero) *
+                                      XENSAVE_V2_PAGE_SIZE
+                                : savefile.file_size - savefile.stream_start;
     return choice->v3 ? check_v3(fd, runtime, opts->lg) : 0;
 }
 
@@ -121,8 +124,7 @@ static struct operation *tell(int restore_fd, int send_back_fd,
     struct operation *operation;
     struct stat st;
 
-    if (send_back_fd >= 0 ||
-        (!fstat(restore_fd, &st) && S_ISSOCK(st.st_mode)))
+    if (send_back_fd >= 0 || (!fstat(restore_fd, &st) && S_ISSOCK(st.st_mode)))
         info.kind = "receive";
     operation = operation_new(&info);
     operation_start(operation, choice->ours ? choice->format : "stock", NULL);
@@ -140,7 +142,7 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
     struct plan_stream stream = {
         .restore = true,
         .lasting = ao_how,
-        .format = XENSAVE_FORMAT_V2,     /* found out by reading */
+        .format = XENSAVE_FORMAT_V2, /* found out by reading */
         .io = opts->restore_io,
         .engine = opts->engine,
     };
@@ -178,7 +180,7 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
 
 out:
     if (rc) {
-        *domid = INVALID_DOMID;         /* as libxl leaves it */
+        *domid = INVALID_DOMID; /* as libxl leaves it */
         operation_moved(operation, rescue_file(restore_fd, opts->lg));
     }
     operation_end(operation, rc, opts->lg);
@@ -188,8 +190,7 @@ out:
 EXPORT int libxl_domain_create_restore(
     libxl_ctx *ctx, libxl_domain_config *d_config, uint32_t *domid,
     int restore_fd, int send_back_fd,
-    const libxl_domain_restore_params *params,
-    const libxl_asyncop_how *ao_how,
+    const libxl_domain_restore_params *params, const libxl_asyncop_how *ao_how,
     const libxl_asyncprogress_how *aop_console_how)
 {
     const struct runtime *runtime = runtime_get();
@@ -203,8 +204,8 @@ EXPORT int libxl_domain_create_restore(
 EXPORT int xl_aligned_domain_create_restore(
     libxl_ctx *ctx, libxl_domain_config *d_config, uint32_t *domid,
     int restore_fd, int send_back_fd,
-    const libxl_domain_restore_params *params,
-    const xl_aligned_options *opts, const libxl_asyncop_how *ao_how,
+    const libxl_domain_restore_params *params, const xl_aligned_options *opts,
+    const libxl_asyncop_how *ao_how,
     const libxl_asyncprogress_how *aop_console_how)
 {
     const struct runtime *runtime = runtime_get();

@@ -16,8 +16,7 @@ static bool is_suspended(const struct real *real, libxl_ctx *ctx,
 
 bool resume_is_ours(const struct real *real, libxl_ctx *ctx, uint32_t domid)
 {
-    return libxl_came_late && real->resume &&
-           !is_suspended(real, ctx, domid);
+    return libxl_came_late && real->resume && !is_suspended(real, ctx, domid);
 }
 
 void resume_domain(const struct real *real, libxl_ctx *ctx, uint32_t domid,
@@ -31,8 +30,10 @@ void resume_domain(const struct real *real, libxl_ctx *ctx, uint32_t domid,
     rc = real->resume(ctx, domid, 1, NULL);
     death_renew(ctx, domid);
     if (rc)
-        report(lg, XTL_ERROR, "domain %u stays suspended: "
-               "libxl_domain_resume: error %d", domid, rc);
+        report(lg, XTL_ERROR,
+               "domain %u stays suspended: "
+               "libxl_domain_resume: error %d",
+               domid, rc);
     else
         report(lg, XTL_WARN, "domain %u was suspended and runs again", domid);
 }

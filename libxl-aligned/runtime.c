@@ -38,7 +38,8 @@ static void try_helper_library(const char *path)
 static void find_helper_library(void)
 {
     static const char *const places[] = {
-        "xl-aligned/" HELPER_LIBRARY, HELPER_LIBRARY,
+        "xl-aligned/" HELPER_LIBRARY,
+        HELPER_LIBRARY,
     };
     const char *slash = strrchr(own_path, '/');
     int folder = slash ? slash + 1 - own_path : 0, r;
@@ -66,7 +67,8 @@ static void runtime_find(void)
     real_find(&runtime.real, runtime.why, sizeof(runtime.why));
     /* Even on the stock path a file that was asked for gets its name. */
     if (options_read(&runtime.opts, &environment, runtime.real.minor, why,
-                     sizeof(why)) && !runtime.why[0])
+                     sizeof(why)) &&
+        !runtime.why[0])
         memcpy(runtime.why, why, sizeof(why));
     runtime.opts.commit_name = environment.commit_name;
     if (!runtime.why[0])

@@ -15,17 +15,17 @@
 /* One save, from the choice to the commit. */
 struct save {
     int fd;
-    int file;               /* the same file, for reading and writing, or -1 */
+    int file; /* the same file, for reading and writing, or -1 */
     struct stat st;
     uint64_t libxl_offset;
     enum xensave_format planned;
-    bool stock;             /* the stream library has no part in it */
+    bool stock; /* the stream library has no part in it */
     bool interruptible;
-    bool preloaded;         /* the toolstack leaves a failed file behind */
-    bool resumes;           /* after a failure */
-    libxl_ctx *ctx;         /* for that */
+    bool preloaded; /* the toolstack leaves a failed file behind */
+    bool resumes;   /* after a failure */
+    libxl_ctx *ctx; /* for that */
     uint32_t domid;
-    const char *format;     /* its name */
+    const char *format; /* its name */
     struct operation *operation;
     char *commit_name;
     xentoollog_logger *lg;
@@ -67,12 +67,13 @@ static struct save *save_new(int fd, const xl_aligned_options *opts)
     return save;
 }
 
-/* ---- before ----------------------------------------------------------- */
+/* ---- before ------------------------------------------------------------- */
 
 static enum xensave_format file_format(const xl_aligned_options *opts)
 {
-    return opts->format == XL_ALIGNED_FORMAT_AUTO ? XENSAVE_FORMAT_V3 :
-           (enum xensave_format)opts->format;
+    return opts->format == XL_ALIGNED_FORMAT_AUTO
+               ? XENSAVE_FORMAT_V3
+               : (enum xensave_format)opts->format;
 }
 
 /* compat needs a stream start on 8 octets, spec 4. */
@@ -84,8 +85,7 @@ static int align_head(struct save *save, struct plan_stream *stream)
     if (offset < 0 || lseek(save->file, offset, SEEK_SET) != offset)
         goto failed;
     if (xensave_file_align_head(save->file, &stream->head_padding, &error)) {
-        report(save->lg, XTL_WARN, "saving as v2, not compat: %s",
-               error.text);
+        report(save->lg, XTL_WARN, "saving as v2, not compat: %s", error.text);
         stream->format = XENSAVE_FORMAT_V2;
         return 0;
     }
@@ -140,8 +140,10 @@ static bool is_file(struct save *save)
         return false;
     save->file = reopen(save->fd, O_RDWR);
     if (save->file < 0)
-        report(save->lg, XTL_WARN, "using stock save: the file cannot be "
-               "opened for reading: %s", strerror(errno));
+        report(save->lg, XTL_WARN,
+               "using stock save: the file cannot be "
+               "opened for reading: %s",
+               strerror(errno));
     return save->file >= 0;
 }
 
@@ -154,8 +156,7 @@ static bool is_stream(const struct save *save)
 static int give_way(const struct save *save)
 {
     report(save->lg, XTL_WARN, "using stock save: too many saves at once");
-    if (!S_ISREG(save->st.st_mode) ||
-        !ftruncate(save->file, save->st.st_size))
+    if (!S_ISREG(save->st.st_mode) || !ftruncate(save->file, save->st.st_size))
         return 0;
     report(save->lg, XTL_ERROR, "not saved: ftruncate: %s", strerror(errno));
     return ERROR_FAIL;
@@ -173,7 +174,8 @@ static void choose_stream(struct plan_stream *stream,
     /* Asked for in this command, and not only in the configuration. */
     if (environment.compress && stream->compression.codec &&
         stream->format != XENSAVE_FORMAT_V3)
-        report(opts->lg, XTL_WARN, "sending uncompressed: a pipe gets v2, "
+        report(opts->lg, XTL_WARN,
+               "sending uncompressed: a pipe gets v2, "
                "which has no compression, unless v3 is asked for as well");
 }
 
@@ -218,12 +220,12 @@ static int save_begin(struct save *save, const struct runtime *runtime,
     return 0;
 }
 
-/* ---- after ------------------------------------------------------------ */
+/* ---- after -------------------------------------------------------------- */
 
 static int check_interrupted(const struct save *save)
 {
     if (operation_cancelled(save->operation))
-        return ERROR_FAIL;      /* its end says so */
+        return ERROR_FAIL; /* its end says so */
     if (!save->interruptible || !interrupt_pending())
         return 0;
     report(save->lg, XTL_ERROR, "not saved: interrupted");
@@ -291,10 +293,12 @@ static void save_abandon(struct save *save)
              ftruncate(save->fd, 0))
         report(save->lg, XTL_WARN, "the file of a failed save stays: %s",
                strerror(errno));
-    if (!save->stock && ftruncate(save->file, save->preloaded ? 0 :
-                                  save->libxl_offset))
-        report(save->lg, XTL_WARN, "reserved space stays allocated: "
-               "ftruncate: %s", strerror(errno));
+    if (!save->stock &&
+        ftruncate(save->file, save->preloaded ? 0 : save->libxl_offset))
+        report(save->lg, XTL_WARN,
+               "reserved space stays allocated: "
+               "ftruncate: %s",
+               strerror(errno));
 }
 
 static int save_end(struct save *save, int rc)
@@ -311,7 +315,7 @@ static int save_end(struct save *save, int rc)
     return rc;
 }
 
-/* ---- both ------------------------------------------------------------- */
+/* ---- both --------------------------------------------------------------- */
 
 /* What others may see of it, and stop. */
 static void save_tell(struct save *save, const struct real *real,
@@ -417,17 +421,16 @@ EXPORT int libxl_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd,
     return suspend_domain(ctx, domid, fd, flags, &runtime->opts, true, NULL);
 }
 
-EXPORT int xl_aligned_domain_suspend(libxl_ctx *ctx, uint32_t domid,
-                                        int fd, int flags,
-                                        const xl_aligned_options *opts,
-                                        const libxl_asyncop_how *ao_how)
+EXPORT int xl_aligned_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd,
+                                     int flags, const xl_aligned_options *opts,
+                                     const libxl_asyncop_how *ao_how)
 {
     const struct runtime *runtime = runtime_get();
 
     if (!runtime->real.suspend)
         return ERROR_NI;
-    return suspend_domain(ctx, domid, fd, flags,
-                          opts ? opts : &runtime->opts, false, ao_how);
+    return suspend_domain(ctx, domid, fd, flags, opts ? opts : &runtime->opts,
+                          false, ao_how);
 }
 
 EXPORT int xl_aligned_suspend_complete(int fd, int result)

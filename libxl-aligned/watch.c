@@ -17,8 +17,8 @@
 
 #include "internal.h"
 
-#define TOLD_OFFSET     128
-#define INTERVAL_NS     5000000
+#define TOLD_OFFSET 128
+#define INTERVAL_NS 5000000
 
 struct watch {
     const struct real *real;
@@ -42,7 +42,7 @@ static void tell(void)
     length = snprintf(text, sizeof(text), "suspended=%" PRId64 "\n",
                       now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000);
     r = pwrite(fd, text, length + 1, TOLD_OFFSET);
-    (void)r;                    /* it is only a figure */
+    (void)r; /* it is only a figure */
     close(fd);
 }
 

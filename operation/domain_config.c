@@ -13,9 +13,9 @@
 
 struct parser {
     struct config *config;
-    unsigned depth;             /* of open maps and arrays */
-    char section[32];           /* key at depth 1 */
-    char key[32];               /* key at depth 2 */
+    unsigned depth;   /* of open maps and arrays */
+    char section[32]; /* key at depth 1 */
+    char key[32];     /* key at depth 2 */
 };
 
 static const struct field {
@@ -122,7 +122,8 @@ void config_parse(struct config *config, const unsigned char *text,
         .yajl_start_array = on_open_array,
         .yajl_end_array = on_close,
     };
-    const struct config empty = { .memory_kib = -1, .max_memory_kib = -1,
+    const struct config empty = { .memory_kib = -1,
+                                  .max_memory_kib = -1,
                                   .vcpus = -1 };
     struct parser parser = { .config = config };
     yajl_handle handle;

@@ -9,11 +9,11 @@
 #define CONFIG_TEXT_MAX 128
 
 struct config {
-    bool parsed;                    /* as JSON; the rest is empty if not */
+    bool parsed; /* as JSON; the rest is empty if not */
     char name[CONFIG_TEXT_MAX];
-    char type[CONFIG_TEXT_MAX];     /* "pv", "pvh", "hvm" */
+    char type[CONFIG_TEXT_MAX]; /* "pv", "pvh", "hvm" */
     char uuid[CONFIG_TEXT_MAX];
-    long long memory_kib;           /* -1: not stated */
+    long long memory_kib; /* -1: not stated */
     long long max_memory_kib;
     long long vcpus;
 };

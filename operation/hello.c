@@ -12,7 +12,7 @@ _Static_assert(sizeof(struct hello_body) == 40, "spec 3.1");
 _Static_assert(sizeof(struct xensave_result_body) == 32, "spec 3.2");
 
 #define BANNER_LENGTH (sizeof(HELLO_BANNER) - 1)
-#define TEXT_MAX 512            /* of ours */
+#define TEXT_MAX      512 /* of ours */
 
 static const struct xensave_name kinds[] = {
     { HELLO_KIND_HELLO, "HELLO" },
@@ -25,7 +25,7 @@ static const struct xensave_name feature_names[] = {
     { 1, "ZSTD" },
 };
 
-/* ---- text that came from elsewhere ------------------------------------- */
+/* ---- text that came from elsewhere -------------------------------------- */
 
 /* One line of a text, which is not terminated. */
 static bool next_line(const char **at, const char *end, const char **line,
@@ -42,10 +42,9 @@ static bool next_line(const char **at, const char *end, const char **line,
     return true;
 }
 
-/* ---- failing ----------------------------------------------------------- */
+/* ---- failing ------------------------------------------------------------ */
 
-static void put_result(struct hello *hello, uint32_t status,
-                       const char *text);
+static void put_result(struct hello *hello, uint32_t status, const char *text);
 static void fail(struct hello *hello, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -69,19 +68,21 @@ static void fail(struct hello *hello, int errnum, const char *format, ...)
 /* What is being waited for, in words. */
 static const char *awaited(const struct hello *hello)
 {
-    return hello->state == HELLO_WAIT_BANNER ? "the banner of xl" :
-           hello->state == HELLO_WAIT_RESULT ? "RESULT" : "HELLO";
+    return hello->state == HELLO_WAIT_BANNER   ? "the banner of xl"
+           : hello->state == HELLO_WAIT_RESULT ? "RESULT"
+                                               : "HELLO";
 }
 
 /* HELLO, RESULT, and another that takes it back (spec 4). */
-_Static_assert(3 * (sizeof(struct hello_header) +
-                    sizeof(struct hello_body) + TEXT_MAX) <=
-               sizeof(((struct hello *)0)->out), "messages fit");
+_Static_assert(3 * (sizeof(struct hello_header) + sizeof(struct hello_body) +
+                    TEXT_MAX) <=
+                   sizeof(((struct hello *)0)->out),
+               "messages fit");
 
-/* ---- sending ----------------------------------------------------------- */
+/* ---- sending ------------------------------------------------------------ */
 
-static void put_message(struct hello *hello, uint32_t kind,
-                        const void *body, size_t length, const char *text)
+static void put_message(struct hello *hello, uint32_t kind, const void *body,
+                        size_t length, const char *text)
 {
     size_t text_length = strnlen(text, TEXT_MAX);
     struct hello_header header = {
@@ -95,9 +96,11 @@ static void put_message(struct hello *hello, uint32_t kind,
     memcpy(message, &header, sizeof(header));
     memcpy(message + sizeof(header), body, length);
     for (i = 0; i < text_length; i++)
-        message[sizeof(header) + length + i] =
-            (text[i] >= 0x20 && text[i] < 0x7f) || text[i] == '\n' ?
-            text[i] : '?';
+        message[sizeof(header) + length + i] = (text[i] >= 0x20 &&
+                                                text[i] < 0x7f) ||
+                                                       text[i] == '\n'
+                                                   ? text[i]
+                                                   : '?';
     header.checksum = XXH3_64bits(message, total);
     memcpy(message, &header, sizeof(header));
     hello->out_length += total;
@@ -117,12 +120,10 @@ static void put_hello(struct hello *hello)
         .request = offer->request,
     };
 
-    put_message(hello, HELLO_KIND_HELLO, &body, sizeof(body),
-                offer->text);
+    put_message(hello, HELLO_KIND_HELLO, &body, sizeof(body), offer->text);
 }
 
-static void put_result(struct hello *hello, uint32_t status,
-                       const char *text)
+static void put_result(struct hello *hello, uint32_t status, const char *text)
 {
     struct xensave_result_body body = {
         .status = status,
@@ -137,12 +138,11 @@ static void put_result(struct hello *hello, uint32_t status,
     put_message(hello, HELLO_KIND_RESULT, &body, sizeof(body), text);
 }
 
-static void refuse(struct hello *hello, uint32_t status,
-                   const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+static void refuse(struct hello *hello, uint32_t status, const char *format,
+                   ...) __attribute__((format(printf, 3, 4)));
 
-static void refuse(struct hello *hello, uint32_t status,
-                   const char *format, ...)
+static void refuse(struct hello *hello, uint32_t status, const char *format,
+                   ...)
 {
     char text[TEXT_MAX];
     va_list arguments;
@@ -155,7 +155,7 @@ static void refuse(struct hello *hello, uint32_t status,
     hello->state = HELLO_REFUSED;
 }
 
-/* ---- the outcome, spec 4 ----------------------------------------------- */
+/* ---- the outcome, spec 4 ------------------------------------------------ */
 
 /* The name that the peer gives bit `bit` in its text, or NULL. */
 static bool peer_name(const char *text, size_t length, unsigned bit,
@@ -193,8 +193,7 @@ static void name_features(char *to, size_t size, uint64_t bits,
             continue;
         known = xensave_name_of(feature_names, ARRAY_SIZE(feature_names), bit);
         if (known)
-            used += snprintf(to + used, size - used, "%s%s", separator,
-                             known);
+            used += snprintf(to + used, size - used, "%s%s", separator, known);
         else if (peer_name(text, length, bit, name, sizeof(name)))
             used += snprintf(to + used, size - used, "%s%s (bit %u)",
                              separator, name, bit);
@@ -212,13 +211,14 @@ static void judge(struct hello *hello, const struct hello_body *peer,
     uint64_t common = own->features & peer->features, missing;
     char names[256];
 
-    hello->version = own->version_max < peer->version_max ?
-                     own->version_max : peer->version_max;
+    hello->version = own->version_max < peer->version_max ? own->version_max
+                                                          : peer->version_max;
     if (hello->version < own->version_min ||
         hello->version < peer->version_min) {
-        refuse(hello, HELLO_NO_VERSION, "no common stream version: %s "
-               "takes %u to %u, %s takes %u to %u", "this end",
-               own->version_min, own->version_max, "the peer",
+        refuse(hello, HELLO_NO_VERSION,
+               "no common stream version: %s "
+               "takes %u to %u, %s takes %u to %u",
+               "this end", own->version_min, own->version_max, "the peer",
                peer->version_min, peer->version_max);
         return;
     }
@@ -229,22 +229,27 @@ static void judge(struct hello *hello, const struct hello_body *peer,
     missing = peer->required & ~hello->features;
     if (missing) {
         name_features(names, sizeof(names), missing, text, length);
-        refuse(hello, HELLO_NO_FEATURE, "the peer requires a feature "
-               "that is missing here: %s", names);
+        refuse(hello, HELLO_NO_FEATURE,
+               "the peer requires a feature "
+               "that is missing here: %s",
+               names);
         return;
     }
     missing = own->required & ~hello->features;
     if (missing) {
         name_features(names, sizeof(names), missing, own->text,
                       strlen(own->text));
-        refuse(hello, HELLO_NO_FEATURE, "the peer lacks a feature that "
-               "is required here: %s", names);
+        refuse(hello, HELLO_NO_FEATURE,
+               "the peer lacks a feature that "
+               "is required here: %s",
+               names);
         return;
     }
-    if (own->role == HELLO_RECEIVER &&
-        (peer->request & ~HELLO_REQUESTS)) {
-        refuse(hello, HELLO_BAD_REQUEST, "the sender requests what is not "
-               "known here: bits 0x%x", peer->request & ~HELLO_REQUESTS);
+    if (own->role == HELLO_RECEIVER && (peer->request & ~HELLO_REQUESTS)) {
+        refuse(hello, HELLO_BAD_REQUEST,
+               "the sender requests what is not "
+               "known here: bits 0x%x",
+               peer->request & ~HELLO_REQUESTS);
         return;
     }
     hello->request = peer->request;
@@ -252,31 +257,30 @@ static void judge(struct hello *hello, const struct hello_body *peer,
     hello->state = HELLO_WAIT_RESULT;
 }
 
-/* ---- receiving --------------------------------------------------------- */
+/* ---- receiving ---------------------------------------------------------- */
 
-static void on_hello(struct hello *hello, const void *body,
-                     const char *text, size_t length)
+static void on_hello(struct hello *hello, const void *body, const char *text,
+                     size_t length)
 {
     const struct hello_body *peer = body;
     const char *at = text, *line;
     size_t line_length;
 
     if (next_line(&at, text + length, &line, &line_length))
-        text_printable(hello->peer, sizeof(hello->peer), line,
-                           line_length);
+        text_printable(hello->peer, sizeof(hello->peer), line, line_length);
     if (peer->role == (uint32_t)hello->offer.role)
         fail(hello, EPROTO, "the peer is a %s as well",
              hello->offer.role == HELLO_SENDER ? "sender" : "receiver");
-    else if (peer->role != HELLO_SENDER &&
-             peer->role != HELLO_RECEIVER)
+    else if (peer->role != HELLO_SENDER && peer->role != HELLO_RECEIVER)
         fail(hello, EBADMSG, "HELLO with an unknown role: %u", peer->role);
     else if (peer->version_min < 2 || peer->version_min > peer->version_max)
         fail(hello, EBADMSG, "HELLO with impossible versions: %u to %u",
              peer->version_min, peer->version_max);
     else if (peer->required & ~peer->features)
-        fail(hello, EBADMSG, "HELLO that requires features (0x%" PRIx64
-             ") which it does not offer (0x%" PRIx64 ")", peer->required,
-             peer->features);
+        fail(hello, EBADMSG,
+             "HELLO that requires features (0x%" PRIx64
+             ") which it does not offer (0x%" PRIx64 ")",
+             peer->required, peer->features);
     if (hello_over(hello))
         return;
     if (!hello->offer.first)
@@ -284,45 +288,46 @@ static void on_hello(struct hello *hello, const void *body,
     judge(hello, peer, text, length);
 }
 
-static void on_result(struct hello *hello, const void *body,
-                      const char *text, size_t length)
+static void on_result(struct hello *hello, const void *body, const char *text,
+                      size_t length)
 {
     const struct xensave_result_body *result = body;
     char reason[256] = "";
 
     if (result->status != HELLO_OK) {
         text_printable(reason, sizeof(reason), text, length);
-        xensave_fail(&hello->error, EPROTO, "refused by the peer (status %u): %s",
-                result->status, reason[0] ? reason : "no reason given");
+        xensave_fail(&hello->error, EPROTO,
+                     "refused by the peer (status %u): %s", result->status,
+                     reason[0] ? reason : "no reason given");
         hello->state = HELLO_REFUSED;
         return;
     }
     if (result->version != hello->version ||
         result->features != hello->features ||
         result->optional != hello->optional) {
-        fail(hello, EBADMSG, "RESULT of the peer (version %u, features 0x%"
-             PRIx64 ", 0x%" PRIx64 ") differs from this end's (version %u, "
-             "0x%" PRIx64 ", 0x%" PRIx64 ")", result->version,
-             result->features, result->optional, hello->version,
-             hello->features, hello->optional);
+        fail(hello, EBADMSG,
+             "RESULT of the peer (version %u, features 0x%" PRIx64
+             ", 0x%" PRIx64 ") differs from this end's (version %u, "
+             "0x%" PRIx64 ", 0x%" PRIx64 ")",
+             result->version, result->features, result->optional,
+             hello->version, hello->features, hello->optional);
         return;
     }
-    hello->state = hello->offer.role == HELLO_SENDER ?
-                   HELLO_WAIT_BANNER : HELLO_AGREED;
+    hello->state = hello->offer.role == HELLO_SENDER ? HELLO_WAIT_BANNER
+                                                     : HELLO_AGREED;
 }
 
 static const struct message {
     uint32_t kind;
-    enum hello_state state;  /* in which it may come */
+    enum hello_state state; /* in which it may come */
     size_t fixed;
-    size_t text_offset;         /* place of that field in the body */
+    size_t text_offset; /* place of that field in the body */
     void (*take)(struct hello *hello, const void *body, const char *text,
                  size_t length);
 } messages[] = {
     { HELLO_KIND_HELLO, HELLO_WAIT_HELLO, sizeof(struct hello_body),
       offsetof(struct hello_body, text_offset), on_hello },
-    { HELLO_KIND_RESULT, HELLO_WAIT_RESULT,
-      sizeof(struct xensave_result_body),
+    { HELLO_KIND_RESULT, HELLO_WAIT_RESULT, sizeof(struct xensave_result_body),
       offsetof(struct xensave_result_body, text_offset), on_result },
 };
 
@@ -353,16 +358,18 @@ static void check_header(struct hello *hello)
     memcpy(&header, hello->in, sizeof(header));
     message = find_message(header.kind);
     /* A refusal may come instead of HELLO: a listener that is full, say. */
-    if (!message || (message->state != hello->state &&
-                     header.kind != HELLO_KIND_RESULT)) {
+    if (!message ||
+        (message->state != hello->state && header.kind != HELLO_KIND_RESULT)) {
         fail(hello, EBADMSG, "%s (%u) came instead of %s",
              kind_name(header.kind), header.kind, awaited(hello));
         return;
     }
     if (header.length < message->fixed || header.length > HELLO_BODY_MAX) {
-        fail(hello, EBADMSG, "%s with a body of %u octets; %zu to %u are "
-             "allowed", kind_name(header.kind), header.length,
-             message->fixed, HELLO_BODY_MAX);
+        fail(hello, EBADMSG,
+             "%s with a body of %u octets; %zu to %u are "
+             "allowed",
+             kind_name(header.kind), header.length, message->fixed,
+             HELLO_BODY_MAX);
         return;
     }
     hello->in_want = sizeof(header) + header.length;
@@ -421,10 +428,11 @@ static void garbage(struct hello *hello)
     char shown[96];
 
     text_printable(shown, sizeof(shown), hello->in,
-                       hello->in_length < 16 ? hello->in_length : 16);
+                   hello->in_length < 16 ? hello->in_length : 16);
     fail(hello, EBADMSG, "garbage came instead of %s: \"%s\"%s",
-         awaited(hello), shown, hello->in[0] == 0x16 ?
-         "; a TLS client, or a server that expects one?" : "");
+         awaited(hello), shown,
+         hello->in[0] == 0x16 ? "; a TLS client, or a server that expects one?"
+                              : "");
 }
 
 /* Compares what has come of a text that is known beforehand. */
@@ -443,8 +451,9 @@ static void take_banner(struct hello *hello)
         return;
     }
     if (hello->offer.refuse_stock) {
-        xensave_fail(&hello->error, EPROTO, "the receiver is a stock xl, which "
-                "reads stream version 2 only");
+        xensave_fail(&hello->error, EPROTO,
+                     "the receiver is a stock xl, which "
+                     "reads stream version 2 only");
         hello->state = HELLO_REFUSED;
         return;
     }
@@ -453,10 +462,9 @@ static void take_banner(struct hello *hello)
     hello->state = HELLO_STOCK;
 }
 
-/* ---- the interface ----------------------------------------------------- */
+/* ---- the interface ------------------------------------------------------ */
 
-void hello_begin(struct hello *hello,
-                    const struct hello_offer *offer)
+void hello_begin(struct hello *hello, const struct hello_offer *offer)
 {
     memset(hello, 0, sizeof(*hello));
     hello->offer = *offer;
@@ -510,7 +518,9 @@ void hello_end(struct hello *hello)
     fail(hello, ENODATA, "the peer closed the link %s %s%s",
          hello->in_length ? "inside" : "before", awaited(hello),
          hello->state == HELLO_WAIT_HELLO && hello->offer.first &&
-         !hello->in_length ? ": it may not know HELLO" : "");
+                 !hello->in_length
+             ? ": it may not know HELLO"
+             : "");
 }
 
 bool hello_silence(struct hello *hello)
@@ -530,14 +540,16 @@ void hello_timeout(struct hello *hello, unsigned seconds)
     if (hello_over(hello))
         return;
     if (hello->in_length)
-        fail(hello, ETIMEDOUT, "no whole %s within %u s: %zu octets of it "
-             "came", awaited(hello), seconds, hello->in_length);
+        fail(hello, ETIMEDOUT,
+             "no whole %s within %u s: %zu octets of it "
+             "came",
+             awaited(hello), seconds, hello->in_length);
     else
         fail(hello, ETIMEDOUT, "no %s within %u s", awaited(hello), seconds);
 }
 
 void hello_refuse(struct hello *hello, enum hello_status status,
-                     const char *text)
+                  const char *text)
 {
     refuse(hello, status, "%s", text);
 }

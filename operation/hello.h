@@ -23,10 +23,10 @@ struct hello_header {
     uint32_t length;
     uint64_t checksum;
 };
-#define HELLO_MAGIC          "XENHELLO"
-#define HELLO_KIND_HELLO     1U
-#define HELLO_KIND_RESULT    2U
-#define HELLO_MESSAGE_MAX    4096U
+#define HELLO_MAGIC       "XENHELLO"
+#define HELLO_KIND_HELLO  1U
+#define HELLO_KIND_RESULT 2U
+#define HELLO_MESSAGE_MAX 4096U
 #define HELLO_BODY_MAX \
     (HELLO_MESSAGE_MAX - (uint32_t)sizeof(struct hello_header))
 
@@ -56,11 +56,10 @@ enum hello_role {
     HELLO_RECEIVER = 2,
 };
 
-#define HELLO_PAUSE          1U
-#define HELLO_DEBUG          2U
-#define HELLO_STAY           4U
-#define HELLO_REQUESTS       (HELLO_PAUSE | HELLO_DEBUG | \
-                                 HELLO_STAY)
+#define HELLO_PAUSE    1U
+#define HELLO_DEBUG    2U
+#define HELLO_STAY     4U
+#define HELLO_REQUESTS (HELLO_PAUSE | HELLO_DEBUG | HELLO_STAY)
 
 enum hello_status {
     HELLO_OK,
@@ -73,31 +72,30 @@ enum hello_status {
 };
 
 /* The first octets of a receiver that knows nothing of this. */
-#define HELLO_BANNER \
-    "xl migration receiver ready, send binary domain data.\n"
+#define HELLO_BANNER "xl migration receiver ready, send binary domain data.\n"
 
-/* ---- the exchange ------------------------------------------------------ */
+/* ---- the exchange ------------------------------------------------------- */
 
 /* What one end says of itself. */
 struct hello_offer {
     enum hello_role role;
-    bool first;                 /* spec 2: speaks without being spoken to */
-    bool refuse_stock;          /* the banner, or silence, is not enough */
+    bool first;        /* spec 2: speaks without being spoken to */
+    bool refuse_stock; /* the banner, or silence, is not enough */
     uint16_t version_min, version_max;
     uint64_t features, required, optional;
     uint32_t request;
-    const char *text;           /* program and version; "feature N NAME"s */
+    const char *text; /* program and version; "feature N NAME"s */
 };
 
 enum hello_state {
     HELLO_WAIT_HELLO,
     HELLO_WAIT_RESULT,
-    HELLO_WAIT_BANNER,       /* a sender that has agreed */
+    HELLO_WAIT_BANNER, /* a sender that has agreed */
     /* From here on the exchange is over. */
     HELLO_AGREED,
     HELLO_STOCK,
-    HELLO_REFUSED,           /* `error` says by whom and why */
-    HELLO_FAILED,            /* `error` says why */
+    HELLO_REFUSED, /* `error` says by whom and why */
+    HELLO_FAILED,  /* `error` says why */
 };
 
 struct hello {
@@ -108,18 +106,17 @@ struct hello {
     uint16_t version;
     uint64_t features, optional;
     uint32_t request;
-    char peer[64];              /* its program, printable */
+    char peer[64]; /* its program, printable */
     /* Octets for the link; the caller takes them from the front. */
     uint8_t out[2 * HELLO_MESSAGE_MAX];
     size_t out_length;
     /* The message (or the banner) that is arriving. */
     uint8_t in[HELLO_MESSAGE_MAX];
     size_t in_length;
-    size_t in_want;             /* its length, as far as it is known */
+    size_t in_want; /* its length, as far as it is known */
 };
 
-void hello_begin(struct hello *hello,
-                    const struct hello_offer *offer);
+void hello_begin(struct hello *hello, const struct hello_offer *offer);
 static inline bool hello_over(const struct hello *hello)
 {
     return hello->state >= HELLO_AGREED;
@@ -148,7 +145,7 @@ void hello_timeout(struct hello *hello, unsigned seconds);
  * as long as there is no banner.
  */
 void hello_refuse(struct hello *hello, enum hello_status status,
-                     const char *text);
+                  const char *text);
 /* `length` octets of `out` are on the link. */
 void hello_sent(struct hello *hello, size_t length);
 

@@ -15,8 +15,8 @@
 #include "progress.h"
 
 /* How much an older rate counts after a second. */
-#define OLDER           0.7
-#define SAMPLE_SECONDS  0.2
+#define OLDER          0.7
+#define SAMPLE_SECONDS 0.2
 
 /* Linux 6.3; without it, vm.memfd_noexec=2 refuses. */
 #ifndef MFD_NOEXEC_SEAL
@@ -24,7 +24,7 @@
 #endif
 
 int xensave_shared_open(const char *name, size_t length,
-                   char path[PROGRESS_PATH])
+                        char path[PROGRESS_PATH])
 {
     const unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
     int fd = memfd_create(name, flags | MFD_NOEXEC_SEAL), errnum;
@@ -92,8 +92,7 @@ int process_parse(const char *text, struct process *process)
     if (*text < '0' || *text > '9')
         return -1;
     pid = strtoul(text, &end, 10);
-    if (*end != '-' || end[1] < '0' || end[1] > '9' || !pid ||
-        pid > INT32_MAX)
+    if (*end != '-' || end[1] < '0' || end[1] > '9' || !pid || pid > INT32_MAX)
         return -1;
     start = strtoul(end + 1, &end, 10);
     if (*end && *end != '-')
@@ -133,8 +132,8 @@ int process_signal(const struct process *process, int signum)
 /* ---- the store ---------------------------------------------------------- */
 
 const char *store_find(struct store *store,
-                          void *(*find)(void *context, const char *name),
-                          void *context)
+                       void *(*find)(void *context, const char *name),
+                       void *context)
 {
     const struct {
         const char *name;
@@ -162,8 +161,7 @@ const char *store_find(struct store *store,
     return NULL;
 }
 
-char *store_get(struct store *store, uint32_t transaction,
-                   const char *path)
+char *store_get(struct store *store, uint32_t transaction, const char *path)
 {
     unsigned int length;
 
@@ -172,8 +170,8 @@ char *store_get(struct store *store, uint32_t transaction,
     return store->read(store->handle, transaction, path, &length);
 }
 
-char *entry_get(struct store *store, uint32_t transaction,
-                       const char *name, const char *key)
+char *entry_get(struct store *store, uint32_t transaction, const char *name,
+                const char *key)
 {
     char path[ENTRY_PATH];
 
@@ -188,7 +186,7 @@ bool entry_stale(struct store *store, const char *name)
     bool stale;
 
     if (process_parse(name, &process))
-        return false;           /* whatever it is, it is not ours */
+        return false; /* whatever it is, it is not ours */
     result = entry_get(store, 0, name, "result");
     if (!result)
         return !process_lives(&process);
@@ -201,9 +199,8 @@ bool entry_stale(struct store *store, const char *name)
 }
 
 void entry_list(struct store *store,
-                       void (*each)(void *context, const char *name),
-                       void (*stale)(void *context, const char *name),
-                       void *context)
+                void (*each)(void *context, const char *name),
+                void (*stale)(void *context, const char *name), void *context)
 {
     char path[ENTRY_PATH], **names;
     unsigned int count = 0, i;
@@ -237,7 +234,8 @@ void xensave_helper_enter(struct xensave_helper *helper)
     atomic_store(&helper->pid, self.pid);
 }
 
-void xensave_helper_get(const struct xensave_helper *helper, struct process *process)
+void xensave_helper_get(const struct xensave_helper *helper,
+                        struct process *process)
 {
     process->pid = atomic_load(&helper->pid);
     process->start = atomic_load(&helper->start);

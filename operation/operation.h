@@ -15,9 +15,9 @@
 
 #include "progress.h"
 
-#define ENTRY_ROOT   "/local/domain/0/xl-aligned"
-#define ENTRY_NAME   64U     /* octets, NUL included */
-#define ENTRY_PATH   160U
+#define ENTRY_ROOT "/local/domain/0/xl-aligned"
+#define ENTRY_NAME 64U /* octets, NUL included */
+#define ENTRY_PATH 160U
 
 /*
  * Memory to share, of zeros, and the path that leads to it while the fd is
@@ -26,7 +26,7 @@
  */
 #define XENSAVE_SHARED_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 int xensave_shared_open(const char *name, size_t length,
-                   char path[PROGRESS_PATH]);
+                        char path[PROGRESS_PATH]);
 
 /* ---- processes ---------------------------------------------------------- */
 
@@ -60,8 +60,7 @@ struct store {
     void (*close)(struct xs_handle *);
     char **(*directory)(struct xs_handle *, uint32_t, const char *,
                         unsigned int *);
-    void *(*read)(struct xs_handle *, uint32_t, const char *,
-                  unsigned int *);
+    void *(*read)(struct xs_handle *, uint32_t, const char *, unsigned int *);
     bool (*write)(struct xs_handle *, uint32_t, const char *, const void *,
                   unsigned int);
     bool (*mkdir)(struct xs_handle *, uint32_t, const char *);
@@ -74,14 +73,13 @@ struct store {
 
 /* Fills the functions; the name of one that is missing, or NULL. */
 const char *store_find(struct store *store,
-                          void *(*find)(void *context, const char *name),
-                          void *context);
+                       void *(*find)(void *context, const char *name),
+                       void *context);
 
 /* Below the root, or any other absolute path: malloc'ed, NULL if absent. */
-char *store_get(struct store *store, uint32_t transaction,
-                   const char *path);
-char *entry_get(struct store *store, uint32_t transaction,
-                       const char *name, const char *key);
+char *store_get(struct store *store, uint32_t transaction, const char *path);
+char *entry_get(struct store *store, uint32_t transaction, const char *name,
+                const char *key);
 
 /* Whether nobody is left who would remove the entry. */
 bool entry_stale(struct store *store, const char *name);
@@ -90,21 +88,21 @@ bool entry_stale(struct store *store, const char *name);
  * (NULL: nobody wants to know) is called before that.
  */
 void entry_list(struct store *store,
-                       void (*each)(void *context, const char *name),
-                       void (*stale)(void *context, const char *name),
-                       void *context);
+                void (*each)(void *context, const char *name),
+                void (*stale)(void *context, const char *name), void *context);
 
 /* ---- control ------------------------------------------------------------ */
 
 /* The save helper of a stream, in memory that it shares. */
 struct xensave_helper {
-    _Atomic int32_t pid;        /* 0: none yet; -1: being written */
+    _Atomic int32_t pid; /* 0: none yet; -1: being written */
     _Atomic uint64_t start;
 };
 
 /* By the process itself: no lock, no memory. */
 void xensave_helper_enter(struct xensave_helper *helper);
-void xensave_helper_get(const struct xensave_helper *helper, struct process *process);
+void xensave_helper_get(const struct xensave_helper *helper,
+                        struct process *process);
 
 /* In the page of struct progress_page, behind it. */
 struct progress_control {
@@ -113,9 +111,10 @@ struct progress_control {
     _Atomic uint32_t cancelled; /* not 0: an end was asked for */
 };
 
-#define DOMID_UNKNOWN    UINT32_MAX
+#define DOMID_UNKNOWN UINT32_MAX
 
-static inline struct progress_control *progress_control(struct progress_page *page)
+static inline struct progress_control *progress_control(
+    struct progress_page *page)
 {
     return (struct progress_control *)((char *)page + PROGRESS_LENGTH / 2);
 }
@@ -126,7 +125,7 @@ const char *phase_name(uint32_t phase);
 
 /* Octets a second, smoothed. */
 struct rate {
-    double at;              /* seconds */
+    double at; /* seconds */
     uint64_t done;
     double rate;
 };

@@ -7,7 +7,7 @@
 
 #include "operation.h"
 
-#define MAGIC   "XLAPROG1"
+#define MAGIC "XLAPROG1"
 
 static struct progress_page *map(int fd)
 {
@@ -48,7 +48,7 @@ struct progress_page *progress_page_map(const char *path)
 }
 
 struct progress_page *progress_page_create(const char *name,
-                                       char path[PROGRESS_PATH], int *fd)
+                                           char path[PROGRESS_PATH], int *fd)
 {
     struct progress_page *page;
 

@@ -17,23 +17,23 @@
 
 #include "xensave.h"
 
-#define PROGRESS_LENGTH  4096U
-#define PROGRESS_PATH    64U     /* octets of the name, NUL included */
+#define PROGRESS_LENGTH 4096U
+#define PROGRESS_PATH   64U /* octets of the name, NUL included */
 
 enum progress_page_phase {
-    PROGRESS_START,          /* nothing of the memory is written */
+    PROGRESS_START, /* nothing of the memory is written */
     PROGRESS_MEMORY,
-    PROGRESS_COMMIT,         /* memory is written, storage is waited for */
-    PROGRESS_DEVICES,        /* it is read, the domain is completed */
+    PROGRESS_COMMIT,  /* memory is written, storage is waited for */
+    PROGRESS_DEVICES, /* it is read, the domain is completed */
 };
 
 struct progress_page {
     char magic[8];
     _Atomic uint32_t phase;
-    _Atomic uint64_t total;     /* octets of the domain's memory; 0: unknown */
-    _Atomic uint64_t done;      /* octets of the v2 stream; may pass total */
-    _Atomic uint64_t written;   /* octets of the file or stream */
-    _Atomic uint32_t passes;    /* struct xensave_passes */
+    _Atomic uint64_t total;   /* octets of the domain's memory; 0: unknown */
+    _Atomic uint64_t done;    /* octets of the v2 stream; may pass total */
+    _Atomic uint64_t written; /* octets of the file or stream */
+    _Atomic uint32_t passes;  /* struct xensave_passes */
     _Atomic uint64_t pass_pages[XENSAVE_PASSES];
 };
 
@@ -44,6 +44,6 @@ struct progress_page {
 struct progress_page *progress_page_map(const char *path);
 /* `path` is good while `*fd` is open.  NULL: errno says why, `*fd` is -1. */
 struct progress_page *progress_page_create(const char *name,
-                                       char path[PROGRESS_PATH], int *fd);
+                                           char path[PROGRESS_PATH], int *fd);
 
 #endif /* XENSAVE_PROGRESS_H */

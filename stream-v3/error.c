@@ -4,14 +4,15 @@
 
 #include "internal.h"
 
-static void set_text(struct xensave_error *error, int errnum, const char *format,
-                     va_list arguments)
+static void set_text(struct xensave_error *error, int errnum,
+                     const char *format, va_list arguments)
 {
     error->errnum = errnum ? errnum : EIO;
     vsnprintf(error->text, sizeof(error->text), format, arguments);
 }
 
-int xensave_fail(struct xensave_error *error, int errnum, const char *format, ...)
+int xensave_fail(struct xensave_error *error, int errnum, const char *format,
+                 ...)
 {
     va_list arguments;
 
@@ -24,7 +25,7 @@ int xensave_fail(struct xensave_error *error, int errnum, const char *format, ..
 }
 
 int xensave_fail_at(struct xensave_error *error, int errnum, uint64_t offset,
-               uint64_t record, const char *format, ...)
+                    uint64_t record, const char *format, ...)
 {
     va_list arguments;
     size_t used;
@@ -43,7 +44,8 @@ int xensave_fail_at(struct xensave_error *error, int errnum, uint64_t offset,
     return -1;
 }
 
-const char *xensave_name_of(const struct xensave_name *names, size_t count, int value)
+const char *xensave_name_of(const struct xensave_name *names, size_t count,
+                            int value)
 {
     for (size_t i = 0; i < count; i++)
         if (names[i].value == value)
@@ -51,8 +53,8 @@ const char *xensave_name_of(const struct xensave_name *names, size_t count, int 
     return NULL;
 }
 
-int xensave_value_of(const struct xensave_name *names, size_t count, const char *name,
-                int *value)
+int xensave_value_of(const struct xensave_name *names, size_t count,
+                     const char *name, int *value)
 {
     for (size_t i = 0; i < count; i++) {
         if (!strcmp(names[i].name, name)) {

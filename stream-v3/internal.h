@@ -14,7 +14,7 @@
 #error "stream v3 structures are mapped onto little-endian memory"
 #endif
 
-#define PUBLIC __attribute__((visibility("default")))
+#define PUBLIC        __attribute__((visibility("default")))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 static inline uint64_t round_up(uint64_t value, uint64_t to)
@@ -41,10 +41,10 @@ static inline uint32_t record_padding(uint32_t length)
 /* ---- error.c ------------------------------------------------------------ */
 
 /* Both keep the first error and return -1, for `return xensave_fail(…)`. */
-int xensave_fail(struct xensave_error *error, int errnum, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+int xensave_fail(struct xensave_error *error, int errnum, const char *format,
+                 ...) __attribute__((format(printf, 3, 4)));
 int xensave_fail_at(struct xensave_error *error, int errnum, uint64_t offset,
-               uint64_t record, const char *format, ...)
+                    uint64_t record, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
 struct xensave_name {
@@ -52,11 +52,12 @@ struct xensave_name {
     const char *name;
 };
 /* NULL, or -1 with errno EINVAL, if there is no such entry. */
-const char *xensave_name_of(const struct xensave_name *names, size_t count, int value);
-int xensave_value_of(const struct xensave_name *names, size_t count, const char *name,
-                int *value);
+const char *xensave_name_of(const struct xensave_name *names, size_t count,
+                            int value);
+int xensave_value_of(const struct xensave_name *names, size_t count,
+                     const char *name, int *value);
 
-/* ---- file.c: facts about a file and its device --------------------------- */
+/* ---- file.c: facts about a file and its device -------------------------- */
 
 /*
  * A second open file description of the file behind `fd`, so that neither
@@ -72,29 +73,28 @@ void fd_name(int fd, char *name, size_t length);
 /* Octets of the range that are in the page cache; -1 if unknown. */
 int64_t xensave_resident(int fd, uint64_t offset, uint64_t length);
 int pread_exact(int fd, void *data, size_t length, uint64_t offset);
-int pwrite_exact(int fd, const void *data, size_t length,
-                    uint64_t offset);
+int pwrite_exact(int fd, const void *data, size_t length, uint64_t offset);
 /*
  * Starts writing a range back, or waits until it is written.  The kernel
  * tells a descriptor of an error once: after -1 an fsync may return 0.
  */
 int xensave_sync_range(int fd, uint64_t offset, uint64_t length, bool wait);
 
-/* ---- buffers.c ----------------------------------------------------------- */
+/* ---- buffers.c ---------------------------------------------------------- */
 
 struct xensave_buffers {
     uint8_t *base;
-    size_t length;              /* mapped */
-    size_t size;                /* of one buffer */
+    size_t length; /* mapped */
+    size_t size;   /* of one buffer */
     uint32_t count;
     bool huge_pages;
 };
 
-int xensave_buffers_alloc(struct xensave_buffers *buffers, uint32_t count, size_t size,
-                     struct xensave_error *error);
+int xensave_buffers_alloc(struct xensave_buffers *buffers, uint32_t count,
+                          size_t size, struct xensave_error *error);
 void xensave_buffers_free(struct xensave_buffers *buffers);
 
-/* ---- sink.c ---------------------------------------------------------------- */
+/* ---- sink.c ------------------------------------------------------------- */
 
 struct xensave_sink_ops {
     /* Contiguous room for at least one and at most `want` octets. */
@@ -115,9 +115,10 @@ struct xensave_sink_ops {
     /* NULL, or see xensave_sink_settle. */
     int (*settle)(struct xensave_sink *sink);
     int (*finish)(struct xensave_sink *sink);
-    int (*rewrite)(struct xensave_sink *sink, uint64_t offset, const void *data,
-                   size_t length);
-    void (*state)(const struct xensave_sink *sink, struct xensave_io_state *state);
+    int (*rewrite)(struct xensave_sink *sink, uint64_t offset,
+                   const void *data, size_t length);
+    void (*state)(const struct xensave_sink *sink,
+                  struct xensave_io_state *state);
     void (*free)(struct xensave_sink *sink);
 };
 
@@ -125,7 +126,9 @@ struct xensave_sink_ops {
  * What must stay in memory between hold and release: one batch, its headers
  * and padding, in the worst alignment.
  */
-#define XENSAVE_HOLD_MAX (XENSAVE_BATCH_MAX * (XENSAVE_V2_PAGE_SIZE + 8) + 2 * XENSAVE_ALIGNMENT_MAX)
+#define XENSAVE_HOLD_MAX                              \
+    (XENSAVE_BATCH_MAX * (XENSAVE_V2_PAGE_SIZE + 8) + \
+     2 * XENSAVE_ALIGNMENT_MAX)
 
 /* A hole that is smaller costs more in extents than its zeros would. */
 #define XENSAVE_HOLE_MIN 16384U
@@ -133,20 +136,21 @@ struct xensave_sink_ops {
 struct xensave_sink {
     const struct xensave_sink_ops *ops;
     struct xensave_error *error;
-    uint64_t offset;            /* file offset of the next octet */
-    uint64_t hold;              /* first held octet, UINT64_MAX for none */
-    uint32_t alignment;         /* for page contents */
+    uint64_t offset;    /* file offset of the next octet */
+    uint64_t hold;      /* first held octet, UINT64_MAX for none */
+    uint32_t alignment; /* for page contents */
     bool rewritable;
     bool finished;
 };
 
-void xensave_sink_init(struct xensave_sink *sink, const struct xensave_sink_ops *ops,
-                  struct xensave_error *error);
+void xensave_sink_init(struct xensave_sink *sink,
+                       const struct xensave_sink_ops *ops,
+                       struct xensave_error *error);
 void xensave_sink_hold(struct xensave_sink *sink);
 int xensave_sink_release(struct xensave_sink *sink);
 /* Ends the hold and writes over octets from `offset`, which it covers. */
-int xensave_sink_patch(struct xensave_sink *sink, uint64_t offset, const void *data,
-                  size_t length);
+int xensave_sink_patch(struct xensave_sink *sink, uint64_t offset,
+                       const void *data, size_t length);
 int xensave_sink_zeros(struct xensave_sink *sink, size_t length);
 /*
  * Where there may be an earlier save (a device, a file that is not empty),
@@ -154,15 +158,16 @@ int xensave_sink_zeros(struct xensave_sink *sink, size_t length);
  * before anything else is: spec 5 step 1.
  */
 int xensave_sink_settle(struct xensave_sink *sink);
-#define XENSAVE_SETTLED_ZEROS 128U   /* ALIGNED_HEADER with its record header */
+#define XENSAVE_SETTLED_ZEROS 128U /* ALIGNED_HEADER with its record header */
 
-/* ---- source.c --------------------------------------------------------------- */
+/* ---- source.c ----------------------------------------------------------- */
 
 struct xensave_source_ops {
     int (*read)(struct xensave_source *source, void *data, size_t length);
     int (*skip)(struct xensave_source *source, uint64_t length);
     int (*finish)(struct xensave_source *source);
-    void (*state)(const struct xensave_source *source, struct xensave_io_state *state);
+    void (*state)(const struct xensave_source *source,
+                  struct xensave_io_state *state);
     void (*free)(struct xensave_source *source);
 };
 
@@ -175,9 +180,9 @@ struct xensave_source {
 /* errnum ENODATA, in one wording for every source. */
 int xensave_source_ended(struct xensave_source *source);
 struct xensave_source *xensave_source_open_cached(int fd, bool drop_behind,
-                                        struct xensave_error *error);
+                                                  struct xensave_error *error);
 
-/* ---- header.c --------------------------------------------------------------- */
+/* ---- header.c ----------------------------------------------------------- */
 
 struct xensave_header_record {
     struct xensave_v2_record_header record;
@@ -188,30 +193,33 @@ struct xensave_header_record {
  * No stream is shorter than its headers, ALIGNED_CHECK and END.  The tail of
  * one that were would have ALIGNED_HEADER in it, which the commit rewrites.
  */
-#define XENSAVE_STREAM_LEAST (sizeof(struct xensave_v2_image_header) + \
-                         sizeof(struct xensave_v2_domain_header) + \
-                         sizeof(struct xensave_header_record) + \
-                         sizeof(struct xensave_aligned_check) + \
-                         2 * sizeof(struct xensave_v2_record_header))
+#define XENSAVE_STREAM_LEAST                   \
+    (sizeof(struct xensave_v2_image_header) +  \
+     sizeof(struct xensave_v2_domain_header) + \
+     sizeof(struct xensave_header_record) +    \
+     sizeof(struct xensave_aligned_check) +    \
+     2 * sizeof(struct xensave_v2_record_header))
 
 void xensave_header_seal(struct xensave_header_record *header);
 /* `offset` is the record's, for the error. */
 int xensave_header_validate(const struct xensave_header_record *header,
-                       uint64_t offset, struct xensave_error *error);
+                            uint64_t offset, struct xensave_error *error);
 
-/* ---- padding.c ------------------------------------------------------------- */
+/* ---- padding.c ---------------------------------------------------------- */
 
 struct xensave_padding_record {
     struct xensave_v2_record_header record;
     struct xensave_padding body;
 };
 
-void xensave_padding_init(struct xensave_padding_record *padding, uint32_t kind);
-uint64_t xensave_padding_start_checksum(const struct xensave_padding_record *padding);
+void xensave_padding_init(struct xensave_padding_record *padding,
+                          uint32_t kind);
+uint64_t xensave_padding_start_checksum(
+    const struct xensave_padding_record *padding);
 /* The whole record is what begins a compat stream. */
 bool xensave_padding_is_start(const struct xensave_padding_record *padding);
 
-/* ---- record.c ------------------------------------------------------------- */
+/* ---- record.c ----------------------------------------------------------- */
 
 static inline bool xensave_pfn_has_contents(uint64_t pfn)
 {
@@ -220,9 +228,9 @@ static inline bool xensave_pfn_has_contents(uint64_t pfn)
 
 uint32_t xensave_count_contents(const uint64_t *pfns, uint32_t count);
 /* Spec 3.3: this PAGE_DATA gives the same octets back when re-encoded. */
-bool xensave_page_data_regular(const struct xensave_v2_record_header *record,
-                          const struct xensave_v2_page_data_header *page_data,
-                          const uint64_t *pfns);
+bool xensave_page_data_regular(
+    const struct xensave_v2_record_header *record,
+    const struct xensave_v2_page_data_header *page_data, const uint64_t *pfns);
 const char *xensave_record_name(uint32_t type);
 
 #endif /* XENSAVE_INTERNAL_H */

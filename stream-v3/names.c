@@ -3,22 +3,22 @@
 #include "internal.h"
 
 static const struct xensave_name format_names[] = {
-    {XENSAVE_FORMAT_V2, "v2"},
-    {XENSAVE_FORMAT_COMPAT, "compat"},
-    {XENSAVE_FORMAT_V3, "v3"},
+    { XENSAVE_FORMAT_V2, "v2" },
+    { XENSAVE_FORMAT_COMPAT, "compat" },
+    { XENSAVE_FORMAT_V3, "v3" },
 };
 
 static const struct xensave_name io_names[] = {
-    {XENSAVE_IO_AUTO, "auto"},
-    {XENSAVE_IO_DIRECT, "direct"},
-    {XENSAVE_IO_WINDOW, "window"},
-    {XENSAVE_IO_BUFFERED, "buffered"},
+    { XENSAVE_IO_AUTO, "auto" },
+    { XENSAVE_IO_DIRECT, "direct" },
+    { XENSAVE_IO_WINDOW, "window" },
+    { XENSAVE_IO_BUFFERED, "buffered" },
 };
 
 static const struct xensave_name engine_names[] = {
-    {XENSAVE_ENGINE_AUTO, "auto"},
-    {XENSAVE_ENGINE_URING, "uring"},
-    {XENSAVE_ENGINE_THREAD, "thread"},
+    { XENSAVE_ENGINE_AUTO, "auto" },
+    { XENSAVE_ENGINE_URING, "uring" },
+    { XENSAVE_ENGINE_THREAD, "thread" },
 };
 
 PUBLIC const char *xensave_format_name(enum xensave_format format)

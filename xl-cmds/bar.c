@@ -5,8 +5,8 @@
 
 #include "bar.h"
 
-#define BAR_MAX     40
-#define BAR_LEAST   4
+#define BAR_MAX   40
+#define BAR_LEAST 4
 
 int figures_percent(const struct figures *figures)
 {
@@ -22,8 +22,9 @@ double figures_left(const struct figures *figures)
 {
     if (!figures->total || figures->rate < 1 || !figures->moving)
         return -1;
-    return figures->done < figures->total ?
-           (double)(figures->total - figures->done) / figures->rate : 0;
+    return figures->done < figures->total
+               ? (double)(figures->total - figures->done) / figures->rate
+               : 0;
 }
 
 void figures_text(const struct figures *figures, char *text, size_t size)
@@ -39,8 +40,8 @@ void figures_text(const struct figures *figures, char *text, size_t size)
                      percent, (double)figures->done / MIB,
                      (double)figures->total / MIB, figures->rate / MIB);
     if (seconds >= 0 && n > 0 && (size_t)n < size)
-        snprintf(text + n, size - n, "  %u:%02u left",
-                 (unsigned)seconds / 60, (unsigned)seconds % 60);
+        snprintf(text + n, size - n, "  %u:%02u left", (unsigned)seconds / 60,
+                 (unsigned)seconds % 60);
 }
 
 void figures_bar(const struct figures *figures, int width, char *text,

@@ -19,15 +19,15 @@
 #define TIMEOUT_DEFAULT 60
 #define TIMEOUT_MAX     86400
 #define INTERVAL_NS     100000000
-#define TRIES           32          /* of a transaction */
+#define TRIES           32 /* of a transaction */
 
 struct cancel {
     struct store store;
     struct entry *entry;
     char title[128];
     time_t deadline;
-    char *result, *file;            /* as it ended */
-    bool ended;                     /* before it was asked to */
+    char *result, *file; /* as it ended */
+    bool ended;          /* before it was asked to */
 };
 
 /* False: it is time. */
@@ -150,8 +150,8 @@ static int until_it_is_gone(struct cancel *cancel, const char **outcome)
     snprintf(path, sizeof(path), "/local/domain/%u/domid",
              cancel->entry->domid);
     do {
-        there = cancel->entry->has_domid ?
-                store_get(&cancel->store, 0, path) : NULL;
+        there = cancel->entry->has_domid ? store_get(&cancel->store, 0, path)
+                                         : NULL;
         free(there);
         if (!there)
             return look_at_file(cancel, outcome);
@@ -171,10 +171,8 @@ static const struct kind {
     const char *operation;
     int (*settle)(struct cancel *cancel, const char **outcome);
 } kinds[] = {
-    { "save", until_it_runs },
-    { "migrate", until_it_runs },
-    { "restore", until_it_is_gone },
-    { "receive", until_it_is_gone },
+    { "save", until_it_runs },       { "migrate", until_it_runs },
+    { "restore", until_it_is_gone }, { "receive", until_it_is_gone },
     { "dump-core", no_file },
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -210,9 +208,8 @@ static int write_request(struct cancel *cancel, const char *self)
     if (!transaction)
         return -1;
     operation = entry_get(store, transaction, cancel->entry->name,
-                                 "operation");
-    other = entry_get(store, transaction, cancel->entry->name,
-                             "cancel");
+                          "operation");
+    other = entry_get(store, transaction, cancel->entry->name, "cancel");
     taken = other && !process_parse(other, &process) &&
             process_lives(&process);
     if (operation && !taken) {
@@ -279,16 +276,14 @@ static int wait_for_result(struct cancel *cancel)
  */
 static void learn_more(struct cancel *cancel)
 {
-    char *domid = entry_get(&cancel->store, 0, cancel->entry->name,
-                                   "domid");
+    char *domid = entry_get(&cancel->store, 0, cancel->entry->name, "domid");
 
     if (domid) {
         cancel->entry->domid = strtoul(domid, NULL, 10);
         cancel->entry->has_domid = true;
     }
     free(domid);
-    cancel->file = entry_get(&cancel->store, 0, cancel->entry->name,
-                                    "file");
+    cancel->file = entry_get(&cancel->store, 0, cancel->entry->name, "file");
 }
 
 /* xl resumes, says so, and exits; a daemon stays. */
@@ -329,22 +324,21 @@ static int conclude(struct cancel *cancel)
     }
     if (!cancel->result) {
         report("%s: process %ld, which ran its %s, is gone; is the domain as "
-               "it should be? See xl list", cancel->title,
-               (long)entry->owner.pid, entry->operation);
+               "it should be? See xl list",
+               cancel->title, (long)entry->owner.pid, entry->operation);
         return STATUS_FAILED;
     }
     if (strcmp(cancel->result, "cancelled") != 0) {
         report("%s: too late: its %s %s", cancel->title, entry->operation,
-               strcmp(cancel->result, "complete") == 0 ? "is complete" :
-               "had failed already");
+               strcmp(cancel->result, "complete") == 0 ? "is complete"
+                                                       : "had failed already");
         return STATUS_FAILED;
     }
     wait_for_xl(cancel);
     if (kind)
         status = kind->settle(cancel, &outcome);
     if (status == STATUS_OK)
-        say("%s: %s cancelled: %s", cancel->title, entry->operation,
-            outcome);
+        say("%s: %s cancelled: %s", cancel->title, entry->operation, outcome);
     else
         report("%s: %s cancelled, %s", cancel->title, entry->operation,
                outcome);
@@ -398,8 +392,9 @@ static struct entry *choose(const struct entries *entries, const char *domain,
             continue;
         if (found) {
             report("%s: a %s and a %s are under way: which one is to end? "
-                   "xl-aligned cancel %s OPERATION", domain,
-                   found->operation, entries->list[i].operation, domain);
+                   "xl-aligned cancel %s OPERATION",
+                   domain, found->operation, entries->list[i].operation,
+                   domain);
             return NULL;
         }
         found = &entries->list[i];
@@ -426,16 +421,20 @@ static int cancel_run(const struct command *self, int argc, char **argv)
             return status;
         seconds = strtoul(optarg, &end, 10);
         if (*optarg < '0' || *optarg > '9' || *end || seconds > TIMEOUT_MAX)
-            return command_misuse(self, "--timeout=%s: not a number of "
-                                  "seconds up to %d", optarg, TIMEOUT_MAX);
+            return command_misuse(self,
+                                  "--timeout=%s: not a number of "
+                                  "seconds up to %d",
+                                  optarg, TIMEOUT_MAX);
     }
     if (argc - optind < 1 || argc - optind > 2)
         return command_misuse(self, "needs a domain, and takes at most an "
                                     "operation after it");
     operation = argv[optind + 1];
     if (operation && !kind_of(operation))
-        return command_misuse(self, "%s is none of save restore dump-core "
-                              "migrate receive", operation);
+        return command_misuse(self,
+                              "%s is none of save restore dump-core "
+                              "migrate receive",
+                              operation);
     if (store_connect(&cancel.store) < 0)
         return STATUS_FAILED;
     entries_read(&cancel.store, &entries);
@@ -446,6 +445,7 @@ static int cancel_run(const struct command *self, int argc, char **argv)
     return status;
 }
 
+/* clang-format off */
 const struct command command_cancel = {
     .name = "cancel",
     .arguments = "[OPTION...] DOMAIN [OPERATION]",
@@ -464,3 +464,4 @@ const struct command command_cancel = {
         HELP_OPTION },
     .run = cancel_run,
 };
+/* clang-format on */

@@ -12,32 +12,36 @@
 #include <stdint.h>
 
 /* Exit statuses; 130, 143 and xl's own are passed through as well. */
-#define STATUS_OK       0
-#define STATUS_FAILED   1
-#define STATUS_USAGE    2       /* also: cannot be told */
-#define STATUS_NO_XL    127
+#define STATUS_OK     0
+#define STATUS_FAILED 1
+#define STATUS_USAGE  2 /* also: cannot be told */
+#define STATUS_NO_XL  127
 
 struct command {
     const char *name;
-    const char *arguments;      /* for the synopsis */
-    const char *summary;        /* one line, for the list of commands */
-    bool internal;              /* not in that list: run by other commands */
-    const char *details;        /* for --help: options, one a line */
-    const char *short_options;  /* getopt's; --help and -h come by itself */
+    const char *arguments;     /* for the synopsis */
+    const char *summary;       /* one line, for the list of commands */
+    bool internal;             /* not in that list: run by other commands */
+    const char *details;       /* for --help: options, one a line */
+    const char *short_options; /* getopt's; --help and -h come by itself */
     const struct option *long_options;
     int (*run)(const struct command *self, int argc, char **argv);
 };
 
 /* Long options without a letter take values from here on. */
-#define OPTION_LONG     256
-#define HELP_OPTION     { "help", no_argument, NULL, 'h' }, { 0 }
+#define OPTION_LONG 256
+#define HELP_OPTION                     \
+    { "help", no_argument, NULL, 'h' }, \
+    {                                   \
+        0                               \
+    }
 
 /* --compress, of the commands that have it. */
-#define COMPRESS_HELP \
+#define COMPRESS_HELP                                                        \
     "  --compress=HOW         v3: none lz4 zstd lz4:LEVEL zstd:LEVEL (1 to " \
     "12, 19)\n"
 /* Of those that a guest waits for. */
-#define COMPRESS_ALL_HELP \
+#define COMPRESS_ALL_HELP                                                     \
     "                         as far as there is time; with :all behind it, " \
     "all\n"
 #define COMPRESS_WORDS \
@@ -56,7 +60,7 @@ extern const struct command command_save, command_restore, command_run,
  * the command is over (help was printed, or a usage error) and returns
  * *status.
  */
-#define OPTION_DONE     (-2)
+#define OPTION_DONE (-2)
 int command_option(const struct command *self, int argc, char **argv,
                    int *status);
 /* Prints one line; returns STATUS_USAGE. */

@@ -12,9 +12,9 @@
 #include "savefile.h"
 #include "tail.h"
 
-#define BUFFER  (1U << 20)
+#define BUFFER (1U << 20)
 /* Image header, domain header and 8 octets: the decoder knows the format. */
-#define FIRST   48
+#define FIRST 48
 
 struct conversion {
     enum xensave_format to;
@@ -22,8 +22,8 @@ struct conversion {
     bool force;
 
     const char *in_name;
-    struct savefile in;         /* in.fd; probed if in_is_file */
-    bool in_is_file;            /* or a block device: it can be looked at */
+    struct savefile in; /* in.fd; probed if in_is_file */
+    bool in_is_file;    /* or a block device: it can be looked at */
     struct xensave_error in_error;
     struct xensave_source *source;
     struct xensave_decoder *decoder;
@@ -31,10 +31,10 @@ struct conversion {
     unsigned char first[FIRST]; /* of the v2 stream */
 
     const char *out_name;
-    struct target target;       /* not if the output is stdout */
+    struct target target; /* not if the output is stdout */
     int out;
-    bool out_is_file;           /* or a block device: it can be rewritten */
-    uint64_t libxl_offset;      /* in the output */
+    bool out_is_file;      /* or a block device: it can be rewritten */
+    uint64_t libxl_offset; /* in the output */
     struct xensave_error out_error;
     struct xensave_sink *sink;
     struct xensave_encoder *encoder;
@@ -97,8 +97,9 @@ static int read_head(struct conversion *c)
 {
     const struct xensave_io_options options = { 0 };
     c->source = c->in_is_file
-        ? xensave_source_open_file(c->in.fd, &options, &c->in_error)
-        : xensave_source_open_stream(c->in.fd, &c->in_error);
+                    ? xensave_source_open_file(c->in.fd, &options,
+                                               &c->in_error)
+                    : xensave_source_open_stream(c->in.fd, &c->in_error);
     if (!c->source || head_read(&c->head, c->source, &c->in_error))
         return in_failed(c);
     c->decoder = xensave_decoder_new(c->source, &c->in_error);
@@ -171,8 +172,8 @@ static int write_head(struct conversion *c)
     };
 
     c->sink = c->out_is_file
-        ? xensave_sink_open_file(c->out, &io, &c->out_error)
-        : xensave_sink_open_stream(c->out, &c->out_error);
+                  ? xensave_sink_open_file(c->out, &io, &c->out_error)
+                  : xensave_sink_open_stream(c->out, &c->out_error);
     if (!c->sink)
         return out_failed(c);
     c->encoder = xensave_encoder_new(c->sink, &options, &c->out_error);
@@ -212,15 +213,15 @@ out:
 static int convert_tail(struct conversion *c)
 {
     const struct xensave_file *probed = &c->in.probed;
-    struct tail tail = { .in = c->in.fd, .out = c->out,
-                         .limit = UINT64_MAX };
+    struct tail tail = { .in = c->in.fd, .out = c->out, .limit = UINT64_MAX };
     off_t at;
 
     if (c->in_is_file && probed->format == XENSAVE_FORMAT_V3 &&
         probed->header.state == XENSAVE_STATE_COMPLETE) {
         at = lseek(c->in.fd, 0, SEEK_CUR);
         tail.limit = at < 0 || (uint64_t)at > probed->header.file_length
-            ? 0 : probed->header.file_length - at;
+                         ? 0
+                         : probed->header.file_length - at;
     } else {
         tail.stop_at_end = c->in_is_file && probed->is_device;
     }
@@ -241,7 +242,8 @@ static int commit(struct conversion *c)
 
     if (!c->out_is_file)
         return xensave_fd_sync(c->out)
-               ? out_failed_errno(c, "bringing it to stable storage") : 0;
+                   ? out_failed_errno(c, "bringing it to stable storage")
+                   : 0;
     length = lseek(c->out, 0, SEEK_CUR);
     if (length < 0)
         return out_failed_errno(c, "seeking");
@@ -302,12 +304,15 @@ static int take_option(const struct command *self, struct conversion *c,
                        int opt, const char *value)
 {
     if (opt == OPTION_TO && xensave_format_parse(value, &c->to))
-        return command_misuse(self, "--to=%s: the value must be one of "
-                                    "v2 compat v3", value);
+        return command_misuse(self,
+                              "--to=%s: the value must be one of "
+                              "v2 compat v3",
+                              value);
     if (opt == OPTION_COMPRESS &&
         xensave_compression_parse(value, &c->compression))
-        return command_misuse(self, "--compress=%s: the value must be one of "
-                                    COMPRESS_WORDS, value);
+        return command_misuse(
+            self, "--compress=%s: the value must be one of " COMPRESS_WORDS,
+            value);
     return STATUS_OK;
 }
 
@@ -330,8 +335,9 @@ static int convert_run(const struct command *self, int argc, char **argv)
         return command_misuse(self, "to which format? --to=v2, --to=compat "
                                     "or --to=v3");
     if (c.compression.codec && c.to != XENSAVE_FORMAT_V3)
-        return command_misuse(self, "--compress=%s: only v3 can be "
-                                    "compressed, not %s",
+        return command_misuse(self,
+                              "--compress=%s: only v3 can be "
+                              "compressed, not %s",
                               xensave_codec_name(c.compression.codec),
                               xensave_format_name(c.to));
     if (argc - optind != 2)
@@ -341,6 +347,7 @@ static int convert_run(const struct command *self, int argc, char **argv)
     return convert(&c) ? STATUS_FAILED : STATUS_OK;
 }
 
+/* clang-format off */
 const struct command command_convert = {
     .name = "convert",
     .arguments = "--to=FORMAT [OPTION...] IN OUT",
@@ -364,3 +371,4 @@ const struct command command_convert = {
         FORCE_OPTION, HELP_OPTION },
     .run = convert_run,
 };
+/* clang-format on */

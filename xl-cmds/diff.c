@@ -8,20 +8,20 @@
 #include "json.h"
 #include "pages.h"
 
-#define WINDOW  65536U          /* pfns looked up at once */
-#define PIECE   4096U           /* of these, compared at once: 16 MiB a side */
-#define A       0
-#define B       1
+#define WINDOW 65536U /* pfns looked up at once */
+#define PIECE  4096U  /* of these, compared at once: 16 MiB a side */
+#define A      0
+#define B      1
 
 /* As diff(1). */
-#define STATUS_DIFFERENT    1
-#define STATUS_TROUBLE      2
+#define STATUS_DIFFERENT 1
+#define STATUS_TROUBLE   2
 
 enum change { NONE, CHANGED, ONLY_A, ONLY_B, CHANGES };
 
 static const struct change_name {
     const char *name;
-    const char *key;            /* in JSON */
+    const char *key; /* in JSON */
 } names[CHANGES] = {
     [CHANGED] = { "changed", "changed" },
     [ONLY_A] = { "only in A", "only_a" },
@@ -31,7 +31,7 @@ static const struct change_name {
 struct side {
     struct pages pages;
     struct xensave_index_page found[WINDOW];
-    uint64_t count;             /* pages that the file has */
+    uint64_t count; /* pages that the file has */
     unsigned char contents[PIECE][XENSAVE_V2_PAGE_SIZE];
 };
 
@@ -39,8 +39,8 @@ struct comparison {
     struct side side[2];
     bool summary;
     yajl_gen gen;
-    uint64_t count[CHANGES];    /* NONE: the same in both */
-    enum change run;            /* of the pfns from `first` to `last` */
+    uint64_t count[CHANGES]; /* NONE: the same in both */
+    enum change run;         /* of the pfns from `first` to `last` */
     uint64_t first, last;
 };
 
@@ -60,8 +60,7 @@ static void end_run(struct comparison *c)
         yajl_gen_map_close(c->gen);
     } else {
         printf("%-9s  0x%08" PRIx64 "-0x%08" PRIx64 "  %" PRIu64 "\n",
-               names[c->run].name, c->first, c->last,
-               c->last - c->first + 1);
+               names[c->run].name, c->first, c->last, c->last - c->first + 1);
     }
     c->run = NONE;
 }
@@ -97,7 +96,7 @@ static bool to_be_read(const struct comparison *c, uint32_t i)
 struct reading {
     const struct comparison *c;
     struct side *side;
-    uint32_t first;             /* of the window */
+    uint32_t first; /* of the window */
     int r;
 };
 
@@ -110,8 +109,8 @@ static void *read_piece(void *context)
     for (i = 0; i < PIECE && !reading->r; i++)
         if (to_be_read(reading->c, reading->first + i))
             reading->r = xensave_index_read(side->pages.index,
-                                       &side->found[reading->first + i],
-                                       side->contents[i]);
+                                            &side->found[reading->first + i],
+                                            side->contents[i]);
     return NULL;
 }
 
@@ -191,7 +190,7 @@ static int compare(struct comparison *c)
             break;
         for (s = A; s <= B; s++)
             if (xensave_index_map(c->side[s].pages.index, first, WINDOW,
-                             c->side[s].found))
+                                  c->side[s].found))
                 return -1;
         for (i = 0; i < WINDOW; i += PIECE)
             if (compare_piece(c, first, i))
@@ -256,8 +255,9 @@ static int run(struct comparison *c, bool json)
             if (c->side[s].pages.error.text[0])
                 pages_failed(&c->side[s].pages, status);
     } else {
-        status = c->count[CHANGED] || c->count[ONLY_A] || c->count[ONLY_B] ?
-                 STATUS_DIFFERENT : STATUS_OK;
+        status = c->count[CHANGED] || c->count[ONLY_A] || c->count[ONLY_B]
+                     ? STATUS_DIFFERENT
+                     : STATUS_OK;
         if (json)
             end_json(c);
         else
@@ -301,6 +301,7 @@ static int diff_run(const struct command *self, int argc, char **argv)
     return status;
 }
 
+/* clang-format off */
 const struct command command_diff = {
     .name = "diff",
     .arguments = "[OPTION...] A B",
@@ -319,3 +320,4 @@ const struct command command_diff = {
         { "json", no_argument, NULL, OPTION_JSON }, HELP_OPTION },
     .run = diff_run,
 };
+/* clang-format on */

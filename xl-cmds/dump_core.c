@@ -40,8 +40,10 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
         case OPTION_CORE_FORMAT:
             format = optarg;
             if (core_format_parse(format, &parsed))
-                return command_misuse(self, "--format=%s: the value must be "
-                                      "one of xen elf", format);
+                return command_misuse(self,
+                                      "--format=%s: the value must be "
+                                      "one of xen elf",
+                                      format);
             break;
         case OPTION_NO_SPARSE:
             sparse = "no";
@@ -82,13 +84,15 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
     arguments_add(&xl, "xl");
     arguments_add(&xl, "dump-core");
     arguments_add_operands(&xl, argv + optind);
-    status = plugin && progress_wanted(progress) ?
-             run_watched(&guard_dump, progress, "dumped", program, xl.argv) :
-             become(program, xl.argv);
+    status = plugin && progress_wanted(progress)
+                 ? run_watched(&guard_dump, progress, "dumped", program,
+                               xl.argv)
+                 : become(program, xl.argv);
     arguments_free(&xl);
     return status;
 }
 
+/* clang-format off */
 const struct command command_dump_core = {
     .name = "dump-core",
     .arguments = "[OPTION...] DOMAIN FILE",
@@ -116,3 +120,4 @@ const struct command command_dump_core = {
         FORCE_OPTION, IO_OPTION, ENGINE_OPTION, HELP_OPTION },
     .run = dump_core_run,
 };
+/* clang-format on */

@@ -18,7 +18,8 @@ static void *find(void *library, const char *name)
 static void *load_libxenstore(void)
 {
     static const char *const names[] = {
-        "libxenstore.so.4", "libxenstore.so.3.0",
+        "libxenstore.so.4",
+        "libxenstore.so.3.0",
     };
     void *library = NULL;
     size_t i;
@@ -67,7 +68,8 @@ int store_connect(struct store *store)
     store->handle = store->open(0);
     if (!store->handle) {
         report("xenstore cannot be reached: %s; is this dom0, and is "
-               "xenstored running?", strerror(errno));
+               "xenstored running?",
+               strerror(errno));
         return -1;
     }
     return 0;
@@ -80,14 +82,13 @@ struct reading {
     struct entries *entries;
 };
 
-static char *get_text(struct store *store, const char *name,
-                      const char *key)
+static char *get_text(struct store *store, const char *name, const char *key)
 {
     return entry_get(store, 0, name, key);
 }
 
-static bool get_number(struct store *store, const char *name,
-                       const char *key, uint64_t *number)
+static bool get_number(struct store *store, const char *name, const char *key,
+                       uint64_t *number)
 {
     char *text = entry_get(store, 0, name, key), *end = text;
 
@@ -161,8 +162,8 @@ static void add(void *context, const char *name)
     struct entries *entries = reading->entries;
     struct entry *entry;
 
-    entries->list = xrealloc(entries->list, (entries->count + 1) *
-                             sizeof(*entries->list));
+    entries->list = xrealloc(entries->list,
+                             (entries->count + 1) * sizeof(*entries->list));
     entry = &entries->list[entries->count];
     read_entry(reading->store, name, entry);
     if (entry->operation)
@@ -181,8 +182,8 @@ static void tell_stale(void *context, const char *name)
     entry_title(&entry, title, sizeof(title));
     if (entry.operation && !entry.result)
         report("%s: process %ld, which ran its %s, is gone: entry removed; "
-               "is the domain as it should be? See xl list", title,
-               (long)entry.owner.pid, entry.operation);
+               "is the domain as it should be? See xl list",
+               title, (long)entry.owner.pid, entry.operation);
     entry_free(&entry);
 }
 

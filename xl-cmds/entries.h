@@ -12,7 +12,7 @@ struct entry {
     struct process owner;
     bool has_domid;
     uint32_t domid;
-    char *domain;               /* its name; these may be NULL */
+    char *domain; /* its name; these may be NULL */
     char *operation, *phase, *format, *file, *peer, *result;
     uint64_t bytes, total, written, rate, begun;
 };

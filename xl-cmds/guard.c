@@ -21,9 +21,9 @@
 #include "guard.h"
 #include "operation/operation.h"
 
-#define ANCESTORS_MAX   32
+#define ANCESTORS_MAX 32
 /* The helper may not be running yet when the signal comes. */
-#define SEARCH_INTERVAL_NS  100000000
+#define SEARCH_INTERVAL_NS 100000000
 
 /* ---- the helper --------------------------------------------------------- */
 
@@ -120,16 +120,15 @@ static bool stop_helper(pid_t xl, const char *mode)
         return false;
     while ((entry = readdir(proc)))
         if (isdigit((unsigned char)entry->d_name[0]))
-            sent |= stop_if_helper(strtol(entry->d_name, NULL, 10), xl,
-                                   mode);
+            sent |= stop_if_helper(strtol(entry->d_name, NULL, 10), xl, mode);
     closedir(proc);
     return sent;
 }
 
 /* ---- xl ----------------------------------------------------------------- */
 
-static void child(const char *program, char **argv,
-                  const struct guard *guard, int error_fd)
+static void child(const char *program, char **argv, const struct guard *guard,
+                  int error_fd)
 {
     int errnum;
 
@@ -155,8 +154,8 @@ static void child(const char *program, char **argv,
 }
 
 /* Starts xl; 0 or an errno value if it cannot be run. */
-static int start(const char *program, char **argv,
-                 const struct guard *guard, pid_t *pid)
+static int start(const char *program, char **argv, const struct guard *guard,
+                 pid_t *pid)
 {
     int error_pipe[2], errnum = 0;
     ssize_t r;
@@ -211,8 +210,7 @@ static void attend(pid_t pid, const struct guard *guard,
 
         if (result->interrupt && !stopped)
             stopped = stop(pid, guard, result->interrupt);
-        signum = sigtimedwait(&guard->signals, NULL,
-                              wakes ? &interval : NULL);
+        signum = sigtimedwait(&guard->signals, NULL, wakes ? &interval : NULL);
         if (guard->tick)
             guard->tick(guard->tick_context);
         if (signum < 0 || signum == SIGCHLD)
@@ -227,8 +225,7 @@ static void attend(pid_t pid, const struct guard *guard,
 
 void guard_begin(struct guard *guard, const struct guard_kind *kind)
 {
-    static const int signums[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM,
-                                   SIGCHLD };
+    static const int signums[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGCHLD };
     size_t i;
 
     /* An ignored SIGCHLD would take xl's exit status away. */

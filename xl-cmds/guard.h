@@ -9,30 +9,30 @@
 
 /* What xl does, and how it is ended. */
 struct guard_kind {
-    const char *helper;     /* argument that its helper has; NULL: xl itself
+    const char *helper; /* argument that its helper has; NULL: xl itself
                              * is sent the signal */
-    const char *ending, *waiting;   /* for messages */
-    bool private;           /* with umask 077 */
-    bool detaches;          /* xl leaves processes behind */
+    const char *ending, *waiting; /* for messages */
+    bool private;                 /* with umask 077 */
+    bool detaches;                /* xl leaves processes behind */
 };
 
 extern const struct guard_kind guard_save, guard_restore, guard_dump;
 
 struct guard {
     const struct guard_kind *kind;
-    sigset_t signals;       /* that are kept back from here on */
+    sigset_t signals; /* that are kept back from here on */
     sigset_t old_mask;
     void (*old_sigpipe)(int);
-    int stderr_fd;          /* for xl, closed once it runs; -1: ours */
-    bool stdout_to_stderr;  /* of xl */
-    void (*tick)(void *context);    /* NULL, or called now and then */
+    int stderr_fd;               /* for xl, closed once it runs; -1: ours */
+    bool stdout_to_stderr;       /* of xl */
+    void (*tick)(void *context); /* NULL, or called now and then */
     void *tick_context;
 };
 
 struct guard_result {
-    int status;     /* xl's exit status, 128 + signal if one killed it */
-    bool killed;    /* by a signal */
-    int interrupt;  /* the signal that this program was sent, or 0 */
+    int status;    /* xl's exit status, 128 + signal if one killed it */
+    bool killed;   /* by a signal */
+    int interrupt; /* the signal that this program was sent, or 0 */
 };
 
 /*

@@ -7,8 +7,8 @@
 #include "head.h"
 #include "savefile.h"
 
-#define XL_HEADER       sizeof(struct xensave_v2_xl_header)
-#define PADDING_MAX     7
+#define XL_HEADER   sizeof(struct xensave_v2_xl_header)
+#define PADDING_MAX 7
 
 static int fail(struct xensave_error *error, const char *what)
 {
@@ -17,7 +17,8 @@ static int fail(struct xensave_error *error, const char *what)
     return -1;
 }
 
-static int more(struct head *head, struct xensave_source *source, size_t length)
+static int more(struct head *head, struct xensave_source *source,
+                size_t length)
 {
     head->data = xrealloc(head->data, head->length + length);
     if (xensave_source_read(source, head->data + head->length, length))
@@ -95,7 +96,8 @@ int head_read(struct head *head, struct xensave_source *source,
         return read_other(head, source, error);
     if (more(head, source, XL_HEADER - head->length))
         return -1;
-    if (memcmp(head->data, XENSAVE_V2_XL_MAGIC, sizeof(xl_header(head)->magic)))
+    if (memcmp(head->data, XENSAVE_V2_XL_MAGIC,
+               sizeof(xl_header(head)->magic)))
         return fail(error, "xl's header is damaged");
     return read_xl(head, source, error);
 }
@@ -129,8 +131,9 @@ static uint32_t spare(const struct head *head)
 {
     uint32_t config;
 
-    return config_length(head, &config) ?
-           xl_header(head)->optional_data_len - sizeof(config) - config : 0;
+    return config_length(head, &config)
+               ? xl_header(head)->optional_data_len - sizeof(config) - config
+               : 0;
 }
 
 static bool is_padding(const struct head *head, uint32_t padding)

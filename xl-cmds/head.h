@@ -8,7 +8,7 @@
 
 struct head {
     unsigned char *data;
-    size_t length;          /* up to the stream: the libxl header is in it */
+    size_t length; /* up to the stream: the libxl header is in it */
     bool is_xl;
 };
 

@@ -12,13 +12,11 @@
 #include "common/text.h"
 
 static const struct command *const commands[] = {
-    &command_save, &command_restore, &command_run,
-    &command_info, &command_verify,  &command_convert,
-    &command_page, &command_diff, &command_doctor,
-    &command_dump_core, &command_to_core,
-    &command_migrate, &command_listen,
-    &command_status, &command_cancel,
-    &command_transport, &command_receive,
+    &command_save,    &command_restore,   &command_run,     &command_info,
+    &command_verify,  &command_convert,   &command_page,    &command_diff,
+    &command_doctor,  &command_dump_core, &command_to_core, &command_migrate,
+    &command_listen,  &command_status,    &command_cancel,  &command_transport,
+    &command_receive,
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -138,7 +136,8 @@ static void help(FILE *to)
           "  --help     this text\n"
           "  --version  the version of this program\n\n"
           "xl-aligned COMMAND --help explains one command; "
-          "so does xl-aligned(8).\n", to);
+          "so does xl-aligned(8).\n",
+          to);
 }
 
 static const struct command *find_command(const char *name)

@@ -12,8 +12,8 @@
 #include "tail.h"
 #include "target.h"
 
-#define LINE    16U
-#define STEP    1024U           /* pages looked up at once */
+#define LINE 16U
+#define STEP 1024U /* pages looked up at once */
 
 struct output;
 
@@ -27,10 +27,10 @@ struct output {
     const struct output_ops *ops;
     struct pages *pages;
     yajl_gen gen;
-    int fd;                     /* --output */
+    int fd; /* --output */
     const char *name;
-    bool force;                 /* it may replace a file */
-    uint64_t absent;            /* pfns without contents */
+    bool force;      /* it may replace a file */
+    uint64_t absent; /* pfns without contents */
     uint64_t first_absent;
     unsigned char contents[XENSAVE_V2_PAGE_SIZE];
 };
@@ -57,8 +57,8 @@ static void dump(const unsigned char *contents)
     unsigned at;
 
     for (at = 0; at < XENSAVE_V2_PAGE_SIZE; at += LINE) {
-        bool same = at && memcmp(contents + at, contents + at - LINE,
-                                 LINE) == 0;
+        bool same = at &&
+                    memcmp(contents + at, contents + at - LINE, LINE) == 0;
 
         if (!same)
             dump_line(at, contents + at);
@@ -227,8 +227,7 @@ static int write_file(struct output *output, struct pfn_range *ranges,
     return status;
 }
 
-static int extract(struct output *output, struct pfn_range *ranges,
-                   int count)
+static int extract(struct output *output, struct pfn_range *ranges, int count)
 {
     /* All of them or nothing: pages in the output have no names. */
     output->ops = &count_ops;
@@ -237,9 +236,8 @@ static int extract(struct output *output, struct pfn_range *ranges,
     if (output->absent)
         return absent(output);
     output->fd = STDOUT_FILENO;
-    return strcmp(output->name, "-") == 0
-           ? write_pages(output, ranges, count)
-           : write_file(output, ranges, count);
+    return strcmp(output->name, "-") == 0 ? write_pages(output, ranges, count)
+                                          : write_file(output, ranges, count);
 }
 
 static int show(struct output *output, struct pfn_range *ranges, int count,
@@ -298,8 +296,10 @@ static int page_run(const struct command *self, int argc, char **argv)
 
     for (i = 0; i < count; i++)
         if (pfn_range_parse(argv[optind + 1 + i], &ranges[i]))
-            return command_misuse(self, "%s is not a pfn, and not a range "
-                                  "of them", argv[optind + 1 + i]);
+            return command_misuse(self,
+                                  "%s is not a pfn, and not a range "
+                                  "of them",
+                                  argv[optind + 1 + i]);
     if (pages_open(&pages, argv[optind]))
         return STATUS_FAILED;
     output.pages = &pages;
@@ -309,6 +309,7 @@ static int page_run(const struct command *self, int argc, char **argv)
     return status;
 }
 
+/* clang-format off */
 const struct command command_page = {
     .name = "page",
     .arguments = "[OPTION...] FILE PFN[-PFN]...",
@@ -332,3 +333,4 @@ const struct command command_page = {
         { "json", no_argument, NULL, OPTION_JSON }, HELP_OPTION },
     .run = page_run,
 };
+/* clang-format on */

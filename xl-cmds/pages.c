@@ -19,7 +19,7 @@ int pages_open(struct pages *pages, const char *name)
         goto failed;
     }
     pages->index = xensave_index_open(pages->file.fd, &pages->file.probed,
-                                 &pages->error);
+                                      &pages->error);
     if (pages->index)
         return 0;
     report_about(name, pages->error.text);
@@ -68,9 +68,22 @@ int pfn_range_parse(const char *text, struct pfn_range *range)
 const char *page_type_name(unsigned type)
 {
     static const char *const names[16] = {
-        "normal", "L1 table", "L2 table", "L3 table", "L4 table", "?", "?",
-        "?", "?", "L1 table, pinned", "L2 table, pinned", "L3 table, pinned",
-        "L4 table, pinned", "broken", "allocate only", "none",
+        "normal",
+        "L1 table",
+        "L2 table",
+        "L3 table",
+        "L4 table",
+        "?",
+        "?",
+        "?",
+        "?",
+        "L1 table, pinned",
+        "L2 table, pinned",
+        "L3 table, pinned",
+        "L4 table, pinned",
+        "broken",
+        "allocate only",
+        "none",
     };
 
     return names[type & 15];

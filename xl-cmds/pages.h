@@ -8,7 +8,7 @@
 struct pages {
     struct savefile file;
     struct xensave_index *index;
-    struct xensave_error error;      /* of the index */
+    struct xensave_error error; /* of the index */
 };
 
 /*

@@ -23,20 +23,19 @@ static bool is_compression(const char *value)
 static const struct setting {
     int opt;
     const char *option;
-    const char *values;         /* words, a space after each */
+    const char *values; /* words, a space after each */
     const char *variable;
-    size_t offset;              /* in struct plugin_settings */
-    bool (*holds)(const char *value);   /* NULL: one of the words */
+    size_t offset;                    /* in struct plugin_settings */
+    bool (*holds)(const char *value); /* NULL: one of the words */
 } settings_table[] = {
-    { OPTION_FORMAT, "--format", "v3 compat v2 auto ",
-      "XL_ALIGNED_FORMAT", offsetof(struct plugin_settings, format), NULL },
-    { OPTION_IO, "--io", "auto direct window buffered ",
-      "XL_ALIGNED_IO", offsetof(struct plugin_settings, io), NULL },
-    { OPTION_ENGINE, "--engine", "auto uring thread ",
-      "XL_ALIGNED_ENGINE", offsetof(struct plugin_settings, engine), NULL },
-    { OPTION_COMPRESS, "--compress", COMPRESS_WORDS " ",
-      "XL_ALIGNED_COMPRESS", offsetof(struct plugin_settings, compress),
-      is_compression },
+    { OPTION_FORMAT, "--format", "v3 compat v2 auto ", "XL_ALIGNED_FORMAT",
+      offsetof(struct plugin_settings, format), NULL },
+    { OPTION_IO, "--io", "auto direct window buffered ", "XL_ALIGNED_IO",
+      offsetof(struct plugin_settings, io), NULL },
+    { OPTION_ENGINE, "--engine", "auto uring thread ", "XL_ALIGNED_ENGINE",
+      offsetof(struct plugin_settings, engine), NULL },
+    { OPTION_COMPRESS, "--compress", COMPRESS_WORDS " ", "XL_ALIGNED_COMPRESS",
+      offsetof(struct plugin_settings, compress), is_compression },
     { OPTION_RESTORE_IO, "--io", "auto direct buffered ",
       "XL_ALIGNED_RESTORE_IO", offsetof(struct plugin_settings, restore_io),
       NULL },
@@ -93,8 +92,10 @@ int plugin_options_check(const struct command *self,
     if (!compress || !strcmp(compress, "none") || !format ||
         !strcmp(format, "v3") || !strcmp(format, "auto"))
         return 0;
-    return command_misuse(self, "--compress=%s: only v3 can be compressed, "
-                                "not %s", compress, format);
+    return command_misuse(self,
+                          "--compress=%s: only v3 can be compressed, "
+                          "not %s",
+                          compress, format);
 }
 
 /* ---- environment -------------------------------------------------------- */
@@ -117,7 +118,7 @@ const char *plugin_path(void)
 /* What only a command sets; one left over would be about another xl. */
 static const char *const commands_own[] = {
     "XL_ALIGNED_COMMIT_NAME", "XL_ALIGNED_LIVE", "XL_ALIGNED_NEGOTIATED",
-    "XL_ALIGNED_PEER", "XL_ALIGNED_PIPE", "XL_ALIGNED_PROGRESS",
+    "XL_ALIGNED_PEER",        "XL_ALIGNED_PIPE", "XL_ALIGNED_PROGRESS",
 };
 
 /* The plugin believes those of a process that is alive. */
@@ -147,8 +148,8 @@ bool plugin_environment(const struct plugin_settings *settings)
         unsetenv(commands_own[i]);
 
     if (access(plugin, R_OK) < 0) {
-        report("warning: no plugin at %s (%s): xl works as without it",
-               plugin, strerror(errno));
+        report("warning: no plugin at %s (%s): xl works as without it", plugin,
+               strerror(errno));
         return false;
     }
 

@@ -12,9 +12,9 @@ struct plugin_settings {
     const char *engine;
     const char *restore_io;
     const char *compress;
-    const char *commit_name;    /* NULL: the plugin renames nothing */
-    bool pipe;                  /* the format is for a pipe too */
-    bool live;                  /* the domain runs while it is saved */
+    const char *commit_name; /* NULL: the plugin renames nothing */
+    bool pipe;               /* the format is for a pipe too */
+    bool live;               /* the domain runs while it is saved */
 };
 
 /* Long options that set them, and their letters. */
@@ -25,13 +25,26 @@ enum {
     OPTION_COMPRESS,
     OPTION_RESTORE_IO,
 };
-#define FORMAT_OPTION   { "format", required_argument, NULL, OPTION_FORMAT }
-#define IO_OPTION       { "io", required_argument, NULL, OPTION_IO }
-#define ENGINE_OPTION   { "engine", required_argument, NULL, OPTION_ENGINE }
-#define COMPRESS_OPTION \
-    { "compress", required_argument, NULL, OPTION_COMPRESS }
-#define RESTORE_IO_OPTION(name) \
-    { name, required_argument, NULL, OPTION_RESTORE_IO }
+#define FORMAT_OPTION                                    \
+    {                                                    \
+        "format", required_argument, NULL, OPTION_FORMAT \
+    }
+#define IO_OPTION                                \
+    {                                            \
+        "io", required_argument, NULL, OPTION_IO \
+    }
+#define ENGINE_OPTION                                    \
+    {                                                    \
+        "engine", required_argument, NULL, OPTION_ENGINE \
+    }
+#define COMPRESS_OPTION                                      \
+    {                                                        \
+        "compress", required_argument, NULL, OPTION_COMPRESS \
+    }
+#define RESTORE_IO_OPTION(name)                          \
+    {                                                    \
+        name, required_argument, NULL, OPTION_RESTORE_IO \
+    }
 
 /*
  * Takes one of these options: 1 if `opt` is one and its value holds, 0 if it
@@ -59,7 +72,7 @@ int become(const char *program, char **argv);
 
 /* An argument vector for xl in the making. */
 struct arguments {
-    char **argv;                /* ends with NULL */
+    char **argv; /* ends with NULL */
     int argc;
 };
 void arguments_add(struct arguments *arguments, const char *argument);

@@ -14,12 +14,12 @@
 #include "progress_page.h"
 
 /* xl shows a progress of its own, which would tear the bar. */
-#define XL_PROGRESS     "xc: progress: "
+#define XL_PROGRESS "xc: progress: "
 
 struct progress_ops {
     const char *name;
-    double interval;            /* seconds */
-    bool takes_stderr;          /* what xl prints goes through here */
+    double interval;   /* seconds */
+    bool takes_stderr; /* what xl prints goes through here */
     void (*show)(struct progress *progress);
     void (*end)(struct progress *progress, bool whole);
 };
@@ -28,11 +28,11 @@ struct progress {
     const struct progress_ops *ops;
     struct progress_page *page;
     int page_fd;
-    int xl_stderr;              /* read end, -1: xl has stderr itself */
-    char line[4096];            /* of xl's, that has not ended */
+    int xl_stderr;   /* read end, -1: xl has stderr itself */
+    char line[4096]; /* of xl's, that has not ended */
     size_t line_length;
     double begun, shown;
-    const char *done_word;      /* "saved", when all is well */
+    const char *done_word; /* "saved", when all is well */
     struct rate rate;
     /* What is shown. */
     struct figures figures;
@@ -53,7 +53,7 @@ static void sample(struct progress *p)
     p->written = atomic_load(&p->page->written);
 }
 
-/* ---- a bar --------------------------------------------------------------- */
+/* ---- a bar -------------------------------------------------------------- */
 
 static void clear_bar(void)
 {
@@ -110,7 +110,7 @@ static void end_bar(struct progress *p, bool whole)
     fflush(stderr);
 }
 
-/* ---- lines --------------------------------------------------------------- */
+/* ---- lines -------------------------------------------------------------- */
 
 static void print_line(struct progress *p)
 {
@@ -138,8 +138,9 @@ static void print_json(const struct progress *p, const char *phase)
     double seconds = figures_left(&p->figures);
 
     printf("{\"phase\": \"%s\", \"done\": %" PRIu64 ", \"total\": %" PRIu64
-           ", \"written\": %" PRIu64 ", \"rate\": %.0f", phase,
-           p->figures.done, p->figures.total, p->written, p->figures.rate);
+           ", \"written\": %" PRIu64 ", \"rate\": %.0f",
+           phase, p->figures.done, p->figures.total, p->written,
+           p->figures.rate);
     if (seconds >= 0)
         printf(", \"seconds_left\": %.1f", seconds);
     printf("}\n");
@@ -163,7 +164,7 @@ static const struct progress_ops modes[] = {
 };
 #define MODES (sizeof(modes) / sizeof(modes[0]))
 
-/* ---- the life of it ------------------------------------------------------ */
+/* ---- the life of it ----------------------------------------------------- */
 
 static const struct progress_ops *find_mode(const char *name)
 {
@@ -179,8 +180,10 @@ const char *progress_option(const struct command *self, const char *mode)
 {
     if (strcmp(mode, "none") == 0 || find_mode(mode))
         return mode;
-    command_misuse(self, "--progress=%s: the value must be one of bar plain "
-                   "json none", mode);
+    command_misuse(self,
+                   "--progress=%s: the value must be one of bar plain "
+                   "json none",
+                   mode);
     return NULL;
 }
 

@@ -10,8 +10,10 @@ struct progress;
 #define PROGRESS_HELP \
     "  --progress=HOW         bar plain json none; a bar on a terminal\n"
 
-#define PROGRESS_LONG_OPTION(value) \
-    { "progress", required_argument, NULL, value }
+#define PROGRESS_LONG_OPTION(value)                \
+    {                                              \
+        "progress", required_argument, NULL, value \
+    }
 
 /* NULL after a report of misuse. */
 const char *progress_option(const struct command *self, const char *mode);

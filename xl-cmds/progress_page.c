@@ -49,7 +49,10 @@ void passes_print(FILE *file, const struct progress_page *page)
         return;
     fprintf(file, ", %u pass%s of ", count, count == 1 ? "" : "es");
     for (i = 0; i < count; i++)
-        fprintf(file, "%s%" PRIu64, !i ? "" : i + 1 < count ? ", " : " and ",
+        fprintf(file, "%s%" PRIu64,
+                !i              ? ""
+                : i + 1 < count ? ", "
+                                : " and ",
                 (uint64_t)atomic_load(&page->pass_pages[i]));
     fputs(" pages", file);
 }

@@ -37,8 +37,9 @@ static bool may_go(int fd, void *context, char *why, size_t size)
         return true;
     if (config.name[0])
         snprintf(why, size, "is a save file of domain %s%s", config.name,
-                 replace->domain[0] ? "" : ", and the name of the domain to "
-                 "be saved is not known");
+                 replace->domain[0] ? ""
+                                    : ", and the name of the domain to "
+                                      "be saved is not known");
     else
         snprintf(why, size, "is a save file that does not name its domain");
     return false;

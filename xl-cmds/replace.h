@@ -10,8 +10,8 @@
 #include "target.h"
 
 struct replace {
-    char domain[CONFIG_TEXT_MAX];   /* that is saved; "": not known */
-    int in;                 /* a file that may replace itself, or -1 */
+    char domain[CONFIG_TEXT_MAX]; /* that is saved; "": not known */
+    int in;                       /* a file that may replace itself, or -1 */
 };
 
 /* `domain`: a name or an id, as xl takes it. */

@@ -56,8 +56,10 @@ static int restore_run(const struct command *self, int argc, char **argv)
         }
     }
     if (stays && progress && strcmp(progress, "none") != 0) {
-        status = command_misuse(self, "--progress is for a restore that ends "
-                                "by itself: not with -%c", stays);
+        status = command_misuse(self,
+                                "--progress is for a restore that ends "
+                                "by itself: not with -%c",
+                                stays);
         goto out;
     }
     if (argc - optind < 1 || argc - optind > 2) {
@@ -74,8 +76,8 @@ static int restore_run(const struct command *self, int argc, char **argv)
     }
     if (plugin_environment(&settings)) {
         if (!stays && progress_wanted(progress)) {
-            status = run_watched(&guard_restore, progress, "restored",
-                                 program, xl.argv);
+            status = run_watched(&guard_restore, progress, "restored", program,
+                                 xl.argv);
             goto out;
         }
     } else if (needs_plugin(argv[argc - 1])) {
@@ -92,6 +94,7 @@ out:
     return status;
 }
 
+/* clang-format off */
 const struct command command_restore = {
     .name = "restore",
     .arguments = "[OPTION...] [CONFIG] FILE",
@@ -120,3 +123,4 @@ const struct command command_restore = {
         HELP_OPTION },
     .run = restore_run,
 };
+/* clang-format on */

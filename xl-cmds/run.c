@@ -30,6 +30,7 @@ static int run_run(const struct command *self, int argc, char **argv)
     return become(program, argv + optind);
 }
 
+/* clang-format off */
 const struct command command_run = {
     .name = "run",
     .arguments = "[OPTION...] [--] xl ARGUMENT...",
@@ -51,3 +52,4 @@ const struct command command_run = {
         RESTORE_IO_OPTION("restore-io"), HELP_OPTION },
     .run = run_run,
 };
+/* clang-format on */

@@ -14,8 +14,8 @@ static bool is_whole(const struct target *target, struct savefile *file)
 {
     bool whole = savefile_attach(file, target->partial,
                                  dup(target->file.fd)) == 0 &&
-                 xensave_file_check(file->fd, &file->probed,
-                                   &file->error) == 0;
+                 xensave_file_check(file->fd, &file->probed, &file->error) ==
+                     0;
 
     savefile_close(file);
     return whole && savefile_look(target->file.fd) == PARTIAL_USABLE;
@@ -35,8 +35,9 @@ static int settle(struct target *target)
     /* The plugin did not commit it: it stood aside, or is not there. */
     if (!is_whole(target, &file)) {
         report("xl reports success, but the file is not whole%s%s; it is "
-               "kept as %s", file.error.text[0] ? ": " : "",
-               file.error.text, target->partial);
+               "kept as %s",
+               file.error.text[0] ? ": " : "", file.error.text,
+               target->partial);
         return STATUS_FAILED;
     }
     status = target_commit(target);
@@ -58,7 +59,8 @@ static int conclude(struct target *target, const struct guard_result *result)
     }
     if (result->killed && target_is_renamed(target)) {
         report("xl was killed after %s was complete; the domain may still "
-               "be there, suspended", target->final);
+               "be there, suspended",
+               target->final);
         return result->status;
     }
     if (result->killed && target->final && is_whole(target, &file)) {
@@ -172,6 +174,7 @@ out:
     return status;
 }
 
+/* clang-format off */
 const struct command command_save = {
     .name = "save",
     .arguments = "[OPTION...] DOMAIN FILE [CONFIG]",
@@ -204,3 +207,4 @@ const struct command command_save = {
         FORCE_OPTION, HELP_OPTION },
     .run = save_run,
 };
+/* clang-format on */

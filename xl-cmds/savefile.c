@@ -9,11 +9,11 @@
 #include "savefile.h"
 #include "walk.h"
 
-#define CONFIG_LENGTH_MAX   (16U << 20)
+#define CONFIG_LENGTH_MAX (16U << 20)
 
 const unsigned char libxl_head[LIBXL_HEAD_LENGTH] = {
-    'L', 'i', 'b', 'x', 'l', 'F', 'm', 't', 0, 0, 0, 2, 0, 0, 0, 0,
-    1,   0,   0,   0,   0,   0,   0,   0,
+    'L', 'i', 'b', 'x', 'l', 'F', 'm', 't', 0, 0, 0, 2,
+    0,   0,   0,   0,   1,   0,   0,   0,   0, 0, 0, 0,
 };
 
 static int fail(struct savefile *file, int errnum, const char *what)
@@ -77,8 +77,9 @@ int savefile_attach(struct savefile *file, const char *name, int fd)
     if (!has_xl_head(fd)) {
         libxl_offset = find_libxl(fd);
         if (libxl_offset == UINT64_MAX) {
-            fail(file, EBADMSG, "not a Xen save file: neither xl's header at "
-                                "offset 0 nor a libxl header behind another");
+            fail(file, EBADMSG,
+                 "not a Xen save file: neither xl's header at "
+                 "offset 0 nor a libxl header behind another");
             goto out;
         }
     }

@@ -13,7 +13,7 @@ struct savefile {
     const char *name;
     int fd;
     struct xensave_file probed;
-    struct xensave_error error;      /* why it could not be opened or probed */
+    struct xensave_error error; /* why it could not be opened or probed */
     bool opened;                /* only its contents are at fault */
 };
 
@@ -38,9 +38,9 @@ enum partial_contents savefile_look(int fd);
  * The octets from the libxl header up to the stream: "LibxlFmt", version 2,
  * options 0, LIBXC_CONTEXT.
  */
-#define LIBXL_HEAD_LENGTH       24
+#define LIBXL_HEAD_LENGTH 24
 extern const unsigned char libxl_head[LIBXL_HEAD_LENGTH];
 /* No toolstack writes more than this before the libxl header. */
-#define HEAD_LENGTH_MAX         (64U << 20)
+#define HEAD_LENGTH_MAX (64U << 20)
 
 #endif /* XL_CMDS_SAVEFILE_H */

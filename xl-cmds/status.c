@@ -11,8 +11,8 @@
 #include "entries.h"
 #include "json.h"
 
-#define BAR_INTERVAL_NS     500000000
-#define LINE_INTERVAL_NS    1000000000
+#define BAR_INTERVAL_NS  500000000
+#define LINE_INTERVAL_NS 1000000000
 
 /* ---- a table ------------------------------------------------------------ */
 
@@ -22,15 +22,15 @@ static const struct column {
     const char *title;
     bool right;
 } columns[] = {
-    { "DOMAIN", false }, { "ID", true }, { "OPERATION", false },
-    { "PHASE", false }, { "DONE", true }, { "MiB", true },
-    { "MiB/s", true }, { "LEFT", true }, { "FORMAT", false },
+    { "DOMAIN", false }, { "ID", true },   { "OPERATION", false },
+    { "PHASE", false },  { "DONE", true }, { "MiB", true },
+    { "MiB/s", true },   { "LEFT", true }, { "FORMAT", false },
 };
 #define COLUMNS (sizeof(columns) / sizeof(columns[0]))
 
 struct row {
     char cell[COLUMNS][CELL];
-    char *domain, *file;                /* of any length */
+    char *domain, *file; /* of any length */
     const char *way;
 };
 
@@ -54,10 +54,12 @@ static void fill_row(struct row *row, const struct entry *entry)
     percent = figures_percent(&figures);
     left = figures_left(&figures);
     row->domain = printable(or_dash(entry->domain));
-    row->way = entry->file || !entry->peer ? "" :
-               strcmp(entry->operation, "receive") ? "to " : "from ";
-    row->file = printable(entry->file ? entry->file :
-                          entry->peer ? entry->peer : "");
+    row->way = entry->file || !entry->peer           ? ""
+               : strcmp(entry->operation, "receive") ? "to "
+                                                     : "from ";
+    row->file = printable(entry->file   ? entry->file
+                          : entry->peer ? entry->peer
+                                        : "");
     if (entry->has_domid)
         snprintf(row->cell[i++], CELL, "%u", entry->domid);
     else
@@ -69,8 +71,8 @@ static void fill_row(struct row *row, const struct entry *entry)
     else
         snprintf(row->cell[i++], CELL, "%d %%", percent);
     if (entry->total)
-        snprintf(row->cell[i++], CELL, "%.0f/%.0f",
-                 (double)entry->bytes / MIB, (double)entry->total / MIB);
+        snprintf(row->cell[i++], CELL, "%.0f/%.0f", (double)entry->bytes / MIB,
+                 (double)entry->total / MIB);
     else
         snprintf(row->cell[i++], CELL, "%.0f", (double)entry->bytes / MIB);
     snprintf(row->cell[i++], CELL, "%.1f", (double)entry->rate / MIB);
@@ -228,8 +230,7 @@ static void draw_entry(const struct entry *entry, int width)
     strcpy(title + length, ": ");
     length += 2;
     entry_figures(entry, &figures);
-    text_printable(phase, sizeof(phase), figures.phase,
-                   strlen(figures.phase));
+    text_printable(phase, sizeof(phase), figures.phase, strlen(figures.phase));
     figures.phase = phase;
     figures_bar(&figures, width - length - 1, bar, sizeof(bar));
     /* A line that wraps would be two. */
@@ -342,6 +343,7 @@ static int status_run(const struct command *self, int argc, char **argv)
     return STATUS_FAILED;
 }
 
+/* clang-format off */
 const struct command command_status = {
     .name = "status",
     .arguments = "[OPTION...]",
@@ -362,3 +364,4 @@ const struct command command_status = {
         HELP_OPTION },
     .run = status_run,
 };
+/* clang-format on */

@@ -10,7 +10,7 @@
 struct scan {
     unsigned char header[sizeof(struct xensave_v2_record_header)];
     size_t filled;
-    uint64_t skip;          /* of the body and its padding */
+    uint64_t skip; /* of the body and its padding */
     bool ended;
 };
 
@@ -70,7 +70,7 @@ static int fail(struct xensave_error *error, const char *doing)
 
 /* Directly, as the stream was read; NULL: it can only be read on. */
 static struct xensave_source *open_source(struct tail *tail, uint64_t *left,
-                                     struct xensave_error *error)
+                                          struct xensave_error *error)
 {
     static const struct xensave_io_options options = { 0 };
     off_t at = lseek(tail->in, 0, SEEK_CUR), end;
@@ -94,15 +94,16 @@ static ssize_t take(struct tail *tail, struct xensave_source *source,
     ssize_t r;
 
     if (source)
-        return xensave_source_read(source, buffer, length) ? -1 : (ssize_t)length;
+        return xensave_source_read(source, buffer, length) ? -1
+                                                           : (ssize_t)length;
     do
         r = read(tail->in, buffer, length);
     while (r < 0 && errno == EINTR);
     return r < 0 ? fail(error, "reading") : r;
 }
 
-static int copy(struct tail *tail, struct xensave_source *source, uint64_t left,
-                struct xensave_error *error)
+static int copy(struct tail *tail, struct xensave_source *source,
+                uint64_t left, struct xensave_error *error)
 {
     unsigned char buffer[65536];
     struct scan scan = { .filled = 0 };

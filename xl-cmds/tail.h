@@ -6,17 +6,18 @@
 #include "xensave.h"
 
 struct tail {
-    int in;                 /* stands directly behind the stream */
-    int out;                /* -1: read only */
-    uint64_t limit;         /* octets to take at most; UINT64_MAX: to the end */
-    bool stop_at_end;       /* a device goes on behind END, a file does not */
-    uint64_t octets;        /* that were taken */
-    bool ended;             /* END was among them */
+    int in;           /* stands directly behind the stream */
+    int out;          /* -1: read only */
+    uint64_t limit;   /* octets to take at most; UINT64_MAX: to the end */
+    bool stop_at_end; /* a device goes on behind END, a file does not */
+    uint64_t octets;  /* that were taken */
+    bool ended;       /* END was among them */
 };
 
 /*
  * -1 and `error` if reading or writing fails, or if it is longer than
- * XENSAVE_SURROUNDINGS_MAX.  The offset of a file that is `in` is of no use then.
+ * XENSAVE_SURROUNDINGS_MAX.  The offset of a file that is `in` is of no use
+ * then.
  */
 int tail_copy(struct tail *tail, struct xensave_error *error);
 

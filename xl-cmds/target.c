@@ -5,8 +5,7 @@
 #include "core/core.h"
 #include "target.h"
 
-const struct partial_kind target_core = { .what = "core",
-                                          .look = core_look };
+const struct partial_kind target_core = { .what = "core", .look = core_look };
 
 static int refuse(const struct target *target)
 {
@@ -46,8 +45,7 @@ int target_open(struct target *target, const char *name,
     if (file->removed)
         report("removed %s, which an earlier run had left unfinished",
                target->partial);
-    snprintf(target->path, sizeof(target->path), "/proc/self/fd/%d",
-             file->fd);
+    snprintf(target->path, sizeof(target->path), "/proc/self/fd/%d", file->fd);
     return STATUS_OK;
 }
 

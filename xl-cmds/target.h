@@ -7,20 +7,26 @@
 #include "common/partial.h"
 
 struct target {
-    const char *given;      /* as the user named it */
-    char *final;            /* absolute; NULL if written in place */
-    char *partial;          /* absolute */
+    const char *given; /* as the user named it */
+    char *final;       /* absolute; NULL if written in place */
+    char *partial;     /* absolute */
     struct partial file;
-    char path[64];          /* opens the same file in this process and in
+    char path[64]; /* opens the same file in this process and in
                              * those that inherit file.fd */
 };
 
-#define TARGET_INIT     { .file = PARTIAL_INIT }
+#define TARGET_INIT          \
+    {                        \
+        .file = PARTIAL_INIT \
+    }
 
 extern const struct partial_kind target_core;
 /* --force: the output may replace what it is not. */
 enum { OPTION_FORCE = OPTION_LONG + 200 };
-#define FORCE_OPTION    { "force", no_argument, NULL, OPTION_FORCE }
+#define FORCE_OPTION                             \
+    {                                            \
+        "force", no_argument, NULL, OPTION_FORCE \
+    }
 #define FORCE_HELP(what) \
     "  --force                replace a file that is not " what "\n"
 

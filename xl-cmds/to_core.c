@@ -13,7 +13,7 @@
 #include "savefile.h"
 #include "target.h"
 
-#define SHOWN_EVERY     0.2     /* seconds */
+#define SHOWN_EVERY 0.2 /* seconds */
 
 enum {
     OPTION_CORE_FORMAT = OPTION_LONG + 100,
@@ -24,9 +24,9 @@ struct to_core {
     const char *in_name, *out_name;
     struct savefile in;
     struct core_savefile *core;
-    struct target target;       /* not if the output is stdout */
+    struct target target; /* not if the output is stdout */
     int out;
-    bool out_is_file;           /* or a block device */
+    bool out_is_file; /* or a block device */
     struct xensave_io_options io;
     bool force;
     struct core_options options;
@@ -59,8 +59,8 @@ static int open_output(struct to_core *c)
     }
     /* A core does not hold what it takes to restore the domain. */
     if (target_names(c->out_name, c->in.fd)) {
-        report("%s and %s are the same file; name another output",
-               c->in_name, c->out_name);
+        report("%s and %s are the same file; name another output", c->in_name,
+               c->out_name);
         return -1;
     }
     kind.force = c->force;
@@ -122,8 +122,8 @@ static int write_core(struct to_core *c)
         return -1;
     }
     rc = core_write(sink, domain,
-                       core_savefile_memory(c->core, share ? c->out : -1),
-                       &c->options, &result, &c->error);
+                    core_savefile_memory(c->core, share ? c->out : -1),
+                    &c->options, &result, &c->error);
     end_progress(c);
     if (rc)
         report_about(c->out_name, c->error.text);
@@ -145,7 +145,7 @@ static int to_core(struct to_core *c)
     if (open_output(c))
         return STATUS_FAILED;
     c->core = core_savefile_open(c->in.fd, &c->in.probed, &c->options,
-                                    &c->error);
+                                 &c->error);
     if (!c->core) {
         end_progress(c);
         report_about(c->in_name, c->error.text);
@@ -158,8 +158,7 @@ static int to_core(struct to_core *c)
 
 static int to_core_run(const struct command *self, int argc, char **argv)
 {
-    struct to_core c = { .out = -1, .in.fd = -1,
-                         .target = TARGET_INIT };
+    struct to_core c = { .out = -1, .in.fd = -1, .target = TARGET_INIT };
     bool quiet = false;
     int opt, status;
 
@@ -169,15 +168,18 @@ static int to_core_run(const struct command *self, int argc, char **argv)
             return status;
         case OPTION_CORE_FORMAT:
             if (core_format_parse(optarg, &c.options.format))
-                return command_misuse(self, "--format=%s: the value must be "
-                                      "one of xen elf", optarg);
+                return command_misuse(self,
+                                      "--format=%s: the value must be "
+                                      "one of xen elf",
+                                      optarg);
             break;
         case OPTION_NO_SPARSE:
             c.options.no_sparse = true;
             break;
         case OPTION_IO:
             if (xensave_io_parse(optarg, &c.io.io))
-                return command_misuse(self, "--io=%s: the value must be one "
+                return command_misuse(self,
+                                      "--io=%s: the value must be one "
                                       "of auto direct window buffered",
                                       optarg);
             break;
@@ -210,6 +212,7 @@ static int to_core_run(const struct command *self, int argc, char **argv)
     return status;
 }
 
+/* clang-format off */
 const struct command command_to_core = {
     .name = "to-core",
     .arguments = "[OPTION...] SAVEFILE COREFILE",
@@ -235,3 +238,4 @@ const struct command command_to_core = {
         FORCE_OPTION, IO_OPTION, HELP_OPTION },
     .run = to_core_run,
 };
+/* clang-format on */

@@ -11,7 +11,7 @@
 #include "savefile.h"
 #include "tail.h"
 
-#define BUFFER  (1U << 20)
+#define BUFFER (1U << 20)
 
 /* In the order of precedence over several files. */
 enum verdict { WHOLE, UNCHECKED, DAMAGED };
@@ -111,23 +111,26 @@ static int compare_totals(struct verification *v)
         return 0;
     for (i = 0; i < sizeof(totals) / sizeof(totals[0]); i++)
         if (totals[i].said != totals[i].found)
-            return judge(v, DAMAGED, "ALIGNED_HEADER says %s is %" PRIu64
-                         ", the stream has %" PRIu64, totals[i].what,
-                         totals[i].said, totals[i].found);
+            return judge(v, DAMAGED,
+                         "ALIGNED_HEADER says %s is %" PRIu64
+                         ", the stream has %" PRIu64,
+                         totals[i].what, totals[i].said, totals[i].found);
     return 0;
 }
 
 static int check_tail(struct verification *v)
 {
     const struct xensave_file *probed = &v->file.probed;
-    struct tail tail = { .in = v->file.fd, .out = -1, .limit = UINT64_MAX,
-                         .stop_at_end = true };
+    struct tail tail = {
+        .in = v->file.fd, .out = -1, .limit = UINT64_MAX, .stop_at_end = true
+    };
     struct xensave_error error = { 0 };
 
     if (tail_copy(&tail, &error))
         return judge(v, DAMAGED, "%s", error.text);
     if (!tail.ended)
-        return judge(v, DAMAGED, "cut off: libxl's END record is missing at "
+        return judge(v, DAMAGED,
+                     "cut off: libxl's END record is missing at "
                      "the end, offset %" PRIu64 "; save the domain again",
                      probed->file_size);
     return 0;
@@ -147,13 +150,16 @@ static void verify(struct verification *v)
         judge(v, DAMAGED, "%s", error.text);
     else if (decode(v) == 0 && compare_totals(v) == 0 && check_tail(v) == 0) {
         if (v->file.probed.format == XENSAVE_FORMAT_V2)
-            judge(v, UNCHECKED, "v2 has no checksums; its records are in "
+            judge(v, UNCHECKED,
+                  "v2 has no checksums; its records are in "
                   "order");
         else if (v->file.probed.format == XENSAVE_FORMAT_COMPAT)
-            judge(v, WHOLE, "every page is right; compat has no checksums of "
+            judge(v, WHOLE,
+                  "every page is right; compat has no checksums of "
                   "anything else");
         else if (v->file.probed.header.state == XENSAVE_STATE_STREAMED)
-            judge(v, WHOLE, "every record is right; a v3 stream through a "
+            judge(v, WHOLE,
+                  "every record is right; a v3 stream through a "
                   "pipe has no checksums of head and tail");
         else
             judge(v, WHOLE, "every octet is right");
@@ -234,6 +240,7 @@ static int verify_run(const struct command *self, int argc, char **argv)
     return verdicts[worst].status;
 }
 
+/* clang-format off */
 const struct command command_verify = {
     .name = "verify",
     .arguments = "[OPTION...] FILE...",
@@ -250,3 +257,4 @@ const struct command command_verify = {
         { "json", no_argument, NULL, OPTION_JSON }, HELP_OPTION },
     .run = verify_run,
 };
+/* clang-format on */

@@ -10,7 +10,7 @@
 #include "walk.h"
 
 /* Holds the header and the pfns of a full batch. */
-#define WINDOW  16384
+#define WINDOW 16384
 
 struct walk {
     int fd;
@@ -19,8 +19,8 @@ struct walk {
     void *context;
     struct xensave_error *error;
     uint64_t records;
-    uint64_t offset;            /* in the file, of the next record */
-    uint64_t base;              /* of what is in the window */
+    uint64_t offset; /* in the file, of the next record */
+    uint64_t base;   /* of what is in the window */
     size_t filled;
     unsigned char window[WINDOW];
 };
@@ -72,8 +72,8 @@ static const struct record_name libxl_names[] = {
 
 const char *walk_record_name(const struct walk_record *record)
 {
-    const struct record_name *at =
-        record->layer == WALK_LIBXC ? libxc_names : libxl_names;
+    const struct record_name *at = record->layer == WALK_LIBXC ? libxc_names
+                                                               : libxl_names;
 
     while (at->name && at->type != record->type)
         at++;
@@ -114,15 +114,14 @@ static const void *look(struct walk *walk, uint64_t offset, size_t length)
 {
     ssize_t r;
 
-    if (offset >= walk->base &&
-        offset + length <= walk->base + walk->filled)
+    if (offset >= walk->base && offset + length <= walk->base + walk->filled)
         return walk->window + (offset - walk->base);
 
     walk->base = offset;
     walk->filled = 0;
     while (walk->filled < length) {
-        r = pread(walk->fd, walk->window + walk->filled,
-                  WINDOW - walk->filled, offset + walk->filled);
+        r = pread(walk->fd, walk->window + walk->filled, WINDOW - walk->filled,
+                  offset + walk->filled);
         if (r < 0 && errno == EINTR)
             continue;
         if (r < 0) {
@@ -130,7 +129,8 @@ static const void *look(struct walk *walk, uint64_t offset, size_t length)
             return NULL;
         }
         if (!r) {
-            fail(walk, ENODATA, "the file ends at %" PRIu64
+            fail(walk, ENODATA,
+                 "the file ends at %" PRIu64
                  ", in the midst of a record; it is not whole",
                  offset + walk->filled);
             return NULL;
@@ -204,7 +204,7 @@ static int look_at_page_data(struct walk *walk, struct walk_record *record)
     if (r < 0)
         return -1;
     if (r || contents + (uint64_t)record->pages * XENSAVE_V2_PAGE_SIZE !=
-             body + record->length)
+                 body + record->length)
         *record = plain;
     else if (record->pages)
         record->page_offset = contents;
@@ -219,9 +219,10 @@ static int look_at_contents(struct walk *walk, struct walk_record *record,
                       header->pad_length;
 
     if (before > record->length)
-        return fail(walk, EBADMSG, "ALIGNED_PAGE_DATA with %u octets of "
-                    "padding in %u; the file is damaged", header->pad_length,
-                    record->length);
+        return fail(walk, EBADMSG,
+                    "ALIGNED_PAGE_DATA with %u octets of "
+                    "padding in %u; the file is damaged",
+                    header->pad_length, record->length);
     record->codec = header->flags & XENSAVE_BATCH_CODEC_MASK;
     record->stored = record->length - before;
     if (record->pages)
@@ -246,19 +247,22 @@ static int look_at_aligned(struct walk *walk, struct walk_record *record)
     record->pfns = header.count;
     if (header.count > XENSAVE_BATCH_MAX ||
         sizeof(header) + (uint64_t)header.count * 8 > record->length)
-        return fail(walk, EBADMSG, "ALIGNED_PAGE_DATA with %u pfns in %u "
-                    "octets; the file is damaged", header.count,
-                    record->length);
+        return fail(walk, EBADMSG,
+                    "ALIGNED_PAGE_DATA with %u pfns in %u "
+                    "octets; the file is damaged",
+                    header.count, record->length);
     r = count_pfns(walk, body + sizeof(header), XENSAVE_PFN_ZERO, record);
     if (r < 0)
         return -1;
     if (r)
-        return fail(walk, EBADMSG, "ALIGNED_PAGE_DATA has reserved bits set "
+        return fail(walk, EBADMSG,
+                    "ALIGNED_PAGE_DATA has reserved bits set "
                     "in a pfn; the file is damaged");
     if (record->pages != header.pages)
-        return fail(walk, EBADMSG, "ALIGNED_PAGE_DATA says %u pages, its "
-                    "pfns say %u; the file is damaged", header.pages,
-                    record->pages);
+        return fail(walk, EBADMSG,
+                    "ALIGNED_PAGE_DATA says %u pages, its "
+                    "pfns say %u; the file is damaged",
+                    header.pages, record->pages);
     return look_at_contents(walk, record, &header);
 }
 
@@ -290,15 +294,18 @@ static int next_record(struct walk *walk, enum walk_layer layer,
         .length = header.length,
     };
     if (header.length > XENSAVE_V2_RECORD_MAX)
-        return fail(walk, EBADMSG, "a record of type 0x%08x claims %u "
-                    "octets; the file is damaged", header.type,
-                    header.length);
+        return fail(walk, EBADMSG,
+                    "a record of type 0x%08x claims %u "
+                    "octets; the file is damaged",
+                    header.type, header.length);
     if (walk->savefile->file_size - walk->offset < walk_record_octets(record))
-        return fail(walk, ENODATA, "the file ends at %" PRIu64
+        return fail(walk, ENODATA,
+                    "the file ends at %" PRIu64
                     ", in the midst of a record; it is not whole",
                     walk->savefile->file_size);
     for (i = 0; layer == WALK_LIBXC &&
-         i < sizeof(batch_kinds) / sizeof(batch_kinds[0]); i++)
+                i < sizeof(batch_kinds) / sizeof(batch_kinds[0]);
+         i++)
         if (batch_kinds[i].type == header.type &&
             batch_kinds[i].look_at(walk, record))
             return -1;
@@ -340,7 +347,8 @@ int walk_savefile(int fd, const struct xensave_file *savefile,
     walk->error = error;
     walk->records = 0;
     walk->base = walk->filled = 0;
-    walk->offset = savefile->stream_start + sizeof(struct xensave_v2_image_header) +
+    walk->offset = savefile->stream_start +
+                   sizeof(struct xensave_v2_image_header) +
                    sizeof(struct xensave_v2_domain_header);
     /* The pages between the records need not be read ahead. */
     posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);

@@ -10,22 +10,22 @@
 #include "xensave.h"
 
 enum walk_layer {
-    WALK_LIBXC,             /* the stream */
-    WALK_LIBXL,             /* the tail */
+    WALK_LIBXC, /* the stream */
+    WALK_LIBXL, /* the tail */
 };
 
 struct walk_record {
     enum walk_layer layer;
-    uint64_t offset;        /* in the file, of the type field */
+    uint64_t offset; /* in the file, of the type field */
     uint32_t type;
-    uint32_t length;        /* of the body */
+    uint32_t length; /* of the body */
     /* PAGE_DATA and ALIGNED_PAGE_DATA; zero otherwise. */
     uint32_t pfns;
-    uint32_t pages;         /* with contents in the file */
-    uint32_t zero_pages;    /* elided */
-    uint64_t page_offset;   /* in the file, of the first of `pages` */
-    uint64_t stored;        /* octets that `pages` take in the file */
-    enum xensave_codec codec;    /* whole batches are compressed */
+    uint32_t pages;           /* with contents in the file */
+    uint32_t zero_pages;      /* elided */
+    uint64_t page_offset;     /* in the file, of the first of `pages` */
+    uint64_t stored;          /* octets that `pages` take in the file */
+    enum xensave_codec codec; /* whole batches are compressed */
 };
 
 /* The octets of a record: header, body, padding to 8. */
@@ -34,9 +34,9 @@ uint64_t walk_record_octets(const struct walk_record *record);
 const char *walk_record_name(const struct walk_record *record);
 
 struct walk_result {
-    uint64_t stream_end;    /* behind END, 0 if the walk did not get there */
-    uint64_t tail_end;      /* behind libxl's END */
-    uint64_t tail_offset;   /* how far the walk of the tail got */
+    uint64_t stream_end;  /* behind END, 0 if the walk did not get there */
+    uint64_t tail_end;    /* behind libxl's END */
+    uint64_t tail_offset; /* how far the walk of the tail got */
 };
 
 typedef void walk_function(const struct walk_record *record, void *context);

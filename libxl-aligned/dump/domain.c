@@ -27,9 +27,10 @@ static void read_version(const struct xen *xen, xc_interface *xch,
     int r;
 
     _Static_assert(sizeof(compile) == sizeof(version->compiler) +
-                   sizeof(version->compile_by) +
-                   sizeof(version->compile_domain) +
-                   sizeof(version->compile_date), "compile information");
+                                          sizeof(version->compile_by) +
+                                          sizeof(version->compile_domain) +
+                                          sizeof(version->compile_date),
+                   "compile information");
     /* As far as it goes, like stock: a dump is not worth less without. */
     r = xen->version(xch, XENVER_version, NULL);
     if (r >= 0) {
@@ -64,9 +65,9 @@ static void read_segments(const struct xen *xen, xc_interface *xch,
         core_vcpu_segments(vcpu, &record, sizeof(record.cpu));
 }
 
-static int read_vcpus(const struct xen *xen, xc_interface *xch,
-                      uint32_t domid, uint32_t last,
-                      struct core_domain *domain, char *why, size_t size)
+static int read_vcpus(const struct xen *xen, xc_interface *xch, uint32_t domid,
+                      uint32_t last, struct core_domain *domain, char *why,
+                      size_t size)
 {
     struct core_vcpu *vcpu;
     uint32_t i;
@@ -94,8 +95,7 @@ static int read_vcpus(const struct xen *xen, xc_interface *xch,
 
 static int read_shared_info(const struct xen *xen, xc_interface *xch,
                             uint32_t domid, xen_pfn_t frame,
-                            struct core_domain *domain, char *why,
-                            size_t size)
+                            struct core_domain *domain, char *why, size_t size)
 {
     xenforeignmemory_handle *handle = xen->memory_handle(xch);
     void *copy, *mapping;
@@ -112,8 +112,8 @@ static int read_shared_info(const struct xen *xen, xc_interface *xch,
     return copy ? 0 : fail(why, size, "no memory for shared info");
 }
 
-static int read_info(const struct xen *xen, xc_interface *xch,
-                     uint32_t domid, domaininfo_t *info)
+static int read_info(const struct xen *xen, xc_interface *xch, uint32_t domid,
+                     domaininfo_t *info)
 {
     int r;
 
@@ -150,8 +150,8 @@ int dump_domain(const struct xen *xen, xc_interface *xch, uint32_t domid,
     if (!domain->translated && xen->guest_width(xch, domid, &width))
         return fail(why, size, "width of the domain's words");
     domain->width = width;
-    if (read_shared_info(xen, xch, domid, info.value.shared_info_frame,
-                         domain, why, size) ||
+    if (read_shared_info(xen, xch, domid, info.value.shared_info_frame, domain,
+                         why, size) ||
         read_vcpus(xen, xch, domid, info.value.max_vcpu_id, domain, why,
                    size)) {
         dump_domain_free(domain);

@@ -16,7 +16,7 @@
 /* ---- settings.c: the environment of the program ------------------------- */
 
 struct dump_settings {
-    char *format;           /* NULL: not set */
+    char *format; /* NULL: not set */
     char *sparse;
 };
 
@@ -27,7 +27,11 @@ int dump_options(struct core_options *options, char *why, size_t size);
 /* ---- xen.c: Xen's libraries, in whatever version the program has -------- */
 
 /* Members that a later Xen appends stay in the room behind. */
-#define ROOMY(type) union { type value; char room[sizeof(type) + 1024]; }
+#define ROOMY(type)                     \
+    union {                             \
+        type value;                     \
+        char room[sizeof(type) + 1024]; \
+    }
 typedef ROOMY(xc_domaininfo_t) domaininfo_t;
 typedef ROOMY(struct xc_domain_meminfo) meminfo_t;
 
@@ -36,16 +40,15 @@ struct xen {
                        xc_domaininfo_t *);
     int (*getcontext)(xc_interface *, uint32_t, uint32_t,
                       vcpu_guest_context_any_t *);
-    int (*hvm_getcontext_partial)(xc_interface *, uint32_t, uint16_t,
-                                  uint16_t, void *, uint32_t);
+    int (*hvm_getcontext_partial)(xc_interface *, uint32_t, uint16_t, uint16_t,
+                                  void *, uint32_t);
     int (*nr_gpfns)(xc_interface *, uint32_t, xen_pfn_t *);
     int (*maximum_ram_page)(xc_interface *, unsigned long *);
     int (*guest_width)(xc_interface *, uint32_t, unsigned int *);
     int (*version)(xc_interface *, int, void *);
     int (*map_meminfo)(xc_interface *, uint32_t, struct xc_domain_meminfo *);
     int (*unmap_meminfo)(xc_interface *, struct xc_domain_meminfo *);
-    xen_pfn_t *(*map_m2p)(xc_interface *, unsigned long, int,
-                          unsigned long *);
+    xen_pfn_t *(*map_m2p)(xc_interface *, unsigned long, int, unsigned long *);
     xenforeignmemory_handle *(*memory_handle)(xc_interface *);
     void *(*map)(xenforeignmemory_handle *, uint32_t, int, size_t,
                  const xen_pfn_t *, int *);
@@ -73,11 +76,11 @@ void dump_domain_free(struct core_domain *domain);
 /* ---- memory.c ----------------------------------------------------------- */
 
 struct core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
-                                   uint32_t domid,
-                                   const struct core_domain *domain,
-                                   enum core_format format,
-                                   const struct operation *operation,
-                                   char *why, size_t size);
+                                uint32_t domid,
+                                const struct core_domain *domain,
+                                enum core_format format,
+                                const struct operation *operation, char *why,
+                                size_t size);
 /* Whether the domain had another number of pages in between. */
 bool dump_memory_changed(const struct core_memory *memory);
 void dump_memory_free(struct core_memory *memory);
@@ -85,8 +88,8 @@ void dump_memory_free(struct core_memory *memory);
 /* ---- output.c ----------------------------------------------------------- */
 
 struct output {
-    const char *name;           /* as it was asked for */
-    struct partial file;        /* fd: open for writing in any case */
+    const char *name;    /* as it was asked for */
+    struct partial file; /* fd: open for writing in any case */
 };
 
 /* These report what is wrong and return -1 with errno. */

@@ -12,7 +12,7 @@
 #include "dump.h"
 
 static struct xen xen;
-static char xen_why[256];       /* "" if everything is there */
+static char xen_why[256]; /* "" if everything is there */
 static pthread_once_t xen_once = PTHREAD_ONCE_INIT;
 
 static void find(void)
@@ -21,9 +21,9 @@ static void find(void)
 }
 
 static struct xensave_sink *open_sink(const struct output *output,
-                                 const struct core_domain *domain,
-                                 const struct core_options *options,
-                                 struct xensave_error *error)
+                                      const struct core_domain *domain,
+                                      const struct core_options *options,
+                                      struct xensave_error *error)
 {
     const xl_aligned_options *settings = &runtime_get()->opts;
     struct xensave_io_options io = {
@@ -58,11 +58,12 @@ static void report_change(xc_interface *xch, uint32_t domid,
         (domain->translated && pages == domain->nr_pages &&
          !dump_memory_changed(memory)))
         return;
-    report(NULL, XTL_WARN, "domain %u had %llu pages when the dump began and "
+    report(NULL, XTL_WARN,
+           "domain %u had %llu pages when the dump began and "
            "has %llu now: %llu were not found and are zeros at the end of the "
-           "file, %llu more were found and left out", domid,
-           (unsigned long long)domain->nr_pages, (unsigned long long)pages,
-           (unsigned long long)result->missing,
+           "file, %llu more were found and left out",
+           domid, (unsigned long long)domain->nr_pages,
+           (unsigned long long)pages, (unsigned long long)result->missing,
            (unsigned long long)result->lost);
 }
 
@@ -72,8 +73,7 @@ static void tell_progress(void *context, uint64_t pages, uint64_t of)
     operation_done(context, pages * PAGE_OCTETS);
 }
 
-static int dump(xc_interface *xch, uint32_t domid,
-                const struct output *output,
+static int dump(xc_interface *xch, uint32_t domid, const struct output *output,
                 const struct operation *operation,
                 const struct core_options *options)
 {
@@ -89,8 +89,8 @@ static int dump(xc_interface *xch, uint32_t domid,
         report(NULL, XTL_ERROR, "no dump of domain %u: %s", domid, why);
         return -1;
     }
-    memory = dump_memory(&xen, xch, domid, &domain, options->format,
-                         operation, why, sizeof(why));
+    memory = dump_memory(&xen, xch, domid, &domain, options->format, operation,
+                         why, sizeof(why));
     if (!memory) {
         report(NULL, XTL_ERROR, "no dump of domain %u: %s", domid, why);
         goto out;
@@ -119,13 +119,12 @@ failed:
            output->name, error.text);
     errno = error.errnum;
 
-out:
-    {
-        int errnum = errno;
+out : {
+    int errnum = errno;
 
-        xensave_sink_free(sink);
-        errno = errnum;
-    }
+    xensave_sink_free(sink);
+    errno = errnum;
+}
     dump_memory_free(memory);
     dump_domain_free(&domain);
     return r;
@@ -162,8 +161,8 @@ static struct operation *tell(xc_interface *xch, uint32_t domid,
     if (!xen_why[0])
         info.total = dump_domain_pages(&xen, xch, domid) * PAGE_OCTETS;
     operation = operation_new(&info);
-    operation_start(operation, xen_why[0] ? "stock" :
-                    core_format_name(options->format),
+    operation_start(operation,
+                    xen_why[0] ? "stock" : core_format_name(options->format),
                     output_name(output, name) ? name : NULL);
     return operation;
 }

@@ -15,10 +15,10 @@
 #define M2P_EXTENT (2UL << 20)
 
 /* Frames of a translated domain that stock leaves out: VGA, and devices. */
-#define VGA_FIRST       0xa0U
-#define VGA_END         0xc0U
-#define DEVICES_FIRST   0xf0000U
-#define DEVICES_END     0x100000U
+#define VGA_FIRST     0xa0U
+#define VGA_END       0xc0U
+#define DEVICES_FIRST 0xf0000U
+#define DEVICES_END   0x100000U
 
 struct foreign;
 
@@ -36,9 +36,9 @@ struct foreign {
     const struct operation *operation;
     xenforeignmemory_handle *handle;
     uint32_t domid;
-    uint64_t pages;                 /* when the dump began */
+    uint64_t pages; /* when the dump began */
     bool changed;
-    uint64_t next, end;             /* pfns to look at */
+    uint64_t next, end; /* pfns to look at */
     char *mapping;
     uint32_t mapped;
     uint64_t pfn[CORE_BATCH];
@@ -48,8 +48,8 @@ struct foreign {
     uint32_t width;
     unsigned long max_mfn;
     meminfo_t meminfo;
-    xen_pfn_t *m2p;                 /* ELF: page tables get pfns */
-    uint64_t *copy;                 /* CORE_BATCH pages of them */
+    xen_pfn_t *m2p; /* ELF: page tables get pfns */
+    uint64_t *copy; /* CORE_BATCH pages of them */
 };
 
 /* ---- which frames ------------------------------------------------------- */
@@ -122,7 +122,7 @@ static uint64_t mfn_to_pfn(void *context, uint64_t mfn)
 static bool is_pagetable(const struct foreign *foreign, uint64_t pfn)
 {
     return core_is_pagetable(foreign->meminfo.value.pfn_type[pfn] >>
-                                XEN_DOMCTL_PFINFO_LTAB_SHIFT);
+                             XEN_DOMCTL_PFINFO_LTAB_SHIFT);
 }
 
 static const void *page_of(struct foreign *foreign, uint32_t slot,
@@ -156,15 +156,16 @@ static int map(struct foreign *foreign, struct xensave_error *error)
     if (foreign->mapping)
         return 0;
     error->errnum = errno;
-    snprintf(error->text, sizeof(error->text), "cannot map %u pages of "
-             "domain %u from pfn %#llx on: %s", foreign->mapped,
-             foreign->domid, (unsigned long long)foreign->pfn[0],
-             strerror(errno));
+    snprintf(error->text, sizeof(error->text),
+             "cannot map %u pages of "
+             "domain %u from pfn %#llx on: %s",
+             foreign->mapped, foreign->domid,
+             (unsigned long long)foreign->pfn[0], strerror(errno));
     return -1;
 }
 
-static int foreign_next(struct core_memory *memory,
-                        struct core_batch *batch, struct xensave_error *error)
+static int foreign_next(struct core_memory *memory, struct core_batch *batch,
+                        struct xensave_error *error)
 {
     struct foreign *foreign = (struct foreign *)memory;
     uint32_t i, n;
@@ -178,8 +179,7 @@ static int foreign_next(struct core_memory *memory,
     while (!batch->count) {
         unmap(foreign);
         foreign->mapped = foreign->kind->frames(foreign, foreign->pfn,
-                                                foreign->frame,
-                                                CORE_BATCH);
+                                                foreign->frame, CORE_BATCH);
         if (!foreign->mapped)
             return 0;
         if (map(foreign, error))
@@ -218,8 +218,8 @@ static int open_translated(struct foreign *foreign, char *why, size_t size)
     return 0;
 }
 
-static int open_pv(struct foreign *foreign, enum core_format format,
-                   char *why, size_t size)
+static int open_pv(struct foreign *foreign, enum core_format format, char *why,
+                   size_t size)
 {
     const struct xen *xen = foreign->xen;
 
@@ -242,11 +242,11 @@ static int open_pv(struct foreign *foreign, enum core_format format,
 }
 
 struct core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
-                                   uint32_t domid,
-                                   const struct core_domain *domain,
-                                   enum core_format format,
-                                   const struct operation *operation,
-                                   char *why, size_t size)
+                                uint32_t domid,
+                                const struct core_domain *domain,
+                                enum core_format format,
+                                const struct operation *operation, char *why,
+                                size_t size)
 {
     struct foreign *foreign = calloc(1, sizeof(*foreign));
 

@@ -23,8 +23,8 @@ static void __attribute__((constructor)) take_settings(void)
     take("XL_ALIGNED_DUMP_SPARSE", &dump_settings.sparse);
 }
 
-static int yes_or_no(const char *name, const char *value, bool *yes,
-                     char *why, size_t size)
+static int yes_or_no(const char *name, const char *value, bool *yes, char *why,
+                     size_t size)
 {
     if (!value)
         return 0;
@@ -42,12 +42,14 @@ int dump_options(struct core_options *options, char *why, size_t size)
     memset(options, 0, sizeof(*options));
     if (dump_settings.format &&
         core_format_parse(dump_settings.format, &options->format)) {
-        snprintf(why, size, "XL_ALIGNED_DUMP_FORMAT: \"%s\" is none of xen "
-                 "or elf", dump_settings.format);
+        snprintf(why, size,
+                 "XL_ALIGNED_DUMP_FORMAT: \"%s\" is none of xen "
+                 "or elf",
+                 dump_settings.format);
         return -1;
     }
-    if (yes_or_no("XL_ALIGNED_DUMP_SPARSE", dump_settings.sparse, &sparse,
-                  why, size))
+    if (yes_or_no("XL_ALIGNED_DUMP_SPARSE", dump_settings.sparse, &sparse, why,
+                  size))
         return -1;
     options->no_sparse = !sparse;
     return 0;

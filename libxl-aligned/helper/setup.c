@@ -15,7 +15,7 @@
 #define VARIABLE "XL_ALIGNED_STREAM"
 #define OWN_NAME "libxl-aligned-stream.so"
 
-/* ---- XL_ALIGNED_STREAM ------------------------------------------------ */
+/* ---- XL_ALIGNED_STREAM -------------------------------------------------- */
 
 static int parse_number(const char *value, uint64_t max, uint64_t *number)
 {
@@ -89,10 +89,14 @@ static const struct key {
     const char *name;
     int (*set)(struct stream_plan *plan, const char *value);
 } keys[] = {
-    { "fd", set_fd },           { "mode", set_mode },
-    { "format", set_format },   { "io", set_io },
-    { "engine", set_engine },   { "reserve", set_reserve },
-    { "head_padding", set_head_padding }, { "progress", set_progress },
+    { "fd", set_fd },
+    { "mode", set_mode },
+    { "format", set_format },
+    { "io", set_io },
+    { "engine", set_engine },
+    { "reserve", set_reserve },
+    { "head_padding", set_head_padding },
+    { "progress", set_progress },
     { "compress", set_compress },
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
@@ -112,8 +116,8 @@ static int set_pair(struct stream_plan *plan, char *pair)
     return -1;
 }
 
-int stream_plan_parse(struct stream_plan *plan, const char *text,
-                      char *why, size_t size)
+int stream_plan_parse(struct stream_plan *plan, const char *text, char *why,
+                      size_t size)
 {
     char copy[512], *next, *pair;
 
@@ -126,15 +130,17 @@ int stream_plan_parse(struct stream_plan *plan, const char *text,
     for (pair = strtok_r(copy, ";", &next); pair;
          pair = strtok_r(NULL, ";", &next)) {
         if (set_pair(plan, pair)) {
-            snprintf(why, size, "%s in " VARIABLE " is not understood: "
-                     "are both libraries of one version?", pair);
+            snprintf(why, size,
+                     "%s in " VARIABLE " is not understood: "
+                     "are both libraries of one version?",
+                     pair);
             return -1;
         }
     }
     return 0;
 }
 
-/* ---- the helper's arguments ------------------------------------------- */
+/* ---- the helper's arguments --------------------------------------------- */
 
 static const struct mode {
     const char *name;

@@ -13,8 +13,8 @@
 #include "stream.h"
 
 enum state {
-    PASSING,            /* not ours, or not ours any more */
-    WAITING,            /* for the first octet */
+    PASSING, /* not ours, or not ours any more */
+    WAITING, /* for the first octet */
     MOVING,
     FAILED,
 };
@@ -22,7 +22,7 @@ enum state {
 static struct stream {
     enum state state;
     struct stream_plan plan;
-    struct stat st;     /* of the fd when it was opened */
+    struct stat st; /* of the fd when it was opened */
     char name[256];
     struct xensave_error error;
     struct xensave_sink *sink;
@@ -37,7 +37,7 @@ static struct {
     int (*writev)(int fd, const struct iovec *iov, int iovcnt);
 } real;
 
-/* ---- opening and closing ---------------------------------------------- */
+/* ---- opening and closing ------------------------------------------------ */
 
 static bool is_file(void)
 {
@@ -64,9 +64,11 @@ static int open_save(void)
         .compression = stream.plan.compression,
     };
 
-    stream.sink = is_file() ?
-        xensave_sink_open_file(stream.plan.fd, &stream.plan.io, &stream.error) :
-        xensave_sink_open_stream(stream.plan.fd, &stream.error);
+    stream.sink = is_file()
+                      ? xensave_sink_open_file(stream.plan.fd, &stream.plan.io,
+                                               &stream.error)
+                      : xensave_sink_open_stream(stream.plan.fd,
+                                                 &stream.error);
     if (!stream.sink)
         return -1;
     stream.encoder = xensave_encoder_new(stream.sink, &options, &stream.error);
@@ -78,15 +80,17 @@ static int open_restore(void)
     struct xensave_error error = { 0 };
 
     if (is_file())
-        stream.source = xensave_source_open_file(stream.plan.fd, &stream.plan.io,
-                                            &stream.error);
+        stream.source = xensave_source_open_file(stream.plan.fd,
+                                                 &stream.plan.io,
+                                                 &stream.error);
     /* Plain reading decodes as well, only through the page cache. */
     if (!stream.source) {
         if (is_file())
             stream_report("warning: %s: %s; reading through the page cache",
                           stream.name, stream.error.text);
         stream.error = error;
-        stream.source = xensave_source_open_stream(stream.plan.fd, &stream.error);
+        stream.source = xensave_source_open_stream(stream.plan.fd,
+                                                   &stream.error);
     }
     if (!stream.source)
         return -1;
@@ -133,7 +137,7 @@ static void __attribute__((destructor)) stream_exit(void)
     stream_close();
 }
 
-/* ---- each call -------------------------------------------------------- */
+/* ---- each call ---------------------------------------------------------- */
 
 static int stream_fail(int errnum, const char *text)
 {
@@ -218,7 +222,7 @@ static int stream_read(void *data, size_t size)
     return 0;
 }
 
-/* ---- in front of libxenctrl ------------------------------------------- */
+/* ---- in front of libxenctrl --------------------------------------------- */
 
 static bool find(void **symbol, const char *name)
 {

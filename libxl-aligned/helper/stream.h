@@ -19,16 +19,15 @@ struct stream_plan {
     struct xensave_io_options io;
     struct xensave_compression compression;
     uint32_t head_padding;
-    char progress[64];      /* file to tell how far it is; "": none */
+    char progress[64]; /* file to tell how far it is; "": none */
 };
 
 /* setup.c: -1 and one line in `why` if the text is not to be understood. */
-int stream_plan_parse(struct stream_plan *plan, const char *text,
-                      char *why, size_t size);
+int stream_plan_parse(struct stream_plan *plan, const char *text, char *why,
+                      size_t size);
 
 /* report.c: one line on stderr; stdout is the helper's control channel. */
-void stream_report(const char *fmt, ...)
-    __attribute__((format(printf, 1, 2)));
+void stream_report(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* progress.c */
 void stream_progress_open(const char *path);

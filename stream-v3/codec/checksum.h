@@ -29,12 +29,13 @@ static inline void xensave_checksum_reset(struct xensave_checksum *checksum)
 }
 
 static inline void xensave_checksum_add(struct xensave_checksum *checksum,
-                                   const void *data, size_t length)
+                                        const void *data, size_t length)
 {
     XXH3_64bits_update(checksum->state, data, length);
 }
 
-static inline uint64_t xensave_checksum_get(const struct xensave_checksum *checksum)
+static inline uint64_t xensave_checksum_get(
+    const struct xensave_checksum *checksum)
 {
     return XXH3_64bits_digest(checksum->state);
 }

@@ -13,7 +13,7 @@ const struct xensave_codec_ops *xensave_codec_find(uint32_t codec)
     return codec < ARRAY_SIZE(codecs) ? codecs[codec] : NULL;
 }
 
-/* ---- unpacking ----------------------------------------------------------- */
+/* ---- unpacking ---------------------------------------------------------- */
 
 void *xensave_unpacker_room(struct xensave_unpacker *unpacker)
 {
@@ -25,7 +25,7 @@ void *xensave_unpacker_room(struct xensave_unpacker *unpacker)
 }
 
 int xensave_unpack(struct xensave_unpacker *unpacker, uint32_t codec, void *to,
-              size_t length, size_t stored)
+                   size_t length, size_t stored)
 {
     const struct xensave_codec_ops *ops = xensave_codec_find(codec);
 
@@ -36,7 +36,9 @@ int xensave_unpack(struct xensave_unpacker *unpacker, uint32_t codec, void *to,
     if (!unpacker->state[codec])
         return ENOMEM;
     return ops->unpack(unpacker->state[codec], to, length, unpacker->stored,
-                       stored) ? 0 : EBADMSG;
+                       stored)
+               ? 0
+               : EBADMSG;
 }
 
 void xensave_unpacker_free(struct xensave_unpacker *unpacker)
@@ -50,12 +52,12 @@ void xensave_unpacker_free(struct xensave_unpacker *unpacker)
     unpacker->stored = NULL;
 }
 
-/* ---- batches ------------------------------------------------------------- */
+/* ---- batches ------------------------------------------------------------ */
 
 bool xensave_batch_fits(const struct xensave_aligned_header *header,
-                   const struct xensave_v2_record_header *record,
-                   const struct xensave_aligned_page_data *aligned,
-                   uint32_t *stored)
+                        const struct xensave_v2_record_header *record,
+                        const struct xensave_aligned_page_data *aligned,
+                        uint32_t *stored)
 {
     uint32_t codec = xensave_batch_codec(aligned), before;
     const struct xensave_codec_ops *ops = xensave_codec_find(codec);
@@ -73,6 +75,8 @@ bool xensave_batch_fits(const struct xensave_aligned_header *header,
     *stored = record->length - before;
     if (codec == XENSAVE_CODEC_NONE)
         return *stored == contents;
-    return ops && (header->mandatory_features & xensave_codec_feature(codec)) && *stored &&
-           aligned->pages > 1 && *stored <= contents - XENSAVE_V2_PAGE_SIZE;
+    return ops &&
+           (header->mandatory_features & xensave_codec_feature(codec)) &&
+           *stored && aligned->pages > 1 &&
+           *stored <= contents - XENSAVE_V2_PAGE_SIZE;
 }

@@ -7,8 +7,8 @@
 
 struct xensave_codec_facts {
     const char *name;
-    uint64_t feature;           /* of ALIGNED_HEADER */
-    int level_max, level_default;   /* the least is 1 */
+    uint64_t feature;             /* of ALIGNED_HEADER */
+    int level_max, level_default; /* the least is 1 */
 };
 
 /* NULL for what does not exist. */
@@ -34,12 +34,12 @@ extern const struct xensave_codec_ops xensave_codec_lz4, xensave_codec_zstd;
 /* NULL for XENSAVE_CODEC_NONE and for what does not exist. */
 const struct xensave_codec_ops *xensave_codec_find(uint32_t codec);
 
-/* ---- unpacking ----------------------------------------------------------- */
+/* ---- unpacking ---------------------------------------------------------- */
 
 /* State and room for the stored octets of one batch, made when needed. */
 struct xensave_unpacker {
     void *state[XENSAVE_CODECS];
-    uint8_t *stored;            /* on 4096 */
+    uint8_t *stored; /* on 4096 */
 };
 
 /* Room for the stored octets; NULL if there is no memory. */
@@ -49,10 +49,10 @@ void *xensave_unpacker_room(struct xensave_unpacker *unpacker);
  * Returns an errno value: EBADMSG if it is not `length` octets.
  */
 int xensave_unpack(struct xensave_unpacker *unpacker, uint32_t codec, void *to,
-              size_t length, size_t stored);
+                   size_t length, size_t stored);
 void xensave_unpacker_free(struct xensave_unpacker *unpacker);
 
-/* ---- batches ------------------------------------------------------------- */
+/* ---- batches ------------------------------------------------------------ */
 
 /*
  * Spec 3.2: lengths, counts and flags of a batch agree with one another and
@@ -60,11 +60,12 @@ void xensave_unpacker_free(struct xensave_unpacker *unpacker);
  * file.
  */
 bool xensave_batch_fits(const struct xensave_aligned_header *header,
-                   const struct xensave_v2_record_header *record,
-                   const struct xensave_aligned_page_data *aligned,
-                   uint32_t *stored);
+                        const struct xensave_v2_record_header *record,
+                        const struct xensave_aligned_page_data *aligned,
+                        uint32_t *stored);
 
-static inline uint32_t xensave_batch_codec(const struct xensave_aligned_page_data *a)
+static inline uint32_t xensave_batch_codec(
+    const struct xensave_aligned_page_data *a)
 {
     return a->flags & XENSAVE_BATCH_CODEC_MASK;
 }

@@ -40,8 +40,8 @@ static void *lz4_unpack_new(void)
     return &none;
 }
 
-static bool lz4_unpack(void *state, void *to, size_t length,
-                       const void *from, size_t stored)
+static bool lz4_unpack(void *state, void *to, size_t length, const void *from,
+                       size_t stored)
 {
     (void)state;
     return LZ4_decompress_safe(from, to, stored, length) == (int)length;

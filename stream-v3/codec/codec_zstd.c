@@ -8,8 +8,9 @@ static void *zstd_pack_new(int level)
 {
     ZSTD_CCtx *context = ZSTD_createCCtx();
 
-    if (context && ZSTD_isError(ZSTD_CCtx_setParameter(
-                       context, ZSTD_c_compressionLevel, level))) {
+    if (context &&
+        ZSTD_isError(
+            ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level))) {
         ZSTD_freeCCtx(context);
         context = NULL;
     }
@@ -46,8 +47,8 @@ static bool is_standard(const void *from, size_t stored)
     return magic == expected;
 }
 
-static bool zstd_unpack(void *state, void *to, size_t length,
-                        const void *from, size_t stored)
+static bool zstd_unpack(void *state, void *to, size_t length, const void *from,
+                        size_t stored)
 {
     return is_standard(from, stored) &&
            ZSTD_getFrameContentSize(from, stored) == length &&

@@ -6,10 +6,10 @@
 #include "codec.h"
 
 static const struct xensave_codec_facts facts[] = {
-    [XENSAVE_CODEC_NONE] = {"none", 0, 0, 0},
-    [XENSAVE_CODEC_LZ4] = {"lz4", XENSAVE_MANDATORY_LZ4, 12, 1},
+    [XENSAVE_CODEC_NONE] = { "none", 0, 0, 0 },
+    [XENSAVE_CODEC_LZ4] = { "lz4", XENSAVE_MANDATORY_LZ4, 12, 1 },
     /* Beyond 19 it takes memory without bound. */
-    [XENSAVE_CODEC_ZSTD] = {"zstd", XENSAVE_MANDATORY_ZSTD, 19, 1},
+    [XENSAVE_CODEC_ZSTD] = { "zstd", XENSAVE_MANDATORY_ZSTD, 19, 1 },
 };
 _Static_assert(ARRAY_SIZE(facts) == XENSAVE_CODECS, "one entry each");
 
@@ -33,7 +33,8 @@ PUBLIC uint64_t xensave_codec_feature(enum xensave_codec codec)
 }
 
 /* What follows the name: [:LEVEL][:all]. */
-static int parse_rest(const char *text, const struct xensave_codec_facts *codec,
+static int parse_rest(const char *text,
+                      const struct xensave_codec_facts *codec,
                       struct xensave_compression *parsed)
 {
     long level = codec->level_default;
@@ -55,7 +56,7 @@ static int parse_rest(const char *text, const struct xensave_codec_facts *codec,
 }
 
 PUBLIC int xensave_compression_parse(const char *text,
-                                struct xensave_compression *compression)
+                                     struct xensave_compression *compression)
 {
     size_t length = strcspn(text, ":");
     struct xensave_compression parsed;

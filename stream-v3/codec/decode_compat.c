@@ -11,7 +11,7 @@ static int bad(struct xensave_decoder *decoder, const char *what)
 
 static int read_padding(struct xensave_decoder *decoder)
 {
-    struct xensave_padding_record padding = {.record = decoder->record};
+    struct xensave_padding_record padding = { .record = decoder->record };
     const struct xensave_padding *body = &padding.body;
 
     if (decoder->record.length < sizeof(*body) ||
@@ -23,7 +23,7 @@ static int read_padding(struct xensave_decoder *decoder)
     if (decoder->phase == PHASE_FIRST_RECORD) {
         if (!xensave_padding_is_start(&padding))
             return bad(decoder, "the PADDING that begins a compat stream is "
-                       "malformed");
+                                "malformed");
         decoder->head_padding = body->head_padding;
         return 0;
     }
@@ -31,10 +31,11 @@ static int read_padding(struct xensave_decoder *decoder)
         body->kind != XENSAVE_PADDING_BATCH || body->head_padding ||
         decoder->checksum_pending)
         return bad(decoder, "PADDING record that is malformed or out of "
-                   "place");
+                            "place");
     decoder->checksum_pending = true;
     decoder->expected = body->checksum;
-    return xensave_decoder_zeros(decoder, decoder->record.length - sizeof(*body));
+    return xensave_decoder_zeros(decoder,
+                                 decoder->record.length - sizeof(*body));
 }
 
 /* Hands out a PAGE_DATA of which `here` octets of the body have been read. */
@@ -73,20 +74,20 @@ static int read_page_data(struct xensave_decoder *decoder)
         if (page_data->count && page_data->count <= XENSAVE_BATCH_MAX &&
             decoder->record.length >= here + 8 * page_data->count) {
             if (xensave_source_read(decoder->source, decoder->v2.pfns,
-                               8ULL * page_data->count))
+                                    8ULL * page_data->count))
                 return -1;
             here += 8ULL * page_data->count;
             regular = xensave_page_data_regular(&decoder->record, page_data,
-                                           decoder->v2.pfns);
+                                                decoder->v2.pfns);
         }
     }
     if (regular)
         decoder->contents = xensave_count_contents(decoder->v2.pfns,
-                                              page_data->count);
+                                                   page_data->count);
     decoder->totals.batches += regular;
     if (decoder->checksum_pending && !decoder->contents)
         return bad(decoder, "PADDING before a PAGE_DATA that has no pages "
-                   "or does not fit together");
+                            "or does not fit together");
     if (decoder->contents && !decoder->checksum_pending)
         return bad(decoder, "PAGE_DATA without its PADDING");
     return decoder->contents ? begin_batch(decoder)
@@ -101,10 +102,12 @@ static int compat_record(struct xensave_decoder *decoder)
         return read_page_data(decoder);
     if (decoder->checksum_pending)
         return bad(decoder, "PADDING that is not followed by PAGE_DATA");
-    if ((decoder->record.type & XENSAVE_RECORD_VENDOR_MASK) == XENSAVE_RECORD_VENDOR)
-        return xensave_decoder_fail(decoder, "record type 0x%08" PRIx32 " does "
-                               "not belong in a compat stream",
-                               decoder->record.type);
+    if ((decoder->record.type & XENSAVE_RECORD_VENDOR_MASK) ==
+        XENSAVE_RECORD_VENDOR)
+        return xensave_decoder_fail(decoder,
+                                    "record type 0x%08" PRIx32 " does "
+                                    "not belong in a compat stream",
+                                    decoder->record.type);
     return xensave_decoder_pass_record(decoder);
 }
 

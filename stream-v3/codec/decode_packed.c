@@ -10,7 +10,7 @@ static void spread(const struct xensave_decoder *decoder, uint8_t *to)
 {
     const uint8_t *from = to + (size_t)(decoder->contents -
                                         decoder->aligned.pages) *
-                               XENSAVE_V2_PAGE_SIZE;
+                                   XENSAVE_V2_PAGE_SIZE;
 
     for (uint32_t i = 0; i < decoder->aligned.count; i++) {
         if (!xensave_pfn_has_contents(decoder->pfns[i]))
@@ -36,22 +36,25 @@ int xensave_decoder_read_packed(struct xensave_decoder *decoder, uint8_t *to)
 
     if (!room)
         return xensave_fail(decoder->error, ENOMEM,
-                       "cannot allocate memory for a compressed batch");
+                            "cannot allocate memory for a compressed batch");
     if (xensave_decoder_read_stored(decoder, room, decoder->stored) ||
-        xensave_decoder_zeros(decoder, record_padding(decoder->record.length)) ||
+        xensave_decoder_zeros(decoder,
+                              record_padding(decoder->record.length)) ||
         xensave_decoder_check_batch(decoder))
         return -1;
     r = xensave_unpack(&decoder->unpacker, codec,
-                  to + (size_t)decoder->contents * XENSAVE_V2_PAGE_SIZE - length,
-                  length, decoder->stored);
+                       to + (size_t)decoder->contents * XENSAVE_V2_PAGE_SIZE -
+                           length,
+                       length, decoder->stored);
     if (r == EBADMSG)
-        return xensave_decoder_fail(decoder, "batch that does not decompress "
-                               "(%s) to its %u pages; whatever wrote the "
-                               "stream is broken", xensave_codec_name(codec),
-                               aligned->pages);
+        return xensave_decoder_fail(decoder,
+                                    "batch that does not decompress "
+                                    "(%s) to its %u pages; whatever wrote the "
+                                    "stream is broken",
+                                    xensave_codec_name(codec), aligned->pages);
     if (r)
         return xensave_fail(decoder->error, r,
-                       "cannot allocate memory to decompress a batch");
+                            "cannot allocate memory to decompress a batch");
     spread(decoder, to);
     return 0;
 }

@@ -6,10 +6,12 @@
 
 static int v2_record(struct xensave_decoder *decoder)
 {
-    if ((decoder->record.type & XENSAVE_RECORD_VENDOR_MASK) == XENSAVE_RECORD_VENDOR)
-        return xensave_decoder_fail(decoder, "record type 0x%08" PRIx32 " without "
-                               "ALIGNED_HEADER; the stream is damaged",
-                               decoder->record.type);
+    if ((decoder->record.type & XENSAVE_RECORD_VENDOR_MASK) ==
+        XENSAVE_RECORD_VENDOR)
+        return xensave_decoder_fail(decoder,
+                                    "record type 0x%08" PRIx32 " without "
+                                    "ALIGNED_HEADER; the stream is damaged",
+                                    decoder->record.type);
     return xensave_decoder_pass_record(decoder);
 }
 

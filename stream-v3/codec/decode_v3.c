@@ -18,13 +18,16 @@ static int read_header(struct xensave_decoder *decoder)
     if (decoder->record.length != sizeof(header->body))
         return bad(decoder, "ALIGNED_HEADER of the wrong length");
     header->record = decoder->record;
-    if (xensave_source_read(decoder->source, &header->body, sizeof(header->body)))
+    if (xensave_source_read(decoder->source, &header->body,
+                            sizeof(header->body)))
         return -1;
-    if (xensave_header_validate(header, decoder->record_offset, decoder->error))
+    if (xensave_header_validate(header, decoder->record_offset,
+                                decoder->error))
         return -1;
     if (header->body.state == XENSAVE_STATE_UNFINISHED)
-        return xensave_decoder_fail(decoder, "the save that wrote this stream was "
-                               "never finished; it cannot be restored");
+        return xensave_decoder_fail(decoder,
+                                    "the save that wrote this stream was "
+                                    "never finished; it cannot be restored");
     return 0;
 }
 
@@ -57,14 +60,15 @@ static int read_page_data(struct xensave_decoder *decoder)
     if (xensave_source_read(decoder->source, aligned, sizeof(*aligned)))
         return -1;
     if (!xensave_batch_fits(&decoder->header.body, &decoder->record, aligned,
-                       &decoder->stored))
+                            &decoder->stored))
         return bad(decoder, "ALIGNED_PAGE_DATA with counts and lengths that "
-                   "do not agree");
-    if (xensave_source_read(decoder->source, decoder->pfns, 8ULL * aligned->count))
+                            "do not agree");
+    if (xensave_source_read(decoder->source, decoder->pfns,
+                            8ULL * aligned->count))
         return -1;
     if (!take_pfns(decoder))
         return bad(decoder, "ALIGNED_PAGE_DATA with pfns that do not agree "
-                   "with its counts");
+                            "with its counts");
     if (xensave_decoder_zeros(decoder, aligned->pad_length))
         return -1;
     decoder->v2.record.type = XENSAVE_V2_RECORD_PAGE_DATA;
@@ -96,10 +100,10 @@ static int read_index(struct xensave_decoder *decoder)
     if (index.reserved || decoder->record.length != sizeof(index) + left ||
         decoder->index_seen)
         return bad(decoder, "ALIGNED_INDEX of the wrong length or out of "
-                   "place");
+                            "place");
     if (decoder->left_alone)
         return bad(decoder, "ALIGNED_INDEX in a stream with a PAGE_DATA that "
-                   "it cannot list");
+                            "it cannot list");
     decoder->index_seen = true;
     decoder->index_offset = decoder->record_offset - decoder->start;
     expected = index.checksum;
@@ -107,7 +111,7 @@ static int read_index(struct xensave_decoder *decoder)
     index.checksum = 0;
     xensave_checksum_reset(&decoder->batch);
     xensave_checksum_add(&decoder->batch, &decoder->record,
-                    sizeof(decoder->record));
+                         sizeof(decoder->record));
     xensave_checksum_add(&decoder->batch, &index, sizeof(index));
     for (; left; left -= part) {
         part = min_u64(left, sizeof(entries));
@@ -125,23 +129,23 @@ static int read_check(struct xensave_decoder *decoder)
     struct {
         struct xensave_v2_record_header record;
         struct xensave_aligned_check check;
-    } tail = {.record = decoder->record};
+    } tail = { .record = decoder->record };
 
     if (decoder->record.length != sizeof(tail.check))
         return bad(decoder, "ALIGNED_CHECK of the wrong length");
     if (xensave_source_read(decoder->source, &tail.check, sizeof(tail.check)))
         return -1;
     xensave_checksum_add(&decoder->context, &tail,
-                    sizeof(tail) - sizeof(tail.check.checksum));
+                         sizeof(tail) - sizeof(tail.check.checksum));
     if (tail.check.batches != decoder->totals.batches ||
         tail.check.pages_stored != decoder->totals.pages_stored ||
         tail.check.pages_zero != decoder->totals.pages_zero ||
         tail.check.records != decoder->totals.records)
         return bad(decoder, "ALIGNED_CHECK counts other records or pages "
-                   "than there are");
+                            "than there are");
     if (tail.check.checksum != xensave_checksum_get(&decoder->context))
         return bad(decoder, "what is not page data does not match its "
-                   "checksum");
+                            "checksum");
     decoder->check_seen = true;
     return 0;
 }
@@ -150,10 +154,10 @@ static const struct {
     uint32_t type;
     int (*read)(struct xensave_decoder *decoder);
 } readers[] = {
-    {XENSAVE_RECORD_PAGE_DATA, read_page_data},
-    {XENSAVE_RECORD_HEADER, read_header},
-    {XENSAVE_RECORD_INDEX, read_index},
-    {XENSAVE_RECORD_CHECK, read_check},
+    { XENSAVE_RECORD_PAGE_DATA, read_page_data },
+    { XENSAVE_RECORD_HEADER, read_header },
+    { XENSAVE_RECORD_INDEX, read_index },
+    { XENSAVE_RECORD_CHECK, read_check },
 };
 
 static int xensave_record(struct xensave_decoder *decoder)
@@ -162,14 +166,18 @@ static int xensave_record(struct xensave_decoder *decoder)
 
     if (decoder->check_seen ||
         (decoder->index_seen && type != XENSAVE_RECORD_CHECK))
-        return xensave_decoder_fail(decoder, "%s record behind the last; the "
-                               "stream is damaged", xensave_record_name(type));
+        return xensave_decoder_fail(decoder,
+                                    "%s record behind the last; the "
+                                    "stream is damaged",
+                                    xensave_record_name(type));
     for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
         if (readers[i].type == type)
             return readers[i].read(decoder);
     if ((type & XENSAVE_RECORD_VENDOR_MASK) == XENSAVE_RECORD_VENDOR)
-        return xensave_decoder_fail(decoder, "record type 0x%08" PRIx32 " does "
-                               "not belong in a v3 stream", type);
+        return xensave_decoder_fail(decoder,
+                                    "record type 0x%08" PRIx32 " does "
+                                    "not belong in a v3 stream",
+                                    type);
     decoder->left_alone |= type == XENSAVE_V2_RECORD_PAGE_DATA;
     return xensave_decoder_pass_record(decoder);
 }
@@ -184,7 +192,7 @@ static int totals_differ(struct xensave_decoder *decoder)
             body->pages_zero != decoder->totals.pages_zero ||
             body->index_offset != decoder->index_offset ||
             body->stream_length !=
-            xensave_source_offset(decoder->source) - decoder->start);
+                xensave_source_offset(decoder->source) - decoder->start);
 }
 
 static int xensave_end(struct xensave_decoder *decoder)
@@ -193,7 +201,7 @@ static int xensave_end(struct xensave_decoder *decoder)
         return bad(decoder, "END without ALIGNED_CHECK");
     if (totals_differ(decoder))
         return bad(decoder, "ALIGNED_HEADER has other totals than the "
-                   "stream");
+                            "stream");
     return 0;
 }
 

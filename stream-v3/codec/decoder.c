@@ -12,7 +12,8 @@
 
 #define COPY_STEP 262144U
 
-int xensave_decoder_fail(struct xensave_decoder *decoder, const char *format, ...)
+int xensave_decoder_fail(struct xensave_decoder *decoder, const char *format,
+                         ...)
 {
     char what[256];
     va_list arguments;
@@ -21,7 +22,7 @@ int xensave_decoder_fail(struct xensave_decoder *decoder, const char *format, ..
     vsnprintf(what, sizeof(what), format, arguments);
     va_end(arguments);
     return xensave_fail_at(decoder->error, EBADMSG, decoder->record_offset,
-                      decoder->record_number, "%s", what);
+                           decoder->record_number, "%s", what);
 }
 
 static void hand_out(struct xensave_decoder *decoder, const void *piece,
@@ -43,9 +44,10 @@ int xensave_decoder_zeros(struct xensave_decoder *decoder, uint64_t length)
             return -1;
         if (memcmp(octets, zeros, part))
             return xensave_decoder_fail(decoder,
-                                   "%s has padding that is not zero; the "
-                                   "stream is damaged",
-                                   xensave_record_name(decoder->record.type));
+                                        "%s has padding that is not zero; the "
+                                        "stream is damaged",
+                                        xensave_record_name(
+                                            decoder->record.type));
     }
     return 0;
 }
@@ -54,14 +56,14 @@ int xensave_decoder_pass_record(struct xensave_decoder *decoder)
 {
     if (decoder->format->context)
         xensave_checksum_add(&decoder->context, &decoder->record,
-                        sizeof(decoder->record));
+                             sizeof(decoder->record));
     hand_out(decoder, &decoder->record, sizeof(decoder->record));
     decoder->body_left = (uint64_t)decoder->record.length +
                          record_padding(decoder->record.length);
     return 0;
 }
 
-/* ---- the walk ------------------------------------------------------------ */
+/* ---- the walk ----------------------------------------------------------- */
 
 static int begin_image(struct xensave_decoder *decoder)
 {
@@ -71,11 +73,12 @@ static int begin_image(struct xensave_decoder *decoder)
         return -1;
     if (image->marker != XENSAVE_V2_IMAGE_MARKER ||
         be32toh(image->id) != XENSAVE_V2_IMAGE_ID)
-        return xensave_decoder_fail(decoder, "no image header of a save stream "
-                               "of Xen; this is another kind of file");
+        return xensave_decoder_fail(decoder,
+                                    "no image header of a save stream "
+                                    "of Xen; this is another kind of file");
     if (be16toh(image->options) & XENSAVE_V2_IMAGE_BIG_ENDIAN)
         return xensave_decoder_fail(decoder, "big-endian streams are not "
-                               "supported");
+                                             "supported");
     xensave_checksum_add(&decoder->context, image, sizeof(*image));
     hand_out(decoder, image, sizeof(*image));
     decoder->phase = PHASE_DOMAIN;
@@ -99,13 +102,14 @@ static int read_record_header(struct xensave_decoder *decoder)
     decoder->record_offset = xensave_source_offset(decoder->source);
     decoder->record_number = decoder->totals.records;
     if (xensave_source_read(decoder->source, &decoder->record,
-                       sizeof(decoder->record)))
+                            sizeof(decoder->record)))
         return -1;
     if (decoder->record.length > XENSAVE_V2_RECORD_MAX)
-        return xensave_decoder_fail(decoder, "%s record of %" PRIu32 " octets, "
-                               "more than 128 MiB; the stream is damaged",
-                               xensave_record_name(decoder->record.type),
-                               decoder->record.length);
+        return xensave_decoder_fail(decoder,
+                                    "%s record of %" PRIu32 " octets, "
+                                    "more than 128 MiB; the stream is damaged",
+                                    xensave_record_name(decoder->record.type),
+                                    decoder->record.length);
     return 0;
 }
 
@@ -122,8 +126,9 @@ static void find_format(struct xensave_decoder *decoder)
 static int begin_end(struct xensave_decoder *decoder)
 {
     if (decoder->record.length)
-        return xensave_decoder_fail(decoder, "END record with a body; the stream "
-                               "is damaged");
+        return xensave_decoder_fail(decoder,
+                                    "END record with a body; the stream "
+                                    "is damaged");
     if (decoder->format->end && decoder->format->end(decoder))
         return -1;
     hand_out(decoder, &decoder->record, sizeof(decoder->record));
@@ -161,11 +166,11 @@ static int (*const begin[])(struct xensave_decoder *) = {
     [PHASE_RECORD] = begin_record,
 };
 
-/* ---- pages ---------------------------------------------------------------- */
+/* ---- pages -------------------------------------------------------------- */
 
 /* Stored octets, into the checksum while they are in the CPU's cache. */
 int xensave_decoder_read_stored(struct xensave_decoder *decoder, uint8_t *to,
-                           size_t length)
+                                size_t length)
 {
     size_t part;
 
@@ -187,24 +192,22 @@ int xensave_decoder_check_batch(struct xensave_decoder *decoder)
 
         aligned.checksum = 0;
         xensave_checksum_add(&decoder->batch, &decoder->record,
-                        sizeof(decoder->record));
+                             sizeof(decoder->record));
         xensave_checksum_add(&decoder->batch, &aligned, sizeof(aligned));
         xensave_checksum_add(&decoder->batch, decoder->pfns, 8ULL * count);
     } else {
         xensave_checksum_add(&decoder->batch, &decoder->v2,
-                        sizeof(decoder->v2.record) +
-                        sizeof(decoder->v2.page_data) + 8ULL * count);
+                             sizeof(decoder->v2.record) +
+                                 sizeof(decoder->v2.page_data) + 8ULL * count);
     }
     if (xensave_checksum_get(&decoder->batch) != decoder->expected)
-        return xensave_decoder_fail(decoder,
-                               "batch of %" PRIu32 " pfns, 0x%" PRIx64
-                               " to 0x%" PRIx64 ", does not match its "
-                               "checksum; the stream is damaged",
-                               count,
-                               (uint64_t)(decoder->v2.pfns[0] &
-                                          XENSAVE_V2_PFN_MASK),
-                               (uint64_t)(decoder->v2.pfns[count - 1] &
-                                          XENSAVE_V2_PFN_MASK));
+        return xensave_decoder_fail(
+            decoder,
+            "batch of %" PRIu32 " pfns, 0x%" PRIx64 " to 0x%" PRIx64
+            ", does not match its "
+            "checksum; the stream is damaged",
+            count, (uint64_t)(decoder->v2.pfns[0] & XENSAVE_V2_PFN_MASK),
+            (uint64_t)(decoder->v2.pfns[count - 1] & XENSAVE_V2_PFN_MASK));
     return 0;
 }
 
@@ -212,7 +215,9 @@ int xensave_decoder_check_batch(struct xensave_decoder *decoder)
 static int read_pages(struct xensave_decoder *decoder, uint8_t *to)
 {
     uint32_t count = decoder->v2.page_data.count, run = 0;
-    uint64_t zero = decoder->format->format == XENSAVE_FORMAT_V3 ? XENSAVE_PFN_ZERO : 0;
+    uint64_t zero = decoder->format->format == XENSAVE_FORMAT_V3
+                        ? XENSAVE_PFN_ZERO
+                        : 0;
 
     /* compat leaves the header of a v3 batch as it began: zeros. */
     if (xensave_batch_codec(&decoder->aligned))
@@ -224,14 +229,16 @@ static int read_pages(struct xensave_decoder *decoder, uint8_t *to)
             run++;
             continue;
         }
-        if (xensave_decoder_read_stored(decoder, to, (size_t)run * XENSAVE_V2_PAGE_SIZE))
+        if (xensave_decoder_read_stored(decoder, to,
+                                        (size_t)run * XENSAVE_V2_PAGE_SIZE))
             return -1;
         to += (size_t)run * XENSAVE_V2_PAGE_SIZE;
         memset(to, 0, XENSAVE_V2_PAGE_SIZE);
         to += XENSAVE_V2_PAGE_SIZE;
         run = 0;
     }
-    if (xensave_decoder_read_stored(decoder, to, (size_t)run * XENSAVE_V2_PAGE_SIZE))
+    if (xensave_decoder_read_stored(decoder, to,
+                                    (size_t)run * XENSAVE_V2_PAGE_SIZE))
         return -1;
     if (xensave_decoder_zeros(decoder, record_padding(decoder->record.length)))
         return -1;
@@ -242,7 +249,7 @@ int xensave_decoder_begin_batch(struct xensave_decoder *decoder)
 {
     hand_out(decoder, &decoder->v2,
              sizeof(decoder->v2.record) + sizeof(decoder->v2.page_data) +
-             8ULL * decoder->v2.page_data.count);
+                 8ULL * decoder->v2.page_data.count);
     decoder->pages_pending = decoder->contents;
     return decoder->contents ? 0 : read_pages(decoder, NULL);
 }
@@ -252,10 +259,11 @@ static int stage_pages(struct xensave_decoder *decoder)
     size_t length = (size_t)decoder->contents * XENSAVE_V2_PAGE_SIZE;
 
     if (!decoder->staging) {
-        decoder->staging = malloc((size_t)XENSAVE_BATCH_MAX * XENSAVE_V2_PAGE_SIZE);
+        decoder->staging = malloc((size_t)XENSAVE_BATCH_MAX *
+                                  XENSAVE_V2_PAGE_SIZE);
         if (!decoder->staging)
             return xensave_fail(decoder->error, ENOMEM,
-                           "cannot allocate memory for a batch");
+                                "cannot allocate memory for a batch");
     }
     decoder->pages_pending = false;
     if (read_pages(decoder, decoder->staging))
@@ -264,7 +272,7 @@ static int stage_pages(struct xensave_decoder *decoder)
     return 0;
 }
 
-/* ---- handing out ------------------------------------------------------------ */
+/* ---- handing out -------------------------------------------------------- */
 
 static ssize_t give_body(struct xensave_decoder *decoder, uint8_t *to,
                          size_t length)
@@ -320,14 +328,14 @@ static ssize_t give(struct xensave_decoder *decoder, void *to, size_t length)
     return given;
 }
 
-PUBLIC ssize_t xensave_decoder_read_some(struct xensave_decoder *decoder, void *data,
-                                    size_t length)
+PUBLIC ssize_t xensave_decoder_read_some(struct xensave_decoder *decoder,
+                                         void *data, size_t length)
 {
     return length ? give(decoder, data, length) : 0;
 }
 
 PUBLIC int xensave_decoder_read(struct xensave_decoder *decoder, void *data,
-                           size_t length)
+                                size_t length)
 {
     ssize_t given;
 
@@ -337,17 +345,18 @@ PUBLIC int xensave_decoder_read(struct xensave_decoder *decoder, void *data,
             return -1;
         if (!given)
             return xensave_fail_at(decoder->error, ENODATA,
-                              xensave_source_offset(decoder->source),
-                              decoder->totals.records, "read past the END record");
+                                   xensave_source_offset(decoder->source),
+                                   decoder->totals.records,
+                                   "read past the END record");
         data = (uint8_t *)data + given;
     }
     return 0;
 }
 
-/* ---- life ------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------- */
 
-PUBLIC struct xensave_decoder *xensave_decoder_new(struct xensave_source *source,
-                                         struct xensave_error *error)
+PUBLIC struct xensave_decoder *xensave_decoder_new(
+    struct xensave_source *source, struct xensave_error *error)
 {
     struct xensave_decoder *decoder;
 
@@ -373,18 +382,20 @@ PUBLIC bool xensave_decoder_ended(const struct xensave_decoder *decoder)
     return decoder->phase == PHASE_ENDED && !decoder->piece_left;
 }
 
-PUBLIC enum xensave_format xensave_decoder_format(const struct xensave_decoder *decoder)
+PUBLIC enum xensave_format xensave_decoder_format(
+    const struct xensave_decoder *decoder)
 {
     return decoder->format->format;
 }
 
-PUBLIC uint32_t xensave_decoder_head_padding(const struct xensave_decoder *decoder)
+PUBLIC uint32_t
+xensave_decoder_head_padding(const struct xensave_decoder *decoder)
 {
     return decoder->head_padding;
 }
 
 PUBLIC void xensave_decoder_totals(const struct xensave_decoder *decoder,
-                              struct xensave_totals *totals)
+                                   struct xensave_totals *totals)
 {
     *totals = decoder->totals;
     totals->bytes = xensave_source_offset(decoder->source) - decoder->start;

@@ -18,8 +18,8 @@ struct xensave_decoder_format {
     int (*end)(struct xensave_decoder *decoder);
 };
 
-extern const struct xensave_decoder_format xensave_decoder_v2, xensave_decoder_compat,
-                                      xensave_decoder_v3;
+extern const struct xensave_decoder_format xensave_decoder_v2,
+    xensave_decoder_compat, xensave_decoder_v3;
 
 enum phase {
     PHASE_IMAGE,
@@ -34,30 +34,30 @@ struct xensave_decoder {
     struct xensave_error *error;
     const struct xensave_decoder_format *format;
     enum phase phase;
-    uint64_t start;             /* stream start */
-    uint64_t record_offset;     /* file offset of the current record */
-    uint64_t record_number;     /* records before it */
+    uint64_t start;         /* stream start */
+    uint64_t record_offset; /* file offset of the current record */
+    uint64_t record_number; /* records before it */
     struct xensave_v2_record_header record;
     struct xensave_totals totals;
     struct xensave_checksum context, batch;
     struct xensave_header_record header;
-    bool left_alone;            /* a PAGE_DATA as it is: spec 3.3 */
+    bool left_alone; /* a PAGE_DATA as it is: spec 3.3 */
     bool index_seen, check_seen;
     uint64_t index_offset;
-    uint32_t head_padding;      /* compat */
-    bool checksum_pending;      /* compat: a PADDING announced a batch */
-    uint64_t expected;          /* batch checksum */
+    uint32_t head_padding; /* compat */
+    bool checksum_pending; /* compat: a PADDING announced a batch */
+    uint64_t expected;     /* batch checksum */
 
     /* What is handed out next, in this order. */
-    const uint8_t *piece;       /* a structure, or a staged batch */
+    const uint8_t *piece; /* a structure, or a staged batch */
     size_t piece_left;
-    uint64_t body_left;         /* octets straight from the source */
-    bool pages_pending;         /* the pages of the batch below */
+    uint64_t body_left; /* octets straight from the source */
+    bool pages_pending; /* the pages of the batch below */
 
     struct xensave_aligned_page_data aligned;
-    uint32_t stored;            /* octets of its contents in the stream */
-    uint32_t contents;          /* of the v2 batch, in pages */
-    uint8_t *staging;           /* one batch, if it is asked for in parts */
+    uint32_t stored;   /* octets of its contents in the stream */
+    uint32_t contents; /* of the v2 batch, in pages */
+    uint8_t *staging;  /* one batch, if it is asked for in parts */
     struct xensave_unpacker unpacker;
 
     struct {
@@ -65,18 +65,18 @@ struct xensave_decoder {
         struct xensave_v2_page_data_header page_data;
         uint64_t pfns[XENSAVE_BATCH_MAX];
     } v2;
-    uint64_t pfns[XENSAVE_BATCH_MAX];    /* as stored */
+    uint64_t pfns[XENSAVE_BATCH_MAX]; /* as stored */
 };
 
-int xensave_decoder_fail(struct xensave_decoder *decoder, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+int xensave_decoder_fail(struct xensave_decoder *decoder, const char *format,
+                         ...) __attribute__((format(printf, 2, 3)));
 /* Hands out the current record as it is. */
 int xensave_decoder_pass_record(struct xensave_decoder *decoder);
 /* Reads octets that must be zero. */
 int xensave_decoder_zeros(struct xensave_decoder *decoder, uint64_t length);
 /* Reads octets of the contents of a batch, into its checksum as well. */
 int xensave_decoder_read_stored(struct xensave_decoder *decoder, uint8_t *to,
-                           size_t length);
+                                size_t length);
 /* The contents have been read: whether the checksum of the batch matches. */
 int xensave_decoder_check_batch(struct xensave_decoder *decoder);
 /* All pages of a compressed batch, in the order of its pfns. */

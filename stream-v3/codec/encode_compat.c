@@ -32,8 +32,7 @@ static int compat_batch(struct xensave_encoder *encoder)
     if (encoder->contents) {
         xensave_sink_hold(sink);
         xensave_padding_init(&padding, XENSAVE_PADDING_BATCH);
-        pages = encoder->batch_offset + sizeof(padding) +
-                head_length(encoder);
+        pages = encoder->batch_offset + sizeof(padding) + head_length(encoder);
         zeros = round_up(pages, XENSAVE_ALIGNMENT_MIN) - pages;
         padding.record.length += zeros;
         encoder->totals.records++;
@@ -43,8 +42,9 @@ static int compat_batch(struct xensave_encoder *encoder)
     }
     if (xensave_sink_write(sink, &encoder->record, sizeof(encoder->record)))
         return -1;
-    return xensave_sink_write(sink, encoder->piece, sizeof(encoder->page_data) +
-                                               8ULL * encoder->page_data.count);
+    return xensave_sink_write(sink, encoder->piece,
+                              sizeof(encoder->page_data) +
+                                  8ULL * encoder->page_data.count);
 }
 
 static int compat_page(struct xensave_encoder *encoder, const void *page)
@@ -60,16 +60,16 @@ static int compat_batch_end(struct xensave_encoder *encoder)
     if (encoder->sink->hold == UINT64_MAX)
         return 0;
     xensave_checksum_add(&encoder->batch, &encoder->record,
-                    sizeof(encoder->record));
+                         sizeof(encoder->record));
     xensave_checksum_add(&encoder->batch, encoder->piece,
-                    sizeof(encoder->page_data) +
-                    8ULL * encoder->page_data.count);
+                         sizeof(encoder->page_data) +
+                             8ULL * encoder->page_data.count);
     checksum = xensave_checksum_get(&encoder->batch);
     return xensave_sink_patch(encoder->sink,
-                         encoder->batch_offset +
-                         offsetof(struct xensave_padding_record,
-                                  body.checksum),
-                         &checksum, sizeof(checksum));
+                              encoder->batch_offset +
+                                  offsetof(struct xensave_padding_record,
+                                           body.checksum),
+                              &checksum, sizeof(checksum));
 }
 
 const struct xensave_encoder_format xensave_encoder_compat = {

@@ -35,7 +35,7 @@ static int write_batch(struct xensave_encoder *encoder,
 }
 
 /* What keeps even a fast device busy for as long as one look at it takes. */
-#define PENDING_LEAST   (2U << 20)
+#define PENDING_LEAST (2U << 20)
 
 /*
  * The first batch is not finished, and there is no room for another.  As long

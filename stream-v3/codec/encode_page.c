@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "encoder.h"
 
-int xensave_encoder_copy_page(struct xensave_encoder *encoder, const void *page)
+int xensave_encoder_copy_page(struct xensave_encoder *encoder,
+                              const void *page)
 {
     size_t left = XENSAVE_V2_PAGE_SIZE, got;
     void *room;

@@ -3,7 +3,7 @@
 #include "encoder.h"
 #include "page.h"
 
-#define INDEX_MAX \
+#define INDEX_MAX                                                     \
     ((XENSAVE_V2_RECORD_MAX - sizeof(struct xensave_aligned_index)) / \
      sizeof(struct xensave_index_entry))
 
@@ -17,12 +17,13 @@ static int xensave_begin(struct xensave_encoder *encoder)
     memcpy(body->magic, XENSAVE_MAGIC, sizeof(body->magic));
     body->version = XENSAVE_VERSION;
     body->min_reader_version = XENSAVE_VERSION;
-    body->mandatory_features =
-        xensave_codec_feature(encoder->options.compression.codec);
+    body->mandatory_features = xensave_codec_feature(
+        encoder->options.compression.codec);
     body->optional_features = XENSAVE_OPTIONAL_INDEX;
     body->alignment = encoder->sink->alignment;
-    body->state = xensave_sink_can_rewrite(encoder->sink) ? XENSAVE_STATE_UNFINISHED
-                                                     : XENSAVE_STATE_STREAMED;
+    body->state = xensave_sink_can_rewrite(encoder->sink)
+                      ? XENSAVE_STATE_UNFINISHED
+                      : XENSAVE_STATE_STREAMED;
     body->stream_start = encoder->start;
     xensave_header_seal(header);
     encoder->header_offset = xensave_sink_offset(encoder->sink);
@@ -43,7 +44,7 @@ static int xensave_batch(struct xensave_encoder *encoder)
     if (xensave_sink_write(encoder->sink, room, sizeof(room)))
         return -1;
     return xensave_sink_write(encoder->sink, encoder->pfns,
-                         8ULL * encoder->page_data.count);
+                              8ULL * encoder->page_data.count);
 }
 
 static int store_page(struct xensave_encoder *encoder, const void *page)
@@ -52,8 +53,8 @@ static int store_page(struct xensave_encoder *encoder, const void *page)
     uint64_t offset = xensave_sink_offset(sink);
 
     if (!encoder->aligned.pages) {
-        encoder->aligned.pad_length =
-            round_up(offset, sink->alignment) - offset;
+        encoder->aligned.pad_length = round_up(offset, sink->alignment) -
+                                      offset;
         if (xensave_sink_zeros(sink, encoder->aligned.pad_length))
             return -1;
         encoder->pages_offset = xensave_sink_offset(sink);
@@ -82,15 +83,15 @@ static int grow_index(struct xensave_encoder *encoder)
 
     if (!grown)
         return xensave_fail(encoder->error, ENOMEM,
-                       "cannot allocate %u index entries", capacity);
+                            "cannot allocate %u index entries", capacity);
     encoder->index = grown;
     encoder->index_capacity = capacity;
     return 0;
 }
 
 int xensave_encoder_add_to_index(struct xensave_encoder *encoder,
-                            const struct xensave_batch_head *head,
-                            uint64_t offset, uint64_t pages)
+                                 const struct xensave_batch_head *head,
+                                 uint64_t offset, uint64_t pages)
 {
     struct xensave_index_entry entry = {
         .offset = offset - encoder->start,
@@ -124,8 +125,9 @@ int xensave_encoder_add_to_index(struct xensave_encoder *encoder,
 }
 
 void xensave_encoder_seal_batch(struct xensave_encoder *encoder,
-                           struct xensave_batch_head *head, uint32_t stored,
-                           const struct xensave_checksum *checksum)
+                                struct xensave_batch_head *head,
+                                uint32_t stored,
+                                const struct xensave_checksum *checksum)
 {
     struct xensave_checksum whole = *checksum;
 
@@ -133,7 +135,8 @@ void xensave_encoder_seal_batch(struct xensave_encoder *encoder,
     head->record.length = sizeof(head->aligned) + 8 * head->aligned.count +
                           head->aligned.pad_length + stored;
     head->aligned.checksum = 0;
-    xensave_checksum_add(&whole, head, xensave_batch_head_length(head->aligned.count));
+    xensave_checksum_add(&whole, head,
+                         xensave_batch_head_length(head->aligned.count));
     head->aligned.checksum = xensave_checksum_get(&whole);
     xensave_checksum_add(&encoder->context, &head->aligned.checksum, 8);
 }
@@ -146,15 +149,16 @@ static int xensave_batch_end(struct xensave_encoder *encoder)
     encoder->aligned.count = count;
     head.aligned = encoder->aligned;
     memcpy(head.pfns, encoder->pfns, 8 * (size_t)count);
-    xensave_encoder_seal_batch(encoder, &head, head.aligned.pages * XENSAVE_V2_PAGE_SIZE,
-                          &encoder->batch);
+    xensave_encoder_seal_batch(encoder, &head,
+                               head.aligned.pages * XENSAVE_V2_PAGE_SIZE,
+                               &encoder->batch);
     if (xensave_sink_zeros(encoder->sink, record_padding(head.record.length)))
         return -1;
     if (xensave_sink_patch(encoder->sink, encoder->batch_offset, &head,
-                      xensave_batch_head_length(count)))
+                           xensave_batch_head_length(count)))
         return -1;
     return xensave_encoder_add_to_index(encoder, &head, encoder->batch_offset,
-                                   encoder->pages_offset);
+                                        encoder->pages_offset);
 }
 
 static int write_index(struct xensave_encoder *encoder)
@@ -164,12 +168,12 @@ static int write_index(struct xensave_encoder *encoder)
         struct xensave_v2_record_header record;
         struct xensave_aligned_index index;
     } head = {
-        .record = {XENSAVE_RECORD_INDEX, sizeof(head.index) + length},
-        .index = {.entries = encoder->index_entries},
+        .record = { XENSAVE_RECORD_INDEX, sizeof(head.index) + length },
+        .index = { .entries = encoder->index_entries },
     };
 
-    encoder->header.body.index_offset =
-        xensave_sink_offset(encoder->sink) - encoder->start;
+    encoder->header.body.index_offset = xensave_sink_offset(encoder->sink) -
+                                        encoder->start;
     xensave_checksum_reset(&encoder->batch);
     xensave_checksum_add(&encoder->batch, &head, sizeof(head));
     xensave_checksum_add(&encoder->batch, encoder->index, length);
@@ -186,7 +190,7 @@ static int xensave_end(struct xensave_encoder *encoder)
     struct {
         struct xensave_v2_record_header record;
         struct xensave_aligned_check check;
-    } tail = {.record = {XENSAVE_RECORD_CHECK, sizeof(tail.check)}};
+    } tail = { .record = { XENSAVE_RECORD_CHECK, sizeof(tail.check) } };
 
     if (!encoder->no_index && write_index(encoder))
         return -1;
@@ -195,7 +199,7 @@ static int xensave_end(struct xensave_encoder *encoder)
     tail.check.pages_zero = encoder->totals.pages_zero;
     tail.check.records = encoder->totals.records;
     xensave_checksum_add(&encoder->context, &tail,
-                    sizeof(tail) - sizeof(tail.check.checksum));
+                         sizeof(tail) - sizeof(tail.check.checksum));
     tail.check.checksum = xensave_checksum_get(&encoder->context);
     encoder->totals.records++;
     return xensave_sink_write(encoder->sink, &tail, sizeof(tail));
@@ -215,7 +219,7 @@ static int xensave_finished(struct xensave_encoder *encoder)
     body->pages_zero = encoder->totals.pages_zero;
     xensave_header_seal(&encoder->header);
     return xensave_sink_rewrite(encoder->sink, encoder->header_offset,
-                           &encoder->header, sizeof(encoder->header));
+                                &encoder->header, sizeof(encoder->header));
 }
 
 const struct xensave_encoder_format xensave_encoder_v3 = {

@@ -7,9 +7,10 @@
  */
 #include "encoder.h"
 
-/* ---- what the stages do when their octets are complete -------------------- */
+/* ---- what the stages do when their octets are complete ------------------ */
 
-static int stage(struct xensave_encoder *encoder, enum stage next, uint64_t need)
+static int stage(struct xensave_encoder *encoder, enum stage next,
+                 uint64_t need)
 {
     encoder->stage = next;
     encoder->need = need;
@@ -19,11 +20,12 @@ static int stage(struct xensave_encoder *encoder, enum stage next, uint64_t need
 
 static int next_record(struct xensave_encoder *encoder)
 {
-    return stage(encoder, STAGE_RECORD, sizeof(struct xensave_v2_record_header));
+    return stage(encoder, STAGE_RECORD,
+                 sizeof(struct xensave_v2_record_header));
 }
 
 int xensave_encoder_emit(struct xensave_encoder *encoder, const void *data,
-                    size_t length)
+                         size_t length)
 {
     if (encoder->format->flush && encoder->format->flush(encoder))
         return -1;
@@ -35,9 +37,9 @@ int xensave_encoder_emit(struct xensave_encoder *encoder, const void *data,
 static int fail(struct xensave_encoder *encoder, const char *what)
 {
     return xensave_fail_at(encoder->error, EBADMSG,
-                      encoder->start + encoder->totals.v2_bytes,
-                      encoder->v2_records, "not a save stream of Xen: %s",
-                      what);
+                           encoder->start + encoder->totals.v2_bytes,
+                           encoder->v2_records, "not a save stream of Xen: %s",
+                           what);
 }
 
 static int image_complete(struct xensave_encoder *encoder)
@@ -51,7 +53,8 @@ static int image_complete(struct xensave_encoder *encoder)
         return fail(encoder, "big-endian");
     if (xensave_encoder_emit(encoder, image, sizeof(*image)))
         return -1;
-    return stage(encoder, STAGE_DOMAIN, sizeof(struct xensave_v2_domain_header));
+    return stage(encoder, STAGE_DOMAIN,
+                 sizeof(struct xensave_v2_domain_header));
 }
 
 static int domain_complete(struct xensave_encoder *encoder)
@@ -59,7 +62,7 @@ static int domain_complete(struct xensave_encoder *encoder)
     const bool v3 = encoder->options.format == XENSAVE_FORMAT_V3;
 
     if (xensave_encoder_emit(encoder, encoder->piece,
-                        sizeof(struct xensave_v2_domain_header)))
+                             sizeof(struct xensave_v2_domain_header)))
         return -1;
     /* v3 has a mark of its own to take the place of an earlier one. */
     if (!v3 && xensave_sink_settle(encoder->sink))
@@ -74,12 +77,12 @@ static int domain_complete(struct xensave_encoder *encoder)
 /* The record is handed on as it is. */
 static int begin_body(struct xensave_encoder *encoder, uint64_t length)
 {
-    if (xensave_encoder_emit(encoder, &encoder->record, sizeof(encoder->record)))
+    if (xensave_encoder_emit(encoder, &encoder->record,
+                             sizeof(encoder->record)))
         return -1;
     encoder->no_index |= encoder->record.type == XENSAVE_V2_RECORD_PAGE_DATA;
     encoder->totals.records++;
-    return length ? stage(encoder, STAGE_BODY, length)
-                  : next_record(encoder);
+    return length ? stage(encoder, STAGE_BODY, length) : next_record(encoder);
 }
 
 static uint64_t padded(uint32_t length)
@@ -98,7 +101,8 @@ static int record_complete(struct xensave_encoder *encoder)
             return fail(encoder, "END record with a body");
         return stage(encoder, STAGE_END, 0);
     }
-    if ((encoder->record.type & XENSAVE_RECORD_VENDOR_MASK) == XENSAVE_RECORD_VENDOR &&
+    if ((encoder->record.type & XENSAVE_RECORD_VENDOR_MASK) ==
+            XENSAVE_RECORD_VENDOR &&
         encoder->format->batch)
         return fail(encoder, "a record of stream v3 in it; decode it first");
     if (encoder->record.type != XENSAVE_V2_RECORD_PAGE_DATA)
@@ -151,7 +155,8 @@ static void count_pass(struct xensave_encoder *encoder)
     const uint64_t *pfns = encoder->pfns;
     uint32_t last = encoder->page_data.count - 1;
 
-    if (!passes->count || (pfns[0] & XENSAVE_V2_PFN_MASK) <= encoder->last_pfn) {
+    if (!passes->count ||
+        (pfns[0] & XENSAVE_V2_PFN_MASK) <= encoder->last_pfn) {
         if (passes->count < XENSAVE_PASSES)
             passes->count++;
     }
@@ -162,10 +167,10 @@ static void count_pass(struct xensave_encoder *encoder)
 static int pfns_complete(struct xensave_encoder *encoder)
 {
     if (!xensave_page_data_regular(&encoder->record, &encoder->page_data,
-                              encoder->pfns))
+                                   encoder->pfns))
         return begin_irregular(encoder, encoder->need);
     encoder->contents = xensave_count_contents(encoder->pfns,
-                                          encoder->page_data.count);
+                                               encoder->page_data.count);
     encoder->next_pfn = 0;
     encoder->totals.batches++;
     count_pass(encoder);
@@ -190,7 +195,8 @@ static int page_complete(struct xensave_encoder *encoder, const void *page)
 
 static int end_complete(struct xensave_encoder *encoder)
 {
-    static const struct xensave_v2_record_header end = {XENSAVE_V2_RECORD_END, 0};
+    static const struct xensave_v2_record_header end = { XENSAVE_V2_RECORD_END,
+                                                         0 };
 
     if (encoder->format->end && encoder->format->end(encoder))
         return -1;
@@ -204,15 +210,12 @@ static int end_complete(struct xensave_encoder *encoder)
     return stage(encoder, STAGE_ENDED, 0);
 }
 
-/* ---- stages --------------------------------------------------------------- */
+/* ---- stages ------------------------------------------------------------- */
 
 static int (*const complete[])(struct xensave_encoder *) = {
-    [STAGE_IMAGE] = image_complete,
-    [STAGE_DOMAIN] = domain_complete,
-    [STAGE_RECORD] = record_complete,
-    [STAGE_PAGE_DATA] = page_data_complete,
-    [STAGE_PFNS] = pfns_complete,
-    [STAGE_BODY] = next_record,
+    [STAGE_IMAGE] = image_complete,   [STAGE_DOMAIN] = domain_complete,
+    [STAGE_RECORD] = record_complete, [STAGE_PAGE_DATA] = page_data_complete,
+    [STAGE_PFNS] = pfns_complete,     [STAGE_BODY] = next_record,
 };
 
 /* Takes what it can of `data`; returns how much, or -1. */
@@ -237,15 +240,15 @@ static ssize_t consume(struct xensave_encoder *encoder, const uint8_t *data,
     encoder->totals.v2_bytes += part;
     if (encoder->have == encoder->need)
         r = encoder->stage == STAGE_PAGE
-            ? page_complete(encoder, encoder->page)
-            : complete[encoder->stage](encoder);
+                ? page_complete(encoder, encoder->page)
+                : complete[encoder->stage](encoder);
     if (!r && encoder->stage == STAGE_END)
         r = end_complete(encoder);
     return r ? -1 : (ssize_t)part;
 }
 
-PUBLIC int xensave_encoder_push(struct xensave_encoder *encoder, const void *data,
-                           size_t length)
+PUBLIC int xensave_encoder_push(struct xensave_encoder *encoder,
+                                const void *data, size_t length)
 {
     ssize_t taken;
 
@@ -263,7 +266,7 @@ PUBLIC int xensave_encoder_push(struct xensave_encoder *encoder, const void *dat
 }
 
 PUBLIC int xensave_encoder_pushv(struct xensave_encoder *encoder,
-                            const struct iovec *iov, int iovcnt)
+                                 const struct iovec *iov, int iovcnt)
 {
     for (int i = 0; i < iovcnt; i++)
         if (xensave_encoder_push(encoder, iov[i].iov_base, iov[i].iov_len))
@@ -271,9 +274,9 @@ PUBLIC int xensave_encoder_pushv(struct xensave_encoder *encoder,
     return 0;
 }
 
-/* ---- v2: everything as it is ------------------------------------------------ */
+/* ---- v2: everything as it is -------------------------------------------- */
 
-static const struct xensave_encoder_format v2_format = {.batch = NULL};
+static const struct xensave_encoder_format v2_format = { .batch = NULL };
 
 static const struct xensave_encoder_format *const formats[] = {
     [XENSAVE_FORMAT_V2] = &v2_format,
@@ -290,17 +293,18 @@ static int encoder_init(struct xensave_encoder *encoder,
     encoder->options = *options;
     encoder->start = xensave_sink_offset(encoder->sink);
     if (options->format == XENSAVE_FORMAT_COMPAT && encoder->start % 8)
-        return xensave_fail(encoder->error, EINVAL,
-                       "compat needs a stream that starts at a multiple of "
-                       "8, this one starts at %llu; use v3",
-                       (unsigned long long)encoder->start);
+        return xensave_fail(
+            encoder->error, EINVAL,
+            "compat needs a stream that starts at a multiple of "
+            "8, this one starts at %llu; use v3",
+            (unsigned long long)encoder->start);
     if (options->compression.codec != XENSAVE_CODEC_NONE) {
         if (options->format != XENSAVE_FORMAT_V3)
             return xensave_fail(encoder->error, EINVAL,
-                           "only v3 can be compressed, %s cannot",
-                           xensave_format_name(options->format));
+                                "only v3 can be compressed, %s cannot",
+                                xensave_format_name(options->format));
         encoder->packer = xensave_packer_new(&options->compression,
-                                        options->threads, encoder->error);
+                                             options->threads, encoder->error);
         if (!encoder->packer)
             return -1;
         encoder->format = &xensave_encoder_packed;
@@ -308,14 +312,14 @@ static int encoder_init(struct xensave_encoder *encoder,
     if (xensave_checksum_init(&encoder->context) ||
         xensave_checksum_init(&encoder->batch))
         return xensave_fail(encoder->error, ENOMEM,
-                       "cannot allocate an encoder");
+                            "cannot allocate an encoder");
     xensave_checksum_reset(&encoder->context);
     return stage(encoder, STAGE_IMAGE, sizeof(struct xensave_v2_image_header));
 }
 
-PUBLIC struct xensave_encoder *
-xensave_encoder_new(struct xensave_sink *sink, const struct xensave_encoder_options *options,
-               struct xensave_error *error)
+PUBLIC struct xensave_encoder *xensave_encoder_new(
+    struct xensave_sink *sink, const struct xensave_encoder_options *options,
+    struct xensave_error *error)
 {
     struct xensave_encoder *encoder;
 
@@ -343,29 +347,32 @@ PUBLIC bool xensave_encoder_ended(const struct xensave_encoder *encoder)
 }
 
 PUBLIC void xensave_encoder_totals(const struct xensave_encoder *encoder,
-                              struct xensave_totals *totals)
+                                   struct xensave_totals *totals)
 {
     *totals = encoder->totals;
     totals->bytes = xensave_sink_offset(encoder->sink) - encoder->start;
 }
 
 PUBLIC void xensave_encoder_passes(const struct xensave_encoder *encoder,
-                              struct xensave_passes *passes)
+                                   struct xensave_passes *passes)
 {
     *passes = encoder->passes;
 }
 
-PUBLIC uint64_t xensave_encoder_most(enum xensave_format format, uint64_t pages,
-                                uint64_t others)
+PUBLIC uint64_t xensave_encoder_most(enum xensave_format format,
+                                     uint64_t pages, uint64_t others)
 {
     uint64_t head = sizeof(struct xensave_batch_head);
-    uint64_t padded = format == XENSAVE_FORMAT_V2 ? head :
-                      round_up(head, XENSAVE_ALIGNMENT_MIN);
+    uint64_t padded = format == XENSAVE_FORMAT_V2
+                          ? head
+                          : round_up(head, XENSAVE_ALIGNMENT_MIN);
     uint64_t index = sizeof(struct xensave_index_entry);
 
     return pages * XENSAVE_V2_PAGE_SIZE +
-           round_up(pages, XENSAVE_BATCH_MAX) / XENSAVE_BATCH_MAX * (padded + index) +
-           round_up(others, XENSAVE_BATCH_MAX) / XENSAVE_BATCH_MAX * (head + index);
+           round_up(pages, XENSAVE_BATCH_MAX) / XENSAVE_BATCH_MAX *
+               (padded + index) +
+           round_up(others, XENSAVE_BATCH_MAX) / XENSAVE_BATCH_MAX *
+               (head + index);
 }
 
 PUBLIC void xensave_encoder_free(struct xensave_encoder *encoder)

@@ -27,8 +27,8 @@ struct xensave_encoder_format {
     int (*finished)(struct xensave_encoder *encoder);
 };
 
-extern const struct xensave_encoder_format xensave_encoder_v3, xensave_encoder_packed,
-                                      xensave_encoder_compat;
+extern const struct xensave_encoder_format xensave_encoder_v3,
+    xensave_encoder_packed, xensave_encoder_compat;
 
 /* The beginning of an ALIGNED_PAGE_DATA. */
 struct xensave_batch_head {
@@ -59,58 +59,60 @@ struct xensave_encoder {
     struct xensave_encoder_options options;
     struct xensave_sink *sink;
     struct xensave_error *error;
-    uint64_t start;             /* stream start */
+    uint64_t start; /* stream start */
     struct xensave_totals totals;
     struct xensave_passes passes;
-    uint64_t last_pfn;          /* of the batch before */
+    uint64_t last_pfn; /* of the batch before */
     uint64_t v2_records;
     struct xensave_checksum context, batch;
 
     enum stage stage;
-    uint64_t need, have;        /* octets of the stage */
+    uint64_t need, have; /* octets of the stage */
 
     struct xensave_v2_record_header record;
     struct xensave_v2_page_data_header page_data;
-    uint32_t contents;          /* pages that are still to come */
+    uint32_t contents; /* pages that are still to come */
     uint32_t next_pfn;
 
     /* The batch that is being written. */
-    uint64_t batch_offset;      /* of its (padding) record */
+    uint64_t batch_offset; /* of its (padding) record */
     struct xensave_aligned_page_data aligned;
-    uint64_t pages_offset;      /* in the file */
+    uint64_t pages_offset; /* in the file */
 
     /* Where batches are compressed. */
     struct xensave_packer *packer;
-    struct xensave_pack_job *job;    /* the batch that is coming in */
-    bool packed;                /* one became smaller */
+    struct xensave_pack_job *job; /* the batch that is coming in */
+    bool packed;                  /* one became smaller */
 
     struct xensave_index_entry *index;
     uint32_t index_entries, index_capacity;
-    bool no_index;              /* left out: spec 3.3, 3.5 */
+    bool no_index; /* left out: spec 3.3, 3.5 */
     struct xensave_header_record header;
     uint64_t header_offset;
 
-    uint64_t *pfns;             /* in `piece`, behind the page_data header */
-    uint8_t piece[sizeof(struct xensave_v2_page_data_header) + 8 * XENSAVE_BATCH_MAX]
-        __attribute__((aligned(64)));
+    uint64_t *pfns; /* in `piece`, behind the page_data header */
+    uint8_t piece[sizeof(struct xensave_v2_page_data_header) +
+                  8 * XENSAVE_BATCH_MAX] __attribute__((aligned(64)));
     uint8_t page[XENSAVE_V2_PAGE_SIZE]; /* one that came in pieces */
 };
 
 /* Writes octets that are not page data. */
 int xensave_encoder_emit(struct xensave_encoder *encoder, const void *data,
-                    size_t length);
+                         size_t length);
 /*
  * Fills in the length and the checksum of a batch whose contents take
  * `stored` octets and are in `checksum` already.
  */
 void xensave_encoder_seal_batch(struct xensave_encoder *encoder,
-                           struct xensave_batch_head *head, uint32_t stored,
-                           const struct xensave_checksum *checksum);
+                                struct xensave_batch_head *head,
+                                uint32_t stored,
+                                const struct xensave_checksum *checksum);
 /* `offset` of the record and `pages` of its contents, in the file. */
 int xensave_encoder_add_to_index(struct xensave_encoder *encoder,
-                            const struct xensave_batch_head *head,
-                            uint64_t offset, uint64_t pages);
+                                 const struct xensave_batch_head *head,
+                                 uint64_t offset, uint64_t pages);
 /* Copies a page into the sink and its copy into the batch checksum. */
-int xensave_encoder_copy_page(struct xensave_encoder *encoder, const void *page);
+int xensave_encoder_copy_page(struct xensave_encoder *encoder,
+                              const void *page);
 
 #endif /* XENSAVE_ENCODER_H */

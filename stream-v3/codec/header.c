@@ -26,8 +26,9 @@ static int refuse_features(uint64_t unknown, uint64_t offset,
     int bit = __builtin_ctzll(unknown);
 
     return xensave_fail_at(error, ENOTSUP, offset, 0,
-                      "stream needs unknown mandatory feature bit %d; "
-                      "use a newer version of this software", bit);
+                           "stream needs unknown mandatory feature bit %d; "
+                           "use a newer version of this software",
+                           bit);
 }
 
 static int refuse_totals(const struct xensave_aligned_header *body,
@@ -38,21 +39,22 @@ static int refuse_totals(const struct xensave_aligned_header *body,
          body->batches | body->pages_stored | body->pages_zero |
          body->head_checksum | body->tail_checksum))
         return xensave_fail_at(error, EBADMSG, offset, 0,
-                          "ALIGNED_HEADER of a streamed save has totals; "
-                          "the stream is damaged");
+                               "ALIGNED_HEADER of a streamed save has totals; "
+                               "the stream is damaged");
     if (body->state == XENSAVE_STATE_COMPLETE &&
         (body->stream_length < XENSAVE_STREAM_LEAST ||
          body->stream_start > body->file_length ||
          body->stream_length > body->file_length - body->stream_start ||
          body->index_offset >= body->stream_length))
-        return xensave_fail_at(error, EBADMSG, offset, 0,
-                          "ALIGNED_HEADER has lengths that contradict each "
-                          "other; the stream is damaged");
+        return xensave_fail_at(
+            error, EBADMSG, offset, 0,
+            "ALIGNED_HEADER has lengths that contradict each "
+            "other; the stream is damaged");
     return 0;
 }
 
 int xensave_header_validate(const struct xensave_header_record *header,
-                       uint64_t offset, struct xensave_error *error)
+                            uint64_t offset, struct xensave_error *error)
 {
     const struct xensave_aligned_header *body = &header->body;
 
@@ -60,28 +62,31 @@ int xensave_header_validate(const struct xensave_header_record *header,
         header->record.length != sizeof(*body) ||
         memcmp(body->magic, XENSAVE_MAGIC, sizeof(body->magic)))
         return xensave_fail_at(error, EBADMSG, offset, 0,
-                          "ALIGNED_HEADER is malformed; the stream is "
-                          "damaged");
+                               "ALIGNED_HEADER is malformed; the stream is "
+                               "damaged");
     if (body->header_checksum != header_checksum(header))
-        return xensave_fail_at(error, EBADMSG, offset, 0,
-                          "ALIGNED_HEADER does not match its checksum; the "
-                          "stream is damaged");
+        return xensave_fail_at(
+            error, EBADMSG, offset, 0,
+            "ALIGNED_HEADER does not match its checksum; the "
+            "stream is damaged");
     if (body->min_reader_version > XENSAVE_VERSION)
         return xensave_fail_at(error, ENOTSUP, offset, 0,
-                          "stream needs a reader of version %" PRIu32
-                          ", this is version %u; use a newer version of "
-                          "this software",
-                          body->min_reader_version, XENSAVE_VERSION);
+                               "stream needs a reader of version %" PRIu32
+                               ", this is version %u; use a newer version of "
+                               "this software",
+                               body->min_reader_version, XENSAVE_VERSION);
     if (body->mandatory_features & ~KNOWN_MANDATORY)
         return refuse_features(body->mandatory_features & ~KNOWN_MANDATORY,
                                offset, error);
-    if (body->version < XENSAVE_VERSION || body->min_reader_version < XENSAVE_VERSION ||
+    if (body->version < XENSAVE_VERSION ||
+        body->min_reader_version < XENSAVE_VERSION ||
         body->state > XENSAVE_STATE_COMPLETE ||
         body->alignment < XENSAVE_ALIGNMENT_MIN ||
         body->alignment > XENSAVE_ALIGNMENT_MAX ||
         (body->alignment & (body->alignment - 1)))
-        return xensave_fail_at(error, EBADMSG, offset, 0,
-                          "ALIGNED_HEADER has a version, state or alignment "
-                          "that does not exist; the stream is damaged");
+        return xensave_fail_at(
+            error, EBADMSG, offset, 0,
+            "ALIGNED_HEADER has a version, state or alignment "
+            "that does not exist; the stream is damaged");
     return refuse_totals(body, offset, error);
 }

@@ -13,12 +13,12 @@
  * One that is being filled, one that waits for whichever thread is next, and
  * what a disk writes meanwhile if it is faster than they are.
  */
-#define SPARE       4U
-#define MOMENT      1000000L    /* ns */
+#define SPARE  4U
+#define MOMENT 1000000L /* ns */
 
 struct worker {
     struct xensave_packer *packer;
-    void *state;                /* of the codec */
+    void *state; /* of the codec */
     pthread_t thread;
 };
 
@@ -30,19 +30,20 @@ struct xensave_packer {
     /* Numbers of jobs; number n lives in n % count. */
     uint64_t released, started, submitted;
     bool stopping;
-    uint32_t workers;           /* that have a state, and ... */
-    uint32_t threads;           /* that have a thread, too */
+    uint32_t workers; /* that have a state, and ... */
+    uint32_t threads; /* that have a thread, too */
     struct worker worker[THREADS_MAX];
     uint32_t count;
     struct xensave_pack_job job[];
 };
 
-static struct xensave_pack_job *job_of(struct xensave_packer *packer, uint64_t number)
+static struct xensave_pack_job *job_of(struct xensave_packer *packer,
+                                       uint64_t number)
 {
     return &packer->job[number % packer->count];
 }
 
-/* ---- one job ------------------------------------------------------------- */
+/* ---- one job ------------------------------------------------------------ */
 
 /* `state` NULL: as it is. */
 static void compress(const struct xensave_packer *packer, void *state,
@@ -53,8 +54,8 @@ static void compress(const struct xensave_packer *packer, void *state,
     /* At least one block has to be gained. */
     if (state && job->pages > 1)
         packed = packer->codec->pack(state, job->packed,
-                                     length - XENSAVE_V2_PAGE_SIZE, job->contents,
-                                     length);
+                                     length - XENSAVE_V2_PAGE_SIZE,
+                                     job->contents, length);
     job->codec = packed ? packer->kind : XENSAVE_CODEC_NONE;
     job->stored = packed ? job->packed : job->contents;
     job->length = packed ? packed : length;
@@ -85,7 +86,7 @@ static void *run(void *argument)
     return NULL;
 }
 
-/* ---- the ring ------------------------------------------------------------ */
+/* ---- the ring ----------------------------------------------------------- */
 
 struct xensave_pack_job *xensave_packer_room(struct xensave_packer *packer)
 {
@@ -156,7 +157,7 @@ void xensave_packer_give_up(struct xensave_packer *packer)
     }
 }
 
-/* ---- life ---------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------- */
 
 static uint32_t default_threads(void)
 {
@@ -171,7 +172,8 @@ static int make_jobs(struct xensave_packer *packer)
     struct xensave_pack_job *job = packer->job;
 
     for (; job < packer->job + packer->count; job++) {
-        job->contents = malloc((size_t)XENSAVE_BATCH_MAX * XENSAVE_V2_PAGE_SIZE);
+        job->contents = malloc((size_t)XENSAVE_BATCH_MAX *
+                               XENSAVE_V2_PAGE_SIZE);
         job->packed = malloc((size_t)XENSAVE_BATCH_MAX * XENSAVE_V2_PAGE_SIZE);
         if (!job->contents || !job->packed ||
             xensave_checksum_init(&job->checksum))
@@ -181,7 +183,8 @@ static int make_jobs(struct xensave_packer *packer)
 }
 
 /* Fewer threads than wanted do as well, and so does none. */
-static int make_workers(struct xensave_packer *packer, uint32_t threads, int level)
+static int make_workers(struct xensave_packer *packer, uint32_t threads,
+                        int level)
 {
     sigset_t all, before;
     struct worker *worker;
@@ -206,11 +209,14 @@ static int make_workers(struct xensave_packer *packer, uint32_t threads, int lev
     return 0;
 }
 
-struct xensave_packer *xensave_packer_new(const struct xensave_compression *compression,
-                                uint32_t threads, struct xensave_error *error)
+struct xensave_packer *xensave_packer_new(
+    const struct xensave_compression *compression, uint32_t threads,
+    struct xensave_error *error)
 {
-    const struct xensave_codec_ops *codec = xensave_codec_find(compression->codec);
-    const struct xensave_codec_facts *facts = xensave_codec_facts(compression->codec);
+    const struct xensave_codec_ops *codec = xensave_codec_find(
+        compression->codec);
+    const struct xensave_codec_facts *facts = xensave_codec_facts(
+        compression->codec);
     int level = compression->level;
     struct xensave_packer *packer;
     uint32_t count;
@@ -218,7 +224,8 @@ struct xensave_packer *xensave_packer_new(const struct xensave_compression *comp
     if (codec && !level)
         level = facts->level_default;
     if (!codec || level < 1 || level > facts->level_max) {
-        xensave_fail(error, EINVAL, "no such compression, or no such level of it");
+        xensave_fail(error, EINVAL,
+                     "no such compression, or no such level of it");
         return NULL;
     }
     threads = threads ? min_u64(threads, THREADS_MAX) : default_threads();
@@ -236,8 +243,10 @@ struct xensave_packer *xensave_packer_new(const struct xensave_compression *comp
         return packer;
 
 no_memory:
-    xensave_fail(error, ENOMEM, "cannot allocate memory to compress %u batches at "
-            "once", count);
+    xensave_fail(error, ENOMEM,
+                 "cannot allocate memory to compress %u batches at "
+                 "once",
+                 count);
     xensave_packer_free(packer);
     return NULL;
 }

@@ -13,13 +13,13 @@ struct xensave_pack_job {
     /* In.  The array has its ZERO bits. */
     uint64_t pfns[XENSAVE_BATCH_MAX];
     uint32_t count, pages;
-    uint8_t *contents;          /* room for XENSAVE_BATCH_MAX pages */
+    uint8_t *contents; /* room for XENSAVE_BATCH_MAX pages */
 
     /* Out. */
-    enum xensave_codec codec;        /* NONE if there was too little to gain */
+    enum xensave_codec codec; /* NONE if there was too little to gain */
     const uint8_t *stored;
     size_t length;
-    struct xensave_checksum checksum;    /* over these, so far */
+    struct xensave_checksum checksum; /* over these, so far */
 
     /* Of pack.c. */
     uint8_t *packed;
@@ -28,8 +28,9 @@ struct xensave_pack_job {
 
 struct xensave_packer;
 
-struct xensave_packer *xensave_packer_new(const struct xensave_compression *compression,
-                                uint32_t threads, struct xensave_error *error);
+struct xensave_packer *xensave_packer_new(
+    const struct xensave_compression *compression, uint32_t threads,
+    struct xensave_error *error);
 /* One to be filled; NULL if one has to be taken first. */
 struct xensave_pack_job *xensave_packer_room(struct xensave_packer *packer);
 /* What xensave_packer_room gave has been filled. */

@@ -4,7 +4,8 @@
 
 #include "stream-v3/internal.h"
 
-void xensave_padding_init(struct xensave_padding_record *padding, uint32_t kind)
+void xensave_padding_init(struct xensave_padding_record *padding,
+                          uint32_t kind)
 {
     memset(padding, 0, sizeof(*padding));
     padding->record.type = XENSAVE_RECORD_PADDING;
@@ -13,7 +14,8 @@ void xensave_padding_init(struct xensave_padding_record *padding, uint32_t kind)
     padding->body.kind = kind;
 }
 
-uint64_t xensave_padding_start_checksum(const struct xensave_padding_record *padding)
+uint64_t xensave_padding_start_checksum(
+    const struct xensave_padding_record *padding)
 {
     struct xensave_padding_record copy = *padding;
 

@@ -8,19 +8,19 @@
 
 #include <stdint.h>
 
-/* ---- Xen's own: docs/specs/libxc-migration-stream.pandoc --------------- */
+/* ---- Xen's own: docs/specs/libxc-migration-stream.pandoc ---------------- */
 
 struct xensave_v2_image_header {
     uint64_t marker;
-    uint32_t id;                /* big-endian */
-    uint32_t version;           /* big-endian */
-    uint16_t options;           /* big-endian; bit 0: big-endian stream */
+    uint32_t id;      /* big-endian */
+    uint32_t version; /* big-endian */
+    uint16_t options; /* big-endian; bit 0: big-endian stream */
     uint16_t reserved1;
     uint32_t reserved2;
 };
-#define XENSAVE_V2_IMAGE_MARKER         UINT64_MAX
-#define XENSAVE_V2_IMAGE_ID             0x58454e46U     /* "XENF" */
-#define XENSAVE_V2_IMAGE_BIG_ENDIAN     1U
+#define XENSAVE_V2_IMAGE_MARKER     UINT64_MAX
+#define XENSAVE_V2_IMAGE_ID         0x58454e46U /* "XENF" */
+#define XENSAVE_V2_IMAGE_BIG_ENDIAN 1U
 
 struct xensave_v2_domain_header {
     uint32_t type;
@@ -29,38 +29,38 @@ struct xensave_v2_domain_header {
     uint32_t xen_major;
     uint32_t xen_minor;
 };
-#define XENSAVE_V2_GUEST_PV             1U
-#define XENSAVE_V2_GUEST_HVM            2U
+#define XENSAVE_V2_GUEST_PV  1U
+#define XENSAVE_V2_GUEST_HVM 2U
 
 struct xensave_v2_record_header {
     uint32_t type;
     uint32_t length;
 };
-#define XENSAVE_V2_RECORD_END           0U
-#define XENSAVE_V2_RECORD_PAGE_DATA     1U
-#define XENSAVE_V2_RECORD_OPTIONAL      0x80000000U
-#define XENSAVE_V2_RECORD_MAX           (128U << 20)
+#define XENSAVE_V2_RECORD_END       0U
+#define XENSAVE_V2_RECORD_PAGE_DATA 1U
+#define XENSAVE_V2_RECORD_OPTIONAL  0x80000000U
+#define XENSAVE_V2_RECORD_MAX       (128U << 20)
 
 struct xensave_v2_page_data_header {
     uint32_t count;
     uint32_t reserved;
 };
 
-#define XENSAVE_V2_PAGE_SIZE            4096U
-#define XENSAVE_V2_PFN_TYPE_SHIFT       60
-#define XENSAVE_V2_PFN_TYPE_BROKEN      0xdU    /* from here on: no contents */
-#define XENSAVE_V2_PFN_MASK             0x000fffffffffffffULL
-#define XENSAVE_V2_PFN_RESERVED         0x0ff0000000000000ULL
+#define XENSAVE_V2_PAGE_SIZE       4096U
+#define XENSAVE_V2_PFN_TYPE_SHIFT  60
+#define XENSAVE_V2_PFN_TYPE_BROKEN 0xdU /* from here on: no contents */
+#define XENSAVE_V2_PFN_MASK        0x000fffffffffffffULL
+#define XENSAVE_V2_PFN_RESERVED    0x0ff0000000000000ULL
 
 /* libxl's layer: docs/specs/libxl-migration-stream.pandoc; big-endian. */
 struct xensave_v2_libxl_header {
-    uint64_t ident;             /* big-endian */
-    uint32_t version;           /* big-endian */
-    uint32_t options;           /* big-endian; bit 0: big-endian stream */
+    uint64_t ident;   /* big-endian */
+    uint32_t version; /* big-endian */
+    uint32_t options; /* big-endian; bit 0: big-endian stream */
 };
-#define XENSAVE_V2_LIBXL_IDENT          0x4c6962786c466d74ULL   /* "LibxlFmt" */
-#define XENSAVE_V2_LIBXL_VERSION        2U
-#define XENSAVE_V2_LIBXL_CONTEXT        1U      /* record type */
+#define XENSAVE_V2_LIBXL_IDENT   0x4c6962786c466d74ULL /* "LibxlFmt" */
+#define XENSAVE_V2_LIBXL_VERSION 2U
+#define XENSAVE_V2_LIBXL_CONTEXT 1U /* record type */
 
 /* xl's header: tools/xl/xl.h. */
 struct xensave_v2_xl_header {
@@ -70,29 +70,29 @@ struct xensave_v2_xl_header {
     uint32_t optional_flags;
     uint32_t optional_data_len;
 };
-#define XENSAVE_V2_XL_MAGIC             "Xen saved domain, xl format\n \0 \r"
-#define XENSAVE_V2_XL_BYTEORDER         0x01020304U
+#define XENSAVE_V2_XL_MAGIC     "Xen saved domain, xl format\n \0 \r"
+#define XENSAVE_V2_XL_BYTEORDER 0x01020304U
 
 /* ---- stream v3 ---------------------------------------------------------- */
 
-#define XENSAVE_RECORD_HEADER        0x414c0001U
-#define XENSAVE_RECORD_PAGE_DATA     0x414c0002U
-#define XENSAVE_RECORD_PADDING       0xc14c0003U
-#define XENSAVE_RECORD_INDEX         0xc14c0004U
-#define XENSAVE_RECORD_CHECK         0x414c0005U
+#define XENSAVE_RECORD_HEADER    0x414c0001U
+#define XENSAVE_RECORD_PAGE_DATA 0x414c0002U
+#define XENSAVE_RECORD_PADDING   0xc14c0003U
+#define XENSAVE_RECORD_INDEX     0xc14c0004U
+#define XENSAVE_RECORD_CHECK     0x414c0005U
 /* All of ours, optional or not: type & MASK == VENDOR. */
-#define XENSAVE_RECORD_VENDOR_MASK   0x7fff0000U
-#define XENSAVE_RECORD_VENDOR        0x414c0000U
+#define XENSAVE_RECORD_VENDOR_MASK 0x7fff0000U
+#define XENSAVE_RECORD_VENDOR      0x414c0000U
 
-#define XENSAVE_MAGIC                "XENALIGN"
-#define XENSAVE_VERSION              3U
-#define XENSAVE_BATCH_MAX            1024U
-#define XENSAVE_ALIGNMENT_MIN        4096U
-#define XENSAVE_ALIGNMENT_MAX        65536U
+#define XENSAVE_MAGIC              "XENALIGN"
+#define XENSAVE_VERSION            3U
+#define XENSAVE_BATCH_MAX          1024U
+#define XENSAVE_ALIGNMENT_MIN      4096U
+#define XENSAVE_ALIGNMENT_MAX      65536U
 /* Head and tail of a file, each. */
-#define XENSAVE_SURROUNDINGS_MAX     (1U << 30)
-#define XENSAVE_PFN_ZERO             (1ULL << 52)
-#define XENSAVE_PFN_RESERVED         0x0fe0000000000000ULL
+#define XENSAVE_SURROUNDINGS_MAX (1U << 30)
+#define XENSAVE_PFN_ZERO         (1ULL << 52)
+#define XENSAVE_PFN_RESERVED     0x0fe0000000000000ULL
 
 enum xensave_state {
     XENSAVE_STATE_UNFINISHED = 0,
@@ -100,9 +100,9 @@ enum xensave_state {
     XENSAVE_STATE_COMPLETE = 2,
 };
 
-#define XENSAVE_MANDATORY_LZ4        (1ULL << 0)
-#define XENSAVE_MANDATORY_ZSTD       (1ULL << 1)
-#define XENSAVE_OPTIONAL_INDEX       (1ULL << 0)
+#define XENSAVE_MANDATORY_LZ4  (1ULL << 0)
+#define XENSAVE_MANDATORY_ZSTD (1ULL << 1)
+#define XENSAVE_OPTIONAL_INDEX (1ULL << 0)
 
 /* Spec 3.1. */
 struct xensave_aligned_header {
@@ -133,7 +133,7 @@ struct xensave_aligned_page_data {
     uint32_t flags;
     uint64_t checksum;
 };
-#define XENSAVE_BATCH_CODEC_MASK     3U      /* of flags: enum xensave_codec */
+#define XENSAVE_BATCH_CODEC_MASK 3U /* of flags: enum xensave_codec */
 
 /* Spec 3.2.1; the values are the stream's. */
 enum xensave_codec {
@@ -141,7 +141,7 @@ enum xensave_codec {
     XENSAVE_CODEC_LZ4 = 1,
     XENSAVE_CODEC_ZSTD = 2,
 };
-#define XENSAVE_CODECS               3U
+#define XENSAVE_CODECS 3U
 
 /* Spec 3.4. */
 struct xensave_padding {
@@ -150,9 +150,9 @@ struct xensave_padding {
     uint32_t head_padding;
     uint64_t checksum;
 };
-#define XENSAVE_PADDING_START        1U
-#define XENSAVE_PADDING_BATCH        2U
-#define XENSAVE_PADDING_MAX          65536U
+#define XENSAVE_PADDING_START 1U
+#define XENSAVE_PADDING_BATCH 2U
+#define XENSAVE_PADDING_MAX   65536U
 
 /* Spec 3.5. */
 struct xensave_aligned_index {

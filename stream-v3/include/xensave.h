@@ -29,21 +29,21 @@
 extern "C" {
 #endif
 
-/* ---- errors ---------------------------------------------------------- */
+/* ---- errors ------------------------------------------------------------- */
 
 struct xensave_error {
-    int errnum;             /* an errno value; EBADMSG for a bad stream */
-    bool has_offset;        /* the two below say where */
-    uint64_t offset;        /* file offset */
-    uint64_t record;        /* records before this one */
-    char text[512];         /* one line, no newline; "" while all is well */
+    int errnum;      /* an errno value; EBADMSG for a bad stream */
+    bool has_offset; /* the two below say where */
+    uint64_t offset; /* file offset */
+    uint64_t record; /* records before this one */
+    char text[512];  /* one line, no newline; "" while all is well */
 };
 
-/* ---- formats --------------------------------------------------------- */
+/* ---- formats ------------------------------------------------------------ */
 
 enum xensave_format {
-    XENSAVE_FORMAT_V2,           /* Xen's own, untouched */
-    XENSAVE_FORMAT_COMPAT,       /* v2 with optional padding, spec 3.4 */
+    XENSAVE_FORMAT_V2,     /* Xen's own, untouched */
+    XENSAVE_FORMAT_COMPAT, /* v2 with optional padding, spec 3.4 */
     XENSAVE_FORMAT_V3,
 };
 
@@ -54,8 +54,8 @@ int xensave_format_parse(const char *name, enum xensave_format *format);
 
 struct xensave_compression {
     enum xensave_codec codec;
-    int level;              /* from 1 on; 0: the codec's default */
-    bool all;               /* every batch that gains by it; else only as
+    int level; /* from 1 on; 0: the codec's default */
+    bool all;  /* every batch that gains by it; else only as
                              * long as the sink does not have to wait */
 };
 
@@ -69,15 +69,15 @@ uint64_t xensave_codec_feature(enum xensave_codec codec);
  * `text` is none of these.
  */
 int xensave_compression_parse(const char *text,
-                         struct xensave_compression *compression);
+                              struct xensave_compression *compression);
 
 struct xensave_totals {
-    uint64_t records;       /* of the encoded stream, all types */
-    uint64_t batches;       /* PAGE_DATA and ALIGNED_PAGE_DATA records */
+    uint64_t records; /* of the encoded stream, all types */
+    uint64_t batches; /* PAGE_DATA and ALIGNED_PAGE_DATA records */
     uint64_t pages_stored;
-    uint64_t pages_zero;    /* elided */
-    uint64_t bytes;         /* of the encoded stream so far */
-    uint64_t v2_bytes;      /* of the v2 stream so far */
+    uint64_t pages_zero; /* elided */
+    uint64_t bytes;      /* of the encoded stream so far */
+    uint64_t v2_bytes;   /* of the v2 stream so far */
 };
 
 /*
@@ -88,20 +88,20 @@ struct xensave_totals {
 #define XENSAVE_PASSES 16
 struct xensave_passes {
     uint32_t count;
-    uint64_t pages[XENSAVE_PASSES];  /* with contents, zero or not */
+    uint64_t pages[XENSAVE_PASSES]; /* with contents, zero or not */
 };
 
-/* ---- moving octets --------------------------------------------------- */
+/* ---- moving octets ------------------------------------------------------ */
 
 enum xensave_io {
-    XENSAVE_IO_AUTO,             /* direct; window where that is refused */
-    XENSAVE_IO_DIRECT,           /* O_DIRECT or fail */
-    XENSAVE_IO_WINDOW,           /* buffered, written back and dropped as it goes */
-    XENSAVE_IO_BUFFERED,         /* the page cache, as stock does */
+    XENSAVE_IO_AUTO,     /* direct; window where that is refused */
+    XENSAVE_IO_DIRECT,   /* O_DIRECT or fail */
+    XENSAVE_IO_WINDOW,   /* buffered, written back and dropped as it goes */
+    XENSAVE_IO_BUFFERED, /* the page cache, as stock does */
 };
 
 enum xensave_engine {
-    XENSAVE_ENGINE_AUTO,         /* io_uring; threads where that is refused */
+    XENSAVE_ENGINE_AUTO, /* io_uring; threads where that is refused */
     XENSAVE_ENGINE_URING,
     XENSAVE_ENGINE_THREAD,
 };
@@ -110,17 +110,17 @@ enum xensave_engine {
 struct xensave_io_options {
     enum xensave_io io;
     enum xensave_engine engine;
-    uint32_t buffer_size;   /* a multiple of 65536; default 1 MiB */
-    uint32_t buffers;       /* at least 8 for sinks; default 16 */
-    uint64_t reserve;       /* sinks: octets to preallocate, 0 for none */
+    uint32_t buffer_size; /* a multiple of 65536; default 1 MiB */
+    uint32_t buffers;     /* at least 8 for sinks; default 16 */
+    uint64_t reserve;     /* sinks: octets to preallocate, 0 for none */
 };
 
 /* What was chosen, for messages, tests and `info`. */
 struct xensave_io_state {
     enum xensave_io io;
     enum xensave_engine engine;
-    uint32_t alignment;     /* octets that page contents are placed on */
-    bool huge_pages;        /* the buffers are backed by huge pages */
+    uint32_t alignment; /* octets that page contents are placed on */
+    bool huge_pages;    /* the buffers are backed by huge pages */
 };
 
 const char *xensave_io_name(enum xensave_io io);
@@ -139,18 +139,22 @@ struct xensave_sink;
  * Regular file or block device.  `fd` must be open for writing.  Blocks that
  * the octets before the offset share are written through `fd` itself.
  */
-struct xensave_sink *xensave_sink_open_file(int fd, const struct xensave_io_options *options,
-                                  struct xensave_error *error);
+struct xensave_sink *xensave_sink_open_file(
+    int fd, const struct xensave_io_options *options,
+    struct xensave_error *error);
 /* Pipe or socket, written in order; no rewriting. */
-struct xensave_sink *xensave_sink_open_stream(int fd, struct xensave_error *error);
+struct xensave_sink *xensave_sink_open_stream(int fd,
+                                              struct xensave_error *error);
 /*
  * Memory.  On success of xensave_sink_finish, `*data` (malloc, the caller's to
  * free) holds `*length` octets.  `start` is the file offset to pretend.
  */
 struct xensave_sink *xensave_sink_open_memory(uint64_t start, void **data,
-                                    size_t *length, struct xensave_error *error);
+                                              size_t *length,
+                                              struct xensave_error *error);
 
-int xensave_sink_write(struct xensave_sink *sink, const void *data, size_t length);
+int xensave_sink_write(struct xensave_sink *sink, const void *data,
+                       size_t length);
 /*
  * As many octets of zero.  In a regular file, what lies behind the end that
  * it had when the sink was opened becomes a hole where it is large enough.
@@ -164,15 +168,16 @@ uint64_t xensave_sink_offset(const struct xensave_sink *sink);
  */
 int xensave_sink_finish(struct xensave_sink *sink);
 /* Overwrites octets at a file offset; only after xensave_sink_finish. */
-int xensave_sink_rewrite(struct xensave_sink *sink, uint64_t offset, const void *data,
-                    size_t length);
+int xensave_sink_rewrite(struct xensave_sink *sink, uint64_t offset,
+                         const void *data, size_t length);
 bool xensave_sink_can_rewrite(const struct xensave_sink *sink);
 /*
  * fsync, also for a pipe or a terminal, which has nothing to bring to stable
  * storage.  -1 with errno: some of what was written may be lost.
  */
 int xensave_fd_sync(int fd);
-void xensave_sink_state(const struct xensave_sink *sink, struct xensave_io_state *state);
+void xensave_sink_state(const struct xensave_sink *sink,
+                        struct xensave_io_state *state);
 /* Also ends a sink that was not finished; pending writes are waited for. */
 void xensave_sink_free(struct xensave_sink *sink);
 
@@ -180,33 +185,36 @@ void xensave_sink_free(struct xensave_sink *sink);
 struct xensave_source;
 
 /* Regular file or block device: several reads ahead. */
-struct xensave_source *xensave_source_open_file(int fd,
-                                      const struct xensave_io_options *options,
-                                      struct xensave_error *error);
+struct xensave_source *xensave_source_open_file(
+    int fd, const struct xensave_io_options *options,
+    struct xensave_error *error);
 /* Pipe or socket: never reads an octet more than asked for. */
-struct xensave_source *xensave_source_open_stream(int fd, struct xensave_error *error);
+struct xensave_source *xensave_source_open_stream(int fd,
+                                                  struct xensave_error *error);
 /* Memory of the caller's that outlives the source. */
-struct xensave_source *xensave_source_open_memory(const void *data, size_t length,
-                                        uint64_t start,
-                                        struct xensave_error *error);
+struct xensave_source *xensave_source_open_memory(const void *data,
+                                                  size_t length,
+                                                  uint64_t start,
+                                                  struct xensave_error *error);
 /* All of `length` octets or an error (end of file: errnum ENODATA). */
-int xensave_source_read(struct xensave_source *source, void *data, size_t length);
+int xensave_source_read(struct xensave_source *source, void *data,
+                        size_t length);
 int xensave_source_skip(struct xensave_source *source, uint64_t length);
 uint64_t xensave_source_offset(const struct xensave_source *source);
 /* Leaves the offset of `fd` directly behind the last octet consumed. */
 int xensave_source_finish(struct xensave_source *source);
 void xensave_source_state(const struct xensave_source *source,
-                     struct xensave_io_state *state);
+                          struct xensave_io_state *state);
 void xensave_source_free(struct xensave_source *source);
 
-/* ---- encoder: v2 octets in, any format out ---------------------------- */
+/* ---- encoder: v2 octets in, any format out ------------------------------ */
 
 struct xensave_encoder_options {
     enum xensave_format format;
-    uint32_t head_padding;  /* compat: spec 3.4 */
-    bool keep_zero_pages;   /* v3: store zero pages too */
-    struct xensave_compression compression;  /* v3: spec 3.2.1 */
-    uint32_t threads;       /* that compress; 0: one for every CPU but one,
+    uint32_t head_padding;                  /* compat: spec 3.4 */
+    bool keep_zero_pages;                   /* v3: store zero pages too */
+    struct xensave_compression compression; /* v3: spec 3.2.1 */
+    uint32_t threads; /* that compress; 0: one for every CPU but one,
                              * at least 1 and at most 4 */
 };
 
@@ -216,78 +224,80 @@ struct xensave_encoder;
  * The stream start is the offset that the sink has now.  compat on a start
  * that is not a multiple of 8 fails with errnum EINVAL.
  */
-struct xensave_encoder *xensave_encoder_new(struct xensave_sink *sink,
-                                  const struct xensave_encoder_options *options,
-                                  struct xensave_error *error);
+struct xensave_encoder *xensave_encoder_new(
+    struct xensave_sink *sink, const struct xensave_encoder_options *options,
+    struct xensave_error *error);
 /*
  * Octets of the v2 stream, in pieces of any size.  The push that completes
  * the END record returns only after xensave_sink_finish; octets after it are an
  * error.
  */
 int xensave_encoder_push(struct xensave_encoder *encoder, const void *data,
-                    size_t length);
-int xensave_encoder_pushv(struct xensave_encoder *encoder, const struct iovec *iov,
-                     int iovcnt);
+                         size_t length);
+int xensave_encoder_pushv(struct xensave_encoder *encoder,
+                          const struct iovec *iov, int iovcnt);
 /* END has been written. */
 bool xensave_encoder_ended(const struct xensave_encoder *encoder);
 void xensave_encoder_totals(const struct xensave_encoder *encoder,
-                       struct xensave_totals *totals);
+                            struct xensave_totals *totals);
 /*
  * Told by the pfns, which ascend within a pass: two passes of which the second
  * begins above the first's end count as one.  Not of XENSAVE_FORMAT_V2.
  */
 void xensave_encoder_passes(const struct xensave_encoder *encoder,
-                       struct xensave_passes *passes);
+                            struct xensave_passes *passes);
 void xensave_encoder_free(struct xensave_encoder *encoder);
 /*
  * The most bytes that the batches of a stream and its index take: each of
  * `pages` pages once, in full batches, and `others` pfns without contents.
  */
 uint64_t xensave_encoder_most(enum xensave_format format, uint64_t pages,
-                         uint64_t others);
+                              uint64_t others);
 
-/* ---- decoder: any format in, v2 octets out ----------------------------- */
+/* ---- decoder: any format in, v2 octets out ------------------------------ */
 
 struct xensave_decoder;
 
 /* The source stands at the image header.  The format is found by reading. */
 struct xensave_decoder *xensave_decoder_new(struct xensave_source *source,
-                                  struct xensave_error *error);
+                                            struct xensave_error *error);
 /*
  * Exactly `length` octets of the v2 stream.  Page contents are handed out
  * only after the checksum of their whole batch has matched.  The read that
- * takes the last octet of END calls xensave_source_finish.  Reading past END is an
- * error (errnum ENODATA).
+ * takes the last byte of END calls xensave_source_finish.  Reading past END is
+ * an error (errnum ENODATA).
  */
-int xensave_decoder_read(struct xensave_decoder *decoder, void *data, size_t length);
+int xensave_decoder_read(struct xensave_decoder *decoder, void *data,
+                         size_t length);
 /* Up to `length` octets, 0 at the end of the stream, -1 on error. */
 ssize_t xensave_decoder_read_some(struct xensave_decoder *decoder, void *data,
-                             size_t length);
+                                  size_t length);
 bool xensave_decoder_ended(const struct xensave_decoder *decoder);
 /* Known once the domain header and 8 more octets have been read. */
-enum xensave_format xensave_decoder_format(const struct xensave_decoder *decoder);
+enum xensave_format xensave_decoder_format(
+    const struct xensave_decoder *decoder);
 /* compat, known as the format is: NULs that were added to xl's head. */
 uint32_t xensave_decoder_head_padding(const struct xensave_decoder *decoder);
 void xensave_decoder_totals(const struct xensave_decoder *decoder,
-                       struct xensave_totals *totals);
+                            struct xensave_totals *totals);
 void xensave_decoder_free(struct xensave_decoder *decoder);
 
-/* ---- save files -------------------------------------------------------- */
+/* ---- save files --------------------------------------------------------- */
 
 /* What a save file says of itself before its pages are read. */
 struct xensave_file {
-    bool xl_head;                 /* begins with xl's own header */
-    uint64_t config_offset;       /* xl: the stored configuration (JSON), */
-    uint64_t config_length;       /*     without its NUL */
-    uint64_t libxl_offset;        /* file offset of the libxl header */
-    uint64_t stream_start;        /* file offset of the image header */
-    uint32_t guest_type;          /* XENSAVE_V2_GUEST_PV, XENSAVE_V2_GUEST_HVM */
+    bool xl_head;           /* begins with xl's own header */
+    uint64_t config_offset; /* xl: the stored configuration (JSON), */
+    uint64_t config_length; /*     without its NUL */
+    uint64_t libxl_offset;  /* file offset of the libxl header */
+    uint64_t stream_start;  /* file offset of the image header */
+    uint32_t guest_type;    /* XENSAVE_V2_GUEST_PV, XENSAVE_V2_GUEST_HVM */
     uint16_t xen_major, xen_minor;
-    uint32_t image_version;       /* libxc image header version */
+    uint32_t image_version; /* libxc image header version */
     enum xensave_format format;
-    uint32_t head_padding;        /* compat */
-    struct xensave_aligned_header header;  /* v3 */
-    uint64_t file_size;           /* of the file or device */
+    uint32_t head_padding;                /* compat */
+    struct xensave_aligned_header header; /* v3 */
+    uint64_t file_size;                   /* of the file or device */
     bool is_device;
 };
 
@@ -297,20 +307,21 @@ struct xensave_file {
  * behind xl's header at file offset 0.
  */
 int xensave_file_probe(int fd, uint64_t libxl_offset,
-                      struct xensave_file *savefile, struct xensave_error *error);
+                       struct xensave_file *savefile,
+                       struct xensave_error *error);
 /*
  * Refuses a v3 file that is not whole: state, length, checksums of head and
  * tail (spec 6).  v2 and compat files, which cannot tell, pass.
  */
 int xensave_file_check(int fd, const struct xensave_file *savefile,
-                      struct xensave_error *error);
+                       struct xensave_error *error);
 /*
  * Commits a v3 file whose stream and tail are written (spec 5, without the
  * rename).  The tail ends at `file_length`; a regular file is truncated
  * there.  v2 and compat: fdatasync, truncation and fsync.
  */
 int xensave_file_commit(int fd, const struct xensave_file *savefile,
-                       uint64_t file_length, struct xensave_error *error);
+                        uint64_t file_length, struct xensave_error *error);
 /*
  * Spec 4: if the file begins with xl's header, which ends at the current
  * offset of `fd`, appends NULs so that a stream start 24 octets on is a
@@ -318,22 +329,22 @@ int xensave_file_commit(int fd, const struct xensave_file *savefile,
  * xl's and the start would not be a multiple of 8.
  */
 int xensave_file_align_head(int fd, uint32_t *padding,
-                           struct xensave_error *error);
+                            struct xensave_error *error);
 
-/* ---- pages of a save file (spec 3.5) ----------------------------------- */
+/* ---- pages of a save file (spec 3.5) ------------------------------------ */
 
 enum xensave_page_kind {
-    XENSAVE_PAGE_ABSENT,             /* the file holds no contents of the pfn */
-    XENSAVE_PAGE_ZERO,               /* elided */
+    XENSAVE_PAGE_ABSENT, /* the file holds no contents of the pfn */
+    XENSAVE_PAGE_ZERO,   /* elided */
     XENSAVE_PAGE_STORED,
 };
 
 struct xensave_index_page {
-    uint8_t kind;               /* enum xensave_page_kind */
-    uint8_t type;               /* Xen's, bits 63-60 of the pfn entry */
-    uint16_t place;             /* STORED: among the pages of its batch */
-    uint32_t batch;             /* in the order of the stream */
-    uint64_t offset;            /* STORED: in the file; UINT64_MAX if the
+    uint8_t kind;    /* enum xensave_page_kind */
+    uint8_t type;    /* Xen's, bits 63-60 of the pfn entry */
+    uint16_t place;  /* STORED: among the pages of its batch */
+    uint32_t batch;  /* in the order of the stream */
+    uint64_t offset; /* STORED: in the file; UINT64_MAX if the
                                  * batch is compressed */
 };
 
@@ -347,24 +358,26 @@ struct xensave_index;
  * does not in Xen's restore.  Whether the file is whole is
  * xensave_file_check's to say.
  */
-struct xensave_index *xensave_index_open(int fd, const struct xensave_file *savefile,
-                               struct xensave_error *error);
+struct xensave_index *xensave_index_open(int fd,
+                                         const struct xensave_file *savefile,
+                                         struct xensave_error *error);
 /* One more than the greatest pfn that has contents. */
 uint64_t xensave_index_end(const struct xensave_index *index);
 /* The least pfn from `from` on that has contents; UINT64_MAX: none. */
-int xensave_index_next(struct xensave_index *index, uint64_t from, uint64_t *pfn);
+int xensave_index_next(struct xensave_index *index, uint64_t from,
+                       uint64_t *pfn);
 /* Batches that have contents. */
 uint64_t xensave_index_batches(const struct xensave_index *index);
 /* Finds `count` pfns in a row. */
-int xensave_index_map(struct xensave_index *index, uint64_t first, uint32_t count,
-                 struct xensave_index_page *pages);
+int xensave_index_map(struct xensave_index *index, uint64_t first,
+                      uint32_t count, struct xensave_index_page *pages);
 /*
  * The 4096 octets of a page.  Its whole batch is read, not through the page
  * cache, its checksum tested before, and decompressed if it has to be; the
  * last few batches are kept.
  */
-int xensave_index_read(struct xensave_index *index, const struct xensave_index_page *page,
-                  void *contents);
+int xensave_index_read(struct xensave_index *index,
+                       const struct xensave_index_page *page, void *contents);
 void xensave_index_free(struct xensave_index *index);
 
 #ifdef __cplusplus

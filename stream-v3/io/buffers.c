@@ -12,8 +12,8 @@ static void *map(size_t length, int flags)
                 MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
 }
 
-int xensave_buffers_alloc(struct xensave_buffers *buffers, uint32_t count, size_t size,
-                     struct xensave_error *error)
+int xensave_buffers_alloc(struct xensave_buffers *buffers, uint32_t count,
+                          size_t size, struct xensave_error *error)
 {
     size_t length = round_up((size_t)count * size, HUGE_PAGE);
     uint8_t *base, *aligned;
@@ -24,9 +24,9 @@ int xensave_buffers_alloc(struct xensave_buffers *buffers, uint32_t count, size_
         /* Room to start on a huge page, so that one can back it. */
         base = map(length + HUGE_PAGE, 0);
         if (base == MAP_FAILED)
-            return xensave_fail(error, errno,
-                           "cannot allocate %zu octets of I/O buffers: %s",
-                           length, strerror(errno));
+            return xensave_fail(
+                error, errno, "cannot allocate %zu octets of I/O buffers: %s",
+                length, strerror(errno));
         aligned = (uint8_t *)round_up((uintptr_t)base, HUGE_PAGE);
         if (aligned > base)
             munmap(base, aligned - base);

@@ -3,16 +3,17 @@
 
 static const struct {
     enum xensave_engine kind;
-    struct xensave_io_engine *(*open)(int fd, const struct xensave_buffers *buffers);
+    struct xensave_io_engine *(*open)(int fd,
+                                      const struct xensave_buffers *buffers);
 } engines[] = {
     /* In the order in which "auto" tries them. */
-    {XENSAVE_ENGINE_URING, xensave_io_engine_uring},
-    {XENSAVE_ENGINE_THREAD, xensave_io_engine_thread},
+    { XENSAVE_ENGINE_URING, xensave_io_engine_uring },
+    { XENSAVE_ENGINE_THREAD, xensave_io_engine_thread },
 };
 
-struct xensave_io_engine *xensave_io_engine_open(enum xensave_engine kind, int fd,
-                                       const struct xensave_buffers *buffers,
-                                       struct xensave_error *error)
+struct xensave_io_engine *xensave_io_engine_open(
+    enum xensave_engine kind, int fd, const struct xensave_buffers *buffers,
+    struct xensave_error *error)
 {
     struct xensave_io_engine *engine;
 
@@ -26,6 +27,6 @@ struct xensave_io_engine *xensave_io_engine_open(enum xensave_engine kind, int f
         }
     }
     xensave_fail(error, errno, "cannot start I/O engine \"%s\": %s",
-            xensave_engine_name(kind), strerror(errno));
+                 xensave_engine_name(kind), strerror(errno));
     return NULL;
 }

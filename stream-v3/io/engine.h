@@ -6,9 +6,9 @@
 #include "stream-v3/internal.h"
 
 struct xensave_transfer {
-    uint32_t buffer;            /* index; at most one transfer each */
+    uint32_t buffer; /* index; at most one transfer each */
     bool write;
-    void *data;                 /* inside that buffer */
+    void *data; /* inside that buffer */
     uint32_t length;
     uint64_t offset;
 };
@@ -23,25 +23,25 @@ struct xensave_io_engine_ops {
      * The next completed transfer: its buffer, and its length or minus an
      * errno value.  False if there is none yet and `block` is not set.
      */
-    bool (*reap)(struct xensave_io_engine *engine, bool block, uint32_t *buffer,
-                 int *result);
+    bool (*reap)(struct xensave_io_engine *engine, bool block,
+                 uint32_t *buffer, int *result);
     void (*free)(struct xensave_io_engine *engine);
 };
 
 struct xensave_io_engine {
     const struct xensave_io_engine_ops *ops;
     enum xensave_engine kind;
-    uint32_t busy;              /* submitted and not reaped */
+    uint32_t busy; /* submitted and not reaped */
 };
 
 /* Nothing may be in flight when an engine is freed. */
-struct xensave_io_engine *xensave_io_engine_open(enum xensave_engine kind, int fd,
-                                       const struct xensave_buffers *buffers,
-                                       struct xensave_error *error);
+struct xensave_io_engine *xensave_io_engine_open(
+    enum xensave_engine kind, int fd, const struct xensave_buffers *buffers,
+    struct xensave_error *error);
 /* One constructor a kind: NULL with errno. */
-struct xensave_io_engine *xensave_io_engine_uring(int fd,
-                                        const struct xensave_buffers *buffers);
-struct xensave_io_engine *xensave_io_engine_thread(int fd,
-                                         const struct xensave_buffers *buffers);
+struct xensave_io_engine *xensave_io_engine_uring(
+    int fd, const struct xensave_buffers *buffers);
+struct xensave_io_engine *xensave_io_engine_thread(
+    int fd, const struct xensave_buffers *buffers);
 
 #endif /* XENSAVE_ENGINE_H */

@@ -14,7 +14,7 @@ struct job {
 };
 
 struct queue {
-    struct job *jobs;           /* a ring of `capacity` */
+    struct job *jobs; /* a ring of `capacity` */
     uint32_t head, count;
 };
 
@@ -51,9 +51,10 @@ static int transfer_now(int fd, const struct xensave_transfer *transfer)
     ssize_t r;
 
     do {
-        r = transfer->write
-            ? pwrite(fd, transfer->data, transfer->length, transfer->offset)
-            : pread(fd, transfer->data, transfer->length, transfer->offset);
+        r = transfer->write ? pwrite(fd, transfer->data, transfer->length,
+                                     transfer->offset)
+                            : pread(fd, transfer->data, transfer->length,
+                                    transfer->offset);
     } while (r < 0 && errno == EINTR);
     return r < 0 ? -errno : r;
 }
@@ -84,7 +85,7 @@ static int thread_submit(struct xensave_io_engine *engine,
                          const struct xensave_transfer *transfer)
 {
     struct thread_engine *threads = (struct thread_engine *)engine;
-    struct job job = {.transfer = *transfer};
+    struct job job = { .transfer = *transfer };
 
     pthread_mutex_lock(&threads->lock);
     queue_put(threads, &threads->waiting, &job);
@@ -98,7 +99,7 @@ static bool thread_reap(struct xensave_io_engine *engine, bool block,
                         uint32_t *buffer, int *result)
 {
     struct thread_engine *threads = (struct thread_engine *)engine;
-    struct job job = {.result = 0};
+    struct job job = { .result = 0 };
     bool found;
 
     pthread_mutex_lock(&threads->lock);
@@ -154,8 +155,8 @@ static void start_threads(struct thread_engine *threads)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-struct xensave_io_engine *xensave_io_engine_thread(int fd,
-                                         const struct xensave_buffers *buffers)
+struct xensave_io_engine *xensave_io_engine_thread(
+    int fd, const struct xensave_buffers *buffers)
 {
     struct thread_engine *threads;
 

@@ -75,10 +75,10 @@ static const struct xensave_io_engine_ops uring_ops = {
     .free = uring_free,
 };
 
-struct xensave_io_engine *xensave_io_engine_uring(int fd,
-                                        const struct xensave_buffers *buffers)
+struct xensave_io_engine *xensave_io_engine_uring(
+    int fd, const struct xensave_buffers *buffers)
 {
-    struct iovec region = {buffers->base, buffers->length};
+    struct iovec region = { buffers->base, buffers->length };
     struct uring_engine *uring;
     int r;
 
@@ -97,11 +97,11 @@ struct xensave_io_engine *xensave_io_engine_uring(int fd,
         goto out;
     }
     /* Refused where the limit on locked memory is low; nothing is lost. */
-    uring->fixed_buffers =
-        !io_uring_register_buffers(&uring->ring, &region, 1);
+    uring->fixed_buffers = !io_uring_register_buffers(&uring->ring, &region,
+                                                      1);
     return &uring->engine;
 
- out:
+out:
     free(uring);
     errno = -r;
     return NULL;

@@ -171,8 +171,8 @@ int xensave_sync_range(int fd, uint64_t offset, uint64_t length, bool wait)
     if (wait)
         flags |= SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER;
     /* A kernel without the call has reported nothing to anybody either. */
-    return sync_file_range(fd, offset, length, flags) && errno != ENOSYS
-           ? -1 : 0;
+    return sync_file_range(fd, offset, length, flags) && errno != ENOSYS ? -1
+                                                                         : 0;
 }
 
 PUBLIC int xensave_fd_sync(int fd)

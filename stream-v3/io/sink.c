@@ -2,8 +2,9 @@
 /* What all sinks have in common. */
 #include "stream-v3/internal.h"
 
-void xensave_sink_init(struct xensave_sink *sink, const struct xensave_sink_ops *ops,
-                  struct xensave_error *error)
+void xensave_sink_init(struct xensave_sink *sink,
+                       const struct xensave_sink_ops *ops,
+                       struct xensave_error *error)
 {
     sink->ops = ops;
     sink->error = error;
@@ -11,7 +12,8 @@ void xensave_sink_init(struct xensave_sink *sink, const struct xensave_sink_ops 
     sink->alignment = XENSAVE_ALIGNMENT_MIN;
 }
 
-static int sink_fill(struct xensave_sink *sink, const void *data, size_t length)
+static int sink_fill(struct xensave_sink *sink, const void *data,
+                     size_t length)
 {
     size_t got;
     void *room;
@@ -35,7 +37,7 @@ static int sink_fill(struct xensave_sink *sink, const void *data, size_t length)
 }
 
 PUBLIC int xensave_sink_write(struct xensave_sink *sink, const void *data,
-                         size_t length)
+                              size_t length)
 {
     return sink_fill(sink, data, length);
 }
@@ -90,8 +92,8 @@ int xensave_sink_release(struct xensave_sink *sink)
     return sink->ops->release(sink);
 }
 
-int xensave_sink_patch(struct xensave_sink *sink, uint64_t offset, const void *data,
-                  size_t length)
+int xensave_sink_patch(struct xensave_sink *sink, uint64_t offset,
+                       const void *data, size_t length)
 {
     sink->ops->patch(sink, offset, data, length);
     return xensave_sink_release(sink);
@@ -114,16 +116,16 @@ PUBLIC int xensave_sink_finish(struct xensave_sink *sink)
 }
 
 PUBLIC int xensave_sink_rewrite(struct xensave_sink *sink, uint64_t offset,
-                           const void *data, size_t length)
+                                const void *data, size_t length)
 {
     if (!sink->rewritable || !sink->finished)
         return xensave_fail(sink->error, EINVAL,
-                       "this sink cannot be rewritten now");
+                            "this sink cannot be rewritten now");
     return sink->ops->rewrite(sink, offset, data, length);
 }
 
 PUBLIC void xensave_sink_state(const struct xensave_sink *sink,
-                          struct xensave_io_state *state)
+                               struct xensave_io_state *state)
 {
     memset(state, 0, sizeof(*state));
     state->alignment = sink->alignment;

@@ -16,7 +16,7 @@
 #define DEFAULT_BUFFER_SIZE (1U << 20)
 #define DEFAULT_BUFFERS     16U
 
-/* ---- the sink's operations ----------------------------------------------- */
+/* ---- the sink's operations ---------------------------------------------- */
 
 static int put(struct file_sink *file, uint64_t number, uint32_t end)
 {
@@ -33,8 +33,8 @@ static int put(struct file_sink *file, uint64_t number, uint32_t end)
 /* Every full buffer that is not held goes on its way. */
 static int put_full(struct file_sink *file)
 {
-    uint64_t end = file_number(file, min_u64(file->sink.offset,
-                                             file->sink.hold));
+    uint64_t end = file_number(file,
+                               min_u64(file->sink.offset, file->sink.hold));
 
     while (file->first_unput < end) {
         if (put(file, file->first_unput, file->buffers.size))
@@ -61,7 +61,8 @@ static void *file_room(struct xensave_sink *sink, size_t want, size_t *got)
     if (!used) {
         b->begin = 0;
         if (number - file->first_unput >= file->buffers.count) {
-            xensave_fail(sink->error, EOVERFLOW, "batch larger than the buffers");
+            xensave_fail(sink->error, EOVERFLOW,
+                         "batch larger than the buffers");
             return NULL;
         }
     }
@@ -148,7 +149,7 @@ static int file_extend(struct file_sink *file)
     if (xensave_file_size(file->fd, &size, &is_device) ||
         (size < file->sink.offset && ftruncate(file->fd, file->sink.offset)))
         return xensave_fail(file->sink.error, errno, "cannot extend %s: %s",
-                       file->name, strerror(errno));
+                            file->name, strerror(errno));
     return 0;
 }
 
@@ -176,11 +177,12 @@ static int file_finish(struct xensave_sink *sink)
     if (file_extend(file))
         return -1;
     if (file->manner == &xensave_manner_window &&
-        xensave_manner_drop_before(file, round_down(sink->offset, XENSAVE_V2_PAGE_SIZE)))
+        xensave_manner_drop_before(file, round_down(sink->offset,
+                                                    XENSAVE_V2_PAGE_SIZE)))
         return -1;
     if (lseek(file->fd, sink->offset, SEEK_SET) < 0)
         return xensave_fail(sink->error, errno, "cannot seek in %s: %s",
-                       file->name, strerror(errno));
+                            file->name, strerror(errno));
     return 0;
 }
 
@@ -219,7 +221,8 @@ static int file_rewrite(struct xensave_sink *sink, uint64_t offset,
     return 0;
 }
 
-static void file_state(const struct xensave_sink *sink, struct xensave_io_state *state)
+static void file_state(const struct xensave_sink *sink,
+                       struct xensave_io_state *state)
 {
     const struct file_sink *file = (const struct file_sink *)sink;
 
@@ -257,7 +260,7 @@ static const struct xensave_sink_ops file_ops = {
     .free = file_free,
 };
 
-/* ---- opening ------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------ */
 
 static int open_direct(struct file_sink *file,
                        const struct xensave_io_options *options)
@@ -275,7 +278,7 @@ static int open_direct(struct file_sink *file,
         return -1;
     file->sink.alignment = alignment;
     file->engine = xensave_io_engine_open(options->engine, file->direct_fd,
-                                     &file->buffers, file->sink.error);
+                                          &file->buffers, file->sink.error);
     return file->engine ? 0 : -1;
 }
 
@@ -299,8 +302,9 @@ static int choose_manner(struct file_sink *file,
         return -1;
     if (file->may_fall_back)
         return 0;
-    return xensave_fail(file->sink.error, errno, "%s does not take direct I/O: %s",
-                   file->name, strerror(errno));
+    return xensave_fail(file->sink.error, errno,
+                        "%s does not take direct I/O: %s", file->name,
+                        strerror(errno));
 }
 
 static int reserve(struct file_sink *file, uint64_t length)
@@ -309,8 +313,8 @@ static int reserve(struct file_sink *file, uint64_t length)
         return 0;
     if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
         return xensave_fail(file->sink.error, errno,
-                       "%s: no room for %llu bytes: %s", file->name,
-                       (unsigned long long)length, strerror(errno));
+                            "%s: no room for %llu bytes: %s", file->name,
+                            (unsigned long long)length, strerror(errno));
     /* Where space cannot be reserved, it will be found as it comes. */
     return 0;
 }
@@ -322,7 +326,7 @@ static uint64_t hole_from(int fd)
     bool is_device;
 
     return xensave_file_size(fd, &size, &is_device) || is_device ? UINT64_MAX
-                                                            : size;
+                                                                 : size;
 }
 
 static int file_open(struct file_sink *file,
@@ -336,19 +340,20 @@ static int file_open(struct file_sink *file,
 
     if (size % XENSAVE_ALIGNMENT_MAX)
         return xensave_fail(file->sink.error, EINVAL,
-                       "buffer size %zu is not a multiple of %u", size,
-                       XENSAVE_ALIGNMENT_MAX);
+                            "buffer size %zu is not a multiple of %u", size,
+                            XENSAVE_ALIGNMENT_MAX);
     start = lseek(file->fd, 0, SEEK_CUR);
     if (start < 0)
         return xensave_fail(file->sink.error, errno, "%s cannot seek: %s",
-                       file->name, strerror(errno));
+                            file->name, strerror(errno));
     file->sink.offset = start;
     count = count < least ? least : count;
     if (xensave_buffers_alloc(&file->buffers, count, size, file->sink.error))
         return -1;
     file->buffer = calloc(count, sizeof(*file->buffer));
     if (!file->buffer)
-        return xensave_fail(file->sink.error, ENOMEM, "cannot allocate a sink");
+        return xensave_fail(file->sink.error, ENOMEM,
+                            "cannot allocate a sink");
     if (choose_manner(file, options))
         return -1;
     file->base = round_down(start, file->sink.alignment);
@@ -359,9 +364,9 @@ static int file_open(struct file_sink *file,
     return reserve(file, options->reserve);
 }
 
-PUBLIC struct xensave_sink *xensave_sink_open_file(int fd,
-                                         const struct xensave_io_options *options,
-                                         struct xensave_error *error)
+PUBLIC struct xensave_sink *xensave_sink_open_file(
+    int fd, const struct xensave_io_options *options,
+    struct xensave_error *error)
 {
     static const struct xensave_io_options defaults;
     struct file_sink *file;

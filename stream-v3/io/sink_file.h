@@ -6,10 +6,10 @@
 #include "engine.h"
 
 struct buffer {
-    uint64_t offset;            /* of the file, since it was put */
-    uint64_t number;            /* while busy */
-    uint32_t begin, end;        /* octets of it to write */
-    uint32_t done;              /* direct octets written so far */
+    uint64_t offset;     /* of the file, since it was put */
+    uint64_t number;     /* while busy */
+    uint32_t begin, end; /* octets of it to write */
+    uint32_t done;       /* direct octets written so far */
     bool busy;
 };
 
@@ -24,20 +24,20 @@ struct manner {
 struct file_sink {
     struct xensave_sink sink;
     const struct manner *manner;
-    int fd;                     /* the caller's */
+    int fd; /* the caller's */
     int direct_fd;
     char name[256];
     bool may_fall_back;
     bool fell_back_checked;
-    bool dontcache;             /* window: pwritev2 takes the flag */
-    uint64_t dropped;           /* window: octets before this are gone */
-    uint64_t base;              /* file offset of buffer number 0, which a
+    bool dontcache;       /* window: pwritev2 takes the flag */
+    uint64_t dropped;     /* window: octets before this are gone */
+    uint64_t base;        /* file offset of buffer number 0, which a
                                  * hole moves for the buffers behind it */
-    uint64_t hole_from;         /* octets from here on read as zero */
-    bool in_place;              /* octets of an earlier life may be there */
-    uint64_t first_unput;       /* buffer numbers */
+    uint64_t hole_from;   /* octets from here on read as zero */
+    bool in_place;        /* octets of an earlier life may be there */
+    uint64_t first_unput; /* buffer numbers */
     struct xensave_buffers buffers;
-    struct buffer *buffer;      /* number n lives in n % count */
+    struct buffer *buffer; /* number n lives in n % count */
     struct xensave_io_engine *engine;
 };
 
@@ -53,8 +53,7 @@ static inline uint64_t buffer_offset(const struct file_sink *file,
     return file->base + number * file->buffers.size;
 }
 
-static inline struct buffer *buffer_of(struct file_sink *file,
-                                       uint64_t number)
+static inline struct buffer *buffer_of(struct file_sink *file, uint64_t number)
 {
     return &file->buffer[number % file->buffers.count];
 }
@@ -68,14 +67,15 @@ static inline uint8_t *memory_of(struct file_sink *file, uint64_t number)
 /* ---- sink_manner.c ------------------------------------------------------ */
 
 extern const struct manner xensave_manner_direct, xensave_manner_window,
-                           xensave_manner_buffered;
+    xensave_manner_buffered;
 
 int xensave_manner_failed(struct file_sink *file, int errnum, uint64_t offset);
 /* Bytes of a buffer, through the caller's fd. */
 int xensave_manner_write_cached(struct file_sink *file, uint64_t number,
-                           uint32_t begin, uint32_t end);
+                                uint32_t begin, uint32_t end);
 /* A direct transfer of this buffer has ended. */
-int xensave_manner_completed(struct file_sink *file, uint32_t index, int result);
+int xensave_manner_completed(struct file_sink *file, uint32_t index,
+                             int result);
 /* Waits for the next. */
 int xensave_manner_reap(struct file_sink *file);
 /* Window: writes back and forgets what lies before `offset`. */

@@ -6,7 +6,7 @@
 
 #include "sink_file.h"
 
-#define WINDOW_SIZE         (8U << 20)
+#define WINDOW_SIZE (8U << 20)
 
 #ifndef RWF_DONTCACHE
 #define RWF_DONTCACHE 0x80
@@ -15,15 +15,15 @@
 int xensave_manner_failed(struct file_sink *file, int errnum, uint64_t offset)
 {
     return xensave_fail(file->sink.error, errnum,
-                   "cannot write to %s at offset %llu: %s", file->name,
-                   (unsigned long long)offset, strerror(errnum));
+                        "cannot write to %s at offset %llu: %s", file->name,
+                        (unsigned long long)offset, strerror(errnum));
 }
 
 int xensave_manner_write_cached(struct file_sink *file, uint64_t number,
-                           uint32_t begin, uint32_t end)
+                                uint32_t begin, uint32_t end)
 {
     uint64_t offset = buffer_of(file, number)->offset + begin;
-    struct iovec iov = {memory_of(file, number) + begin, end - begin};
+    struct iovec iov = { memory_of(file, number) + begin, end - begin };
     ssize_t r;
 
     while (file->dontcache && iov.iov_len) {
@@ -41,7 +41,7 @@ int xensave_manner_write_cached(struct file_sink *file, uint64_t number,
     return 0;
 }
 
-/* ---- direct -------------------------------------------------------------- */
+/* ---- direct ------------------------------------------------------------- */
 
 /* The part of a buffer that whole blocks make up. */
 static void direct_part(const struct file_sink *file, const struct buffer *b,
@@ -56,7 +56,7 @@ static void direct_part(const struct file_sink *file, const struct buffer *b,
 static int direct_submit(struct file_sink *file, uint64_t number)
 {
     struct buffer *b = buffer_of(file, number);
-    struct xensave_transfer transfer = {.write = true};
+    struct xensave_transfer transfer = { .write = true };
     uint32_t begin, end;
     int r;
 
@@ -106,7 +106,8 @@ static void look_for_silent_caching(struct file_sink *file, uint64_t offset,
         file->manner = &xensave_manner_window;
 }
 
-int xensave_manner_completed(struct file_sink *file, uint32_t index, int result)
+int xensave_manner_completed(struct file_sink *file, uint32_t index,
+                             int result)
 {
     struct buffer *b = &file->buffer[index];
     uint64_t number = b->number, offset;
@@ -147,12 +148,12 @@ int xensave_manner_reap(struct file_sink *file)
     if (!file->engine->ops->reap(file->engine, true, &index, &result)) {
         file->engine->busy = 0;
         return xensave_fail(file->sink.error, EIO,
-                       "lost an asynchronous write to %s", file->name);
+                            "lost an asynchronous write to %s", file->name);
     }
     return xensave_manner_completed(file, index, result);
 }
 
-/* ---- window and buffered ------------------------------------------------- */
+/* ---- window and buffered ------------------------------------------------ */
 
 static int buffered_put(struct file_sink *file, uint64_t number)
 {
@@ -165,7 +166,8 @@ int xensave_manner_drop_before(struct file_sink *file, uint64_t offset)
 {
     if (offset <= file->dropped)
         return 0;
-    if (xensave_sync_range(file->fd, file->dropped, offset - file->dropped, true))
+    if (xensave_sync_range(file->fd, file->dropped, offset - file->dropped,
+                           true))
         return xensave_manner_failed(file, errno, file->dropped);
     posix_fadvise(file->fd, file->dropped, offset - file->dropped,
                   POSIX_FADV_DONTNEED);
@@ -180,12 +182,15 @@ static int window_put(struct file_sink *file, uint64_t number)
 
     if (buffered_put(file, number))
         return -1;
-    if (xensave_sync_range(file->fd, offset + b->begin, b->end - b->begin, false))
+    if (xensave_sync_range(file->fd, offset + b->begin, b->end - b->begin,
+                           false))
         return xensave_manner_failed(file, errno, offset + b->begin);
     return offset < WINDOW_SIZE
-           ? 0 : xensave_manner_drop_before(file, offset - WINDOW_SIZE);
+               ? 0
+               : xensave_manner_drop_before(file, offset - WINDOW_SIZE);
 }
 
-const struct manner xensave_manner_direct = {XENSAVE_IO_DIRECT, direct_put};
-const struct manner xensave_manner_window = {XENSAVE_IO_WINDOW, window_put};
-const struct manner xensave_manner_buffered = {XENSAVE_IO_BUFFERED, buffered_put};
+const struct manner xensave_manner_direct = { XENSAVE_IO_DIRECT, direct_put };
+const struct manner xensave_manner_window = { XENSAVE_IO_WINDOW, window_put };
+const struct manner xensave_manner_buffered = { XENSAVE_IO_BUFFERED,
+                                                buffered_put };

@@ -26,7 +26,7 @@ static void *memory_room(struct xensave_sink *sink, size_t want, size_t *got)
         data = realloc(memory->data, capacity);
         if (!data) {
             xensave_fail(sink->error, ENOMEM, "cannot allocate %zu octets",
-                    capacity);
+                         capacity);
             return NULL;
         }
         memory->data = data;
@@ -98,9 +98,8 @@ static const struct xensave_sink_ops memory_ops = {
     .free = memory_free,
 };
 
-PUBLIC struct xensave_sink *xensave_sink_open_memory(uint64_t start, void **data,
-                                           size_t *length,
-                                           struct xensave_error *error)
+PUBLIC struct xensave_sink *xensave_sink_open_memory(
+    uint64_t start, void **data, size_t *length, struct xensave_error *error)
 {
     struct memory_sink *memory;
 

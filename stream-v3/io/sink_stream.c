@@ -26,9 +26,9 @@ static int stream_flush(struct stream_sink *stream)
             continue;
         if (r <= 0)
             return xensave_fail_at(stream->sink.error, r ? errno : EIO,
-                              stream->sink.offset - length, 0,
-                              "cannot write to the stream: %s",
-                              strerror(r ? errno : EIO));
+                                   stream->sink.offset - length, 0,
+                                   "cannot write to the stream: %s",
+                                   strerror(r ? errno : EIO));
         data += r;
         length -= r;
     }
@@ -48,7 +48,7 @@ static void *stream_room(struct xensave_sink *sink, size_t want, size_t *got)
     }
     if (!room) {
         xensave_fail(sink->error, EOVERFLOW, "batch larger than %u octets",
-                XENSAVE_HOLD_MAX);
+                     XENSAVE_HOLD_MAX);
         return NULL;
     }
     *got = min_u64(want, room);
@@ -88,8 +88,7 @@ static void stream_state(const struct xensave_sink *sink,
                          struct xensave_io_state *state)
 {
     state->io = XENSAVE_IO_BUFFERED;
-    state->huge_pages =
-        ((const struct stream_sink *)sink)->buffers.huge_pages;
+    state->huge_pages = ((const struct stream_sink *)sink)->buffers.huge_pages;
 }
 
 static void stream_free(struct xensave_sink *sink)
@@ -110,7 +109,8 @@ static const struct xensave_sink_ops stream_ops = {
     .free = stream_free,
 };
 
-PUBLIC struct xensave_sink *xensave_sink_open_stream(int fd, struct xensave_error *error)
+PUBLIC struct xensave_sink *xensave_sink_open_stream(
+    int fd, struct xensave_error *error)
 {
     struct stream_sink *stream;
 

@@ -4,14 +4,15 @@
 
 int xensave_source_ended(struct xensave_source *source)
 {
-    return xensave_fail(source->error, ENODATA,
-                   "the stream ends early, at offset %llu: it was cut off or "
-                   "never finished",
-                   (unsigned long long)source->offset);
+    return xensave_fail(
+        source->error, ENODATA,
+        "the stream ends early, at offset %llu: it was cut off or "
+        "never finished",
+        (unsigned long long)source->offset);
 }
 
 PUBLIC int xensave_source_read(struct xensave_source *source, void *data,
-                          size_t length)
+                               size_t length)
 {
     if (source->error->text[0])
         return -1;
@@ -36,7 +37,7 @@ PUBLIC int xensave_source_finish(struct xensave_source *source)
 }
 
 PUBLIC void xensave_source_state(const struct xensave_source *source,
-                            struct xensave_io_state *state)
+                                 struct xensave_io_state *state)
 {
     memset(state, 0, sizeof(*state));
     source->ops->state(source, state);

@@ -27,7 +27,8 @@ static void drop(struct cached_source *cached)
     cached->dropped = round_down(cached->source.offset, XENSAVE_V2_PAGE_SIZE);
 }
 
-static int cached_read(struct xensave_source *source, void *data, size_t length)
+static int cached_read(struct xensave_source *source, void *data,
+                       size_t length)
 {
     struct cached_source *cached = (struct cached_source *)source;
     ssize_t r;
@@ -40,9 +41,10 @@ static int cached_read(struct xensave_source *source, void *data, size_t length)
             return xensave_source_ended(source);
         if (r < 0)
             return xensave_fail(source->error, errno,
-                           "cannot read from %s at offset %llu: %s",
-                           cached->name, (unsigned long long)source->offset,
-                           strerror(errno));
+                                "cannot read from %s at offset %llu: %s",
+                                cached->name,
+                                (unsigned long long)source->offset,
+                                strerror(errno));
         data = (char *)data + r;
         length -= r;
         source->offset += r;
@@ -79,7 +81,8 @@ static void cached_state(const struct xensave_source *source,
                          struct xensave_io_state *state)
 {
     state->io = ((const struct cached_source *)source)->drop_behind
-                ? XENSAVE_IO_WINDOW : XENSAVE_IO_BUFFERED;
+                    ? XENSAVE_IO_WINDOW
+                    : XENSAVE_IO_BUFFERED;
 }
 
 static void cached_free(struct xensave_source *source)
@@ -96,7 +99,7 @@ static const struct xensave_source_ops cached_ops = {
 };
 
 struct xensave_source *xensave_source_open_cached(int fd, bool drop_behind,
-                                        struct xensave_error *error)
+                                                  struct xensave_error *error)
 {
     struct cached_source *cached;
     off_t start;
@@ -117,8 +120,8 @@ struct xensave_source *xensave_source_open_cached(int fd, bool drop_behind,
     return &cached->source;
 }
 
-PUBLIC struct xensave_source *xensave_source_open_stream(int fd,
-                                               struct xensave_error *error)
+PUBLIC struct xensave_source *xensave_source_open_stream(
+    int fd, struct xensave_error *error)
 {
     memset(error, 0, sizeof(*error));
     return xensave_source_open_cached(fd, false, error);

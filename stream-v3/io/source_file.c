@@ -14,22 +14,22 @@
 
 struct buffer {
     uint64_t number;
-    uint32_t want;              /* octets of it that the file has */
-    uint32_t done;              /* octets read so far */
+    uint32_t want; /* octets of it that the file has */
+    uint32_t done; /* octets read so far */
     bool busy;
 };
 
 struct file_source {
     struct xensave_source source;
-    int fd;                     /* the caller's */
+    int fd; /* the caller's */
     int direct_fd;
     char name[256];
     uint32_t alignment;
-    uint64_t base;              /* file offset of buffer number 0 */
-    uint64_t end;               /* of the file */
-    uint64_t first, next;       /* buffer numbers that are held or busy */
+    uint64_t base;        /* file offset of buffer number 0 */
+    uint64_t end;         /* of the file */
+    uint64_t first, next; /* buffer numbers that are held or busy */
     struct xensave_buffers buffers;
-    struct buffer *buffer;      /* number n lives in n % count */
+    struct buffer *buffer; /* number n lives in n % count */
     struct xensave_io_engine *engine;
 };
 
@@ -47,13 +47,13 @@ static uint8_t *memory_of(const struct file_source *file, uint64_t number)
 static int read_failed(struct file_source *file, int errnum, uint64_t offset)
 {
     return xensave_fail(file->source.error, errnum,
-                   "cannot read from %s at offset %llu: %s", file->name,
-                   (unsigned long long)offset, strerror(errnum));
+                        "cannot read from %s at offset %llu: %s", file->name,
+                        (unsigned long long)offset, strerror(errnum));
 }
 
 static int submit(struct file_source *file, struct buffer *b)
 {
-    struct xensave_transfer transfer = {.write = false};
+    struct xensave_transfer transfer = { .write = false };
     int r;
 
     transfer.buffer = b - file->buffer;
@@ -95,7 +95,7 @@ static int reap(struct file_source *file)
     if (!file->engine->ops->reap(file->engine, true, &index, &result)) {
         file->engine->busy = 0;
         return xensave_fail(file->source.error, EIO,
-                       "lost an asynchronous read from %s", file->name);
+                            "lost an asynchronous read from %s", file->name);
     }
     b = &file->buffer[index];
     b->busy = false;
@@ -147,8 +147,7 @@ static struct buffer *current(struct file_source *file)
     do {
         if (read_ahead(file) || (b->busy && reap(file)))
             return NULL;
-    } while (b->busy || b->number != file->first ||
-             file->next <= file->first);
+    } while (b->busy || b->number != file->first || file->next <= file->first);
     return b;
 }
 
@@ -193,7 +192,7 @@ static int file_finish(struct xensave_source *source)
 
     if (lseek(file->fd, source->offset, SEEK_SET) < 0)
         return xensave_fail(source->error, errno, "cannot seek in %s: %s",
-                       file->name, strerror(errno));
+                            file->name, strerror(errno));
     return 0;
 }
 
@@ -250,7 +249,8 @@ static bool direct_works(struct file_source *file)
     file->base = round_down(file->source.offset, file->alignment);
     before = xensave_resident(file->fd, file->base, XENSAVE_V2_PAGE_SIZE);
     works = pread(file->direct_fd, block, file->alignment, file->base) > 0 &&
-            (before || !xensave_resident(file->fd, file->base, XENSAVE_V2_PAGE_SIZE));
+            (before ||
+             !xensave_resident(file->fd, file->base, XENSAVE_V2_PAGE_SIZE));
     free(block);
     return works;
 }
@@ -264,16 +264,16 @@ static int file_open(struct file_source *file,
 
     if (size % XENSAVE_ALIGNMENT_MAX)
         return xensave_fail(file->source.error, EINVAL,
-                       "buffer size %zu is not a multiple of %u", size,
-                       XENSAVE_ALIGNMENT_MAX);
+                            "buffer size %zu is not a multiple of %u", size,
+                            XENSAVE_ALIGNMENT_MAX);
     if (xensave_buffers_alloc(&file->buffers, count, size, file->source.error))
         return -1;
     file->buffer = calloc(count, sizeof(*file->buffer));
     if (!file->buffer)
         return xensave_fail(file->source.error, ENOMEM,
-                       "cannot allocate a source");
+                            "cannot allocate a source");
     file->engine = xensave_io_engine_open(options->engine, file->direct_fd,
-                                     &file->buffers, file->source.error);
+                                          &file->buffers, file->source.error);
     return file->engine ? 0 : -1;
 }
 
@@ -281,14 +281,14 @@ static int file_open(struct file_source *file,
 static bool mostly_resident(const struct file_source *file)
 {
     int64_t resident = xensave_resident(file->fd, file->source.offset,
-                                   file->end - file->source.offset);
+                                        file->end - file->source.offset);
 
     return resident > 0 &&
            (uint64_t)resident * 2 >= file->end - file->source.offset;
 }
 
 static struct xensave_source *open_as(struct file_source *file,
-                                 const struct xensave_io_options *options)
+                                      const struct xensave_io_options *options)
 {
     struct xensave_error *error = file->source.error;
     int fd = file->fd;
@@ -305,20 +305,20 @@ static struct xensave_source *open_as(struct file_source *file,
         }
         if (options->io == XENSAVE_IO_DIRECT) {
             xensave_fail(error, EINVAL, "%s does not take direct I/O",
-                    file->name);
+                         file->name);
             file_free(&file->source);
             return NULL;
         }
         drop = true;
     }
- cached:
+cached:
     file_free(&file->source);
     return xensave_source_open_cached(fd, drop, error);
 }
 
-PUBLIC struct xensave_source *
-xensave_source_open_file(int fd, const struct xensave_io_options *options,
-                    struct xensave_error *error)
+PUBLIC struct xensave_source *xensave_source_open_file(
+    int fd, const struct xensave_io_options *options,
+    struct xensave_error *error)
 {
     static const struct xensave_io_options defaults;
     struct file_source *file;
@@ -338,8 +338,9 @@ xensave_source_open_file(int fd, const struct xensave_io_options *options,
     fd_name(fd, file->name, sizeof(file->name));
     start = lseek(fd, 0, SEEK_CUR);
     if (start < 0 || xensave_file_size(fd, &file->end, &is_device)) {
-        xensave_fail(error, errno, "%s is neither a file nor a block device: %s",
-                file->name, strerror(errno));
+        xensave_fail(error, errno,
+                     "%s is neither a file nor a block device: %s", file->name,
+                     strerror(errno));
         free(file);
         return NULL;
     }

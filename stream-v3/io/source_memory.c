@@ -7,7 +7,8 @@ struct memory_source {
     size_t left;
 };
 
-static int memory_take(struct xensave_source *source, void *data, uint64_t length)
+static int memory_take(struct xensave_source *source, void *data,
+                       uint64_t length)
 {
     struct memory_source *memory = (struct memory_source *)source;
 
@@ -21,7 +22,8 @@ static int memory_take(struct xensave_source *source, void *data, uint64_t lengt
     return 0;
 }
 
-static int memory_read(struct xensave_source *source, void *data, size_t length)
+static int memory_read(struct xensave_source *source, void *data,
+                       size_t length)
 {
     return memory_take(source, data, length);
 }
@@ -57,9 +59,9 @@ static const struct xensave_source_ops memory_ops = {
     .free = memory_free,
 };
 
-PUBLIC struct xensave_source *xensave_source_open_memory(const void *data,
-                                               size_t length, uint64_t start,
-                                               struct xensave_error *error)
+PUBLIC struct xensave_source *xensave_source_open_memory(
+    const void *data, size_t length, uint64_t start,
+    struct xensave_error *error)
 {
     struct memory_source *memory;
 

@@ -16,10 +16,10 @@ struct range {
 
 /* A file to read from without leaving it in the page cache. */
 struct reader {
-    int fd;                     /* the caller's */
-    int direct;                 /* -1: there is no direct I/O */
+    int fd;     /* the caller's */
+    int direct; /* -1: there is no direct I/O */
     uint32_t alignment;
-    uint8_t *octets;            /* PART of them */
+    uint8_t *octets; /* PART of them */
 };
 
 static bool read_direct(struct reader *reader, size_t need, uint64_t at)
@@ -62,34 +62,38 @@ static int checksum_range(struct reader *reader, const struct range *range,
 
     if (range->end > range->begin &&
         range->end - range->begin > XENSAVE_SURROUNDINGS_MAX)
-        return xensave_fail(error, EFBIG, "%" PRIu64 " octets from offset %"
-                       PRIu64 " on are not the stream's; no toolstack "
-                       "writes more than 1 GiB there", range->end -
-                       range->begin, range->begin);
+        return xensave_fail(error, EFBIG,
+                            "%" PRIu64 " octets from offset %" PRIu64
+                            " on are not the stream's; no toolstack "
+                            "writes more than 1 GiB there",
+                            range->end - range->begin, range->begin);
     if (xensave_checksum_init(&checksum))
-        return xensave_fail(error, ENOMEM, "cannot allocate memory for a "
-                       "checksum");
+        return xensave_fail(error, ENOMEM,
+                            "cannot allocate memory for a "
+                            "checksum");
     xensave_checksum_reset(&checksum);
     for (offset = range->begin; offset < range->end; offset = end) {
         at = round_down(offset, reader->alignment);
         end = min_u64(at + PART, range->end);
         if (read_part(reader, end - at, at)) {
-            xensave_fail(error, errno, "cannot read back offset %" PRIu64 ": %s",
-                    offset, errno == ENODATA ? "the file is too short"
-                                             : strerror(errno));
+            xensave_fail(error, errno,
+                         "cannot read back offset %" PRIu64 ": %s", offset,
+                         errno == ENODATA ? "the file is too short"
+                                          : strerror(errno));
             goto out;
         }
         xensave_checksum_add(&checksum, reader->octets + (offset - at),
-                        end - offset);
+                             end - offset);
     }
     *range->checksum = xensave_checksum_get(&checksum);
     rc = 0;
- out:
+out:
     xensave_checksum_free(&checksum);
     return rc;
 }
 
-static int reader_open(struct reader *reader, int fd, struct xensave_error *error)
+static int reader_open(struct reader *reader, int fd,
+                       struct xensave_error *error)
 {
     reader->fd = fd;
     reader->direct = -1;
@@ -100,8 +104,9 @@ static int reader_open(struct reader *reader, int fd, struct xensave_error *erro
         reader->alignment = XENSAVE_ALIGNMENT_MIN;
     if (posix_memalign((void **)&reader->octets, PART, PART)) {
         reader->octets = NULL;
-        return xensave_fail(error, ENOMEM, "cannot allocate memory to read "
-                       "back");
+        return xensave_fail(error, ENOMEM,
+                            "cannot allocate memory to read "
+                            "back");
     }
     return 0;
 }
@@ -118,9 +123,9 @@ static int checksum_surroundings(int fd, const struct xensave_file *savefile,
                                  uint64_t *tail, struct xensave_error *error)
 {
     const struct range ranges[] = {
-        {0, savefile->stream_start, head},
-        {savefile->stream_start + savefile->header.stream_length,
-         file_length, tail},
+        { 0, savefile->stream_start, head },
+        { savefile->stream_start + savefile->header.stream_length, file_length,
+          tail },
     };
 
     struct reader reader;
@@ -134,7 +139,7 @@ static int checksum_surroundings(int fd, const struct xensave_file *savefile,
 }
 
 PUBLIC int xensave_file_check(int fd, const struct xensave_file *savefile,
-                             struct xensave_error *error)
+                              struct xensave_error *error)
 {
     const struct xensave_aligned_header *header = &savefile->header;
     uint64_t head, tail;
@@ -146,34 +151,42 @@ PUBLIC int xensave_file_check(int fd, const struct xensave_file *savefile,
         return 0;
     fd_name(fd, name, sizeof(name));
     if (header->state == XENSAVE_STATE_UNFINISHED)
-        return xensave_fail(error, EBADMSG, "%s is not complete: the save that "
-                       "wrote it did not finish; it cannot be restored",
-                       name);
+        return xensave_fail(error, EBADMSG,
+                            "%s is not complete: the save that "
+                            "wrote it did not finish; it cannot be restored",
+                            name);
     if (header->stream_start != savefile->stream_start)
-        return xensave_fail(error, EBADMSG, "%s: the stream starts at offset %"
-                       PRIu64 ", its header says %" PRIu64 "; the head was "
-                       "changed", name, savefile->stream_start,
-                       header->stream_start);
+        return xensave_fail(error, EBADMSG,
+                            "%s: the stream starts at offset %" PRIu64
+                            ", its header says %" PRIu64 "; the head was "
+                            "changed",
+                            name, savefile->stream_start,
+                            header->stream_start);
     if (savefile->file_size < header->file_length ||
         (savefile->file_size > header->file_length && !savefile->is_device))
-        return xensave_fail(error, EBADMSG, "%s has %" PRIu64 " octets instead "
-                       "of %" PRIu64 ": it was %s", name,
-                       savefile->file_size, header->file_length,
-                       savefile->file_size < header->file_length
-                       ? "cut off" : "added to");
-    if (checksum_surroundings(fd, savefile, header->file_length, &head,
-                              &tail, error))
+        return xensave_fail(error, EBADMSG,
+                            "%s has %" PRIu64 " octets instead "
+                            "of %" PRIu64 ": it was %s",
+                            name, savefile->file_size, header->file_length,
+                            savefile->file_size < header->file_length
+                                ? "cut off"
+                                : "added to");
+    if (checksum_surroundings(fd, savefile, header->file_length, &head, &tail,
+                              error))
         return -1;
     if (head != header->head_checksum)
-        return xensave_fail(error, EBADMSG, "%s: the first %" PRIu64 " octets "
-                       "(toolstack header, configuration) do not match "
-                       "their checksum; the file is damaged", name,
-                       savefile->stream_start);
+        return xensave_fail(error, EBADMSG,
+                            "%s: the first %" PRIu64 " octets "
+                            "(toolstack header, configuration) do not match "
+                            "their checksum; the file is damaged",
+                            name, savefile->stream_start);
     if (tail != header->tail_checksum)
-        return xensave_fail(error, EBADMSG, "%s: the octets from offset %" PRIu64
-                       " on (device model records) do not match their "
-                       "checksum; the file is damaged", name,
-                       header->stream_start + header->stream_length);
+        return xensave_fail(error, EBADMSG,
+                            "%s: the octets from offset %" PRIu64
+                            " on (device model records) do not match their "
+                            "checksum; the file is damaged",
+                            name,
+                            header->stream_start + header->stream_length);
     return 0;
 }
 
@@ -203,7 +216,7 @@ static int mark_complete(int fd, const struct xensave_file *savefile,
                          uint64_t file_length, struct xensave_error *error)
 {
     struct xensave_header_record header = {
-        .record = {XENSAVE_RECORD_HEADER, sizeof(header.body)},
+        .record = { XENSAVE_RECORD_HEADER, sizeof(header.body) },
         .body = savefile->header,
     };
 
@@ -211,16 +224,17 @@ static int mark_complete(int fd, const struct xensave_file *savefile,
         header.body.stream_length < XENSAVE_STREAM_LEAST ||
         savefile->stream_start > file_length ||
         header.body.stream_length > file_length - savefile->stream_start)
-        return xensave_fail(error, EINVAL, "the stream was not written to its "
-                       "end; nothing to commit");
+        return xensave_fail(error, EINVAL,
+                            "the stream was not written to its "
+                            "end; nothing to commit");
     if (checksum_surroundings(fd, savefile, file_length,
                               &header.body.head_checksum,
                               &header.body.tail_checksum, error))
         return -1;
     header.body.state = XENSAVE_STATE_COMPLETE;
     header.body.file_length = file_length;
-    if (!synced(write_header(fd, savefile, &header), fd,
-                "write the header of", error) &&
+    if (!synced(write_header(fd, savefile, &header), fd, "write the header of",
+                error) &&
         !synced(fsync(fd), fd, "bring to stable storage", error))
         return 0;
     /* The domain will run on: its file must not look whole. */
@@ -235,7 +249,8 @@ static int mark_complete(int fd, const struct xensave_file *savefile,
 }
 
 PUBLIC int xensave_file_commit(int fd, const struct xensave_file *savefile,
-                              uint64_t file_length, struct xensave_error *error)
+                               uint64_t file_length,
+                               struct xensave_error *error)
 {
     memset(error, 0, sizeof(*error));
     if (!savefile->is_device &&
@@ -243,6 +258,7 @@ PUBLIC int xensave_file_commit(int fd, const struct xensave_file *savefile,
         return -1;
     if (savefile->format == XENSAVE_FORMAT_V3)
         return synced(fdatasync(fd), fd, "bring to stable storage", error)
-               ? -1 : mark_complete(fd, savefile, file_length, error);
+                   ? -1
+                   : mark_complete(fd, savefile, file_length, error);
     return synced(fsync(fd), fd, "bring to stable storage", error);
 }

@@ -7,38 +7,43 @@
 #include "stream-v3/codec/checksum.h"
 #include "index.h"
 
-static int damaged(struct xensave_index *index, uint64_t offset, const char *what)
+static int damaged(struct xensave_index *index, uint64_t offset,
+                   const char *what)
 {
     return xensave_fail(index->error, EBADMSG,
-                   "%s at offset %" PRIu64 "; the file is damaged", what,
-                   offset);
+                        "%s at offset %" PRIu64 "; the file is damaged", what,
+                        offset);
 }
 
 int xensave_index_pread(struct xensave_index *index, void *data, size_t length,
-                   uint64_t offset)
+                        uint64_t offset)
 {
     if (!pread_exact(index->fd, data, length, offset))
         return 0;
     if (errno == ENODATA)
         return xensave_fail(index->error, ENODATA,
-                       "the file ends before offset %" PRIu64
-                       ", in the midst of a record; it is not whole",
-                       offset + length);
-    return xensave_fail(index->error, errno, "reading %zu octets at offset %"
-                   PRIu64 ": %s", length, offset, strerror(errno));
+                            "the file ends before offset %" PRIu64
+                            ", in the midst of a record; it is not whole",
+                            offset + length);
+    return xensave_fail(index->error, errno,
+                        "reading %zu octets at offset %" PRIu64 ": %s", length,
+                        offset, strerror(errno));
 }
 
 /* ---- entries ------------------------------------------------------------ */
 
-int xensave_index_add(struct xensave_index *index, const struct xensave_index_entry *entry,
-                 uint64_t checksum)
+int xensave_index_add(struct xensave_index *index,
+                      const struct xensave_index_entry *entry,
+                      uint64_t checksum)
 {
     size_t capacity = index->capacity ? index->capacity * 2 : 256;
     void *grown;
 
     if (index->count == XENSAVE_INDEX_MAX)
-        return xensave_fail(index->error, EFBIG, "more than %zu batches with "
-                       "pages; this reader takes no more", XENSAVE_INDEX_MAX);
+        return xensave_fail(index->error, EFBIG,
+                            "more than %zu batches with "
+                            "pages; this reader takes no more",
+                            XENSAVE_INDEX_MAX);
     if (index->count == index->capacity) {
         grown = realloc(index->entries, capacity * sizeof(*entry));
         if (!grown)
@@ -58,12 +63,12 @@ int xensave_index_add(struct xensave_index *index, const struct xensave_index_en
     return 0;
 
 no_memory:
-    return xensave_fail(index->error, ENOMEM, "cannot allocate %zu index entries",
-                   capacity);
+    return xensave_fail(index->error, ENOMEM,
+                        "cannot allocate %zu index entries", capacity);
 }
 
-bool xensave_index_take_pfns(const uint64_t *pfns, uint32_t count, bool zero_bit,
-                        struct xensave_index_entry *entry)
+bool xensave_index_take_pfns(const uint64_t *pfns, uint32_t count,
+                             bool zero_bit, struct xensave_index_entry *entry)
 {
     entry->count = count;
     entry->pages = 0;
@@ -73,7 +78,8 @@ bool xensave_index_take_pfns(const uint64_t *pfns, uint32_t count, bool zero_bit
         uint64_t pfn = pfns[i] & XENSAVE_V2_PFN_MASK;
         bool zero = zero_bit && (pfns[i] & XENSAVE_PFN_ZERO);
 
-        if (pfns[i] & (zero_bit ? XENSAVE_PFN_RESERVED : XENSAVE_V2_PFN_RESERVED))
+        if (pfns[i] &
+            (zero_bit ? XENSAVE_PFN_RESERVED : XENSAVE_V2_PFN_RESERVED))
             return false;
         if (!xensave_pfn_has_contents(pfns[i])) {
             if (zero)
@@ -98,9 +104,8 @@ static bool entry_fits(const struct xensave_index *index,
 
     return entry->offset >= after && entry->offset < header->index_offset &&
            entry->first_pfn <= entry->last_pfn &&
-           entry->last_pfn <= XENSAVE_V2_PFN_MASK &&
-           entry->count && entry->count <= XENSAVE_BATCH_MAX &&
-           entry->pages <= entry->count &&
+           entry->last_pfn <= XENSAVE_V2_PFN_MASK && entry->count &&
+           entry->count <= XENSAVE_BATCH_MAX && entry->pages <= entry->count &&
            (entry->pages ? entry->page_offset > entry->offset
                          : !entry->page_offset);
 }
@@ -139,7 +144,8 @@ static int load_entries(struct xensave_index *index,
 static int load_record(struct xensave_index *index)
 {
     uint64_t offset = index->savefile.stream_start +
-                      index->savefile.header.index_offset, expected;
+                      index->savefile.header.index_offset,
+             expected;
     struct {
         struct xensave_v2_record_header record;
         struct xensave_aligned_index body;
@@ -151,8 +157,9 @@ static int load_record(struct xensave_index *index)
         return -1;
     if (head.record.type != XENSAVE_RECORD_INDEX || head.body.reserved ||
         head.body.entries > XENSAVE_INDEX_MAX ||
-        head.record.length != sizeof(head.body) + head.body.entries *
-                              sizeof(struct xensave_index_entry))
+        head.record.length !=
+            sizeof(head.body) +
+                head.body.entries * sizeof(struct xensave_index_entry))
         return damaged(index, offset, "no ALIGNED_INDEX that fits together");
     if (xensave_checksum_init(&checksum))
         return xensave_fail(index->error, ENOMEM, "out of memory");
@@ -185,7 +192,8 @@ int xensave_index_load_head(struct xensave_index *index, uint64_t batch)
     size_t array = 8 * entry->count;
     uint64_t pages;
 
-    if (xensave_index_pread(index, &head->record, sizeof(head->record), offset) ||
+    if (xensave_index_pread(index, &head->record, sizeof(head->record),
+                            offset) ||
         xensave_index_pread(index, &head->aligned, body, at) ||
         xensave_index_pread(index, head->pfns, array, at + body))
         return -1;
@@ -196,7 +204,7 @@ int xensave_index_load_head(struct xensave_index *index, uint64_t batch)
             head->aligned.count != entry->count ||
             head->aligned.pages != entry->pages ||
             !xensave_batch_fits(&index->savefile.header, &head->record,
-                           &head->aligned, &index->stored))
+                                &head->aligned, &index->stored))
             goto bad;
         pages += head->aligned.pad_length;
     } else if (head->record.type != XENSAVE_V2_RECORD_PAGE_DATA ||
@@ -218,9 +226,8 @@ bad:
 
 /* ---- public ------------------------------------------------------------- */
 
-PUBLIC struct xensave_index *xensave_index_open(int fd,
-                                      const struct xensave_file *savefile,
-                                      struct xensave_error *error)
+PUBLIC struct xensave_index *xensave_index_open(
+    int fd, const struct xensave_file *savefile, struct xensave_error *error)
 {
     struct xensave_index *index = calloc(1, sizeof(*index));
     int r;
@@ -235,8 +242,9 @@ PUBLIC struct xensave_index *xensave_index_open(int fd,
     index->error = error;
     for (size_t i = 0; i < XENSAVE_INDEX_CACHED; i++)
         index->cached[i].batch = UINT64_MAX;
-    index->direct = xensave_direct_alignment(fd) == XENSAVE_V2_PAGE_SIZE ?
-                    fd_reopen(fd, O_RDONLY | O_DIRECT) : -1;
+    index->direct = xensave_direct_alignment(fd) == XENSAVE_V2_PAGE_SIZE
+                        ? fd_reopen(fd, O_RDONLY | O_DIRECT)
+                        : -1;
     if (savefile->format == XENSAVE_FORMAT_V3 && savefile->header.index_offset)
         r = load_record(index);
     else
@@ -271,4 +279,3 @@ PUBLIC uint64_t xensave_index_batches(const struct xensave_index *index)
 {
     return index->count;
 }
-

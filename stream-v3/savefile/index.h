@@ -6,7 +6,7 @@
 #include "stream-v3/codec/codec.h"
 
 /* One record: 128 MiB. */
-#define XENSAVE_INDEX_MAX \
+#define XENSAVE_INDEX_MAX                                             \
     ((XENSAVE_V2_RECORD_MAX - sizeof(struct xensave_aligned_index)) / \
      sizeof(struct xensave_index_entry))
 
@@ -18,8 +18,8 @@
 
 /* A batch whose contents have been read and verified. */
 struct xensave_index_cached {
-    uint64_t batch;             /* UINT64_MAX: none */
-    uint64_t used;              /* the greater, the later */
+    uint64_t batch; /* UINT64_MAX: none */
+    uint64_t used;  /* the greater, the later */
     uint8_t *pages;
 };
 
@@ -34,18 +34,18 @@ struct xensave_index_head {
 };
 
 struct xensave_index {
-    int fd;                     /* the caller's */
-    int direct;                 /* -1: there is no direct I/O */
+    int fd;     /* the caller's */
+    int direct; /* -1: there is no direct I/O */
     struct xensave_file savefile;
     struct xensave_error *error;
     /* Offsets are file offsets, unlike in the file. */
     struct xensave_index_entry *entries;
-    uint64_t *checksums;        /* compat: out of the PADDING records */
+    uint64_t *checksums; /* compat: out of the PADDING records */
     size_t count, capacity;
     uint64_t end;
     uint64_t uses;
-    struct xensave_index_head head;  /* of the batch looked at last */
-    uint32_t stored;            /* octets of its contents in the file */
+    struct xensave_index_head head; /* of the batch looked at last */
+    uint32_t stored;                /* octets of its contents in the file */
     struct xensave_unpacker unpacker;
     struct xensave_index_cached cached[XENSAVE_INDEX_CACHED];
 };
@@ -54,17 +54,18 @@ struct xensave_index {
 int xensave_index_walk(struct xensave_index *index);
 
 /* index.c */
-int xensave_index_add(struct xensave_index *index, const struct xensave_index_entry *entry,
-                 uint64_t checksum);
+int xensave_index_add(struct xensave_index *index,
+                      const struct xensave_index_entry *entry,
+                      uint64_t checksum);
 int xensave_index_pread(struct xensave_index *index, void *data, size_t length,
-                   uint64_t offset);
+                        uint64_t offset);
 /* Reads index->head and holds it against the entry. */
 int xensave_index_load_head(struct xensave_index *index, uint64_t batch);
 /*
  * Least and greatest pfn with contents and the number of stored pages; false
  * if a reserved bit is set.
  */
-bool xensave_index_take_pfns(const uint64_t *pfns, uint32_t count, bool zero_bit,
-                        struct xensave_index_entry *entry);
+bool xensave_index_take_pfns(const uint64_t *pfns, uint32_t count,
+                             bool zero_bit, struct xensave_index_entry *entry);
 
 #endif /* XENSAVE_INDEX_H */

@@ -20,7 +20,8 @@ static uint32_t fill(const struct xensave_index *index, uint64_t batch,
 
     /* Backwards: of a pfn that is there twice, the last one wins. */
     for (uint32_t i = entry->count; i-- > 0;) {
-        uint64_t stored = index->head.pfns[i], pfn = stored & XENSAVE_V2_PFN_MASK;
+        uint64_t stored = index->head.pfns[i],
+                 pfn = stored & XENSAVE_V2_PFN_MASK;
         bool zero = v3 && (stored & XENSAVE_PFN_ZERO);
         struct xensave_index_page *page;
 
@@ -36,8 +37,10 @@ static uint32_t fill(const struct xensave_index *index, uint64_t batch,
         page->type = stored >> XENSAVE_V2_PFN_TYPE_SHIFT;
         page->batch = batch;
         page->place = slot;
-        page->offset = zero ? 0 : packed ? UINT64_MAX :
-                       entry->page_offset + (uint64_t)slot * XENSAVE_V2_PAGE_SIZE;
+        page->offset = zero     ? 0
+                       : packed ? UINT64_MAX
+                                : entry->page_offset +
+                                      (uint64_t)slot * XENSAVE_V2_PAGE_SIZE;
         filled++;
     }
     return filled;
@@ -59,7 +62,8 @@ static uint64_t least_from(const struct xensave_index *index, uint64_t batch,
     return least;
 }
 
-PUBLIC int xensave_index_next(struct xensave_index *index, uint64_t from, uint64_t *pfn)
+PUBLIC int xensave_index_next(struct xensave_index *index, uint64_t from,
+                              uint64_t *pfn)
 {
     const struct xensave_index_entry *entry = index->entries;
 
@@ -83,7 +87,7 @@ PUBLIC int xensave_index_next(struct xensave_index *index, uint64_t from, uint64
 }
 
 PUBLIC int xensave_index_map(struct xensave_index *index, uint64_t first,
-                        uint32_t count, struct xensave_index_page *pages)
+                             uint32_t count, struct xensave_index_page *pages)
 {
     uint32_t left = count;
 
@@ -110,8 +114,8 @@ PUBLIC int xensave_index_map(struct xensave_index *index, uint64_t first,
  * compressed) in the midst of one: `to` has room for a page more.  The file's
  * last block is no whole one.
  */
-static bool read_direct(struct xensave_index *index, uint8_t *to, size_t length,
-                        uint64_t offset)
+static bool read_direct(struct xensave_index *index, uint8_t *to,
+                        size_t length, uint64_t offset)
 {
     size_t before = offset % XENSAVE_V2_PAGE_SIZE, whole, rest = 0;
     uint64_t end = offset + length;
@@ -131,7 +135,8 @@ static bool read_direct(struct xensave_index *index, uint8_t *to, size_t length,
 }
 
 /* Of the batch whose head has been loaded. */
-static int read_stored(struct xensave_index *index, uint8_t *to, uint64_t offset)
+static int read_stored(struct xensave_index *index, uint8_t *to,
+                       uint64_t offset)
 {
     size_t length = index->stored;
 
@@ -157,9 +162,10 @@ static int check_padding(struct xensave_index *index,
             return -1;
         for (uint32_t i = 0; i < part; i++)
             if (some[i])
-                return xensave_fail(index->error, EBADMSG, "padding at offset %"
-                               PRIu64 " is not zero; the file is damaged",
-                               offset + i);
+                return xensave_fail(index->error, EBADMSG,
+                                    "padding at offset %" PRIu64
+                                    " is not zero; the file is damaged",
+                                    offset + i);
     }
     return 0;
 }
@@ -187,15 +193,17 @@ static int verify(struct xensave_index *index, uint64_t batch,
     xensave_checksum_add(&checksum, stored, index->stored);
     xensave_checksum_add(&checksum, &head->record, sizeof(head->record));
     xensave_checksum_add(&checksum, &head->aligned,
-                    v3 ? sizeof(head->aligned) : sizeof(head->page_data));
+                         v3 ? sizeof(head->aligned) : sizeof(head->page_data));
     xensave_checksum_add(&checksum, head->pfns, 8 * (size_t)entry->count);
     found = xensave_checksum_get(&checksum);
     xensave_checksum_free(&checksum);
     if (found == expected)
         return 0;
-    return xensave_fail(index->error, EBADMSG, "the batch at offset %" PRIu64
-                   " has the checksum %016" PRIx64 ", not %016" PRIx64
-                   "; the file is damaged", entry->offset, found, expected);
+    return xensave_fail(index->error, EBADMSG,
+                        "the batch at offset %" PRIu64
+                        " has the checksum %016" PRIx64 ", not %016" PRIx64
+                        "; the file is damaged",
+                        entry->offset, found, expected);
 }
 
 static int unpack(struct xensave_index *index, uint64_t batch, uint8_t *pages)
@@ -205,17 +213,21 @@ static int unpack(struct xensave_index *index, uint64_t batch, uint8_t *pages)
     int r;
 
     r = xensave_unpack(&index->unpacker, codec, pages,
-                  (size_t)entry->pages * XENSAVE_V2_PAGE_SIZE, index->stored);
+                       (size_t)entry->pages * XENSAVE_V2_PAGE_SIZE,
+                       index->stored);
     if (r == EBADMSG)
-        return xensave_fail(index->error, r, "the batch at offset %" PRIu64
-                       " does not decompress (%s) to its %" PRIu32
-                       " pages; whatever wrote the file is broken",
-                       entry->offset, xensave_codec_name(codec), entry->pages);
+        return xensave_fail(index->error, r,
+                            "the batch at offset %" PRIu64
+                            " does not decompress (%s) to its %" PRIu32
+                            " pages; whatever wrote the file is broken",
+                            entry->offset, xensave_codec_name(codec),
+                            entry->pages);
     return r ? xensave_fail(index->error, r, "out of memory") : 0;
 }
 
 /* Reads, verifies and, if need be, decompresses all pages of a batch. */
-static int read_batch(struct xensave_index *index, uint64_t batch, uint8_t *pages)
+static int read_batch(struct xensave_index *index, uint64_t batch,
+                      uint8_t *pages)
 {
     const struct xensave_index_entry *entry = &index->entries[batch];
     uint8_t *stored = pages;
@@ -236,7 +248,8 @@ static int read_batch(struct xensave_index *index, uint64_t batch, uint8_t *page
     return packed ? unpack(index, batch, pages) : 0;
 }
 
-static struct xensave_index_cached *choose(struct xensave_index *index, uint64_t batch)
+static struct xensave_index_cached *choose(struct xensave_index *index,
+                                           uint64_t batch)
 {
     struct xensave_index_cached *oldest = index->cached, *cached;
 
@@ -250,7 +263,8 @@ static struct xensave_index_cached *choose(struct xensave_index *index, uint64_t
     return oldest;
 }
 
-static struct xensave_index_cached *load(struct xensave_index *index, uint64_t batch)
+static struct xensave_index_cached *load(struct xensave_index *index,
+                                         uint64_t batch)
 {
     struct xensave_index_cached *cached = choose(index, batch);
 
@@ -260,7 +274,8 @@ static struct xensave_index_cached *load(struct xensave_index *index, uint64_t b
     cached->batch = UINT64_MAX;
     if (!cached->pages &&
         posix_memalign((void **)&cached->pages, XENSAVE_V2_PAGE_SIZE,
-                       (size_t)(XENSAVE_BATCH_MAX + 1) * XENSAVE_V2_PAGE_SIZE)) {
+                       (size_t)(XENSAVE_BATCH_MAX + 1) *
+                           XENSAVE_V2_PAGE_SIZE)) {
         cached->pages = NULL;
         xensave_fail(index->error, ENOMEM, "out of memory");
         return NULL;
@@ -272,7 +287,8 @@ static struct xensave_index_cached *load(struct xensave_index *index, uint64_t b
 }
 
 PUBLIC int xensave_index_read(struct xensave_index *index,
-                         const struct xensave_index_page *page, void *contents)
+                              const struct xensave_index_page *page,
+                              void *contents)
 {
     const struct xensave_index_cached *cached;
 
@@ -285,7 +301,8 @@ PUBLIC int xensave_index_read(struct xensave_index *index,
     cached = load(index, page->batch);
     if (!cached)
         return -1;
-    memcpy(contents, cached->pages + (size_t)page->place * XENSAVE_V2_PAGE_SIZE,
+    memcpy(contents,
+           cached->pages + (size_t)page->place * XENSAVE_V2_PAGE_SIZE,
            XENSAVE_V2_PAGE_SIZE);
     return 0;
 }

@@ -7,16 +7,16 @@
 
 struct walk {
     struct xensave_index *index;
-    uint64_t offset;            /* of the record */
+    uint64_t offset; /* of the record */
     uint64_t number;
     struct xensave_v2_record_header record;
-    uint64_t checksum;          /* of the PADDING before it, or 0 */
+    uint64_t checksum; /* of the PADDING before it, or 0 */
 };
 
 static int bad(struct walk *walk, const char *what)
 {
     return xensave_fail_at(walk->index->error, EBADMSG, walk->offset,
-                      walk->number, "%s; the file is damaged", what);
+                           walk->number, "%s; the file is damaged", what);
 }
 
 /* The heads of all batches of a large guest are many pages. */
@@ -24,7 +24,8 @@ static void forget(struct walk *walk, uint64_t end)
 {
     uint64_t start = round_down(walk->offset, XENSAVE_V2_PAGE_SIZE);
 
-    posix_fadvise(walk->index->fd, start, round_up(end, XENSAVE_V2_PAGE_SIZE) - start,
+    posix_fadvise(walk->index->fd, start,
+                  round_up(end, XENSAVE_V2_PAGE_SIZE) - start,
                   POSIX_FADV_DONTNEED);
 }
 
@@ -52,8 +53,8 @@ static int walk_aligned(struct walk *walk)
         return bad(walk, "ALIGNED_PAGE_DATA is too short");
     if (xensave_index_pread(walk->index, &header, sizeof(header), at))
         return -1;
-    if (!xensave_batch_fits(&walk->index->savefile.header, &walk->record, &header,
-                       &stored))
+    if (!xensave_batch_fits(&walk->index->savefile.header, &walk->record,
+                            &header, &stored))
         return bad(walk, "ALIGNED_PAGE_DATA that does not fit together");
     array = 8 * (size_t)header.count;
     at += sizeof(header);
@@ -74,10 +75,11 @@ static int walk_page_data(struct walk *walk)
     size_t array;
 
     if (walk->index->savefile.format == XENSAVE_FORMAT_V3)
-        return xensave_fail_at(walk->index->error, ENOTSUP, walk->offset,
-                          walk->number, "a PAGE_DATA of a form that Xen does "
-                          "not write: single pages of this file cannot be "
-                          "found; it restores, and converts, all the same");
+        return xensave_fail_at(
+            walk->index->error, ENOTSUP, walk->offset, walk->number,
+            "a PAGE_DATA of a form that Xen does "
+            "not write: single pages of this file cannot be "
+            "found; it restores, and converts, all the same");
     if (walk->record.length < sizeof(header))
         return bad(walk, "PAGE_DATA is too short");
     if (xensave_index_pread(walk->index, &header, sizeof(header), at))
@@ -104,7 +106,7 @@ static int walk_padding(struct walk *walk)
     if (walk->record.length < sizeof(padding))
         return bad(walk, "PADDING is too short");
     if (xensave_index_pread(walk->index, &padding, sizeof(padding),
-                       walk->offset + sizeof(walk->record)))
+                            walk->offset + sizeof(walk->record)))
         return -1;
     if (padding.kind == XENSAVE_PADDING_BATCH)
         walk->checksum = padding.checksum;
@@ -115,9 +117,9 @@ static const struct walk_kind {
     uint32_t type;
     int (*look)(struct walk *walk);
 } kinds[] = {
-    {XENSAVE_V2_RECORD_PAGE_DATA, walk_page_data},
-    {XENSAVE_RECORD_PAGE_DATA, walk_aligned},
-    {XENSAVE_RECORD_PADDING, walk_padding},
+    { XENSAVE_V2_RECORD_PAGE_DATA, walk_page_data },
+    { XENSAVE_RECORD_PAGE_DATA, walk_aligned },
+    { XENSAVE_RECORD_PADDING, walk_padding },
 };
 
 static int look_at(struct walk *walk)
@@ -139,7 +141,7 @@ int xensave_index_walk(struct xensave_index *index)
 
     for (;;) {
         if (xensave_index_pread(index, &walk.record, sizeof(walk.record),
-                           walk.offset))
+                                walk.offset))
             return -1;
         if (walk.record.type == XENSAVE_V2_RECORD_END)
             return 0;

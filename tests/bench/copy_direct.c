@@ -17,13 +17,13 @@
 
 #include "load.h"
 
-#define SLOTS       8U
-#define SLOT_SIZE   (4U << 20)
+#define SLOTS     8U
+#define SLOT_SIZE (4U << 20)
 
 struct copy {
     struct load_options options;
     int fd;
-    uint8_t *image;             /* mapped once */
+    uint8_t *image; /* mapped once */
     uint8_t *slots;
     bool busy[SLOTS];
     uint32_t length[SLOTS];
@@ -66,8 +66,9 @@ static int put(struct copy *copy, uint64_t page, uint64_t pages,
         if (reap(copy))
             return -1;
     for (uint64_t i = 0; i < pages; i++)
-        memcpy(to + i * PAGE, copy->image + (page + i) %
-                              copy->options.image_pages * PAGE, PAGE);
+        memcpy(to + i * PAGE,
+               copy->image + (page + i) % copy->options.image_pages * PAGE,
+               PAGE);
     copy->length[slot] = pages * PAGE;
     copy->octets += pages * PAGE;
     sqe = io_uring_get_sqe(&copy->ring);
@@ -98,8 +99,8 @@ static int copy_stream(struct copy *copy)
 
 static bool is_zero(const struct copy *copy, uint64_t page)
 {
-    const uint8_t *octets = copy->image + page % copy->options.image_pages *
-                                          PAGE;
+    const uint8_t *octets = copy->image +
+                            page % copy->options.image_pages * PAGE;
     uint64_t first;
 
     memcpy(&first, octets, sizeof(first));
@@ -146,7 +147,7 @@ static int open_ring(struct copy *copy)
 int main(int argc, char *argv[])
 {
     struct load_image image;
-    struct copy copy = {.fd = load_fd(argc, argv, 8, "--save-domain")};
+    struct copy copy = { .fd = load_fd(argc, argv, 8, "--save-domain") };
     const char *layout = load_variable("BENCH_LAYOUT", "stream");
     struct load_meter meter;
     char more[128];
@@ -174,8 +175,9 @@ int main(int argc, char *argv[])
         return 1;
     load_meter_end(&meter);
 
-    snprintf(more, sizeof(more), "\"octets\": %" PRIu64 ", \"writes\": %"
-             PRIu64, copy.octets, copy.writes);
+    snprintf(more, sizeof(more),
+             "\"octets\": %" PRIu64 ", \"writes\": %" PRIu64, copy.octets,
+             copy.writes);
     load_meter_report(&meter, more);
     return 0;
 }

@@ -24,7 +24,8 @@ int load_fd(int argc, char *argv[], int count, const char *mode)
     int fd;
 
     if (argc != count || strcmp(argv[1], mode)) {
-        fprintf(stderr, "usage: %s %s <fd> … with the %d arguments of "
+        fprintf(stderr,
+                "usage: %s %s <fd> … with the %d arguments of "
                 "libxl-save-helper; options: tests/bench/load.h\n",
                 program_invocation_short_name, mode, count - 1);
         return -1;
@@ -35,7 +36,7 @@ int load_fd(int argc, char *argv[], int count, const char *mode)
     return fd;
 }
 
-/* ---- options ------------------------------------------------------------- */
+/* ---- options ------------------------------------------------------------ */
 
 const char *load_variable(const char *name, const char *otherwise)
 {
@@ -86,7 +87,7 @@ int load_options_get(struct load_options *options)
     return 0;
 }
 
-/* ---- memory -------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------- */
 
 static uint8_t *map(int fd, uint64_t page, uint64_t pages, int protection)
 {
@@ -159,10 +160,10 @@ static const struct data_set {
     const char *name;
     bool (*zero)(uint64_t page);
 } data_sets[] = {
-    {"random", zero_none},
-    {"half-runs", zero_runs},
-    {"half-pages", zero_alternate},
-    {"tenth", zero_most},
+    { "random", zero_none },
+    { "half-runs", zero_runs },
+    { "half-pages", zero_alternate },
+    { "tenth", zero_most },
 };
 
 int load_image_fill(struct load_image *image,
@@ -196,8 +197,7 @@ void load_image_set(struct load_image *image, uint8_t octet)
 {
     memset(image->memory, octet, image->pages * PAGE);
     /* No page of Xen's: nothing fills it. */
-    memset(image->memory + VGA_BEGIN * PAGE, 0,
-           (VGA_END - VGA_BEGIN) * PAGE);
+    memset(image->memory + VGA_BEGIN * PAGE, 0, (VGA_END - VGA_BEGIN) * PAGE);
 }
 
 uint64_t load_image_digest(const struct load_image *image)
@@ -205,7 +205,7 @@ uint64_t load_image_digest(const struct load_image *image)
     return XXH3_64bits(image->memory, image->pages * PAGE);
 }
 
-/* ---- the meter ----------------------------------------------------------- */
+/* ---- the meter ---------------------------------------------------------- */
 
 static double now(void)
 {

@@ -9,9 +9,9 @@
 
 #include "xensave.h"
 
-#define PAGE XENSAVE_V2_PAGE_SIZE
+#define PAGE      XENSAVE_V2_PAGE_SIZE
 
-#define TYPE_XTAB       0xfULL
+#define TYPE_XTAB 0xfULL
 
 /*
  * What libxenguest calls, as libxenctrl exports it (its private header is not
@@ -21,20 +21,20 @@ int read_exact(int fd, void *data, size_t size);
 int write_exact(int fd, const void *data, size_t size);
 int writev_exact(int fd, const struct iovec *iov, int iovcnt);
 
-/* ---- options: the environment, since argv has the helper's form ---------- */
+/* ---- options: the environment, since argv has the helper's form --------- */
 
 struct load_options {
-    uint64_t pages;             /* of the guest: BENCH_SIZE / 4096 */
-    uint64_t image_pages;       /* of memory that stands for them; see below */
+    uint64_t pages;       /* of the guest: BENCH_SIZE / 4096 */
+    uint64_t image_pages; /* of memory that stands for them; see below */
     uint64_t seed;
-    const char *data;           /* name of the data set */
-    const char *capture;        /* a v2 save file to replay instead */
-    bool merged;                /* iovecs and arrays as in Xen's master */
-    bool pvh;                   /* with batches without pages */
-    const char *sync;           /* "none", "data", "commit" */
-    const char *inproc;         /* a format: without the helper library */
-    struct xensave_io_options io;    /* for inproc */
-    bool by_batch;              /* BENCH_MAP=batch: see load_image */
+    const char *data;             /* name of the data set */
+    const char *capture;          /* a v2 save file to replay instead */
+    bool merged;                  /* iovecs and arrays as in Xen's master */
+    bool pvh;                     /* with batches without pages */
+    const char *sync;             /* "none", "data", "commit" */
+    const char *inproc;           /* a format: without the helper library */
+    struct xensave_io_options io; /* for inproc */
+    bool by_batch;                /* BENCH_MAP=batch: see load_image */
     bool digest;
 };
 
@@ -42,7 +42,7 @@ int load_options_get(struct load_options *options);
 const char *load_variable(const char *name, const char *otherwise);
 uint64_t load_number(const char *name, uint64_t otherwise);
 
-/* ---- the guest's memory -------------------------------------------------- */
+/* ---- the guest's memory ------------------------------------------------- */
 
 /*
  * Shared memory of 4 KiB pages.  It is mapped once, or batch by batch, as
@@ -54,7 +54,7 @@ struct load_image {
     int fd;
     uint64_t pages;
     bool by_batch;
-    uint8_t *memory;            /* all of it */
+    uint8_t *memory; /* all of it */
 };
 
 int load_image_open(struct load_image *image,
@@ -73,12 +73,12 @@ void load_batch_unmap(const struct load_image *image, void *mapping,
  * Where the guest's pages are: RAM below 3.5 GiB, the rest from 4 GiB on, as
  * Xen lays a PVH guest out.  `index` counts the guest's pages.
  */
-#define HOLE_BEGIN      0xe0000ULL
-#define HOLE_END        0x100000ULL
-#define VGA_BEGIN       0xa0ULL
-#define VGA_END         0xc0ULL
+#define HOLE_BEGIN 0xe0000ULL
+#define HOLE_END   0x100000ULL
+#define VGA_BEGIN  0xa0ULL
+#define VGA_END    0xc0ULL
 /* Up to here stock looks for pages of a PVH guest, however small it is. */
-#define PVH_PFNS        (1075ULL << 10)
+#define PVH_PFNS (1075ULL << 10)
 
 static inline uint64_t pfn_to_index(uint64_t pfn)
 {
@@ -95,12 +95,12 @@ static inline bool pfn_has_page(const struct load_options *options,
     return pfn_to_index(pfn) < options->pages;
 }
 
-/* ---- what is measured ---------------------------------------------------- */
+/* ---- what is measured --------------------------------------------------- */
 
 struct load_meter {
     double begin, stream_end, end;
     double user, system;
-    long rss_begin, rss_peak;   /* KiB */
+    long rss_begin, rss_peak; /* KiB */
 };
 
 /*

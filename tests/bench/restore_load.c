@@ -16,7 +16,7 @@ struct restore {
     struct load_options options;
     int fd;
     struct load_image image;
-    uint8_t *scratch;           /* a batch; for captures */
+    uint8_t *scratch; /* a batch; for captures */
     uint64_t batches, pages;
     /* inproc */
     struct xensave_error error;
@@ -37,10 +37,12 @@ static int take(struct restore *restore, void *data, size_t length)
 
 static int inproc_open(struct restore *restore)
 {
-    restore->source = xensave_source_open_file(restore->fd, &restore->options.io,
-                                          &restore->error);
+    restore->source = xensave_source_open_file(restore->fd,
+                                               &restore->options.io,
+                                               &restore->error);
     if (restore->source)
-        restore->decoder = xensave_decoder_new(restore->source, &restore->error);
+        restore->decoder = xensave_decoder_new(restore->source,
+                                               &restore->error);
     if (restore->decoder)
         return 0;
     fprintf(stderr, "%s\n", restore->error.text);
@@ -53,7 +55,7 @@ static void inproc_close(struct restore *restore)
     xensave_source_free(restore->source);
 }
 
-/* ---- pages --------------------------------------------------------------- */
+/* ---- pages -------------------------------------------------------------- */
 
 static int bad(const char *what)
 {
@@ -91,13 +93,14 @@ static int place_pages(struct restore *restore, const uint64_t *pfns,
     if (!mapping)
         goto out;
     for (uint64_t i = 0; i < pages; i++, data += PAGE)
-        memcpy(mapping + (restore->options.capture ? i : mfns[i] - index) *
-                         PAGE, data, PAGE);
+        memcpy(mapping +
+                   (restore->options.capture ? i : mfns[i] - index) * PAGE,
+               data, PAGE);
     if (!restore->options.capture)
         load_batch_unmap(&restore->image, mapping, span);
     restore->pages += pages;
     r = 0;
- out:
+out:
     free(errors);
     free(mfns);
     return r ? load_fail("batch") : 0;
@@ -125,16 +128,16 @@ static int handle_page_data(struct restore *restore, const uint8_t *body,
         contents += types[i] < XENSAVE_V2_PFN_TYPE_BROKEN;
     }
     r = length == sizeof(*head) + 8ULL * head->count + contents * PAGE
-        ? place_pages(restore, pfns, types, head->count,
-                      (const uint8_t *)(entry + head->count))
-        : bad("PAGE_DATA");
+            ? place_pages(restore, pfns, types, head->count,
+                          (const uint8_t *)(entry + head->count))
+            : bad("PAGE_DATA");
     restore->batches++;
     free(types);
     free(pfns);
     return r;
 }
 
-/* ---- records ------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------ */
 
 /* 1: there are more. */
 static int one_record(struct restore *restore)
@@ -216,7 +219,8 @@ int main(int argc, char *argv[])
 
     if (restore.options.digest)
         digest = load_image_digest(&restore.image);
-    snprintf(more, sizeof(more), "\"batches\": %" PRIu64 ", "
+    snprintf(more, sizeof(more),
+             "\"batches\": %" PRIu64 ", "
              "\"pages\": %" PRIu64 ", \"digest\": \"%016" PRIx64 "\"",
              restore.batches, restore.pages, digest);
     load_meter_report(&meter, more);

@@ -26,7 +26,7 @@
 /* Small records between batches: one after so many. */
 #define BATCHES_PER_RECORD 64
 
-struct arrays {                 /* libxenguest's, for one batch */
+struct arrays { /* libxenguest's, for one batch */
     uint64_t *mfns, *types, *pfns;
     int *errors;
     void **guest_data, **local_pages;
@@ -38,7 +38,7 @@ struct save {
     int fd;
     struct load_image image;
     uint8_t *capture;
-    struct arrays arrays;       /* Xen's master keeps them */
+    struct arrays arrays; /* Xen's master keeps them */
     uint64_t batches, empty_batches, pages;
     /* inproc */
     struct xensave_error error;
@@ -46,7 +46,7 @@ struct save {
     struct xensave_encoder *encoder;
 };
 
-/* ---- the two ways to write ----------------------------------------------- */
+/* ---- the two ways to write ---------------------------------------------- */
 
 static int emit(struct save *save, const struct iovec *iov, int iovcnt)
 {
@@ -61,7 +61,7 @@ static int emit(struct save *save, const struct iovec *iov, int iovcnt)
 
 static int emit_one(struct save *save, const void *data, size_t length)
 {
-    struct iovec iov = {(void *)data, length};
+    struct iovec iov = { (void *)data, length };
 
     return save->encoder ? emit(save, &iov, 1)
                          : write_exact(save->fd, data, length);
@@ -75,9 +75,11 @@ static int inproc_open(struct save *save)
 
     if (xensave_format_parse(save->options.inproc, &options.format))
         return load_fail("BENCH_INPROC");
-    save->sink = xensave_sink_open_file(save->fd, &save->options.io, &save->error);
+    save->sink = xensave_sink_open_file(save->fd, &save->options.io,
+                                        &save->error);
     if (save->sink)
-        save->encoder = xensave_encoder_new(save->sink, &options, &save->error);
+        save->encoder = xensave_encoder_new(save->sink, &options,
+                                            &save->error);
     if (save->encoder)
         return 0;
     fprintf(stderr, "%s\n", save->error.text);
@@ -92,7 +94,7 @@ static void inproc_close(struct save *save)
     save->sink = NULL;
 }
 
-/* ---- records ------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------ */
 
 static int write_headers(struct save *save)
 {
@@ -101,7 +103,8 @@ static int write_headers(struct save *save)
         .id = htobe32(XENSAVE_V2_IMAGE_ID),
         .version = htobe32(3),
     };
-    const struct xensave_v2_domain_header domain = {XENSAVE_V2_GUEST_HVM, 12, 0, 4, 17};
+    const struct xensave_v2_domain_header domain = { XENSAVE_V2_GUEST_HVM, 12,
+                                                     0, 4, 17 };
 
     if (emit_one(save, &image, sizeof(image)))
         return -1;
@@ -113,11 +116,9 @@ static int write_record(struct save *save, uint32_t type, const void *data,
 {
     static const uint8_t zeros[8];
     const struct iovec parts[] = {
-        {&type, sizeof(type)},
-        {&length, sizeof(length)},
-        {(void *)data, length},
-        {NULL, 0},
-        {(void *)zeros, -length & 7},
+        { &type, sizeof(type) },        { &length, sizeof(length) },
+        { (void *)data, length },       { NULL, 0 },
+        { (void *)zeros, -length & 7 },
     };
 
     return emit(save, parts, 5);
@@ -132,7 +133,7 @@ static int write_context(struct save *save, uint32_t type, uint32_t length)
     return write_record(save, type, octets, length);
 }
 
-/* ---- batches ------------------------------------------------------------- */
+/* ---- batches ------------------------------------------------------------ */
 
 static int arrays_get(struct arrays *arrays, uint32_t count)
 {
@@ -168,14 +169,14 @@ static int head_entries(struct iovec *iov, bool merged, void *record,
     uint8_t *octets = record;
 
     if (merged) {
-        iov[0] = (struct iovec){octets, 16};
-        iov[1] = (struct iovec){pfns, 8 * count};
+        iov[0] = (struct iovec){ octets, 16 };
+        iov[1] = (struct iovec){ pfns, 8 * count };
         return 2;
     }
-    iov[0] = (struct iovec){octets, 4};
-    iov[1] = (struct iovec){octets + 4, 4};
-    iov[2] = (struct iovec){octets + 8, 8};
-    iov[3] = (struct iovec){pfns, 8 * count};
+    iov[0] = (struct iovec){ octets, 4 };
+    iov[1] = (struct iovec){ octets + 4, 4 };
+    iov[2] = (struct iovec){ octets + 8, 8 };
+    iov[3] = (struct iovec){ pfns, 8 * count };
     return 4;
 }
 
@@ -187,7 +188,7 @@ static int page_entry(struct iovec *iov, int iovcnt, bool merged, void *page)
         last->iov_len += PAGE;
         return iovcnt;
     }
-    iov[iovcnt] = (struct iovec){page, PAGE};
+    iov[iovcnt] = (struct iovec){ page, PAGE };
     return iovcnt + 1;
 }
 
@@ -214,7 +215,7 @@ static int write_batch(struct save *save, uint64_t first, uint32_t count)
     struct {
         struct xensave_v2_record_header record;
         struct xensave_v2_page_data_header page_data;
-    } head = {{XENSAVE_V2_RECORD_PAGE_DATA, 0}, {count, 0}};
+    } head = { { XENSAVE_V2_RECORD_PAGE_DATA, 0 }, { count, 0 } };
     struct arrays *arrays = &save->arrays;
     uint64_t index = pfn_to_index(first);
     uint8_t *mapping = NULL;
@@ -240,7 +241,7 @@ static int write_batch(struct save *save, uint64_t first, uint32_t count)
     save->batches++;
     save->empty_batches += !pages;
     save->pages += pages;
- out:
+out:
     load_batch_unmap(&save->image, mapping, count);
     if (!merged)
         arrays_put(arrays);
@@ -280,7 +281,7 @@ static int write_guest(struct save *save)
     return write_record(save, XENSAVE_V2_RECORD_END, NULL, 0);
 }
 
-/* ---- a captured guest ---------------------------------------------------- */
+/* ---- a captured guest --------------------------------------------------- */
 
 /* The v2 stream lies in save->capture; walks and writes it. */
 static int replay_record(struct save *save, uint8_t *record)
@@ -297,11 +298,10 @@ static int replay_record(struct save *save, uint8_t *record)
         errno = EBADMSG;
         return -1;
     }
-    if (!save->options.merged &&
-        arrays_get(&save->arrays, page_data->count))
+    if (!save->options.merged && arrays_get(&save->arrays, page_data->count))
         return -1;
-    iovcnt = head_entries(save->arrays.iov, save->options.merged, record,
-                          pfns, page_data->count);
+    iovcnt = head_entries(save->arrays.iov, save->options.merged, record, pfns,
+                          page_data->count);
     page = (uint8_t *)(pfns + page_data->count);
     r = page < record + sizeof(*head) + head->length;
     for (uint32_t i = 0; i < page_data->count; i++) {
@@ -369,7 +369,7 @@ static int load_capture(struct save *save)
     return r > 0 ? 0 : load_fail(save->options.capture);
 }
 
-/* ---- behind the stream --------------------------------------------------- */
+/* ---- behind the stream -------------------------------------------------- */
 
 /* What the toolstack does: libxl's END, and what makes it durable. */
 static int finish(struct save *save)
@@ -412,7 +412,7 @@ static int prepare(struct save *save)
 
 int main(int argc, char *argv[])
 {
-    struct save save = {.fd = load_fd(argc, argv, 8, "--save-domain")};
+    struct save save = { .fd = load_fd(argc, argv, 8, "--save-domain") };
     struct load_meter meter;
     uint64_t digest = 0;
     char more[256];
@@ -435,10 +435,11 @@ int main(int argc, char *argv[])
         return 1;
     load_meter_end(&meter);
 
-    snprintf(more, sizeof(more), "\"batches\": %" PRIu64 ", "
+    snprintf(more, sizeof(more),
+             "\"batches\": %" PRIu64 ", "
              "\"empty_batches\": %" PRIu64 ", \"pages\": %" PRIu64 ", "
-             "\"digest\": \"%016" PRIx64 "\"", save.batches,
-             save.empty_batches, save.pages, digest);
+             "\"digest\": \"%016" PRIx64 "\"",
+             save.batches, save.empty_batches, save.pages, digest);
     load_meter_report(&meter, more);
     return 0;
 }

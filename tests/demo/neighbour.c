@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BLOCK 4096
+#define BLOCK     4096
 #define READS_MAX (1 << 20)
 
 static volatile sig_atomic_t report_wanted, ending;
@@ -57,7 +57,8 @@ static void report(void)
     qsort(latency, reads, sizeof(latency[0]), compare);
     if (reads)
         printf("reads=%u p50_us=%.0f p99_us=%.0f max_us=%.0f "
-               "major_faults=%ld\n", reads, latency[reads / 2] * 1e6,
+               "major_faults=%ld\n",
+               reads, latency[reads / 2] * 1e6,
                latency[reads * 99ULL / 100] * 1e6, latency[reads - 1] * 1e6,
                usage.ru_majflt - faults_before);
     fflush(stdout);
@@ -80,8 +81,8 @@ static void read_block(int fd, off_t at)
 
 int main(int argc, char **argv)
 {
-    struct sigaction action = {.sa_handler = on_signal};
-    struct timespec pause = {0};
+    struct sigaction action = { .sa_handler = on_signal };
+    struct timespec pause = { 0 };
     struct stat facts;
     long blocks;
     int fd;

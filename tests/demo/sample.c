@@ -11,18 +11,18 @@
 
 static const struct {
     const char *file;
-    const char *key;            /* as the line begins */
+    const char *key; /* as the line begins */
     const char *name;
 } wanted[] = {
-    {"/proc/meminfo", "MemFree:", "free_kib"},
-    {"/proc/meminfo", "Buffers:", "buffers_kib"},
-    {"/proc/meminfo", "Cached:", "cached_kib"},
-    {"/proc/meminfo", "Shmem:", "shmem_kib"},
-    {"/proc/meminfo", "Dirty:", "dirty_kib"},
-    {"/proc/vmstat", "workingset_refault_file ", "refaults"},
-    {"/proc/vmstat", "pgmajfault ", "major_faults"},
-    {"/proc/vmstat", "pgsteal_kswapd ", "stolen_kswapd"},
-    {"/proc/vmstat", "pgsteal_direct ", "stolen_direct"},
+    { "/proc/meminfo", "MemFree:", "free_kib" },
+    { "/proc/meminfo", "Buffers:", "buffers_kib" },
+    { "/proc/meminfo", "Cached:", "cached_kib" },
+    { "/proc/meminfo", "Shmem:", "shmem_kib" },
+    { "/proc/meminfo", "Dirty:", "dirty_kib" },
+    { "/proc/vmstat", "workingset_refault_file ", "refaults" },
+    { "/proc/vmstat", "pgmajfault ", "major_faults" },
+    { "/proc/vmstat", "pgsteal_kswapd ", "stolen_kswapd" },
+    { "/proc/vmstat", "pgsteal_direct ", "stolen_direct" },
 };
 #define WANTED (sizeof(wanted) / sizeof(wanted[0]))
 
@@ -45,7 +45,7 @@ static void print_file(const char *path)
 int main(int argc, char **argv)
 {
     long interval = argc > 1 ? atol(argv[1]) : 200;
-    struct timespec pause = {interval / 1000, interval % 1000 * 1000000};
+    struct timespec pause = { interval / 1000, interval % 1000 * 1000000 };
     struct timespec now;
 
     for (;;) {

@@ -11,8 +11,8 @@
  */
 #define SMALL 65536U
 
-static ssize_t read_some(struct xensave_decoder *decoder, struct fuzz_octets *v2,
-                         size_t want)
+static ssize_t read_some(struct xensave_decoder *decoder,
+                         struct fuzz_octets *v2, size_t want)
 {
     ssize_t got;
     void *exact;
@@ -35,15 +35,17 @@ static ssize_t read_some(struct xensave_decoder *decoder, struct fuzz_octets *v2
 }
 
 /* Exactly one octet or an error; 0 where END has been. */
-static ssize_t read_one(struct xensave_decoder *decoder, struct fuzz_octets *v2)
+static ssize_t read_one(struct xensave_decoder *decoder,
+                        struct fuzz_octets *v2)
 {
     if (!xensave_decoder_read(decoder, v2->data + v2->length, 1))
         return 1;
     return xensave_decoder_ended(decoder) ? 0 : -1;
 }
 
-static enum fuzz_result read_all(struct xensave_decoder *decoder, uint32_t chunks,
-                                 size_t limit, struct fuzz_decoded *decoded)
+static enum fuzz_result read_all(struct xensave_decoder *decoder,
+                                 uint32_t chunks, size_t limit,
+                                 struct fuzz_decoded *decoded)
 {
     struct fuzz_random random = fuzz_random(chunks);
     struct fuzz_octets *v2 = &decoded->v2;
@@ -53,7 +55,8 @@ static enum fuzz_result read_all(struct xensave_decoder *decoder, uint32_t chunk
     for (;;) {
         want = chunks ? fuzz_chunk(&random, limit) : limit;
         got = chunks && v2->room > v2->length && !fuzz_below(&random, 8)
-              ? read_one(decoder, v2) : read_some(decoder, v2, want);
+                  ? read_one(decoder, v2)
+                  : read_some(decoder, v2, want);
         if (got < 0)
             return FUZZ_REFUSED;
         v2->length += got;
@@ -131,11 +134,12 @@ static bool push_all(struct xensave_encoder *encoder, const uint8_t *v2,
         n = 0;
         do {
             part = chunks ? fuzz_chunk(&random, size) : size;
-            iov[n++] = (struct iovec){(void *)v2, part};
+            iov[n++] = (struct iovec){ (void *)v2, part };
             v2 += part;
             size -= part;
         } while (n < 4 && size && fuzz_below(&random, 2));
-        if (n == 1 ? xensave_encoder_push(encoder, iov[0].iov_base, iov[0].iov_len)
+        if (n == 1 ? xensave_encoder_push(encoder, iov[0].iov_base,
+                                          iov[0].iov_len)
                    : xensave_encoder_pushv(encoder, iov, n))
             return false;
     }
@@ -143,8 +147,9 @@ static bool push_all(struct xensave_encoder *encoder, const uint8_t *v2,
 }
 
 bool fuzz_encode(const uint8_t *v2, size_t size, uint64_t start,
-                 const struct xensave_encoder_options *options, uint32_t chunks,
-                 struct fuzz_octets *out, struct xensave_error *error)
+                 const struct xensave_encoder_options *options,
+                 uint32_t chunks, struct fuzz_octets *out,
+                 struct xensave_error *error)
 {
     struct xensave_error sink_error;
     struct xensave_encoder *encoder;
@@ -153,13 +158,14 @@ bool fuzz_encode(const uint8_t *v2, size_t size, uint64_t start,
     bool ended = false;
     void *data;
 
-    *out = (struct fuzz_octets){NULL, 0, 0};
+    *out = (struct fuzz_octets){ NULL, 0, 0 };
     sink = xensave_sink_open_memory(start, &data, &out->length, &sink_error);
     FUZZ_ASSERT(sink, &sink_error);
     encoder = xensave_encoder_new(sink, options, error);
     if (!encoder) {
         FUZZ_ASSERT(error->errnum == EINVAL &&
-                    options->format == XENSAVE_FORMAT_COMPAT && start % 8, error);
+                        options->format == XENSAVE_FORMAT_COMPAT && start % 8,
+                    error);
         xensave_sink_free(sink);
         return false;
     }

@@ -24,7 +24,7 @@ void fuzz_assert_error(const struct xensave_error *error)
 struct fuzz_random fuzz_random(uint64_t seed)
 {
     /* Never the one state that xorshift does not leave. */
-    return (struct fuzz_random){(seed + 1) * 0x9e3779b97f4a7c15ULL | 1};
+    return (struct fuzz_random){ (seed + 1) * 0x9e3779b97f4a7c15ULL | 1 };
 }
 
 uint32_t fuzz_below(struct fuzz_random *random, uint32_t bound)
@@ -37,7 +37,7 @@ uint32_t fuzz_below(struct fuzz_random *random, uint32_t bound)
 
 size_t fuzz_chunk(struct fuzz_random *random, size_t left)
 {
-    static const uint32_t most[] = {1, 8, 24, 200, 4096, 9000, 1 << 17};
+    static const uint32_t most[] = { 1, 8, 24, 200, 4096, 9000, 1 << 17 };
     size_t chunk;
 
     chunk = 1 + fuzz_below(random, most[fuzz_below(random, 7)]);

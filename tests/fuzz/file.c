@@ -43,8 +43,8 @@ bool fuzz_find_stream(const uint8_t *data, size_t size, size_t *start)
 static size_t change_head(uint8_t *data, size_t size, size_t max,
                           size_t control, struct fuzz_random *random)
 {
-    const size_t at = control + offsetof(struct xensave_v2_xl_header,
-                                         optional_data_len);
+    const size_t at = control +
+                      offsetof(struct xensave_v2_xl_header, optional_data_len);
     size_t where = control + sizeof(struct xensave_v2_xl_header);
     uint32_t length, by = 1 + fuzz_below(random, 9);
 
@@ -64,8 +64,8 @@ static size_t change_head(uint8_t *data, size_t size, size_t max,
     return size;
 }
 
-size_t fuzz_mutate_file(uint8_t *data, size_t size, size_t max,
-                        size_t control, struct fuzz_random *random)
+size_t fuzz_mutate_file(uint8_t *data, size_t size, size_t max, size_t control,
+                        struct fuzz_random *random)
 {
     size_t start;
 
@@ -78,8 +78,11 @@ size_t fuzz_mutate_file(uint8_t *data, size_t size, size_t max,
         size = change_head(data, size, max, control, random);
     if (fuzz_below(random, 8) && size >= control &&
         fuzz_find_stream(data + control, size - control, &start))
-        fuzz_seal(&(struct fuzz_seal){
-            .data = data + control, .size = size - control, .start = start,
-            .offset = start, .totals = fuzz_below(random, 4), .file = true});
+        fuzz_seal(&(struct fuzz_seal){ .data = data + control,
+                                       .size = size - control,
+                                       .start = start,
+                                       .offset = start,
+                                       .totals = fuzz_below(random, 4),
+                                       .file = true });
     return size;
 }

@@ -26,10 +26,10 @@ void fuzz_assert_error(const struct xensave_error *error);
 /* ---- octets before the input itself ------------------------------------- */
 
 struct fuzz_control {
-    uint8_t start;              /* offset of the stream in its file */
+    uint8_t start; /* offset of the stream in its file */
     uint8_t flags;
     uint16_t number;
-    uint32_t chunks;            /* seed of the chunk sizes; 0: all at once */
+    uint32_t chunks; /* seed of the chunk sizes; 0: all at once */
 };
 
 /* ---- chunks, and other chance ------------------------------------------- */
@@ -42,43 +42,44 @@ struct fuzz_random fuzz_random(uint64_t seed);
 uint32_t fuzz_below(struct fuzz_random *random, uint32_t bound);
 size_t fuzz_chunk(struct fuzz_random *random, size_t left);
 
-/* ---- records of a stream in memory (records.c) --------------------------- */
+/* ---- records of a stream in memory (records.c) -------------------------- */
 
 struct fuzz_record {
     size_t offset;
     uint32_t type, length;
-    size_t octets;              /* header and padding included */
+    size_t octets; /* header and padding included */
 };
 
-#define FUZZ_HEADERS (sizeof(struct xensave_v2_image_header) + \
-                      sizeof(struct xensave_v2_domain_header))
+#define FUZZ_HEADERS                          \
+    (sizeof(struct xensave_v2_image_header) + \
+     sizeof(struct xensave_v2_domain_header))
 
 /* Those that are whole, up to END; `start` is that of the image header. */
 size_t fuzz_records(const uint8_t *data, size_t size, size_t start,
                     struct fuzz_record *records, size_t max);
 
-/* ---- checksums made right again (seal.c) ---------------------------------- */
+/* ---- checksums made right again (seal.c) -------------------------------- */
 
 struct fuzz_seal {
     uint8_t *data;
     size_t size;
-    size_t start;               /* of the stream in `data` */
-    uint64_t offset;            /* file offset of the stream */
-    bool totals;                /* counts too */
-    bool file;                  /* `data` is a save file: head and tail too */
+    size_t start;    /* of the stream in `data` */
+    uint64_t offset; /* file offset of the stream */
+    bool totals;     /* counts too */
+    bool file;       /* `data` is a save file: head and tail too */
 };
 
 void fuzz_seal(const struct fuzz_seal *seal);
 /* A v3 stream as it came out of a memory sink becomes a STREAMED one. */
 void fuzz_make_streamed(uint8_t *stream, size_t size);
 
-/* ---- structural mutations (mutate.c) --------------------------------------- */
+/* ---- structural mutations (mutate.c) ------------------------------------ */
 
 /* Changes the stream that starts at `start`; the new size. */
 size_t fuzz_mutate(uint8_t *data, size_t size, size_t max, size_t start,
                    struct fuzz_random *random);
 
-/* ---- files (file.c) ---------------------------------------------------------- */
+/* ---- files (file.c) ----------------------------------------------------- */
 
 /* A file of these octets, the same descriptor each time; offset 0. */
 int fuzz_file(const uint8_t *data, size_t size);
@@ -87,10 +88,10 @@ int fuzz_memory(const uint8_t *data, size_t size);
 /* Where the stream of a save file starts; false if that is not to be seen. */
 bool fuzz_find_stream(const uint8_t *data, size_t size, size_t *start);
 /* A mutator of save files, behind `control` octets. */
-size_t fuzz_mutate_file(uint8_t *data, size_t size, size_t max,
-                        size_t control, struct fuzz_random *random);
+size_t fuzz_mutate_file(uint8_t *data, size_t size, size_t max, size_t control,
+                        struct fuzz_random *random);
 
-/* ---- the library, over memory (codec.c) -------------------------------------- */
+/* ---- the library, over memory (codec.c) --------------------------------- */
 
 struct fuzz_octets {
     uint8_t *data;
@@ -100,14 +101,14 @@ struct fuzz_octets {
 enum fuzz_result {
     FUZZ_REFUSED,
     FUZZ_ENDED,
-    FUZZ_CUT,                   /* more than `limit` octets came */
+    FUZZ_CUT, /* more than `limit` octets came */
 };
 
 struct fuzz_decoded {
-    struct fuzz_octets v2;      /* its memory is used again */
+    struct fuzz_octets v2; /* its memory is used again */
     struct xensave_error error;
     enum xensave_format format;
-    uint64_t consumed;          /* octets of the stream */
+    uint64_t consumed; /* octets of the stream */
 };
 
 /* `decoded` is static, zeros at first. */
@@ -122,7 +123,8 @@ void fuzz_assert_decodes(const struct fuzz_octets *stream, uint64_t start,
  * an error `error` says which.
  */
 bool fuzz_encode(const uint8_t *v2, size_t size, uint64_t start,
-                 const struct xensave_encoder_options *options, uint32_t chunks,
-                 struct fuzz_octets *out, struct xensave_error *error);
+                 const struct xensave_encoder_options *options,
+                 uint32_t chunks, struct fuzz_octets *out,
+                 struct xensave_error *error);
 
 #endif /* FUZZ_H */

@@ -6,21 +6,21 @@
 #include "core/saved.h"
 #include "fuzz.h"
 
-#define FLAG_ELF        1U
-#define FLAG_NO_SPARSE  2U
-#define FLAG_STREAM     4U      /* a sink that takes no second look */
-#define FLAG_SHARE      8U      /* the filesystem can share blocks */
-#define FLAG_NO_HOLES   16U
+#define FLAG_ELF       1U
+#define FLAG_NO_SPARSE 2U
+#define FLAG_STREAM    4U /* a sink that takes no second look */
+#define FLAG_SHARE     8U /* the filesystem can share blocks */
+#define FLAG_NO_HOLES  16U
 
 /* No seed needs more; the ELF format's room for headers is a fourth of it. */
-#define WRITTEN_MAX     (4U << 20)
+#define WRITTEN_MAX (4U << 20)
 
-bool __wrap_core_share(struct core_share *share, uint64_t from,
-                          uint64_t to, uint64_t length);
+bool __wrap_core_share(struct core_share *share, uint64_t from, uint64_t to,
+                       uint64_t length);
 
 static size_t file_size;
 
-/* ---- the sink ------------------------------------------------------------ */
+/* ---- the sink ----------------------------------------------------------- */
 
 static uint8_t scratch[1 << 16];
 
@@ -73,10 +73,12 @@ static void check_program_headers(const struct xensave_sink *sink,
         memcpy(&of, header + i, sizeof(of));
         FUZZ_ASSERT(of.p_type == (i ? PT_LOAD : PT_NOTE), NULL);
         FUZZ_ASSERT(of.p_offset <= sink->offset &&
-                    of.p_filesz <= sink->offset - of.p_offset, NULL);
+                        of.p_filesz <= sink->offset - of.p_offset,
+                    NULL);
         if (i)
             FUZZ_ASSERT(of.p_offset % XENSAVE_V2_PAGE_SIZE == 0 &&
-                        of.p_paddr % XENSAVE_V2_PAGE_SIZE == 0, NULL);
+                            of.p_paddr % XENSAVE_V2_PAGE_SIZE == 0,
+                        NULL);
     }
 }
 
@@ -106,18 +108,20 @@ static const struct xensave_sink_ops null_ops = {
     .rewrite = null_rewrite,
 };
 
-/* ---- sharing ------------------------------------------------------------- */
+/* ---- sharing ------------------------------------------------------------ */
 
-bool __wrap_core_share(struct core_share *share, uint64_t from,
-                          uint64_t to, uint64_t length)
+bool __wrap_core_share(struct core_share *share, uint64_t from, uint64_t to,
+                       uint64_t length)
 {
     FUZZ_ASSERT(core_can_share(share), NULL);
-    FUZZ_ASSERT(from % XENSAVE_V2_PAGE_SIZE == 0 && to % XENSAVE_V2_PAGE_SIZE == 0, NULL);
+    FUZZ_ASSERT(from % XENSAVE_V2_PAGE_SIZE == 0 &&
+                    to % XENSAVE_V2_PAGE_SIZE == 0,
+                NULL);
     /* The kernel refuses what lies behind the end. */
     return from <= file_size && length <= file_size - from;
 }
 
-/* ---- one file ------------------------------------------------------------ */
+/* ---- one file ----------------------------------------------------------- */
 
 static void assert_written(const struct null_sink *null,
                            const struct core_domain *domain,
@@ -130,8 +134,7 @@ static void assert_written(const struct null_sink *null,
     FUZZ_ASSERT(result->zero_pages + result->shared_pages <= result->pages,
                 NULL);
     if (options->format == CORE_XEN) {
-        FUZZ_ASSERT(null->sink.offset == core_size(domain, CORE_XEN),
-                    NULL);
+        FUZZ_ASSERT(null->sink.offset == core_size(domain, CORE_XEN), NULL);
         return;
     }
     FUZZ_ASSERT(!memcmp(null->header.e_ident, ELFMAG, SELFMAG), NULL);
@@ -143,16 +146,15 @@ static void write_core(struct core_savefile *core, uint8_t flags,
                        const struct core_options *options)
 {
     struct core_domain *domain = core_savefile_domain(core);
-    struct xensave_error sink_error = {0}, error;
-    struct null_sink null = {.holes = !(flags & FLAG_NO_HOLES)};
+    struct xensave_error sink_error = { 0 }, error;
+    struct null_sink null = { .holes = !(flags & FLAG_NO_HOLES) };
     struct core_result result;
 
     xensave_sink_init(&null.sink, &null_ops, &sink_error);
     null.sink.rewritable = !(flags & FLAG_STREAM);
     if (core_write(&null.sink, domain,
-                      core_savefile_memory(core, flags & FLAG_SHARE
-                                                    ? 0 : -1),
-                      options, &result, &error))
+                   core_savefile_memory(core, flags & FLAG_SHARE ? 0 : -1),
+                   options, &result, &error))
         fuzz_assert_error(&error);
     else
         assert_written(&null, domain, options, &result);
@@ -160,7 +162,7 @@ static void write_core(struct core_savefile *core, uint8_t flags,
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct core_options options = {0};
+    struct core_options options = { 0 };
     struct core_savefile *core;
     struct fuzz_control control;
     struct xensave_file savefile;

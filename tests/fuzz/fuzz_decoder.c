@@ -10,9 +10,9 @@
 #include "fuzz.h"
 
 /* A pfn of eight octets can stand for a page of zeros: not more of those. */
-#define LIMIT       (96U << 10)
-#define FLAG_DEEP   1U          /* but now and then a full batch */
-#define LIMIT_DEEP  (5U << 20)
+#define LIMIT      (96U << 10)
+#define FLAG_DEEP  1U /* but now and then a full batch */
+#define LIMIT_DEEP (5U << 20)
 
 static void encode_again(const struct fuzz_octets *v2, uint64_t start)
 {
@@ -20,12 +20,14 @@ static void encode_again(const struct fuzz_octets *v2, uint64_t start)
     struct fuzz_octets stream;
     struct xensave_error error;
 
-    for (int format = XENSAVE_FORMAT_COMPAT; format <= XENSAVE_FORMAT_V3; format++) {
-        options = (struct xensave_encoder_options){.format = format};
+    for (int format = XENSAVE_FORMAT_COMPAT; format <= XENSAVE_FORMAT_V3;
+         format++) {
+        options = (struct xensave_encoder_options){ .format = format };
         if (format == XENSAVE_FORMAT_COMPAT)
             start &= ~7ULL;
         FUZZ_ASSERT(fuzz_encode(v2->data, v2->length, start, &options, 0,
-                                &stream, &error), &error);
+                                &stream, &error),
+                    &error);
         if (format == XENSAVE_FORMAT_V3)
             fuzz_make_streamed(stream.data, stream.length);
         fuzz_assert_decodes(&stream, start, v2->data, v2->length);
@@ -36,8 +38,7 @@ static void encode_again(const struct fuzz_octets *v2, uint64_t start)
 static void assert_same(const struct fuzz_decoded *a, enum fuzz_result first,
                         const struct fuzz_decoded *b, enum fuzz_result second)
 {
-    size_t common = a->v2.length < b->v2.length ? a->v2.length
-                                                : b->v2.length;
+    size_t common = a->v2.length < b->v2.length ? a->v2.length : b->v2.length;
 
     if (common)
         FUZZ_ASSERT(!memcmp(a->v2.data, b->v2.data, common), &a->error);
@@ -71,8 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                         &once);
     /* The second time only where the first got somewhere. */
     if (once.v2.length > FUZZ_HEADERS) {
-        second = fuzz_decode(data, size, control.start, !control.chunks,
-                             limit, &again);
+        second = fuzz_decode(data, size, control.start, !control.chunks, limit,
+                             &again);
         assert_same(&once, first, &again, second);
     }
     if (first == FUZZ_ENDED && once.format != XENSAVE_FORMAT_V2)
@@ -90,8 +91,10 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max,
         return LLVMFuzzerMutate(data, size, max);
     size = fuzz_mutate(data, size, max, start, &random);
     if (size > start && fuzz_below(&random, 8))
-        fuzz_seal(&(struct fuzz_seal){
-            .data = data, .size = size, .start = start, .offset = data[0],
-            .totals = fuzz_below(&random, 4)});
+        fuzz_seal(&(struct fuzz_seal){ .data = data,
+                                       .size = size,
+                                       .start = start,
+                                       .offset = data[0],
+                                       .totals = fuzz_below(&random, 4) });
     return size;
 }

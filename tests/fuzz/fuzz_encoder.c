@@ -10,7 +10,7 @@
 #include "fuzz.h"
 
 #define FLAG_KEEP_ZERO_PAGES 1U
-#define CODEC(flags) ((flags) >> 1 & 3U)    /* 3: none, as well */
+#define CODEC(flags)         ((flags) >> 1 & 3U) /* 3: none, as well */
 
 static void assert_aligned(const struct fuzz_octets *stream, uint64_t start)
 {
@@ -29,7 +29,8 @@ static void assert_aligned(const struct fuzz_octets *stream, uint64_t start)
             if (head.pages)
                 pages = records[i].offset + 8 + sizeof(head) +
                         8 * (size_t)head.count + head.pad_length;
-        } else if (records[i].type == XENSAVE_RECORD_PADDING && i + 1 < count) {
+        } else if (records[i].type == XENSAVE_RECORD_PADDING &&
+                   i + 1 < count) {
             struct xensave_v2_page_data_header batch;
 
             memcpy(&padding, body, sizeof(padding));
@@ -60,7 +61,7 @@ static void assert_identity(struct fuzz_octets *stream, uint64_t start,
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct xensave_encoder_options options = {.format = XENSAVE_FORMAT_V2};
+    struct xensave_encoder_options options = { .format = XENSAVE_FORMAT_V2 };
     struct fuzz_octets once, again;
     struct fuzz_control control;
     struct xensave_error error, same;
@@ -73,9 +74,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size -= sizeof(control);
     options.format = control.number % 3;
     options.keep_zero_pages = control.flags & FLAG_KEEP_ZERO_PAGES;
-    if (options.format == XENSAVE_FORMAT_V3 && CODEC(control.flags) < XENSAVE_CODECS) {
+    if (options.format == XENSAVE_FORMAT_V3 &&
+        CODEC(control.flags) < XENSAVE_CODECS) {
         options.compression.codec = CODEC(control.flags);
-        options.compression.all = true;     /* twice the same */
+        options.compression.all = true; /* twice the same */
         options.threads = 1 + (control.flags >> 3 & 1);
     }
     if (options.format == XENSAVE_FORMAT_COMPAT)
@@ -83,7 +85,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ended = fuzz_encode(data, size, control.start, &options, control.chunks,
                         &once, &error);
     FUZZ_ASSERT(fuzz_encode(data, size, control.start, &options,
-                            !control.chunks, &again, &same) == ended, &same);
+                            !control.chunks, &again, &same) == ended,
+                &same);
     FUZZ_ASSERT(!strcmp(error.text, same.text), &same);
     if (ended) {
         FUZZ_ASSERT(once.length == again.length, &same);

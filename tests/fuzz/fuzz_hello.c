@@ -11,12 +11,12 @@
 
 #include "operation/hello.h"
 
-#define FLAG_RECEIVER       1U
-#define FLAG_FIRST          2U
-#define FLAG_REFUSE_STOCK   4U
-#define FLAG_SILENCE        8U
-#define FLAG_END            16U
-#define FLAG_KEEP_OUT       32U     /* nobody takes what it sends */
+#define FLAG_RECEIVER     1U
+#define FLAG_FIRST        2U
+#define FLAG_REFUSE_STOCK 4U
+#define FLAG_SILENCE      8U
+#define FLAG_END          16U
+#define FLAG_KEEP_OUT     32U /* nobody takes what it sends */
 
 static void assert_sound(const struct hello *hello)
 {
@@ -32,7 +32,8 @@ static void assert_sound(const struct hello *hello)
         return;
     FUZZ_ASSERT(!hello->error.text[0], &hello->error);
     FUZZ_ASSERT(hello->version >= offer->version_min &&
-                hello->version <= offer->version_max, &hello->error);
+                    hello->version <= offer->version_max,
+                &hello->error);
     FUZZ_ASSERT(!(hello->features & ~offer->features), &hello->error);
     FUZZ_ASSERT(!(hello->optional & ~offer->optional), &hello->error);
     FUZZ_ASSERT(!(offer->required & ~hello->features), &hello->error);
@@ -86,8 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         hello_end(&hello);
         FUZZ_ASSERT(hello_over(&hello), &hello.error);
     }
-    FUZZ_ASSERT(hello_over(&hello) == !hello_want(&hello),
-                &hello.error);
+    FUZZ_ASSERT(hello_over(&hello) == !hello_want(&hello), &hello.error);
     assert_sound(&hello);
     return 0;
 }
@@ -120,8 +120,8 @@ static size_t append(uint8_t *data, size_t size, size_t max,
             struct hello_body hello;
             struct xensave_result_body result;
         } body;
-    } message = {.header = {.magic = {'X', 'E', 'N', 'H', 'E', 'L', 'L',
-                                      'O'}}};
+    } message = { .header = {
+                      .magic = { 'X', 'E', 'N', 'H', 'E', 'L', 'L', 'O' } } };
 
     if (max - size < sizeof(message))
         return size;
@@ -129,7 +129,8 @@ static size_t append(uint8_t *data, size_t size, size_t max,
     if (message.header.kind == HELLO_KIND_HELLO) {
         message.header.length = sizeof(message.body.hello);
         message.body.hello = (struct hello_body){
-            .version_min = 2, .version_max = 3,
+            .version_min = 2,
+            .version_max = 3,
             .text_offset = sizeof(message.body.hello),
             .features = fuzz_below(random, 16),
             .role = 1 + fuzz_below(random, 2),

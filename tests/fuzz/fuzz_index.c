@@ -9,9 +9,9 @@
 
 #include "fuzz.h"
 
-#define WINDOW  64U             /* pfns mapped at once */
+#define WINDOW  64U /* pfns mapped at once */
 #define WINDOWS 24U
-#define READS   48U             /* each may decompress a batch */
+#define READS   48U /* each may decompress a batch */
 #define LOOKUPS 16U
 
 static struct xensave_index_page window[WINDOW];
@@ -22,12 +22,11 @@ struct lookup {
     struct xensave_file savefile;
     struct fuzz_random random;
     uint32_t reads;
-    const struct fuzz_octets *v2;   /* NULL: nothing to hold it against */
+    const struct fuzz_octets *v2; /* NULL: nothing to hold it against */
 };
 
 /* The contents that a restore would leave of a pfn; NULL: none. */
-static const uint8_t *last_contents(const struct fuzz_octets *v2,
-                                    uint64_t pfn)
+static const uint8_t *last_contents(const struct fuzz_octets *v2, uint64_t pfn)
 {
     static struct fuzz_record records[1024];
     size_t count = fuzz_records(v2->data, v2->length, 0, records, 1024);
@@ -48,7 +47,8 @@ static const uint8_t *last_contents(const struct fuzz_octets *v2,
             uint64_t stored;
 
             memcpy(&stored, body + sizeof(header) + 8 * n, 8);
-            if (stored >> XENSAVE_V2_PFN_TYPE_SHIFT >= XENSAVE_V2_PFN_TYPE_BROKEN)
+            if (stored >> XENSAVE_V2_PFN_TYPE_SHIFT >=
+                XENSAVE_V2_PFN_TYPE_BROKEN)
                 continue;
             if ((stored & XENSAVE_V2_PFN_MASK) == pfn)
                 found = page;
@@ -75,7 +75,8 @@ static bool read_page(struct lookup *lookup, uint64_t pfn,
     if (page->kind == XENSAVE_PAGE_ABSENT)
         FUZZ_ASSERT(!expected, NULL);
     else
-        FUZZ_ASSERT(expected && !memcmp(expected, contents, XENSAVE_V2_PAGE_SIZE),
+        FUZZ_ASSERT(expected &&
+                        !memcmp(expected, contents, XENSAVE_V2_PAGE_SIZE),
                     NULL);
     return true;
 }
@@ -88,8 +89,10 @@ static void assert_page(const struct lookup *lookup,
     FUZZ_ASSERT(page->batch < xensave_index_batches(lookup->index), NULL);
     FUZZ_ASSERT(page->kind == XENSAVE_PAGE_STORED || !page->offset, NULL);
     FUZZ_ASSERT(page->offset == UINT64_MAX ||
-                page->offset <= lookup->savefile.file_size +
-                                (uint64_t)XENSAVE_BATCH_MAX * XENSAVE_V2_PAGE_SIZE, NULL);
+                    page->offset <=
+                        lookup->savefile.file_size +
+                            (uint64_t)XENSAVE_BATCH_MAX * XENSAVE_V2_PAGE_SIZE,
+                NULL);
 }
 
 static bool map(struct lookup *lookup, uint64_t first, uint32_t count)
@@ -130,7 +133,8 @@ static bool at_random(struct lookup *lookup)
 
     for (uint32_t i = 0; i < LOOKUPS; i++) {
         first = ((uint64_t)fuzz_below(random, UINT32_MAX) << 21 |
-                 fuzz_below(random, UINT32_MAX)) % bound;
+                 fuzz_below(random, UINT32_MAX)) %
+                bound;
         if (!map(lookup, first, 1 + fuzz_below(random, WINDOW)))
             return false;
         if (xensave_index_next(lookup->index, first, &next))
@@ -143,7 +147,8 @@ static bool at_random(struct lookup *lookup)
 }
 
 static bool (*const ways[])(struct lookup *lookup) = {
-    in_order, at_random,
+    in_order,
+    at_random,
 };
 
 /* The index is the writer's word; a walk sees what the decoder sees. */
@@ -157,7 +162,8 @@ static const struct fuzz_octets *decode(const uint8_t *data, size_t size,
     return fuzz_decode(data + savefile->stream_start,
                        size - savefile->stream_start, savefile->stream_start,
                        0, 1 << 16, &decoded) == FUZZ_ENDED
-           ? &decoded.v2 : NULL;
+               ? &decoded.v2
+               : NULL;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -10,11 +10,11 @@
 
 #include "fuzz.h"
 
-#define FLAG_OFFSET     1U      /* of the libxl header is given */
-#define FLAG_COMMIT     2U
-#define FLAG_ALIGN      4U
-#define FLAG_DECODE     8U
-#define FLAG_DROP       16U     /* read in the manner that drops the cache */
+#define FLAG_OFFSET 1U /* of the libxl header is given */
+#define FLAG_COMMIT 2U
+#define FLAG_ALIGN  4U
+#define FLAG_DECODE 8U
+#define FLAG_DROP   16U /* read in the manner that drops the cache */
 
 static size_t file_size(int fd)
 {
@@ -30,8 +30,8 @@ static void assert_probed(const struct xensave_file *savefile, size_t size)
     FUZZ_ASSERT(savefile->stream_start <= size, NULL);
     FUZZ_ASSERT(savefile->libxl_offset + 24 == savefile->stream_start, NULL);
     if (savefile->config_length)
-        FUZZ_ASSERT(savefile->config_offset + savefile->config_length <
-                    size, NULL);
+        FUZZ_ASSERT(savefile->config_offset + savefile->config_length < size,
+                    NULL);
 }
 
 static void decode(int fd, const struct xensave_file *savefile, size_t size,
@@ -60,9 +60,11 @@ static void decode(int fd, const struct xensave_file *savefile, size_t size,
         fuzz_assert_error(&error);
     } else if (!r) {
         FUZZ_ASSERT(xensave_decoder_ended(decoder), &error);
-        FUZZ_ASSERT(xensave_decoder_format(decoder) == savefile->format, &error);
+        FUZZ_ASSERT(xensave_decoder_format(decoder) == savefile->format,
+                    &error);
         FUZZ_ASSERT(lseek(fd, 0, SEEK_CUR) ==
-                    (off_t)xensave_source_offset(source), &error);
+                        (off_t)xensave_source_offset(source),
+                    &error);
         FUZZ_ASSERT(xensave_source_offset(source) <= size, &error);
     }
     xensave_decoder_free(decoder);
@@ -139,8 +141,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (control.flags & FLAG_DECODE)
             decode(fd, &savefile, size, control.flags);
         if (control.flags & FLAG_COMMIT)
-            commit(fd, &savefile, control.start & 1
-                   ? size : control.chunks % (size + 100));
+            commit(fd, &savefile,
+                   control.start & 1 ? size : control.chunks % (size + 100));
     }
     if (control.flags & FLAG_ALIGN)
         align(fd, file_size(fd), control.number);

@@ -45,19 +45,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         take(&environment.engine, room[2], sizeof(room[2]), &data, &size);
         take(&environment.restore_io, room[3], sizeof(room[3]), &data, &size);
         take(&environment.reserve, room[4], sizeof(room[4]), &data, &size);
-        take(&environment.commit_name, room[5], sizeof(room[5]), &data,
-             &size);
+        take(&environment.commit_name, room[5], sizeof(room[5]), &data, &size);
     }
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fuzz_file(data, size));
     environment.config = path;
     r = options_read(&options, &environment, 17, why, sizeof(why));
     if (r)
         FUZZ_ASSERT(memchr(why, 0, sizeof(why)) && why[0] &&
-                    !strchr(why, '\n'), NULL);
+                        !strchr(why, '\n'),
+                    NULL);
     else
         FUZZ_ASSERT(options.format <= XENSAVE_FORMAT_V3 &&
-                    options.io <= XENSAVE_IO_BUFFERED &&
-                    options.restore_io != XENSAVE_IO_WINDOW &&
-                    options.engine <= XENSAVE_ENGINE_THREAD, NULL);
+                        options.io <= XENSAVE_IO_BUFFERED &&
+                        options.restore_io != XENSAVE_IO_WINDOW &&
+                        options.engine <= XENSAVE_ENGINE_THREAD,
+                    NULL);
     return 0;
 }

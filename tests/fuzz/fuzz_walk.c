@@ -13,7 +13,7 @@
 #include "xl-cmds/walk.h"
 
 struct seen {
-    uint64_t next;              /* offset of the next record */
+    uint64_t next; /* offset of the next record */
     uint64_t size;
     uint64_t batches, pages, zero_pages;
 };
@@ -45,16 +45,17 @@ static void compare(const uint8_t *data, size_t size,
     enum fuzz_result result;
 
     result = fuzz_decode(data + savefile->stream_start,
-                         size - savefile->stream_start,
-                         savefile->stream_start, 0, 1 << 17, &decoded);
+                         size - savefile->stream_start, savefile->stream_start,
+                         0, 1 << 17, &decoded);
     if (result == FUZZ_ENDED)
         FUZZ_ASSERT(walked->stream_end ==
-                    savefile->stream_start + decoded.consumed, NULL);
+                        savefile->stream_start + decoded.consumed,
+                    NULL);
 }
 
 static void walk(const uint8_t *data, size_t size)
 {
-    struct seen seen = {.size = size};
+    struct seen seen = { .size = size };
     struct xensave_file savefile;
     struct walk_result result;
     struct xensave_error error;

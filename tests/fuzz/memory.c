@@ -15,10 +15,10 @@ uint32_t __wrap_xensave_direct_alignment(int fd);
 int __wrap_xensave_file_size(int fd, uint64_t *size, bool *is_device);
 void __wrap_fd_name(int fd, char *name, size_t length);
 int64_t __wrap_xensave_resident(int fd, uint64_t offset, uint64_t length);
-int __wrap_pread_exact(int fd, void *data, size_t length,
-                          uint64_t offset);
+int __wrap_pread_exact(int fd, void *data, size_t length, uint64_t offset);
 struct xensave_source *__wrap_xensave_source_open_file(
-    int fd, const struct xensave_io_options *options, struct xensave_error *error);
+    int fd, const struct xensave_io_options *options,
+    struct xensave_error *error);
 int __wrap_posix_fadvise(int fd, off_t offset, off_t length, int advice);
 
 static const uint8_t *file;
@@ -86,13 +86,14 @@ int __wrap_pread_exact(int fd, void *data, size_t length, uint64_t offset)
 
 /* All readers of the fuzz targets begin at the stream. */
 struct xensave_source *__wrap_xensave_source_open_file(
-    int fd, const struct xensave_io_options *options, struct xensave_error *error)
+    int fd, const struct xensave_io_options *options,
+    struct xensave_error *error)
 {
     (void)fd;
     (void)options;
     return xensave_source_open_memory(file + stream_start,
-                                 file_size - stream_start, stream_start,
-                                 error);
+                                      file_size - stream_start, stream_start,
+                                      error);
 }
 
 int __wrap_posix_fadvise(int fd, off_t offset, off_t length, int advice)

@@ -43,28 +43,49 @@ static bool resize(struct stream *stream, size_t at, size_t length, size_t to)
 }
 
 static const uint32_t values[] = {
-    0, 1, 2, 3, 4, 7, 8, 16, 24, 40, 120, 1023, 1024, 1025, 4064, 4095, 4096,
-    4097, 65535, 65536, 65537, 0x7fffffff, 0x7ffffff8, 0x8000000, 0x8000001,
-    0x80000000, 0xfffffff8, 0xffffffff,
+    0,         1,          2,          3,          4,          7,
+    8,         16,         24,         40,         120,        1023,
+    1024,      1025,       4064,       4095,       4096,       4097,
+    65535,     65536,      65537,      0x7fffffff, 0x7ffffff8, 0x8000000,
+    0x8000001, 0x80000000, 0xfffffff8, 0xffffffff,
 };
 
 static const uint32_t types[] = {
-    XENSAVE_V2_RECORD_END, XENSAVE_V2_RECORD_PAGE_DATA, 0x2, 0x3, 0x4, 0x7, 0x9, 0xd, 0x12,
-    0x13, 0x80000000, 0x414c0000, XENSAVE_RECORD_HEADER, XENSAVE_RECORD_PAGE_DATA,
-    XENSAVE_RECORD_PADDING, XENSAVE_RECORD_INDEX, XENSAVE_RECORD_CHECK, 0x414c0006,
-    0xc14c0001, 0xc14c0002, 0xc14cffff, 0xc14b0000, 0x414d0000,
+    XENSAVE_V2_RECORD_END,
+    XENSAVE_V2_RECORD_PAGE_DATA,
+    0x2,
+    0x3,
+    0x4,
+    0x7,
+    0x9,
+    0xd,
+    0x12,
+    0x13,
+    0x80000000,
+    0x414c0000,
+    XENSAVE_RECORD_HEADER,
+    XENSAVE_RECORD_PAGE_DATA,
+    XENSAVE_RECORD_PADDING,
+    XENSAVE_RECORD_INDEX,
+    XENSAVE_RECORD_CHECK,
+    0x414c0006,
+    0xc14c0001,
+    0xc14c0002,
+    0xc14cffff,
+    0xc14b0000,
+    0x414d0000,
 };
 
 #define ANY(stream, array) \
     ((array)[below(stream, sizeof(array) / sizeof((array)[0]))])
 
-/* ---- new records ----------------------------------------------------------- */
+/* ---- new records -------------------------------------------------------- */
 
 static size_t new_aligned(struct stream *stream, uint8_t *to)
 {
-    struct xensave_aligned_page_data head = {.count = 1 + below(stream, 4)};
+    struct xensave_aligned_page_data head = { .count = 1 + below(stream, 4) };
     size_t length = sizeof(head) + 8 * head.count;
-    uint64_t pfns[4] = {0};
+    uint64_t pfns[4] = { 0 };
     bool stored = !below(stream, 3);
 
     for (uint32_t i = 0; i < head.count; i++) {
@@ -72,7 +93,8 @@ static size_t new_aligned(struct stream *stream, uint8_t *to)
         if (!i && stored)
             continue;
         pfns[i] |= below(stream, 2) ? XENSAVE_PFN_ZERO
-            : (0xdULL + below(stream, 3)) << XENSAVE_V2_PFN_TYPE_SHIFT;
+                                    : (0xdULL + below(stream, 3))
+                                          << XENSAVE_V2_PFN_TYPE_SHIFT;
     }
     if (stored) {
         head.pages = 1;
@@ -108,7 +130,7 @@ static size_t lz4_run(uint8_t *to, uint8_t octet, size_t length)
 static size_t zstd_run(uint8_t *to, uint8_t octet, uint32_t length,
                        bool by_page)
 {
-    static const uint8_t begin[] = {0x28, 0xb5, 0x2f, 0xfd, 0x80, 0x60};
+    static const uint8_t begin[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x80, 0x60 };
     uint32_t part = by_page ? XENSAVE_V2_PAGE_SIZE : length, header;
     size_t n = sizeof(begin);
 
@@ -131,7 +153,7 @@ static size_t new_packed(struct stream *stream, uint8_t *to)
         .count = 2 + below(stream, 3),
         .flags = 1 + below(stream, 2),
     };
-    uint64_t pfns[4] = {0};
+    uint64_t pfns[4] = { 0 };
     size_t length = sizeof(head) + 8 * head.count, octets;
 
     head.pages = head.count;
@@ -151,7 +173,8 @@ static size_t new_packed(struct stream *stream, uint8_t *to)
         length += lz4_run(to + length, 1 + below(stream, 255), octets);
     else
         length += zstd_run(to + length, 1 + below(stream, 255), octets,
-                           octets % XENSAVE_V2_PAGE_SIZE == 0 && below(stream, 2));
+                           octets % XENSAVE_V2_PAGE_SIZE == 0 &&
+                               below(stream, 2));
     memcpy(to, &head, sizeof(head));
     memcpy(to + sizeof(head), pfns, 8 * head.count);
     return length;
@@ -159,7 +182,7 @@ static size_t new_packed(struct stream *stream, uint8_t *to)
 
 static size_t new_page_data(struct stream *stream, uint8_t *to)
 {
-    struct xensave_v2_page_data_header head = {1 + below(stream, 4), 0};
+    struct xensave_v2_page_data_header head = { 1 + below(stream, 4), 0 };
     size_t length = sizeof(head) + 8 * head.count;
     bool stored = !below(stream, 3);
     uint64_t pfn;
@@ -182,7 +205,7 @@ static size_t new_page_data(struct stream *stream, uint8_t *to)
 static size_t new_padding(struct stream *stream, uint8_t *to)
 {
     struct xensave_padding padding = {
-        .magic = {'X', 'E', 'N', 'A', 'L', 'I', 'G', 'N'},
+        .magic = { 'X', 'E', 'N', 'A', 'L', 'I', 'G', 'N' },
         .kind = 1 + below(stream, 2),
     };
     size_t zeros = 8 * below(stream, 4);
@@ -194,7 +217,7 @@ static size_t new_padding(struct stream *stream, uint8_t *to)
 
 static size_t new_index(struct stream *stream, uint8_t *to)
 {
-    struct xensave_aligned_index index = {.entries = below(stream, 3)};
+    struct xensave_aligned_index index = { .entries = below(stream, 3) };
     size_t length = index.entries * sizeof(struct xensave_index_entry);
 
     memcpy(to, &index, sizeof(index));
@@ -212,7 +235,7 @@ static size_t new_check(struct stream *stream, uint8_t *to)
 static size_t new_header(struct stream *stream, uint8_t *to)
 {
     struct xensave_aligned_header header = {
-        .magic = {'X', 'E', 'N', 'A', 'L', 'I', 'G', 'N'},
+        .magic = { 'X', 'E', 'N', 'A', 'L', 'I', 'G', 'N' },
         .version = XENSAVE_VERSION,
         .min_reader_version = XENSAVE_VERSION,
         .mandatory_features = below(stream, 4),
@@ -246,7 +269,7 @@ static size_t new_p2m_frames(struct stream *stream, uint8_t *to)
     uint32_t entries = below(stream, 2) ? 512 : 1024;
     uint32_t frames = 1 + below(stream, 20);
     uint32_t first = below(stream, 2) ? 0 : entries * below(stream, 4000000);
-    uint32_t range[2] = {first, first + frames * entries - 1};
+    uint32_t range[2] = { first, first + frames * entries - 1 };
     uint64_t pfn;
 
     memcpy(to, range, sizeof(range));
@@ -272,8 +295,7 @@ static size_t new_hvm_context(struct stream *stream, uint8_t *to)
         entry.instance = i;
         entry.length = i < count ? 1016 + 8 * below(stream, 3) : 0;
         memcpy(to + length, &entry, sizeof(entry));
-        memset(to + length + sizeof(entry), below(stream, 256),
-               entry.length);
+        memset(to + length + sizeof(entry), below(stream, 256), entry.length);
         length += sizeof(entry) + entry.length;
     }
     return length;
@@ -283,30 +305,30 @@ static const struct {
     uint32_t type;
     size_t (*make)(struct stream *stream, uint8_t *to);
 } makers[] = {
-    {XENSAVE_RECORD_PAGE_DATA, new_aligned},
-    {XENSAVE_RECORD_PAGE_DATA, new_aligned},
-    {XENSAVE_RECORD_PAGE_DATA, new_packed},
-    {XENSAVE_RECORD_PAGE_DATA, new_packed},
-    {XENSAVE_V2_RECORD_PAGE_DATA, new_page_data},
-    {XENSAVE_V2_RECORD_PAGE_DATA, new_page_data},
-    {XENSAVE_RECORD_PADDING, new_padding},
-    {XENSAVE_RECORD_INDEX, new_index},
-    {XENSAVE_RECORD_CHECK, new_check},
-    {XENSAVE_RECORD_HEADER, new_header},
-    {0x2, new_pv_info},
-    {0x3, new_p2m_frames},
-    {0x9, new_hvm_context},
-    {0x9, new_context},
-    {0x80000013, new_context},
+    { XENSAVE_RECORD_PAGE_DATA, new_aligned },
+    { XENSAVE_RECORD_PAGE_DATA, new_aligned },
+    { XENSAVE_RECORD_PAGE_DATA, new_packed },
+    { XENSAVE_RECORD_PAGE_DATA, new_packed },
+    { XENSAVE_V2_RECORD_PAGE_DATA, new_page_data },
+    { XENSAVE_V2_RECORD_PAGE_DATA, new_page_data },
+    { XENSAVE_RECORD_PADDING, new_padding },
+    { XENSAVE_RECORD_INDEX, new_index },
+    { XENSAVE_RECORD_CHECK, new_check },
+    { XENSAVE_RECORD_HEADER, new_header },
+    { 0x2, new_pv_info },
+    { 0x3, new_p2m_frames },
+    { 0x9, new_hvm_context },
+    { 0x9, new_context },
+    { 0x80000013, new_context },
 };
 
-/* ---- changes ----------------------------------------------------------------- */
+/* ---- changes ------------------------------------------------------------ */
 
 static void insert(struct stream *stream, struct fuzz_record *record)
 {
     static uint8_t fresh[RECORD + XENSAVE_V2_PAGE_SIZE + 256];
     uint32_t n = below(stream, sizeof(makers) / sizeof(makers[0]));
-    struct xensave_v2_record_header header = {.type = makers[n].type};
+    struct xensave_v2_record_header header = { .type = makers[n].type };
     size_t octets;
 
     header.length = makers[n].make(stream, fresh + RECORD);
@@ -326,8 +348,7 @@ static void repeat(struct stream *stream, struct fuzz_record *record)
 {
     if (resize(stream, record->offset, 0, record->octets))
         memcpy(stream->data + record->offset,
-               stream->data + record->offset + record->octets,
-               record->octets);
+               stream->data + record->offset + record->octets, record->octets);
 }
 
 /* With the one behind it. */
@@ -342,8 +363,7 @@ static void exchange(struct stream *stream, struct fuzz_record *record)
     memcpy(held, stream->data + record->offset, record->octets);
     memmove(stream->data + record->offset, stream->data + next->offset,
             next->octets);
-    memcpy(stream->data + record->offset + next->octets, held,
-           record->octets);
+    memcpy(stream->data + record->offset + next->octets, held, record->octets);
 }
 
 static void set_field(struct stream *stream, struct fuzz_record *record)
@@ -402,8 +422,9 @@ static void announce(struct stream *stream, struct fuzz_record *record)
     record = stream->records;
     if (record->type == XENSAVE_RECORD_HEADER &&
         record->length == sizeof(struct xensave_aligned_header))
-        put32(stream, record->offset + RECORD +
-              offsetof(struct xensave_aligned_header, mandatory_features),
+        put32(stream,
+              record->offset + RECORD +
+                  offsetof(struct xensave_aligned_header, mandatory_features),
               3 - (below(stream, 4) ? 0 : below(stream, 4)));
 }
 
@@ -434,8 +455,9 @@ static void repair(struct stream *stream, struct fuzz_record *record)
 }
 
 static void (*const changes[])(struct stream *, struct fuzz_record *) = {
-    insert, insert, erase, repeat, exchange, set_field, set_field, set_field,
-    set_type, change_body, change_body, change_body, repair, announce,
+    insert,      insert,      erase,     repeat,   exchange,
+    set_field,   set_field,   set_field, set_type, change_body,
+    change_body, change_body, repair,    announce,
 };
 
 size_t fuzz_mutate(uint8_t *data, size_t size, size_t max, size_t start,
@@ -455,9 +477,8 @@ size_t fuzz_mutate(uint8_t *data, size_t size, size_t max, size_t start,
         if (!stream.count || !below(&stream, 12))
             stream.size = LLVMFuzzerMutate(data, stream.size, max);
         else
-            ANY(&stream, changes)(&stream,
-                                  &stream.records[below(&stream,
-                                                        stream.count)]);
+            ANY(&stream, changes)
+            (&stream, &stream.records[below(&stream, stream.count)]);
     }
     return stream.size;
 }

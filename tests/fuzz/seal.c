@@ -20,17 +20,16 @@ struct sealer {
     XXH3_state_t context, batch;
     struct xensave_aligned_check totals;
     uint64_t index_offset;
-    size_t end;                 /* of the stream in data */
-    uint8_t *header;            /* ALIGNED_HEADER, if it is the first */
-    uint8_t *padding;           /* PADDING that the next record belongs to */
+    size_t end;       /* of the stream in data */
+    uint8_t *header;  /* ALIGNED_HEADER, if it is the first */
+    uint8_t *padding; /* PADDING that the next record belongs to */
 };
 
 /* The pfns that lie in the record, whatever its count. */
 static size_t pfns_in(const struct fuzz_record *record, size_t header,
                       uint32_t count)
 {
-    size_t room = record->length < header ? 0
-                                          : (record->length - header) / 8;
+    size_t room = record->length < header ? 0 : (record->length - header) / 8;
 
     return count < room ? count : room;
 }
@@ -134,8 +133,8 @@ static void seal_padding(struct sealer *sealer,
     XXH3_64bits_update(&sealer->batch, body + pages, record->length - pages);
     XXH3_64bits_update(&sealer->batch, body - RECORD, RECORD + pages);
     checksum = XXH3_64bits_digest(&sealer->batch);
-    memcpy(sealer->padding + offsetof(struct xensave_padding, checksum), &checksum,
-           sizeof(checksum));
+    memcpy(sealer->padding + offsetof(struct xensave_padding, checksum),
+           &checksum, sizeof(checksum));
     sealer->padding = NULL;
 }
 
@@ -195,7 +194,8 @@ static void seal_header(const struct sealer *sealer)
     }
     if (seal->totals && header.state == XENSAVE_STATE_COMPLETE)
         header.file_length = seal->file
-            ? seal->size : header.stream_start + header.stream_length;
+                                 ? seal->size
+                                 : header.stream_start + header.stream_length;
     if (seal->file && header.state == XENSAVE_STATE_COMPLETE) {
         header.head_checksum = XXH3_64bits(seal->data, seal->start);
         header.tail_checksum = XXH3_64bits(seal->data + sealer->end,
@@ -210,8 +210,7 @@ void fuzz_seal(const struct fuzz_seal *seal)
     static struct sealer sealer;
     size_t count;
 
-    if (seal->start > seal->size ||
-        seal->size - seal->start < FUZZ_HEADERS)
+    if (seal->start > seal->size || seal->size - seal->start < FUZZ_HEADERS)
         return;
     memset(&sealer, 0, sizeof(sealer));
     sealer.seal = seal;

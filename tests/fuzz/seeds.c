@@ -23,8 +23,8 @@ static int put(const char *directory, const char *name, const void *data,
 static int put_encoded(const char *directory, const char *name,
                        const struct octets *v2, enum xensave_format format)
 {
-    struct xensave_encoder_options options = {.format = format};
-    struct xensave_error sink_error, error = {.errnum = 0};
+    struct xensave_encoder_options options = { .format = format };
+    struct xensave_error sink_error, error = { .errnum = 0 };
     struct xensave_encoder *encoder = NULL;
     struct xensave_sink *sink;
     size_t length;
@@ -51,7 +51,8 @@ int main(int argc, char **argv)
     for (int pages = PAGES_FULL; pages <= PAGES_MIXED_TYPES; pages++) {
         struct octets v2 = synthetic_stream(pages, 2, 1 + pages, 7);
 
-        for (int format = XENSAVE_FORMAT_V2; format <= XENSAVE_FORMAT_V3; format++) {
+        for (int format = XENSAVE_FORMAT_V2; format <= XENSAVE_FORMAT_V3;
+             format++) {
             snprintf(name, sizeof(name), "synthetic-%d.%s", pages,
                      xensave_format_name(format));
             if (put_encoded(argv[1], name, &v2, format)) {

@@ -22,7 +22,7 @@ int __wrap_posix_memalign(void **memory, size_t alignment, size_t size);
 /* Only the thread that encodes or decodes asks for them. */
 static struct room {
     uint8_t octets[STAGING];
-    uint8_t more[XENSAVE_V2_PAGE_SIZE];         /* of those that ask for it */
+    uint8_t more[XENSAVE_V2_PAGE_SIZE]; /* of those that ask for it */
     uint8_t red_zone[XENSAVE_V2_PAGE_SIZE];
 } staging[ROOMS] __attribute__((aligned(XENSAVE_V2_PAGE_SIZE)));
 static bool in_use[ROOMS];

@@ -24,8 +24,8 @@ static bool is_suspended(const xc_domaininfo_t *info)
 
 static bool is_running(const xc_domaininfo_t *info)
 {
-    return !(info->flags & (XEN_DOMINF_paused | XEN_DOMINF_shutdown |
-                            XEN_DOMINF_dying));
+    return !(info->flags &
+             (XEN_DOMINF_paused | XEN_DOMINF_shutdown | XEN_DOMINF_dying));
 }
 
 int main(int argc, char **argv)

@@ -12,9 +12,9 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#define PAGE    4096UL
-#define TEXT    "A page of known contents at a known place. "
-#define BUSY    (24UL << 20)
+#define PAGE 4096UL
+#define TEXT "A page of known contents at a known place. "
+#define BUSY (24UL << 20)
 
 static uint64_t frame_of(const void *address)
 {

@@ -15,12 +15,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MARK_MAGIC  "POWERCUT"
-#define MARK_SIZE   512
+#define MARK_MAGIC "POWERCUT"
+#define MARK_SIZE  512
 
 struct mark {
     char magic[8];
-    uint64_t time_ns;           /* CLOCK_MONOTONIC */
+    uint64_t time_ns; /* CLOCK_MONOTONIC */
     char text[MARK_SIZE - 16];
 };
 

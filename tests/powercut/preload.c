@@ -11,16 +11,15 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT int libxl_domain_destroy(void *ctx, uint32_t domid,
-                                const void *ao_how);
+EXPORT int libxl_domain_destroy(void *ctx, uint32_t domid, const void *ao_how);
 EXPORT int fsync(int fd);
 EXPORT int fdatasync(int fd);
 
 int libxl_domain_destroy(void *ctx, uint32_t domid, const void *ao_how)
 {
     int (*real)(void *, uint32_t, const void *) =
-        (int (*)(void *, uint32_t, const void *))
-        dlsym(RTLD_NEXT, "libxl_domain_destroy");
+        (int (*)(void *, uint32_t, const void *))dlsym(RTLD_NEXT,
+                                                       "libxl_domain_destroy");
     off_t offset = 0;
     int fd = mark_open(&offset);
 

@@ -31,7 +31,7 @@
 #define SHARED_INFO 0x7fffffUL
 
 static int memory = -1;
-static uint64_t pages;          /* in the file */
+static uint64_t pages; /* in the file */
 static uint8_t *present;
 static uint64_t tot_pages;
 static int mappings;
@@ -129,7 +129,7 @@ static void happen(void)
     tot_pages = count();
 }
 
-/* ---- what the libraries export ------------------------------------------- */
+/* ---- what the libraries export ------------------------------------------ */
 
 xc_interface *xc_interface_open(xentoollog_logger *logger,
                                 xentoollog_logger *dombuild, unsigned flags)

@@ -95,8 +95,8 @@ ssize_t copy_file_range(int in, loff_t *from, int out, loff_t *to,
                         size_t length, unsigned int flags)
 {
     static uint64_t copied;
-    ssize_t (*real)(int, loff_t *, int, loff_t *, size_t, unsigned int) =
-        dlsym(RTLD_NEXT, "copy_file_range");
+    ssize_t (*real)(int, loff_t *, int, loff_t *, size_t,
+                    unsigned int) = dlsym(RTLD_NEXT, "copy_file_range");
     ssize_t r;
 
     if (is("SHARE_COPY", "no")) {
@@ -108,8 +108,8 @@ ssize_t copy_file_range(int in, loff_t *from, int out, loff_t *to,
         return -1;
     }
     r = is("SHARE_COPY", "server") || is("SHARE_COPY", "full")
-        ? copy_as_server(in, from, out, to, length)
-        : real(in, from, out, to, length, flags);
+            ? copy_as_server(in, from, out, to, length)
+            : real(in, from, out, to, length, flags);
     if (r > 0) {
         copied += r;
         note("copy", r);

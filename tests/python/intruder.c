@@ -43,7 +43,7 @@ static char *const words[] = { "/bin/true", NULL };
 static char page[8192] __attribute__((aligned(4096)));
 static struct iovec window = { page, 8 };
 
-/* ---- what is refused --------------------------------------------------- */
+/* ---- what is refused ---------------------------------------------------- */
 
 static long change_own_code(void)
 {
@@ -66,7 +66,10 @@ static long attach_filter(void)
 }
 
 #define ATTACK(name, call) \
-    static long name(void) { return call; }
+    static long name(void) \
+    {                      \
+        return call;       \
+    }
 ATTACK(open_to_read, open("/etc/passwd", O_RDONLY))
 ATTACK(open_to_write, open("/dev/null", O_WRONLY))
 ATTACK(open_by_number, syscall(SYS_open, "/etc/passwd", O_RDONLY))
@@ -109,8 +112,10 @@ static long i386_getuid(void)
 {
     long r;
 
-    __asm__ volatile("int $0x80" : "=a"(r) : "a"(24L) : "memory", "r8", "r9",
-                     "r10", "r11");
+    __asm__ volatile("int $0x80"
+                     : "=a"(r)
+                     : "a"(24L)
+                     : "memory", "r8", "r9", "r10", "r11");
     return r;
 }
 
@@ -119,21 +124,34 @@ static const struct {
     long (*try)(void);
     bool fatal;
 } attacks[] = {
-#define REFUSED(name) { #name, name, false }
-#define FATAL(name) { #name, name, true }
-    REFUSED(open_to_read), REFUSED(open_to_write), REFUSED(open_by_number),
-    REFUSED(open_new_way), REFUSED(open_memory), REFUSED(open_proc),
-    REFUSED(socket_inet), REFUSED(socket_unix), REFUSED(socket_pair),
-    REFUSED(connect_on), REFUSED(kill_listener), REFUSED(kill_parent),
-    REFUSED(kill_all), REFUSED(open_process), REFUSED(take_descriptor),
-    REFUSED(be_root), REFUSED(be_dumpable), REFUSED(change_root),
-    REFUSED(change_mode), REFUSED(remove_file), REFUSED(own_signals),
-    REFUSED(type_for_terminal), REFUSED(raise_limit), REFUSED(trace_itself),
-    REFUSED(personality_), REFUSED(share_memory), REFUSED(set_clock),
-    REFUSED(change_own_code), REFUSED(map_code), REFUSED(attach_filter),
-    FATAL(run_program), FATAL(run_descriptor), FATAL(make_process),
-    FATAL(make_thread), FATAL(make_newly), FATAL(trace), FATAL(read_memory),
-    FATAL(start_ring), FATAL(x32_open), FATAL(i386_getuid),
+#define REFUSED(name)      \
+    {                      \
+#name, name, false \
+    }
+#define FATAL(name)       \
+    {                     \
+#name, name, true \
+    }
+    REFUSED(open_to_read),    REFUSED(open_to_write),
+    REFUSED(open_by_number),  REFUSED(open_new_way),
+    REFUSED(open_memory),     REFUSED(open_proc),
+    REFUSED(socket_inet),     REFUSED(socket_unix),
+    REFUSED(socket_pair),     REFUSED(connect_on),
+    REFUSED(kill_listener),   REFUSED(kill_parent),
+    REFUSED(kill_all),        REFUSED(open_process),
+    REFUSED(take_descriptor), REFUSED(be_root),
+    REFUSED(be_dumpable),     REFUSED(change_root),
+    REFUSED(change_mode),     REFUSED(remove_file),
+    REFUSED(own_signals),     REFUSED(type_for_terminal),
+    REFUSED(raise_limit),     REFUSED(trace_itself),
+    REFUSED(personality_),    REFUSED(share_memory),
+    REFUSED(set_clock),       REFUSED(change_own_code),
+    REFUSED(map_code),        REFUSED(attach_filter),
+    FATAL(run_program),       FATAL(run_descriptor),
+    FATAL(make_process),      FATAL(make_thread),
+    FATAL(make_newly),        FATAL(trace),
+    FATAL(read_memory),       FATAL(start_ring),
+    FATAL(x32_open),          FATAL(i386_getuid),
 };
 
 #define ATTACKS (sizeof(attacks) / sizeof(attacks[0]))
@@ -142,20 +160,63 @@ static const struct {
 
 /* Those that a session may make, whatever their arguments, or some of them. */
 static const short made[] = {
-    SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_recvfrom, SYS_recvmsg,
-    SYS_sendto, SYS_sendmsg, SYS_splice, SYS_shutdown, SYS_close, SYS_poll,
-    SYS_ppoll, SYS_getsockopt, SYS_getsockname, SYS_getpeername, SYS_fstat,
-    SYS_munmap, SYS_mremap, SYS_brk, SYS_madvise, SYS_futex, SYS_getrandom,
-    SYS_getpid, SYS_clock_gettime, SYS_gettimeofday, SYS_time,
-    SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn,
-    SYS_restart_syscall, SYS_exit, SYS_exit_group, SYS_mmap, SYS_mprotect,
+    SYS_read,
+    SYS_write,
+    SYS_readv,
+    SYS_writev,
+    SYS_recvfrom,
+    SYS_recvmsg,
+    SYS_sendto,
+    SYS_sendmsg,
+    SYS_splice,
+    SYS_shutdown,
+    SYS_close,
+    SYS_poll,
+    SYS_ppoll,
+    SYS_getsockopt,
+    SYS_getsockname,
+    SYS_getpeername,
+    SYS_fstat,
+    SYS_munmap,
+    SYS_mremap,
+    SYS_brk,
+    SYS_madvise,
+    SYS_futex,
+    SYS_getrandom,
+    SYS_getpid,
+    SYS_clock_gettime,
+    SYS_gettimeofday,
+    SYS_time,
+    SYS_rt_sigaction,
+    SYS_rt_sigprocmask,
+    SYS_rt_sigreturn,
+    SYS_restart_syscall,
+    SYS_exit,
+    SYS_exit_group,
+    SYS_mmap,
+    SYS_mprotect,
 };
 /* Those for which it is killed. */
 static const short fatal[] = {
-    SYS_execve, SYS_execveat, SYS_fork, SYS_vfork, SYS_clone, SYS_clone3,
-    SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_bpf,
-    SYS_userfaultfd, SYS_perf_event_open, SYS_io_uring_setup, SYS_keyctl,
-    SYS_unshare, SYS_setns, SYS_mount, SYS_init_module, SYS_finit_module,
+    SYS_execve,
+    SYS_execveat,
+    SYS_fork,
+    SYS_vfork,
+    SYS_clone,
+    SYS_clone3,
+    SYS_ptrace,
+    SYS_process_vm_readv,
+    SYS_process_vm_writev,
+    SYS_bpf,
+    SYS_userfaultfd,
+    SYS_perf_event_open,
+    SYS_io_uring_setup,
+    SYS_keyctl,
+    SYS_unshare,
+    SYS_setns,
+    SYS_mount,
+    SYS_init_module,
+    SYS_finit_module,
     SYS_kexec_load,
 };
 /* uretprobe and uprobe: newer kernels do not filter them; SIGILL is theirs. */
@@ -188,7 +249,7 @@ static void try_numbers(void)
     say("intruder: %u numbers\n", tried);
 }
 
-/* ---- when ---------------------------------------------------------------- */
+/* ---- when --------------------------------------------------------------- */
 
 static void try_all_refused(void)
 {
@@ -198,7 +259,7 @@ static void try_all_refused(void)
         errno = 0;
         long r = attacks[i].try();
         say("intruder: %s: %s\n", attacks[i].name,
-                r == -1 ? strerror(errno) : "done");
+            r == -1 ? strerror(errno) : "done");
     }
     say("intruder: end\n");
 }
@@ -218,8 +279,7 @@ static void intrude(void)
         if (strcmp(what, attacks[i].name))
             continue;
         long r = attacks[i].try();
-        say("intruder: %s: lives on, %ld %s\n", what, r,
-                strerror(errno));
+        say("intruder: %s: lives on, %ld %s\n", what, r, strerror(errno));
         _exit(77);
     }
 }

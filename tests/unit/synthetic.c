@@ -37,17 +37,17 @@ static void put(struct octets *octets, const void *data, size_t length)
 
 static void put_record(struct octets *octets, uint32_t type, uint32_t length)
 {
-    struct xensave_v2_record_header record = {type, length};
+    struct xensave_v2_record_header record = { type, length };
 
     put(octets, &record, sizeof(record));
     for (uint32_t i = 0; i < length; i++)
-        put(octets, &(uint8_t){type * 31 + i}, 1);
+        put(octets, &(uint8_t){ type * 31 + i }, 1);
     put(octets, NULL, -length & 7);
 }
 
 static uint64_t pfn_type(enum synthetic_pages pages, unsigned i)
 {
-    static const uint8_t types[] = {0, 1, 0xf, 2, 0xd, 9, 0xe, 4};
+    static const uint8_t types[] = { 0, 1, 0xf, 2, 0xd, 9, 0xe, 4 };
 
     return pages >= PAGES_MIXED_TYPES ? types[i % sizeof(types)] : 0;
 }
@@ -62,8 +62,9 @@ static bool page_zero(enum synthetic_pages pages, unsigned i)
 static void put_batch(struct octets *octets, enum synthetic_pages pages,
                       uint64_t first, unsigned count, unsigned *seed)
 {
-    struct xensave_v2_record_header record = {XENSAVE_V2_RECORD_PAGE_DATA, 8 + 8 * count};
-    struct xensave_v2_page_data_header page_data = {count, 0};
+    struct xensave_v2_record_header record = { XENSAVE_V2_RECORD_PAGE_DATA,
+                                               8 + 8 * count };
+    struct xensave_v2_page_data_header page_data = { count, 0 };
     uint32_t words[XENSAVE_V2_PAGE_SIZE / 4];
 
     for (unsigned i = 0; i < count; i++)
@@ -72,14 +73,17 @@ static void put_batch(struct octets *octets, enum synthetic_pages pages,
     put(octets, &record, sizeof(record));
     put(octets, &page_data, sizeof(page_data));
     for (unsigned i = 0; i < count; i++)
-        put(octets, &(uint64_t){(first + i) | pfn_type(pages, i)
-                                << XENSAVE_V2_PFN_TYPE_SHIFT}, 8);
+        put(octets,
+            &(uint64_t){ (first + i) | pfn_type(pages, i)
+                                           << XENSAVE_V2_PFN_TYPE_SHIFT },
+            8);
     for (unsigned i = 0; i < count; i++) {
         if (pfn_type(pages, i) >= XENSAVE_V2_PFN_TYPE_BROKEN)
             continue;
         for (unsigned k = 0; k < XENSAVE_V2_PAGE_SIZE / 4; k++)
             words[k] = *seed = *seed * 1664525 + 1013904223;
-        for (unsigned k = 0; pages == PAGES_TEXT && k < XENSAVE_V2_PAGE_SIZE / 4; k++)
+        for (unsigned k = 0;
+             pages == PAGES_TEXT && k < XENSAVE_V2_PAGE_SIZE / 4; k++)
             words[k] = words[k] >> 29;
         put(octets, page_zero(pages, i) ? NULL : words, XENSAVE_V2_PAGE_SIZE);
     }
@@ -93,8 +97,9 @@ struct octets synthetic_stream(enum synthetic_pages pages, unsigned batches,
         .id = htobe32(XENSAVE_V2_IMAGE_ID),
         .version = htobe32(3),
     };
-    struct xensave_v2_domain_header domain = {XENSAVE_V2_GUEST_HVM, 12, 0, 4, 17};
-    struct octets octets = {NULL, 0};
+    struct xensave_v2_domain_header domain = { XENSAVE_V2_GUEST_HVM, 12, 0, 4,
+                                               17 };
+    struct octets octets = { NULL, 0 };
 
     put(&octets, &image, sizeof(image));
     put(&octets, &domain, sizeof(domain));
@@ -118,14 +123,15 @@ struct octets synthetic_head(unsigned config)
         struct xensave_v2_libxl_header libxl;
         struct xensave_v2_record_header context;
     } libxl = {
-        {htobe64(XENSAVE_V2_LIBXL_IDENT), htobe32(XENSAVE_V2_LIBXL_VERSION), 0},
-        {XENSAVE_V2_LIBXL_CONTEXT, 0},
+        { htobe64(XENSAVE_V2_LIBXL_IDENT), htobe32(XENSAVE_V2_LIBXL_VERSION),
+          0 },
+        { XENSAVE_V2_LIBXL_CONTEXT, 0 },
     };
-    struct octets octets = {NULL, 0};
+    struct octets octets = { NULL, 0 };
 
     memcpy(xl.magic, XENSAVE_V2_XL_MAGIC, sizeof(xl.magic));
     put(&octets, &xl, sizeof(xl));
-    put(&octets, &(uint32_t){config}, 4);
+    put(&octets, &(uint32_t){ config }, 4);
     for (unsigned i = 0; i + 1 < config; i++)
         put(&octets, "{", 1);
     put(&octets, NULL, config ? 1 : 0);
@@ -146,7 +152,7 @@ int loop_device(int backing)
     /* It goes with its last descriptor. */
     struct loop_config config = {
         .fd = backing,
-        .info = {.lo_flags = LO_FLAGS_AUTOCLEAR},
+        .info = { .lo_flags = LO_FLAGS_AUTOCLEAR },
     };
     int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
     int fd = -1, number;
@@ -176,7 +182,6 @@ struct octets slurp(int fd)
     octets.length = facts.st_size;
     octets.data = malloc(octets.length + 1);
     assert(octets.data);
-    assert(pread(fd, octets.data, octets.length, 0) ==
-           (ssize_t)octets.length);
+    assert(pread(fd, octets.data, octets.length, 0) == (ssize_t)octets.length);
     return octets;
 }

@@ -10,7 +10,7 @@ enum synthetic_pages {
     PAGES_ZERO,
     PAGES_ALTERNATING,
     PAGES_MIXED_TYPES,
-    PAGES_TEXT,                 /* mixed types, and contents that compress */
+    PAGES_TEXT, /* mixed types, and contents that compress */
 };
 
 struct octets {

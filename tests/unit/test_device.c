@@ -17,10 +17,10 @@
 #include "core/core.h"
 #include "synthetic.h"
 
-#define MIB     (1U << 20)
+#define MIB (1U << 20)
 /* Ends 512 bytes into a block. */
-#define ODD     (8 * MIB + 512)
-#define FULL    (8 * MIB + 8192)
+#define ODD  (8 * MIB + 512)
+#define FULL (8 * MIB + 8192)
 
 static bool fsync_fails;
 static uint8_t data[FULL];
@@ -53,15 +53,17 @@ static int device(off_t length, int *backing)
     return fd;
 }
 
-static const enum xensave_engine engines[] = {XENSAVE_ENGINE_URING, XENSAVE_ENGINE_THREAD};
+static const enum xensave_engine engines[] = { XENSAVE_ENGINE_URING,
+                                               XENSAVE_ENGINE_THREAD };
 #define ENGINES (sizeof(engines) / sizeof(engines[0]))
 
-/* ---- ends within a block -------------------------------------------------- */
+/* ---- ends within a block ------------------------------------------------ */
 
 /* Whole blocks, more than fit: an error, and what fits is there. */
 static void overfill(int fd, int backing, enum xensave_engine engine)
 {
-    struct xensave_io_options options = {.engine = engine, .buffer_size = 65536};
+    struct xensave_io_options options = { .engine = engine,
+                                          .buffer_size = 65536 };
     struct xensave_error error;
     struct xensave_sink *sink;
     struct octets found;
@@ -116,8 +118,10 @@ static void a_limit_that_ends_within_a_block(void **state)
 /* Bytes that were given before the end; `cut` behind the first `before`. */
 static size_t read_cut(enum xensave_engine engine, size_t before, size_t cut)
 {
-    struct xensave_io_options options = {.io = XENSAVE_IO_DIRECT, .engine = engine,
-                                    .buffer_size = 65536, .buffers = 8};
+    struct xensave_io_options options = { .io = XENSAVE_IO_DIRECT,
+                                          .engine = engine,
+                                          .buffer_size = 65536,
+                                          .buffers = 8 };
     uint8_t piece[512];
     size_t given;
     struct xensave_source *source;
@@ -133,7 +137,8 @@ static size_t read_cut(enum xensave_engine engine, size_t before, size_t cut)
     if (before)
         assert_int_equal(xensave_source_read(source, data, before), 0);
     assert_int_equal(ftruncate(fd, cut), 0);
-    for (given = before; !xensave_source_read(source, piece, 512); given += 512)
+    for (given = before; !xensave_source_read(source, piece, 512);
+         given += 512)
         assert_memory_equal(piece, data, 512);
     assert_int_equal(error.errnum, ENODATA);
     xensave_source_free(source);
@@ -151,12 +156,11 @@ static void a_file_that_is_cut_while_it_is_read(void **state)
                          4096 * 5 + 1024);
         assert_int_equal(read_cut(engines[i], 0, 2 * MIB), 2 * MIB);
         /* What has been read ahead may still come. */
-        assert_true(read_cut(engines[i], MIB, 3 * MIB + 512) <=
-                    3 * MIB + 512);
+        assert_true(read_cut(engines[i], MIB, 3 * MIB + 512) <= 3 * MIB + 512);
     }
 }
 
-/* ---- lost writes ---------------------------------------------------------- */
+/* ---- lost writes -------------------------------------------------------- */
 
 /* A device of 16 MiB whose disk is full after 4. */
 static int full_device(void)
@@ -183,15 +187,16 @@ static int full_device(void)
 /* The descriptor that was written to is the one that is synchronised. */
 static void lost_writes_are_reported(void **state)
 {
-    static const enum xensave_io ways[] = {XENSAVE_IO_DIRECT, XENSAVE_IO_WINDOW,
-                                      XENSAVE_IO_BUFFERED};
+    static const enum xensave_io ways[] = { XENSAVE_IO_DIRECT,
+                                            XENSAVE_IO_WINDOW,
+                                            XENSAVE_IO_BUFFERED };
     struct xensave_error error;
     struct xensave_sink *sink;
     int fd, r;
 
     (void)state;
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-        struct xensave_io_options options = {.io = ways[i]};
+        struct xensave_io_options options = { .io = ways[i] };
 
         fd = full_device();
         if (fd < 0)
@@ -203,13 +208,14 @@ static void lost_writes_are_reported(void **state)
             r = xensave_sink_write(sink, data, MIB);
         r = r || xensave_sink_finish(sink) || xensave_fd_sync(fd);
         if (!r)
-            fail_msg("--io=%s: 12 MiB on a disk of 4", xensave_io_name(ways[i]));
+            fail_msg("--io=%s: 12 MiB on a disk of 4",
+                     xensave_io_name(ways[i]));
         xensave_sink_free(sink);
         close(fd);
     }
 }
 
-/* ---- power cuts ----------------------------------------------------------- */
+/* ---- power cuts --------------------------------------------------------- */
 
 /* What a reader of the disk says, or "" if it takes the save for whole. */
 static const char *refusal(int backing)
@@ -227,7 +233,7 @@ static const char *refusal(int backing)
 /* All of a save and its commit, or half of its stream and nothing else. */
 static int save(int fd, enum xensave_format format, unsigned seed, bool whole)
 {
-    struct xensave_encoder_options options = {.format = format};
+    struct xensave_encoder_options options = { .format = format };
     struct octets head = synthetic_head(300);
     struct octets v2 = synthetic_stream(PAGES_FULL, 8, 256, seed);
     struct xensave_error sink_error, error;
@@ -243,10 +249,12 @@ static int save(int fd, enum xensave_format format, unsigned seed, bool whole)
     encoder = xensave_encoder_new(sink, &options, &error);
     assert_non_null(encoder);
     assert_int_equal(xensave_encoder_push(encoder, v2.data,
-                                     whole ? v2.length : v2.length / 2), 0);
+                                          whole ? v2.length : v2.length / 2),
+                     0);
     if (whole)
         r = xensave_file_probe(fd, UINT64_MAX, &savefile, &error) ||
-            xensave_file_commit(fd, &savefile, xensave_sink_offset(sink), &error);
+            xensave_file_commit(fd, &savefile, xensave_sink_offset(sink),
+                                &error);
     xensave_encoder_free(encoder);
     xensave_sink_free(sink);
     free(head.data);
@@ -274,8 +282,8 @@ static void an_earlier_mark_goes_first(void **state)
     int backing, fd = device(32 * MIB, &backing);
 
     (void)state;
-    assert_non_null(strstr(cut(XENSAVE_FORMAT_V3, fd, backing),
-                           "is not complete"));
+    assert_non_null(
+        strstr(cut(XENSAVE_FORMAT_V3, fd, backing), "is not complete"));
     assert_non_null(strstr(cut(XENSAVE_FORMAT_COMPAT, fd, backing),
                            "never written to its end"));
     assert_non_null(strstr(cut(XENSAVE_FORMAT_V2, fd, backing),
@@ -296,9 +304,9 @@ static int no_page(struct core_memory *memory, struct core_batch *batch,
 /* A core that is written over a save. */
 static void a_core_unmarks_too(void **state)
 {
-    struct core_memory memory = {.next = no_page};
-    struct core_options options = {.format = CORE_XEN};
-    struct core_domain domain = {.nr_pages = 1};
+    struct core_memory memory = { .next = no_page };
+    struct core_options options = { .format = CORE_XEN };
+    struct core_domain domain = { .nr_pages = 1 };
     int backing, fd = device(32 * MIB, &backing);
     struct core_result result;
     struct xensave_error error;
@@ -310,7 +318,8 @@ static void a_core_unmarks_too(void **state)
     sink = xensave_sink_open_file(fd, NULL, &error);
     assert_non_null(sink);
     assert_int_equal(core_write(sink, &domain, &memory, &options, &result,
-                                   &error), -1);
+                                &error),
+                     -1);
     assert_string_equal(error.text, "no page");
     xensave_sink_free(sink);
     assert_string_not_equal(refusal(backing), "");

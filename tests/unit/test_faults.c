@@ -23,7 +23,7 @@
 
 #include "synthetic.h"
 
-/* ---- the fault ------------------------------------------------------------- */
+/* ---- the fault ---------------------------------------------------------- */
 
 enum fault {
     FAULT_NONE,
@@ -72,14 +72,14 @@ static bool strikes(enum fault fault)
     return true;
 }
 
-#define WRAP(fault, type, failure, name, parameters, arguments)           \
-    type __real_##name parameters;                                        \
-    type __wrap_##name parameters;                                        \
-    type __wrap_##name parameters                                         \
-    {                                                                     \
-        if (strikes(fault))                                               \
-            return failure;                                               \
-        return __real_##name arguments;                                   \
+#define WRAP(fault, type, failure, name, parameters, arguments) \
+    type __real_##name parameters;                              \
+    type __wrap_##name parameters;                              \
+    type __wrap_##name parameters                               \
+    {                                                           \
+        if (strikes(fault))                                     \
+            return failure;                                     \
+        return __real_##name arguments;                         \
     }
 
 WRAP(FAULT_READ, ssize_t, -1, read, (int fd, void *data, size_t length),
@@ -92,8 +92,7 @@ WRAP(FAULT_FDATASYNC, int, -1, fdatasync, (int fd), (fd))
 WRAP(FAULT_SYNC_RANGE, int, -1, sync_file_range,
      (int fd, off_t from, off_t length, unsigned flags),
      (fd, from, length, flags))
-WRAP(FAULT_FTRUNCATE, int, -1, ftruncate, (int fd, off_t length),
-     (fd, length))
+WRAP(FAULT_FTRUNCATE, int, -1, ftruncate, (int fd, off_t length), (fd, length))
 WRAP(FAULT_LSEEK, off_t, -1, lseek, (int fd, off_t at, int whence),
      (fd, at, whence))
 WRAP(FAULT_MMAP, void *, MAP_FAILED, mmap,
@@ -105,24 +104,24 @@ WRAP(FAULT_CALLOC, void *, NULL, calloc, (size_t count, size_t size),
 WRAP(FAULT_REALLOC, void *, NULL, realloc, (void *old, size_t size),
      (old, size))
 WRAP(FAULT_POSIX_MEMALIGN, int, ENOMEM, posix_memalign,
-     (void **result, size_t alignment, size_t size),
-     (result, alignment, size))
+     (void **result, size_t alignment, size_t size), (result, alignment, size))
 WRAP(FAULT_URING_INIT, int, -injected.errnum, io_uring_queue_init,
      (unsigned entries, struct io_uring *ring, unsigned flags),
      (entries, ring, flags))
 WRAP(FAULT_URING_SUBMIT, int, -injected.errnum, io_uring_submit,
-     (struct io_uring *ring), (ring))
+     (struct io_uring * ring), (ring))
 
 WRAP(FAULT_THREAD, int, EAGAIN, pthread_create,
-     (pthread_t *thread, const pthread_attr_t *attributes,
+     (pthread_t * thread, const pthread_attr_t *attributes,
       void *(*start)(void *), void *argument),
      (thread, attributes, start, argument))
 
 WRAP(FAULT_ZSTD_CCTX, ZSTD_CCtx *, NULL, ZSTD_createCCtx, (void), ())
 WRAP(FAULT_ZSTD_DCTX, ZSTD_DCtx *, NULL, ZSTD_createDCtx, (void), ())
 WRAP(FAULT_ZSTD_COMPRESS, size_t, -64UL, ZSTD_compress2,
-     (ZSTD_CCtx *context, void *to, size_t room, const void *from,
-      size_t length), (context, to, room, from, length))
+     (ZSTD_CCtx * context, void *to, size_t room, const void *from,
+      size_t length),
+     (context, to, room, from, length))
 
 ssize_t __real_pwrite(int fd, const void *data, size_t length, off_t at);
 ssize_t __wrap_pwrite(int fd, const void *data, size_t length, off_t at);
@@ -155,7 +154,7 @@ int __wrap_open(const char *path, int flags, ...)
     return __real_open(path, flags, 0600);
 }
 
-/* ---- what is run ------------------------------------------------------------ */
+/* ---- what is run -------------------------------------------------------- */
 
 static struct octets v2;
 static struct xensave_compression compression;
@@ -253,10 +252,14 @@ static int new_file(void)
 }
 
 static const struct xensave_io_options manners[] = {
-    {.io = XENSAVE_IO_AUTO, .engine = XENSAVE_ENGINE_AUTO, .buffer_size = 65536},
-    {.io = XENSAVE_IO_AUTO, .engine = XENSAVE_ENGINE_THREAD, .buffer_size = 65536},
-    {.io = XENSAVE_IO_WINDOW, .buffer_size = 65536},
-    {.io = XENSAVE_IO_BUFFERED, .buffer_size = 65536},
+    { .io = XENSAVE_IO_AUTO,
+      .engine = XENSAVE_ENGINE_AUTO,
+      .buffer_size = 65536 },
+    { .io = XENSAVE_IO_AUTO,
+      .engine = XENSAVE_ENGINE_THREAD,
+      .buffer_size = 65536 },
+    { .io = XENSAVE_IO_WINDOW, .buffer_size = 65536 },
+    { .io = XENSAVE_IO_BUFFERED, .buffer_size = 65536 },
 };
 
 static int survivals, refusals;

@@ -77,8 +77,7 @@ static void assert_text(const struct hello *hello, const char *text)
         fail_msg("\"%s\" is not in \"%s\"", text, hello->error.text);
 }
 
-static void assert_state(const struct hello *hello,
-                         enum hello_state state)
+static void assert_state(const struct hello *hello, enum hello_state state)
 {
     if (hello->state != state)
         fail_msg("state %d, not %d: %s", hello->state, state,
@@ -94,12 +93,12 @@ static void pair_run(struct pair *pair, size_t step)
     if (pair->receiver.state == HELLO_AGREED) {
         assert_state(&pair->sender, HELLO_WAIT_BANNER);
         while (step && hello_want(&pair->sender))
-            hello_push(&pair->sender, HELLO_BANNER +
-                          pair->sender.in_length, 1);
+            hello_push(&pair->sender, HELLO_BANNER + pair->sender.in_length,
+                       1);
     }
 }
 
-/* ---- agreement --------------------------------------------------------- */
+/* ---- agreement ---------------------------------------------------------- */
 
 static void agree(void **unused)
 {
@@ -119,8 +118,7 @@ static void agree(void **unused)
         assert_state(&pair->receiver, HELLO_AGREED);
         assert_int_equal(pair->sender.version, 3);
         assert_int_equal(pair->receiver.version, 3);
-        assert_int_equal(pair->receiver.request,
-                         HELLO_PAUSE | HELLO_STAY);
+        assert_int_equal(pair->receiver.request, HELLO_PAUSE | HELLO_STAY);
         assert_string_equal(pair->receiver.peer, "test 1.0");
         assert_int_equal(hello_want(&pair->sender), 0);
         assert_int_equal(pair->sender.out_length, 0);
@@ -132,7 +130,7 @@ static void agree(void **unused)
 struct outcome_case {
     uint16_t min[2], max[2];
     uint64_t features[2], required[2];
-    uint16_t version;           /* 0: refused, and both texts have `text` */
+    uint16_t version; /* 0: refused, and both texts have `text` */
     uint64_t common;
     const char *text;
 };
@@ -144,12 +142,27 @@ static void outcomes(void **unused)
         { { 2, 2 }, { 3, 4 }, { 0, 1ULL << 17 }, { 0, 0 }, 3, 0, NULL },
         { { 2, 2 }, { 3, 9 }, { 3, 7 }, { 0, 2 }, 3, 3, NULL },
         { { 2, 2 }, { 2, 3 }, { 0, 3 }, { 0, 0 }, 2, 0, NULL },
-        { { 3, 2 }, { 3, 2 }, { 0, 0 }, { 0, 0 }, 0, 0,
+        { { 3, 2 },
+          { 3, 2 },
+          { 0, 0 },
+          { 0, 0 },
+          0,
+          0,
           "no common stream version" },
         { { 2, 4 }, { 3, 5 }, { 0, 0 }, { 0, 0 }, 0, 0, "takes 4 to 5" },
-        { { 2, 2 }, { 3, 4 }, { 0, 1ULL << 17 }, { 0, 1ULL << 17 }, 0, 0,
+        { { 2, 2 },
+          { 3, 4 },
+          { 0, 1ULL << 17 },
+          { 0, 1ULL << 17 },
+          0,
+          0,
           "DEDUP (bit 17)" },
-        { { 2, 2 }, { 3, 4 }, { 0, 1ULL << 63 }, { 0, 1ULL << 63 }, 0, 0,
+        { { 2, 2 },
+          { 3, 4 },
+          { 0, 1ULL << 63 },
+          { 0, 1ULL << 63 },
+          0,
+          0,
           "bit 63" },
         { { 2, 2 }, { 3, 3 }, { 2, 0 }, { 2, 0 }, 0, 0, "ZSTD" },
         /* No feature is left in version 2. */
@@ -216,17 +229,18 @@ static void refusal_of_the_callers(void **unused)
             assert_state(&pair->receiver, HELLO_AGREED);
             assert_state(&pair->sender, HELLO_WAIT_BANNER);
         }
-        hello_refuse(&pair->receiver, HELLO_BUSY, "four domains are "
-                        "arriving \xc3\xa4lready");
+        hello_refuse(&pair->receiver, HELLO_BUSY,
+                     "four domains are "
+                     "arriving \xc3\xa4lready");
         converse(&pair->sender, &pair->receiver, 5);
         assert_state(&pair->sender, HELLO_REFUSED);
         assert_text(&pair->sender, "(status 5): four domains are arriving "
-                    "??lready");
+                                   "??lready");
     }
     free(pair);
 }
 
-/* ---- stock peers ------------------------------------------------------- */
+/* ---- stock peers -------------------------------------------------------- */
 
 static void stock_receiver(void **unused)
 {
@@ -309,7 +323,7 @@ static void stock_sender(void **unused)
     free(hello);
 }
 
-/* ---- hostile peers ----------------------------------------------------- */
+/* ---- hostile peers ------------------------------------------------------ */
 
 /* A HELLO of a sender as it comes over the link; its length. */
 static size_t sender_hello(uint8_t *message)
@@ -352,8 +366,7 @@ static void assert_told(struct hello *hello)
 }
 
 /* Feeds a receiver until it has enough, in steps. */
-static struct hello *feed(const uint8_t *message, size_t length,
-                             size_t step)
+static struct hello *feed(const uint8_t *message, size_t length, size_t step)
 {
     struct hello_offer offer = offer_of(HELLO_RECEIVER, false);
     struct hello *hello = calloc(1, sizeof(*hello));
@@ -457,8 +470,11 @@ static void every_cut_is_found(void **unused)
 static void garbage_ends_at_once(void **unused)
 {
     static const char *const texts[] = {
-        "GET / HTTP/1.1\r\n\r\n", "SSH-2.0-OpenSSH", "XENHELL0",
-        "\x16\x03\x01\x02\x01\x00\x01\xfc\x03\x03", "\xff\xff\xff\xff",
+        "GET / HTTP/1.1\r\n\r\n",
+        "SSH-2.0-OpenSSH",
+        "XENHELL0",
+        "\x16\x03\x01\x02\x01\x00\x01\xfc\x03\x03",
+        "\xff\xff\xff\xff",
     };
     struct hello_offer offer = offer_of(HELLO_RECEIVER, false);
     struct hello *hello = calloc(1, sizeof(*hello));
@@ -513,10 +529,12 @@ static void later_fields_are_skipped(void **unused)
 static void results_must_agree(void **unused)
 {
     struct xensave_result_body body = {
-        .version = 2, .text_offset = sizeof(body),
+        .version = 2,
+        .text_offset = sizeof(body),
     };
     struct hello_header header = {
-        .kind = HELLO_KIND_RESULT, .length = sizeof(body),
+        .kind = HELLO_KIND_RESULT,
+        .length = sizeof(body),
     };
     uint8_t message[HELLO_MESSAGE_MAX];
     struct hello *hello;

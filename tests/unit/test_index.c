@@ -19,10 +19,11 @@ static int save_as(enum xensave_format format, enum xensave_codec codec,
 {
     struct xensave_encoder_options options = {
         .format = format,
-        .compression = {.codec = codec, .all = true},
+        .compression = { .codec = codec, .all = true },
     };
     /* Only v3 bears a stream that starts anywhere. */
-    struct octets head = synthetic_head(format == XENSAVE_FORMAT_V3 ? 101 : 100);
+    struct octets head = synthetic_head(format == XENSAVE_FORMAT_V3 ? 101
+                                                                    : 100);
     struct xensave_error sink_error, error;
     struct xensave_file savefile;
     struct xensave_encoder *encoder;
@@ -40,8 +41,9 @@ static int save_as(enum xensave_format format, enum xensave_codec codec,
     xensave_encoder_free(encoder);
     xensave_sink_free(sink);
     assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile, &error), 0);
-    assert_int_equal(xensave_file_commit(fd, &savefile,
-                                        lseek(fd, 0, SEEK_CUR), &error), 0);
+    assert_int_equal(xensave_file_commit(fd, &savefile, lseek(fd, 0, SEEK_CUR),
+                                         &error),
+                     0);
     free(head.data);
     return fd;
 }
@@ -93,7 +95,8 @@ static void play(struct octets v2, struct memory *memory)
                 uint64_t pfn;
 
                 memcpy(&pfn, pfns + 8 * i, 8);
-                if (pfn >> XENSAVE_V2_PFN_TYPE_SHIFT >= XENSAVE_V2_PFN_TYPE_BROKEN)
+                if (pfn >> XENSAVE_V2_PFN_TYPE_SHIFT >=
+                    XENSAVE_V2_PFN_TYPE_BROKEN)
                     continue;
                 memory->page[pfn & XENSAVE_V2_PFN_MASK] = page;
                 page += XENSAVE_V2_PAGE_SIZE;
@@ -103,7 +106,8 @@ static void play(struct octets v2, struct memory *memory)
     } while (record.type != XENSAVE_V2_RECORD_END);
 }
 
-static void compare(struct xensave_index *index, const struct xensave_error *error,
+static void compare(struct xensave_index *index,
+                    const struct xensave_error *error,
                     const struct memory *memory)
 {
     static struct xensave_index_page pages[PFNS + 8];
@@ -168,20 +172,23 @@ static void test_every_format(void **state)
         enum xensave_format format;
         enum xensave_codec codec;
     } formats[] = {
-        { XENSAVE_FORMAT_V2, XENSAVE_CODEC_NONE }, { XENSAVE_FORMAT_COMPAT, XENSAVE_CODEC_NONE },
-        { XENSAVE_FORMAT_V3, XENSAVE_CODEC_NONE }, { XENSAVE_FORMAT_V3, XENSAVE_CODEC_LZ4 },
+        { XENSAVE_FORMAT_V2, XENSAVE_CODEC_NONE },
+        { XENSAVE_FORMAT_COMPAT, XENSAVE_CODEC_NONE },
+        { XENSAVE_FORMAT_V3, XENSAVE_CODEC_NONE },
+        { XENSAVE_FORMAT_V3, XENSAVE_CODEC_LZ4 },
         { XENSAVE_FORMAT_V3, XENSAVE_CODEC_ZSTD },
     };
     static const enum synthetic_pages kinds[] = {
-        PAGES_FULL, PAGES_ZERO, PAGES_ALTERNATING, PAGES_MIXED_TYPES,
-        PAGES_TEXT,
+        PAGES_FULL,        PAGES_ZERO, PAGES_ALTERNATING,
+        PAGES_MIXED_TYPES, PAGES_TEXT,
     };
     (void)state;
 
     for (size_t k = 0; k <= sizeof(kinds) / sizeof(kinds[0]); k++) {
         bool live = k == sizeof(kinds) / sizeof(kinds[0]);
-        struct octets v2 = live ? live_stream() :
-                           synthetic_stream(kinds[k], BATCHES, COUNT, 3);
+        struct octets v2 = live
+                               ? live_stream()
+                               : synthetic_stream(kinds[k], BATCHES, COUNT, 3);
         struct memory memory;
 
         play(v2, &memory);
@@ -234,9 +241,11 @@ static void test_compressed(void **state)
 
     play(v2, &memory);
     assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile, &error), 0);
-    assert_int_equal(savefile.header.mandatory_features, XENSAVE_MANDATORY_ZSTD);
+    assert_int_equal(savefile.header.mandatory_features,
+                     XENSAVE_MANDATORY_ZSTD);
     for (int walked = 0; walked < 2; walked++) {
-        struct xensave_index *index = xensave_index_open(fd, &savefile, &error);
+        struct xensave_index *index = xensave_index_open(fd, &savefile,
+                                                         &error);
 
         assert_non_null(index);
         compare(index, &error, &memory);

@@ -143,10 +143,11 @@ static void roundtrip(const struct setting *setting)
 
 static void every_format_and_pages(void **state)
 {
-    struct setting setting = {.batches = 9, .count = 1024};
+    struct setting setting = { .batches = 9, .count = 1024 };
 
     (void)state;
-    for (setting.format = 0; setting.format <= XENSAVE_FORMAT_V3; setting.format++)
+    for (setting.format = 0; setting.format <= XENSAVE_FORMAT_V3;
+         setting.format++)
         for (setting.pages = 0; setting.pages <= PAGES_MIXED_TYPES;
              setting.pages++)
             for (setting.start = 1000; setting.start <= 5096;
@@ -185,8 +186,8 @@ static void every_manner_of_io(void **state)
 
     (void)state;
     for (int io = XENSAVE_IO_AUTO; io <= XENSAVE_IO_BUFFERED; io++)
-        for (int engine = XENSAVE_ENGINE_URING; engine <= XENSAVE_ENGINE_THREAD;
-             engine++) {
+        for (int engine = XENSAVE_ENGINE_URING;
+             engine <= XENSAVE_ENGINE_THREAD; engine++) {
             setting.write.io = setting.read.io = io;
             setting.write.engine = setting.read.engine = engine;
             setting.compression.codec = XENSAVE_CODEC_NONE;
@@ -218,8 +219,8 @@ static void smallest_buffers(void **state)
         .start = 77,
         .batches = 12,
         .count = 1024,
-        .write = {.buffer_size = 65536, .buffers = 8},
-        .read = {.buffer_size = 65536, .buffers = 2},
+        .write = { .buffer_size = 65536, .buffers = 8 },
+        .read = { .buffer_size = 65536, .buffers = 2 },
     };
 
     (void)state;
@@ -239,8 +240,12 @@ static void skipping_reads_what_is_there(void **state)
             fail();
     fsync(fd);
     lseek(fd, 0, SEEK_SET);
-    source = xensave_source_open_file(fd, &(struct xensave_io_options){
-        .io = XENSAVE_IO_DIRECT, .buffer_size = 65536, .buffers = 4}, &error);
+    source = xensave_source_open_file(fd,
+                                      &(struct xensave_io_options){
+                                          .io = XENSAVE_IO_DIRECT,
+                                          .buffer_size = 65536,
+                                          .buffers = 4 },
+                                      &error);
     assert_non_null(source);
     for (int i = 0; at < 5 << 20; i++) {
         assert_int_equal(xensave_source_read(source, &value, 8), 0);

@@ -19,7 +19,7 @@ static const char tail[] = "eight and more octets of tail";
 /* A save file with a tail, as the toolstack leaves it before the commit. */
 static int save(enum xensave_format format, unsigned config)
 {
-    struct xensave_encoder_options options = {.format = format};
+    struct xensave_encoder_options options = { .format = format };
     struct octets head = synthetic_head(config);
     struct octets v2 = synthetic_stream(PAGES_ALTERNATING, 3, 100, config);
     struct xensave_error sink_error, error;
@@ -27,11 +27,11 @@ static int save(enum xensave_format format, unsigned config)
     struct xensave_sink *sink;
     int fd = scratch_file();
 
-    assert_int_equal(write(fd, head.data, head.length - 24),
-                     head.length - 24);
+    assert_int_equal(write(fd, head.data, head.length - 24), head.length - 24);
     if (format == XENSAVE_FORMAT_COMPAT)
         assert_int_equal(xensave_file_align_head(fd, &options.head_padding,
-                                                &error), 0);
+                                                 &error),
+                         0);
     assert_int_equal(write(fd, head.data + head.length - 24, 24), 24);
     sink = xensave_sink_open_file(fd, NULL, &sink_error);
     assert_non_null(sink);
@@ -86,7 +86,8 @@ static void probe_finds_every_format(void **state)
             fd = save(format, config);
             commit(fd);
             assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile,
-                                               &error), 0);
+                                                &error),
+                             0);
             assert_int_equal(savefile.format, format);
             assert_true(savefile.xl_head);
             assert_int_equal(savefile.config_offset, 52);
@@ -173,17 +174,18 @@ static void foreign_features_are_named(void **state)
 
     (void)state;
     commit(fd);
-    assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile, &error),
-                     0);
+    assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile, &error), 0);
     savefile.header.state = XENSAVE_STATE_UNFINISHED;
     savefile.header.mandatory_features = 1ULL << 40;
-    assert_int_equal(xensave_file_commit(fd, &savefile,
-                                        lseek(fd, 0, SEEK_CUR), &error), 0);
+    assert_int_equal(xensave_file_commit(fd, &savefile, lseek(fd, 0, SEEK_CUR),
+                                         &error),
+                     0);
     assert_refused(fd, "bit 40");
     savefile.header.mandatory_features = 0;
     savefile.header.min_reader_version = 4;
-    assert_int_equal(xensave_file_commit(fd, &savefile,
-                                        lseek(fd, 0, SEEK_CUR), &error), 0);
+    assert_int_equal(xensave_file_commit(fd, &savefile, lseek(fd, 0, SEEK_CUR),
+                                         &error),
+                     0);
     assert_refused(fd, "needs a reader of version 4");
     close(fd);
 }
@@ -191,8 +193,9 @@ static void foreign_features_are_named(void **state)
 /* Or the tail would begin before the header that the commit rewrites. */
 static void impossible_lengths_are_not_committed(void **state)
 {
-    static const uint64_t lengths[] = {0, 1, 40, 168, 223, UINT64_MAX,
-                                       UINT64_MAX - 500};
+    static const uint64_t lengths[] = {
+        0, 1, 40, 168, 223, UINT64_MAX, UINT64_MAX - 500
+    };
     int fd = save(XENSAVE_FORMAT_V3, 300);
     off_t end = lseek(fd, 0, SEEK_CUR);
     struct xensave_file savefile;
@@ -200,8 +203,8 @@ static void impossible_lengths_are_not_committed(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
-        assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile,
-                                           &error), 0);
+        assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile, &error),
+                         0);
         savefile.header.stream_length = lengths[i];
         assert_int_equal(xensave_file_commit(fd, &savefile, end, &error), -1);
         assert_int_equal(error.errnum, EINVAL);
@@ -236,21 +239,21 @@ static void a_tail_has_a_limit(void **state)
     int fd = save(XENSAVE_FORMAT_V3, 300);
     off_t end = lseek(fd, 0, SEEK_CUR) + (1LL << 40);
     struct xensave_header_record header = {
-        .record = {XENSAVE_RECORD_HEADER, sizeof(header.body)},
+        .record = { XENSAVE_RECORD_HEADER, sizeof(header.body) },
     };
     struct xensave_file savefile;
     struct xensave_error error;
 
     (void)state;
     commit(fd);
-    assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile, &error),
-                     0);
+    assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile, &error), 0);
     header.body = savefile.header;
     header.body.file_length = end;
     xensave_header_seal(&header);
     assert_int_equal(ftruncate(fd, end), 0);
     assert_int_equal(pwrite(fd, &header, sizeof(header),
-                            savefile.stream_start + 40), sizeof(header));
+                            savefile.stream_start + 40),
+                     sizeof(header));
     assert_refused(fd, "more than 1 GiB");
     savefile.header.state = XENSAVE_STATE_UNFINISHED;
     assert_int_equal(xensave_file_commit(fd, &savefile, end, &error), -1);

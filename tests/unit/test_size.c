@@ -18,7 +18,8 @@
 static uint64_t encoded(enum xensave_format format, enum synthetic_pages pages)
 {
     const struct xensave_encoder_options options = { .format = format };
-    struct octets stream = synthetic_stream(pages, BATCHES, XENSAVE_BATCH_MAX, 1);
+    struct octets stream = synthetic_stream(pages, BATCHES, XENSAVE_BATCH_MAX,
+                                            1);
     int fd = scratch_file();
     struct xensave_io_options io = { .io = XENSAVE_IO_BUFFERED };
     struct xensave_error error;
@@ -29,7 +30,8 @@ static uint64_t encoded(enum xensave_format format, enum synthetic_pages pages)
     assert_non_null(sink);
     encoder = xensave_encoder_new(sink, &options, &error);
     assert_non_null(encoder);
-    assert_int_equal(xensave_encoder_push(encoder, stream.data, stream.length), 0);
+    assert_int_equal(xensave_encoder_push(encoder, stream.data, stream.length),
+                     0);
     xensave_encoder_totals(encoder, &totals);
     xensave_encoder_free(encoder);
     xensave_sink_free(sink);
@@ -41,22 +43,26 @@ static uint64_t encoded(enum xensave_format format, enum synthetic_pages pages)
 static void test_most(void **state)
 {
     static const enum xensave_format formats[] = {
-        XENSAVE_FORMAT_V2, XENSAVE_FORMAT_COMPAT, XENSAVE_FORMAT_V3,
+        XENSAVE_FORMAT_V2,
+        XENSAVE_FORMAT_COMPAT,
+        XENSAVE_FORMAT_V3,
     };
     /* Of the records around the batches. */
     const uint64_t others = 64 << 10;
 
     (void)state;
     for (size_t i = 0; i < 3; i++) {
-        uint64_t most = xensave_encoder_most(formats[i], BATCHES * XENSAVE_BATCH_MAX, 0);
+        uint64_t most = xensave_encoder_most(formats[i],
+                                             BATCHES * XENSAVE_BATCH_MAX, 0);
         uint64_t is = encoded(formats[i], PAGES_FULL);
 
         assert_in_range(is, most - most / 1000, most + others);
         assert_in_range(encoded(formats[i], PAGES_MIXED_TYPES), 1,
                         most + others);
         /* A volume with 1 GiB to spare holds 256 GiB of memory. */
-        assert_in_range(xensave_encoder_most(formats[i], 256 * GIB / XENSAVE_V2_PAGE_SIZE,
-                                        4 * GIB / XENSAVE_V2_PAGE_SIZE),
+        assert_in_range(xensave_encoder_most(formats[i],
+                                             256 * GIB / XENSAVE_V2_PAGE_SIZE,
+                                             4 * GIB / XENSAVE_V2_PAGE_SIZE),
                         256 * GIB, 256 * GIB * 1.003 + (9 << 20));
     }
 }

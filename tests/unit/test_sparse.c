@@ -30,7 +30,9 @@ static void fill(uint8_t *data, size_t length)
 static void write_randomly(struct xensave_sink *sink, struct image *image,
                            unsigned steps)
 {
-    static const unsigned sizes[] = {1, 4096, 16384, 70000, 1 << 20, 3 << 20};
+    static const unsigned sizes[] = {
+        1, 4096, 16384, 70000, 1 << 20, 3 << 20
+    };
 
     while (steps--) {
         size_t most = sizes[rand() % 6], part = 1 + rand() % most;
@@ -44,8 +46,10 @@ static void write_randomly(struct xensave_sink *sink, struct image *image,
             memset(image->data + image->length, 0, part);
         } else {
             fill(image->data + image->length, part);
-            assert_int_equal(xensave_sink_write(sink, image->data + image->length,
-                                           part), 0);
+            assert_int_equal(xensave_sink_write(sink,
+                                                image->data + image->length,
+                                                part),
+                             0);
         }
         image->length += part;
     }
@@ -63,7 +67,7 @@ static void check(int fd, const struct image *image)
 static void one_file(const struct xensave_io_options *options, unsigned start,
                      unsigned seed)
 {
-    struct image image = {malloc(LENGTH_MAX), start};
+    struct image image = { malloc(LENGTH_MAX), start };
     int fd = scratch_file();
     struct xensave_error error;
     struct xensave_sink *sink;
@@ -87,12 +91,13 @@ static void one_file(const struct xensave_io_options *options, unsigned start,
 
 static void every_manner(void **state)
 {
-    static const unsigned starts[] = {0, 4096, 777};
-    struct xensave_io_options options = {0};
+    static const unsigned starts[] = { 0, 4096, 777 };
+    struct xensave_io_options options = { 0 };
     unsigned seed = 1;
 
     (void)state;
-    for (options.io = XENSAVE_IO_AUTO; options.io <= XENSAVE_IO_BUFFERED; options.io++)
+    for (options.io = XENSAVE_IO_AUTO; options.io <= XENSAVE_IO_BUFFERED;
+         options.io++)
         for (options.engine = XENSAVE_ENGINE_AUTO;
              options.engine <= XENSAVE_ENGINE_THREAD; options.engine++)
             for (size_t i = 0; i < 3; i++) {
@@ -129,7 +134,7 @@ static void holes_take_no_room(void **state)
 /* Octets of an earlier life of the file must not shine through. */
 static void skip_over_old_octets(void **state)
 {
-    struct image image = {malloc(LENGTH_MAX), 0};
+    struct image image = { malloc(LENGTH_MAX), 0 };
     int fd = scratch_file();
     struct xensave_error error;
     struct xensave_sink *sink;
@@ -151,7 +156,7 @@ static void skip_over_old_octets(void **state)
 
 static void memory(void **state)
 {
-    struct image image = {malloc(LENGTH_MAX), 0};
+    struct image image = { malloc(LENGTH_MAX), 0 };
     struct xensave_error error;
     struct xensave_sink *sink;
     size_t length;
@@ -172,7 +177,7 @@ static void memory(void **state)
 
 static void socket_pair(void **state)
 {
-    struct image image = {malloc(LENGTH_MAX), 0};
+    struct image image = { malloc(LENGTH_MAX), 0 };
     int ends[2], copy = scratch_file(), status;
     struct xensave_error error;
     struct xensave_sink *sink;

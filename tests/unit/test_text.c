@@ -24,21 +24,25 @@ static void test_names(void **state)
     (void)state;
     becomes("", "");
     becomes("web01 (a) 'b' $(c)", "web01 (a) 'b' $(c)");
-    becomes("Gr\xc3\xb6\xc3\x9f""e \xe2\x82\xac \xf0\x9f\x90\xa7",
-            "Gr\xc3\xb6\xc3\x9f""e \xe2\x82\xac \xf0\x9f\x90\xa7");
+    becomes("Gr\xc3\xb6\xc3\x9f"
+            "e \xe2\x82\xac \xf0\x9f\x90\xa7",
+            "Gr\xc3\xb6\xc3\x9f"
+            "e \xe2\x82\xac \xf0\x9f\x90\xa7");
     becomes("a\\x1b", "a\\x5cx1b");
     becomes("a\nb\r\t\x1b[31m\x7f", "a\\x0ab\\x0d\\x09\\x1b[31m\\x7f");
     /* C1: as a byte, and as UTF-8. */
-    becomes("\x9b" "31m\xc2\x9b", "\\x9b31m\\xc2\\x9b");
-    becomes("\xe2\x80\xae", "\\xe2\\x80\\xae");         /* override */
-    becomes("\xe2\x81\xa6", "\\xe2\\x81\\xa6");         /* isolate */
-    becomes("\xe2\x80\x8b", "\\xe2\\x80\\x8b");         /* no width */
-    becomes("\xe2\x80\xa8", "\\xe2\\x80\\xa8");         /* a line's end */
-    becomes("\xef\xbb\xbf", "\\xef\\xbb\\xbf");         /* BOM */
-    becomes("\xff\xc3", "\\xff\\xc3");                  /* cut off */
-    becomes("\xc1\x81", "\\xc1\\x81");                  /* too long for A */
-    becomes("\xe0\x80\x8a", "\\xe0\\x80\\x8a");         /* for a newline */
-    becomes("\xed\xa0\x80", "\\xed\\xa0\\x80");         /* a surrogate */
+    becomes("\x9b"
+            "31m\xc2\x9b",
+            "\\x9b31m\\xc2\\x9b");
+    becomes("\xe2\x80\xae", "\\xe2\\x80\\xae"); /* override */
+    becomes("\xe2\x81\xa6", "\\xe2\\x81\\xa6"); /* isolate */
+    becomes("\xe2\x80\x8b", "\\xe2\\x80\\x8b"); /* no width */
+    becomes("\xe2\x80\xa8", "\\xe2\\x80\\xa8"); /* a line's end */
+    becomes("\xef\xbb\xbf", "\\xef\\xbb\\xbf"); /* BOM */
+    becomes("\xff\xc3", "\\xff\\xc3");          /* cut off */
+    becomes("\xc1\x81", "\\xc1\\x81");          /* too long for A */
+    becomes("\xe0\x80\x8a", "\\xe0\\x80\\x8a"); /* for a newline */
+    becomes("\xed\xa0\x80", "\\xed\\xa0\\x80"); /* a surrogate */
     becomes("\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80");
     becomes("\xf8\x88\x80\x80\x80", "\\xf8\\x88\\x80\\x80\\x80");
 }
@@ -83,7 +87,8 @@ static void test_names_come_back(void **state)
 
 static void test_cut(void **state)
 {
-    const char *name = "ab\xc3\xa9\x1b""cd";
+    const char *name = "ab\xc3\xa9\x1b"
+                       "cd";
     char text[16];
 
     (void)state;
@@ -95,7 +100,8 @@ static void test_cut(void **state)
         /* No half of a character, and none of an escape. */
         assert_true(length != 3 && (length <= 4 || length >= 8));
     }
-    assert_string_equal(text, "ab\xc3\xa9\\x1b""cd");
+    assert_string_equal(text, "ab\xc3\xa9\\x1b"
+                              "cd");
 }
 
 static char *message(const char *format, ...)

@@ -17,11 +17,11 @@ static const char *const names[WORDS] = {
     "format", "io", "engine", "restore_io", "reserve", "compress",
 };
 
-static void words_of(const xl_aligned_options *opts,
-                     const char *words[WORDS])
+static void words_of(const xl_aligned_options *opts, const char *words[WORDS])
 {
-    words[0] = opts->format == XL_ALIGNED_FORMAT_AUTO ? "auto" :
-               xensave_format_name(opts->format);
+    words[0] = opts->format == XL_ALIGNED_FORMAT_AUTO
+                   ? "auto"
+                   : xensave_format_name(opts->format);
     words[1] = xensave_io_name(opts->io);
     words[2] = xensave_engine_name(opts->engine);
     words[3] = xensave_io_name(opts->restore_io);
@@ -58,8 +58,10 @@ static void find_unknown(struct doctor *doctor, const char *path)
                             "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
         if (length && at[length + strspn(at + length, " \t")] == '=' &&
             !options_know(at, length))
-            doctor_find(doctor, FINDING_NOTE, "config", "%s: %.*s is not a "
-                        "setting and has no effect", path, (int)length, at);
+            doctor_find(doctor, FINDING_NOTE, "config",
+                        "%s: %.*s is not a "
+                        "setting and has no effect",
+                        path, (int)length, at);
     }
     free(line);
     if (file)
@@ -93,8 +95,10 @@ void doctor_config(struct doctor *doctor)
         doctor_find(doctor, FINDING_BAD, "config", "%s; saves go stock's way",
                     why);
     } else if (!env.config && access(path, F_OK)) {
-        doctor_find(doctor, FINDING_OK, "config", "there is no %s: every "
-                    "setting as it is by itself", path);
+        doctor_find(doctor, FINDING_OK, "config",
+                    "there is no %s: every "
+                    "setting as it is by itself",
+                    path);
     } else {
         find_unknown(doctor, path);
         doctor_find(doctor, FINDING_OK, "config", "%s: read", path);

@@ -17,19 +17,21 @@
 #include "doctor.h"
 #include "xensave.h"
 
-#define SAMPLE          (4U << 20)
+#define SAMPLE (4U << 20)
 #ifndef RWF_DONTCACHE
-#define RWF_DONTCACHE   0x80
+#define RWF_DONTCACHE 0x80
 #endif
 
 static const struct filesystem {
     unsigned long magic;
     const char *name;
 } filesystems[] = {
-    { 0xef53, "ext4" }, { 0x58465342, "XFS" }, { 0x9123683e, "btrfs" },
-    { 0x01021994, "tmpfs" }, { 0x6969, "NFS" }, { 0x794c7630, "overlayfs" },
-    { 0x2fc12fc1, "ZFS" }, { 0xf2f52010, "F2FS" }, { 0xff534d42, "CIFS" },
-    { 0x65735546, "FUSE" }, { 0x01161970, "GFS2" }, { 0x7461636f, "OCFS2" },
+    { 0xef53, "ext4" },      { 0x58465342, "XFS" },
+    { 0x9123683e, "btrfs" }, { 0x01021994, "tmpfs" },
+    { 0x6969, "NFS" },       { 0x794c7630, "overlayfs" },
+    { 0x2fc12fc1, "ZFS" },   { 0xf2f52010, "F2FS" },
+    { 0xff534d42, "CIFS" },  { 0x65735546, "FUSE" },
+    { 0x01161970, "GFS2" },  { 0x7461636f, "OCFS2" },
 };
 
 static const char *filesystem_name(int fd)
@@ -57,9 +59,12 @@ static void check_kernel(struct doctor *doctor)
         io_uring_queue_exit(&ring);
         doctor_find(doctor, FINDING_OK, "io_uring", "available");
     } else {
-        doctor_find(doctor, FINDING_NOTE, "io_uring", "%s; threads do its "
-                    "work%s", strerror(-r), r == -EPERM ?
-                    " (see /proc/sys/kernel/io_uring_disabled)" : "");
+        doctor_find(doctor, FINDING_NOTE, "io_uring",
+                    "%s; threads do its "
+                    "work%s",
+                    strerror(-r),
+                    r == -EPERM ? " (see /proc/sys/kernel/io_uring_disabled)"
+                                : "");
     }
 }
 
@@ -90,7 +95,8 @@ static void check_alignment(struct doctor *doctor, int fd)
             doctor_find(doctor, FINDING_NOTE, "O_DIRECT",
                         "statx says that there is none");
         else
-            doctor_find(doctor, FINDING_OK, "O_DIRECT", "in blocks of %u "
+            doctor_find(doctor, FINDING_OK, "O_DIRECT",
+                        "in blocks of %u "
                         "octets, memory on %u, says statx",
                         facts.stx_dio_offset_align, facts.stx_dio_mem_align);
     }
@@ -133,7 +139,8 @@ static int write_sample(struct doctor *doctor, int fd,
     }
     sample = xrealloc(NULL, SAMPLE);
     memset(sample, 0xa5, SAMPLE);
-    if (xensave_sink_write(sink, sample, SAMPLE) || xensave_sink_finish(sink)) {
+    if (xensave_sink_write(sink, sample, SAMPLE) ||
+        xensave_sink_finish(sink)) {
         doctor_find(doctor, FINDING_BAD, "writing", "%s", error.text);
         goto out;
     }
@@ -159,17 +166,20 @@ static void judge_io(struct doctor *doctor, int fd,
 {
     switch (state->io) {
     case XENSAVE_IO_DIRECT:
-        doctor_find(doctor, FINDING_OK, "writing", "direct, through %s, "
+        doctor_find(doctor, FINDING_OK, "writing",
+                    "direct, through %s, "
                     "pages on multiples of %u%s",
                     xensave_engine_name(state->engine), state->alignment,
                     state->huge_pages ? ", from huge pages" : "");
         break;
     case XENSAVE_IO_WINDOW:
-        doctor_find(doctor, FINDING_NOTE, "writing", "through the page "
+        doctor_find(doctor, FINDING_NOTE, "writing",
+                    "through the page "
                     "cache, a few MiB of it at a time%s: %s",
                     has_dontcache(fd) ? " (RWF_DONTCACHE)" : "",
-                    strcmp(doctor->io, "auto") == 0 ?
-                    "direct I/O is refused there" : "the settings say so");
+                    strcmp(doctor->io, "auto") == 0
+                        ? "direct I/O is refused there"
+                        : "the settings say so");
         break;
     default:
         doctor_find(doctor, FINDING_NOTE, "writing",
@@ -177,15 +187,16 @@ static void judge_io(struct doctor *doctor, int fd,
     }
 }
 
-static void predict(struct doctor *doctor, const struct xensave_io_state *state)
+static void predict(struct doctor *doctor,
+                    const struct xensave_io_state *state)
 {
     static const char *const hows[] = {
         [XENSAVE_IO_DIRECT] = "past the page cache",
         [XENSAVE_IO_WINDOW] = "with at most 64 MiB of the page cache",
         [XENSAVE_IO_BUFFERED] = "through the page cache",
     };
-    const char *format = strcmp(doctor->format, "auto") == 0 ?
-                         "v3" : doctor->format;
+    const char *format = strcmp(doctor->format, "auto") == 0 ? "v3"
+                                                             : doctor->format;
 
     if (doctor_is_bad(doctor))
         doctor->outlook = xasprintf("A save to %s goes stock's way or fails; "
@@ -194,7 +205,8 @@ static void predict(struct doctor *doctor, const struct xensave_io_state *state)
     else
         doctor->outlook = xasprintf(
             "A save to %s writes %s, %s, and is on stable storage when it "
-            "returns.", doctor->directory, format, hows[state->io]);
+            "returns.",
+            doctor->directory, format, hows[state->io]);
 }
 
 void doctor_directory(struct doctor *doctor)
@@ -205,8 +217,10 @@ void doctor_directory(struct doctor *doctor)
     check_kernel(doctor);
     fd = open_nameless(doctor->directory);
     if (fd < 0) {
-        doctor_find(doctor, FINDING_BAD, "directory", "no file can be made "
-                    "in %s: %s", doctor->directory, strerror(errno));
+        doctor_find(doctor, FINDING_BAD, "directory",
+                    "no file can be made "
+                    "in %s: %s",
+                    doctor->directory, strerror(errno));
     } else {
         check_space(doctor, fd);
         check_alignment(doctor, fd);

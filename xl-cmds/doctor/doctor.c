@@ -10,7 +10,9 @@
 #include "xl-cmds/migrate/carriers/options.h"
 
 static const char *const level_names[] = {
-    [FINDING_OK] = "ok", [FINDING_NOTE] = "note", [FINDING_BAD] = "BAD",
+    [FINDING_OK] = "ok",
+    [FINDING_NOTE] = "note",
+    [FINDING_BAD] = "BAD",
 };
 
 void doctor_find(struct doctor *doctor, enum finding_level level,
@@ -23,8 +25,9 @@ void doctor_find(struct doctor *doctor, enum finding_level level,
     va_start(ap, format);
     vsnprintf(text, sizeof(text), format, ap);
     va_end(ap);
-    doctor->findings = xrealloc(doctor->findings, (doctor->count + 1) *
-                                sizeof(*doctor->findings));
+    doctor->findings = xrealloc(doctor->findings,
+                                (doctor->count + 1) *
+                                    sizeof(*doctor->findings));
     finding = &doctor->findings[doctor->count++];
     finding->level = level;
     finding->what = what;
@@ -47,8 +50,7 @@ static void print(const struct doctor *doctor)
 
     for (i = 0; i < doctor->count; i++)
         say("%-11s %-4s  %s", doctor->findings[i].what,
-            level_names[doctor->findings[i].level],
-            doctor->findings[i].text);
+            level_names[doctor->findings[i].level], doctor->findings[i].text);
     putchar('\n');
     say("%s", doctor->outlook);
 }
@@ -71,8 +73,9 @@ static int print_json(const struct doctor *doctor)
 
         yajl_gen_map_open(gen);
         json_text(gen, "what", finding->what);
-        json_text(gen, "level", finding->level == FINDING_BAD ? "bad" :
-                                level_names[finding->level]);
+        json_text(gen, "level",
+                  finding->level == FINDING_BAD ? "bad"
+                                                : level_names[finding->level]);
         json_text(gen, "text", finding->text);
         yajl_gen_map_close(gen);
     }
@@ -123,6 +126,7 @@ static int doctor_run(const struct command *self, int argc, char **argv)
     return status;
 }
 
+/* clang-format off */
 const struct command command_doctor = {
     .name = "doctor",
     .arguments = "[OPTION...] [DIRECTORY]",
@@ -145,3 +149,4 @@ const struct command command_doctor = {
         TLS_OPTIONS, HELP_OPTION },
     .run = doctor_run,
 };
+/* clang-format on */

@@ -9,24 +9,24 @@
 
 enum finding_level {
     FINDING_OK,
-    FINDING_NOTE,           /* works, but another way than it could */
-    FINDING_BAD,            /* saves go stock's way, or not at all */
+    FINDING_NOTE, /* works, but another way than it could */
+    FINDING_BAD,  /* saves go stock's way, or not at all */
 };
 
 struct finding {
     enum finding_level level;
-    const char *what;       /* a word */
+    const char *what; /* a word */
     char *text;
 };
 
 struct doctor {
     const char *directory;
-    int minor;              /* of xl's libxenlight.so.4.N; -1: not known */
+    int minor; /* of xl's libxenlight.so.4.N; -1: not known */
     struct finding *findings;
     size_t count;
     /* What the configuration says, as far as it was understood. */
     char format[16], io[16], engine[16];
-    char *outlook;          /* what a save to `directory` will do, and why */
+    char *outlook; /* what a save to `directory` will do, and why */
 };
 
 void doctor_find(struct doctor *doctor, enum finding_level level,

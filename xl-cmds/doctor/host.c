@@ -23,16 +23,16 @@
 struct hook {
     const char *name;
     const char *user;
-    bool seen;              /* somebody calls it */
-    bool bound;             /* and gets ours */
+    bool seen;  /* somebody calls it */
+    bool bound; /* and gets ours */
 };
 
 struct linkage {
-    const char *library;    /* ours */
+    const char *library; /* ours */
     struct hook *hooks;
     size_t count;
-    int minor;              /* of libxenlight; -1: not seen */
-    bool linked;            /* anything was */
+    int minor;   /* of libxenlight; -1: not seen */
+    bool linked; /* anything was */
 };
 
 /* ---- asking the linker -------------------------------------------------- */
@@ -72,8 +72,10 @@ static void take_line(struct linkage *linkage, const char *line)
     const char *at = strstr(line, "binding file ");
     size_t i;
 
-    if (!at || sscanf(at, "binding file %4095s [0] to %4095s [0]: normal "
-                          "symbol `%127[^']", user, giver, name) != 3)
+    if (!at || sscanf(at,
+                      "binding file %4095s [0] to %4095s [0]: normal "
+                      "symbol `%127[^']",
+                      user, giver, name) != 3)
         return;
     linkage->linked = true;
     if (linkage->minor < 0)
@@ -85,8 +87,7 @@ static void take_line(struct linkage *linkage, const char *line)
             strncmp(base_of(user), hook->user, strlen(hook->user)) != 0)
             continue;
         hook->seen = true;
-        hook->bound |= strcmp(base_of(giver),
-                              base_of(linkage->library)) == 0;
+        hook->bound |= strcmp(base_of(giver), base_of(linkage->library)) == 0;
     }
 }
 
@@ -127,16 +128,18 @@ out:
 
 /* ---- what it says ------------------------------------------------------- */
 
-static void judge(struct doctor *doctor, const char *what,
-                  const char *program, const struct linkage *linkage)
+static void judge(struct doctor *doctor, const char *what, const char *program,
+                  const struct linkage *linkage)
 {
     char bound[256] = "";
     size_t i;
 
     if (!linkage->linked) {
-        doctor_find(doctor, FINDING_BAD, what, "%s: the dynamic linker says "
+        doctor_find(doctor, FINDING_BAD, what,
+                    "%s: the dynamic linker says "
                     "nothing of it: is it linked statically, or has it "
-                    "raised privileges?", program);
+                    "raised privileges?",
+                    program);
         return;
     }
     for (i = 0; i < linkage->count; i++) {
@@ -148,8 +151,8 @@ static void judge(struct doctor *doctor, const char *what,
                         hook->seen ? "not the plugin's" : "not used");
             return;
         }
-        snprintf(bound + strlen(bound), sizeof(bound) - strlen(bound),
-                 "%s%s", i ? ", " : "", hook->name);
+        snprintf(bound + strlen(bound), sizeof(bound) - strlen(bound), "%s%s",
+                 i ? ", " : "", hook->name);
     }
     doctor_find(doctor, FINDING_OK, what, "%s of %s come from %s", bound,
                 program, linkage->library);
@@ -164,12 +167,15 @@ static void check_version(struct doctor *doctor, int minor)
         doctor_find(doctor, FINDING_BAD, "libxl",
                     "xl does not use a libxenlight.so.4.N");
     else if (minor < XEN_MINOR_LEAST)
-        doctor_find(doctor, FINDING_BAD, "libxl", "of Xen 4.%d; the plugin "
-                    "needs 4.%d or newer", minor, XEN_MINOR_LEAST);
+        doctor_find(doctor, FINDING_BAD, "libxl",
+                    "of Xen 4.%d; the plugin "
+                    "needs 4.%d or newer",
+                    minor, XEN_MINOR_LEAST);
     else
         doctor_find(doctor, FINDING_OK, "libxl", "of Xen 4.%d", minor);
     if (minor >= XEN_MINOR_LEAST && minor <= XEN_MINOR_MONITOR_EXITS)
-        doctor_find(doctor, FINDING_NOTE, "monitor", "of a domain created "
+        doctor_find(doctor, FINDING_NOTE, "monitor",
+                    "of a domain created "
                     "without the plugin: exits when the domain is saved; "
                     "after save -c or a failed save nobody handles its next "
                     "reboot or crash (xl-aligned run -- xl create)");
@@ -185,11 +191,14 @@ static void check_version(struct doctor *doctor, int minor)
     if (file)
         fclose(file);
     if (!major)
-        doctor_find(doctor, FINDING_BAD, "xen", "this machine does not run "
+        doctor_find(doctor, FINDING_BAD, "xen",
+                    "this machine does not run "
                     "under Xen: there is nothing to save");
     else if (minor >= 0 && (int)running != minor)
-        doctor_find(doctor, FINDING_BAD, "xen", "%u.%u runs, but xl is of "
-                    "4.%d", major, running, minor);
+        doctor_find(doctor, FINDING_BAD, "xen",
+                    "%u.%u runs, but xl is of "
+                    "4.%d",
+                    major, running, minor);
     else
         doctor_find(doctor, FINDING_OK, "xen", "%u.%u runs", major, running);
 }
@@ -199,7 +208,9 @@ static void check_version(struct doctor *doctor, int minor)
 static char *find_helper(const char *xl)
 {
     static const char *const places[] = {
-        "/usr/lib/xen/bin", "/usr/libexec/xen/bin", "/usr/local/lib/xen/bin",
+        "/usr/lib/xen/bin",
+        "/usr/libexec/xen/bin",
+        "/usr/local/lib/xen/bin",
         "/usr/local/libexec/xen/bin",
     };
     const char *set = secure_getenv("LIBXL_SAVE_HELPER");
@@ -228,8 +239,8 @@ static char *find_helper_library(const char *plugin)
     size_t i;
 
     for (i = 0; i < 2; i++) {
-        path = xasprintf("%.*s%slibxl-aligned-stream.so",
-                         (int)(base - plugin), plugin, places[i]);
+        path = xasprintf("%.*s%slibxl-aligned-stream.so", (int)(base - plugin),
+                         plugin, places[i]);
         if (access(path, R_OK) == 0)
             return path;
         free(path);
@@ -246,7 +257,8 @@ static void check_helper(struct doctor *doctor, const char *xl,
         { .name = "writev_exact", .user = "libxenguest" },
     };
     struct linkage linkage = {
-        .hooks = hooks, .count = sizeof(hooks) / sizeof(hooks[0]),
+        .hooks = hooks,
+        .count = sizeof(hooks) / sizeof(hooks[0]),
         .minor = -1,
     };
     char *library = find_helper_library(plugin);
@@ -254,10 +266,13 @@ static void check_helper(struct doctor *doctor, const char *xl,
 
     linkage.library = library;
     if (!library)
-        doctor_find(doctor, FINDING_BAD, "helper", "libxl-aligned-stream.so "
-                    "is not beside %s", plugin);
+        doctor_find(doctor, FINDING_BAD, "helper",
+                    "libxl-aligned-stream.so "
+                    "is not beside %s",
+                    plugin);
     else if (!helper)
-        doctor_find(doctor, FINDING_NOTE, "helper", "libxl-save-helper is in "
+        doctor_find(doctor, FINDING_NOTE, "helper",
+                    "libxl-save-helper is in "
                     "no place that is known here: not tested");
     else if (ask_linker(helper, &linkage))
         doctor_find(doctor, FINDING_NOTE, "helper", "not tested: %s",
@@ -277,19 +292,23 @@ void doctor_host(struct doctor *doctor)
         { .name = "execvp", .user = "libxenlight" },
     };
     struct linkage linkage = {
-        .hooks = hooks, .count = sizeof(hooks) / sizeof(hooks[0]),
+        .hooks = hooks,
+        .count = sizeof(hooks) / sizeof(hooks[0]),
         .minor = -1,
     };
     const char *plugin = plugin_path(), *xl;
 
     if (access(plugin, R_OK) < 0) {
-        doctor_find(doctor, FINDING_BAD, "plugin", "%s: %s; xl works as "
-                    "without it", plugin, strerror(errno));
+        doctor_find(doctor, FINDING_BAD, "plugin",
+                    "%s: %s; xl works as "
+                    "without it",
+                    plugin, strerror(errno));
         return;
     }
     xl = xl_program();
     if (!xl) {
-        doctor_find(doctor, FINDING_BAD, "xl", "not found; are Xen's tools "
+        doctor_find(doctor, FINDING_BAD, "xl",
+                    "not found; are Xen's tools "
                     "installed?");
         return;
     }

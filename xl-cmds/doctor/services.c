@@ -14,8 +14,8 @@
 
 #include "doctor.h"
 
-#define SERVICES_PATH   "/etc/default/xl-aligned"
-#define PLUGIN_NAME     "libxl-aligned.so"
+#define SERVICES_PATH "/etc/default/xl-aligned"
+#define PLUGIN_NAME   "libxl-aligned.so"
 
 /* They live on; xendomains starts anew each time. */
 static const char *const daemons[] = { "libvirtd", "virtxend" };
@@ -70,16 +70,19 @@ static void check_library(struct doctor *doctor, char *list)
         if (!strstr(library, PLUGIN_NAME))
             continue;
         if (access(library, R_OK) < 0)
-            doctor_find(doctor, FINDING_BAD, "services", "%s preloads %s: "
+            doctor_find(doctor, FINDING_BAD, "services",
+                        "%s preloads %s: "
                         "%s; saves at shutdown and by libvirt go stock's way",
                         SERVICES_PATH, library, strerror(errno));
         else
-            doctor_find(doctor, FINDING_OK, "services", "saves at shutdown "
+            doctor_find(doctor, FINDING_OK, "services",
+                        "saves at shutdown "
                         "and by libvirt go through the plugin: %s says so",
                         SERVICES_PATH);
         return;
     }
-    doctor_find(doctor, FINDING_NOTE, "services", "%s preloads something "
+    doctor_find(doctor, FINDING_NOTE, "services",
+                "%s preloads something "
                 "else; saves at shutdown and by libvirt go stock's way",
                 SERVICES_PATH);
 }
@@ -112,8 +115,10 @@ static void check_daemon(struct doctor *doctor, const char *pid,
                     "%s (process %s) runs with the plugin%s", name, pid,
                     wanted ? "" : ", until it is started anew");
     else if (wanted)
-        doctor_find(doctor, FINDING_NOTE, "services", "%s (process %s) runs "
-                    "without the plugin: start it anew", name, pid);
+        doctor_find(doctor, FINDING_NOTE, "services",
+                    "%s (process %s) runs "
+                    "without the plugin: start it anew",
+                    name, pid);
 }
 
 static void check_daemons(struct doctor *doctor, bool wanted)
@@ -143,7 +148,8 @@ void doctor_services(struct doctor *doctor)
     if (list)
         check_library(doctor, list);
     else
-        doctor_find(doctor, FINDING_NOTE, "services", "saves at shutdown and "
+        doctor_find(doctor, FINDING_NOTE, "services",
+                    "saves at shutdown and "
                     "by libvirt go stock's way; %s can change that",
                     SERVICES_PATH);
     check_daemons(doctor, wanted);

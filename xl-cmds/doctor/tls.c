@@ -13,8 +13,8 @@
 #include "xl-cmds/migrate/carriers/options.h"
 #include "xl-cmds/migrate/carriers/subject.h"
 
-#define DAY         86400
-#define SOON_DAYS   30
+#define DAY       86400
+#define SOON_DAYS 30
 
 static const char *path_or(const char *given, const char *otherwise)
 {
@@ -36,11 +36,15 @@ static void check_mode(struct doctor *doctor, const char *path, mode_t refused,
         doctor_find(doctor, FINDING_BAD, "tls", "%s: not a regular file",
                     path);
     else if (st.st_uid && st.st_uid != geteuid())
-        doctor_find(doctor, FINDING_BAD, "tls", "%s: belongs to user %u; "
-                    "chown root", path, (unsigned)st.st_uid);
+        doctor_find(doctor, FINDING_BAD, "tls",
+                    "%s: belongs to user %u; "
+                    "chown root",
+                    path, (unsigned)st.st_uid);
     else if (st.st_mode & refused)
-        doctor_find(doctor, FINDING_BAD, "tls", "%s: mode %04o: others can "
-                    "%s it; chmod %s", path, st.st_mode & 07777,
+        doctor_find(doctor, FINDING_BAD, "tls",
+                    "%s: mode %04o: others can "
+                    "%s it; chmod %s",
+                    path, st.st_mode & 07777,
                     st.st_mode & refused & 044 ? "read" : "write", advice);
 }
 
@@ -55,14 +59,15 @@ static void check_lists(struct doctor *doctor, X509_STORE *store)
         const ASN1_TIME *next = list ? X509_CRL_get0_nextUpdate(list) : NULL;
 
         if (next && X509_cmp_current_time(next) < 0)
-            doctor_find(doctor, FINDING_BAD, "tls", "a list of revoked "
+            doctor_find(doctor, FINDING_BAD, "tls",
+                        "a list of revoked "
                         "certificates has expired: every certificate of its "
                         "issuer is refused; get a new one");
     }
 }
 
 /* 0 if a peer will take the certificate in this role. */
-static int verify(X509_STORE *store, X509 *cert, STACK_OF(X509) *chain,
+static int verify(X509_STORE *store, X509 *cert, STACK_OF(X509) * chain,
                   const char *role)
 {
     X509_STORE_CTX *context = X509_STORE_CTX_new();
@@ -97,17 +102,23 @@ static void check_certificate(struct doctor *doctor, SSL_CTX *context,
         error = verify(store, cert, chain, roles[i].role);
         if (!error)
             continue;
-        doctor_find(doctor, FINDING_BAD, "tls", "%s (%s): no peer will let "
-                    "it %s domains: %s", path, subject, roles[i].verb,
+        doctor_find(doctor, FINDING_BAD, "tls",
+                    "%s (%s): no peer will let "
+                    "it %s domains: %s",
+                    path, subject, roles[i].verb,
                     X509_verify_cert_error_string(error));
         return;
     }
     if (X509_cmp_time(X509_get0_notAfter(cert), &soon) < 0)
-        doctor_find(doctor, FINDING_NOTE, "tls", "%s (%s) expires within %d "
-                    "days", path, subject, SOON_DAYS);
+        doctor_find(doctor, FINDING_NOTE, "tls",
+                    "%s (%s) expires within %d "
+                    "days",
+                    path, subject, SOON_DAYS);
     else
-        doctor_find(doctor, FINDING_OK, "tls", "%s (%s) is valid, and its "
-                    "key and authority fit", path, subject);
+        doctor_find(doctor, FINDING_OK, "tls",
+                    "%s (%s) is valid, and its "
+                    "key and authority fit",
+                    path, subject);
 }
 
 void doctor_tls(struct doctor *doctor, const struct transport_options *given,
@@ -119,10 +130,12 @@ void doctor_tls(struct doctor *doctor, const struct transport_options *given,
 
     if (!allow && !access(TLS_DIRECTORY "allow", F_OK))
         allow = TLS_DIRECTORY "allow";
-    if (!given->cert && !given->key && !given->authority &&
-        !given->revoked && access(cert, F_OK)) {
-        doctor_find(doctor, FINDING_NOTE, "tls", "%s: %s; no migration over "
-                    "TLS", cert, strerror(errno));
+    if (!given->cert && !given->key && !given->authority && !given->revoked &&
+        access(cert, F_OK)) {
+        doctor_find(doctor, FINDING_NOTE, "tls",
+                    "%s: %s; no migration over "
+                    "TLS",
+                    cert, strerror(errno));
         check_mode(doctor, allow, 022, "go-w");
         return;
     }

@@ -46,7 +46,8 @@ static void count_batch(struct info *info, const struct walk_record *record)
         return;
     info->page_batches++;
     info->stored += record->stored;
-    if (record->codec != XENSAVE_CODEC_NONE && record->codec < XENSAVE_CODECS) {
+    if (record->codec != XENSAVE_CODEC_NONE &&
+        record->codec < XENSAVE_CODECS) {
         info->packed[record->codec].batches++;
         info->packed[record->codec].pages += record->pages;
         info->packed[record->codec].stored += record->stored;
@@ -87,7 +88,7 @@ static void check(struct info *info)
         return;
     info->checked = true;
     info->whole = xensave_file_check(info->file.fd, &info->file.probed,
-                                    &error) == 0;
+                                     &error) == 0;
     snprintf(info->check_text, sizeof(info->check_text), "%s", error.text);
 }
 
@@ -136,8 +137,10 @@ bool info_overhead(const struct info *info, double *percent)
 
     if (!info->stored || !info->walked.stream_end)
         return false;
-    *percent = 100 * ((double)(info->walked.stream_end -
-                               info->file.probed.stream_start) - contents) /
+    *percent = 100 *
+               ((double)(info->walked.stream_end -
+                         info->file.probed.stream_start) -
+                contents) /
                contents;
     return true;
 }
@@ -235,6 +238,7 @@ static int info_run(const struct command *self, int argc, char **argv)
     return status;
 }
 
+/* clang-format off */
 const struct command command_info = {
     .name = "info",
     .arguments = "[OPTION...] FILE...",
@@ -253,3 +257,4 @@ const struct command command_info = {
         HELP_OPTION },
     .run = info_run,
 };
+/* clang-format on */

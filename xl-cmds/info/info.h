@@ -12,37 +12,37 @@ struct info_type {
     uint64_t count;
     uint64_t octets;
 };
-#define INFO_TYPES_MAX  64      /* a damaged file may make up any number */
+#define INFO_TYPES_MAX 64 /* a damaged file may make up any number */
 
 struct info {
     const char *name;
-    bool readable;              /* there is more than `error` */
+    bool readable; /* there is more than `error` */
     struct savefile file;
     struct config config;
-    uint64_t length;            /* of what the toolstack wrote, if known */
+    uint64_t length; /* of what the toolstack wrote, if known */
 
     struct info_type types[INFO_TYPES_MAX];
     size_t type_count;
-    uint64_t other_types;       /* records that found no place above */
+    uint64_t other_types; /* records that found no place above */
 
-    uint64_t records;           /* of the stream */
+    uint64_t records; /* of the stream */
     uint64_t batches;
     uint64_t pfns;
-    uint64_t pages;             /* stored */
-    uint64_t zero_pages;        /* elided */
-    uint64_t aligned_pages;     /* of `pages`, on a multiple of 4096 */
-    uint64_t aligned_batches;   /* on the alignment that the header states */
-    uint64_t page_batches;      /* with pages in the file */
-    uint64_t stored;            /* octets that `pages` take in the file */
-    struct info_codec {         /* what is compressed; by enum xensave_codec */
+    uint64_t pages;           /* stored */
+    uint64_t zero_pages;      /* elided */
+    uint64_t aligned_pages;   /* of `pages`, on a multiple of 4096 */
+    uint64_t aligned_batches; /* on the alignment that the header states */
+    uint64_t page_batches;    /* with pages in the file */
+    uint64_t stored;          /* octets that `pages` take in the file */
+    struct info_codec {       /* what is compressed; by enum xensave_codec */
         uint64_t batches, pages, stored;
     } packed[XENSAVE_CODECS];
     struct walk_result walked;
 
-    bool checked;               /* v3: state, length, head and tail */
+    bool checked; /* v3: state, length, head and tail */
     bool whole;
-    char check_text[512];       /* if not whole */
-    char error[512];            /* "" if every record was walked */
+    char check_text[512]; /* if not whole */
+    char error[512];      /* "" if every record was walked */
 
     bool keep_records;
     struct walk_record *kept;

@@ -13,8 +13,7 @@ static void put_amount(yajl_gen gen, const char *key, long long value)
         json_null(gen, key);
 }
 
-static void put_optional_text(yajl_gen gen, const char *key,
-                              const char *value)
+static void put_optional_text(yajl_gen gen, const char *key, const char *value)
 {
     if (value[0])
         json_text(gen, key, value);

@@ -6,7 +6,7 @@
 
 #include "info.h"
 
-#define LABEL   "  %-11s "
+#define LABEL "  %-11s "
 
 /* Text out of the file must not steer the terminal. */
 static void print_text(const char *text)
@@ -21,7 +21,7 @@ static void print_text(const char *text)
 static const char *size_text(uint64_t octets, char text[32])
 {
     static const char *const units[] = { "octets", "KiB", "MiB", "GiB",
-                                         "TiB", "PiB", "EiB" };
+                                         "TiB",    "PiB", "EiB" };
     double value = octets;
     unsigned unit = 0;
 
@@ -29,8 +29,8 @@ static const char *size_text(uint64_t octets, char text[32])
         value /= 1024;
         unit++;
     }
-    snprintf(text, 32, value == (uint64_t)value ? "%.0f %s" : "%.1f %s",
-             value, units[unit]);
+    snprintf(text, 32, value == (uint64_t)value ? "%.0f %s" : "%.1f %s", value,
+             units[unit]);
     return text;
 }
 
@@ -63,8 +63,11 @@ static void print_state(const struct info *info)
         printf("cannot be told: %s has no mark of completeness\n",
                xensave_format_name(probed->format));
     else if (!info->whole)
-        say("%s: %s", probed->header.state == XENSAVE_STATE_COMPLETE ? "damaged" :
-            info_state_name(probed->header.state), info->check_text);
+        say("%s: %s",
+            probed->header.state == XENSAVE_STATE_COMPLETE
+                ? "damaged"
+                : info_state_name(probed->header.state),
+            info->check_text);
     else if (probed->header.state == XENSAVE_STATE_COMPLETE)
         puts("complete; length, head and tail are right");
     else
@@ -129,11 +132,13 @@ static void print_compression(const struct info *info)
         if (!packed->batches)
             continue;
         printf(LABEL "%s: %" PRIu64 " of %" PRIu64 " batches, %s in %s "
-               "(%.1f %%)\n", label, xensave_codec_name(i), packed->batches,
+                     "(%.1f %%)\n",
+               label, xensave_codec_name(i), packed->batches,
                info->page_batches,
                size_text(packed->pages * XENSAVE_V2_PAGE_SIZE, before),
                size_text(packed->stored, after),
-               100.0 * packed->stored / (packed->pages * XENSAVE_V2_PAGE_SIZE));
+               100.0 * packed->stored /
+                   (packed->pages * XENSAVE_V2_PAGE_SIZE));
         label = "";
     }
 }
@@ -146,15 +151,16 @@ static void print_alignment(const struct info *info)
 
     if (plain) {
         printf(LABEL "%" PRIu64 " of %" PRIu64 " %s pages on a multiple "
-               "of %u\n", label, info->aligned_pages, plain,
+                     "of %u\n",
+               label, info->aligned_pages, plain,
                plain == info->pages ? "stored" : "uncompressed",
                XENSAVE_V2_PAGE_SIZE);
         label = "";
     }
     if (alignment != XENSAVE_V2_PAGE_SIZE || plain != info->pages)
         printf(LABEL "%" PRIu64 " of %" PRIu64 " batches begin on a "
-               "multiple of %" PRIu32 "\n", label, info->aligned_batches,
-               info->page_batches, alignment);
+                     "multiple of %" PRIu32 "\n",
+               label, info->aligned_batches, info->page_batches, alignment);
 }
 
 static void print_pages(const struct info *info)
@@ -163,8 +169,8 @@ static void print_pages(const struct info *info)
     double percent;
 
     printf(LABEL "%" PRIu64 " stored, %" PRIu64 " zero and elided, %" PRIu64
-           " without contents\n", "pages", info->pages, info->zero_pages,
-           bare);
+                 " without contents\n",
+           "pages", info->pages, info->zero_pages, bare);
     print_compression(info);
     if (info->pages)
         print_alignment(info);
@@ -227,7 +233,8 @@ void info_print(const struct info *info)
     print_state(info);
     print_domain(info);
     printf(LABEL "Xen %" PRIu16 ".%" PRIu16 ", libxc image version %" PRIu32
-           "\n", "written by", probed->xen_major, probed->xen_minor,
+                 "\n",
+           "written by", probed->xen_major, probed->xen_minor,
            probed->image_version);
     print_layout(info);
     print_pages(info);

@@ -12,7 +12,7 @@
 
 #define BLANKS          " \t\r\n\f\v"
 #define BYTE_ORDER_MARK "\xef\xbb\xbf"
-#define NAME_LONGEST    253     /* RFC 1035 */
+#define NAME_LONGEST    253 /* RFC 1035 */
 #define LETTERS         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 /* Why no certificate can match it, or NULL: transport/subject.c compares. */
@@ -65,8 +65,8 @@ static void take_line(struct arguments *list, const char *where, char *line)
 
     line += strspn(line, BLANKS);
     end = strchr(line, '#');
-    if (end && (end == line || (strchr(BLANKS, end[-1]) &&
-                                !memchr(line, '=', end - line))))
+    if (end && (end == line ||
+                (strchr(BLANKS, end[-1]) && !memchr(line, '=', end - line))))
         *end = '\0';
     for (end = line + strlen(line); end > line && strchr(BLANKS, end[-1]);)
         *--end = '\0';
@@ -95,8 +95,10 @@ int allow_read(struct arguments *list, const char *name)
             break;
         }
         where = xasprintf("%s:%lu", name, ++number);
-        take_line(list, where, line + (number == 1 &&
-                  !strncmp(line, BYTE_ORDER_MARK, 3) ? 3 : 0));
+        take_line(list, where,
+                  line + (number == 1 && !strncmp(line, BYTE_ORDER_MARK, 3)
+                              ? 3
+                              : 0));
         free(where);
     }
     if (!why && !feof(file))

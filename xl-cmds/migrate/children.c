@@ -9,9 +9,9 @@
 #include "listener.h"
 
 /* What a session may take beyond what it was given: to say why it ends. */
-#define GRACE_MS        5000
+#define GRACE_MS 5000
 /* And to deliver what xl said last (negotiation.md, section 6). */
-#define REST_MS         20000
+#define REST_MS 20000
 
 struct child *child_add(struct listener *listener, pid_t pid, bool is_xl,
                         const char *peer)
@@ -80,7 +80,8 @@ static void child_ended(struct listener *listener, struct child *child,
     else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
         report("%s: the session tried a forbidden system call and was killed: "
                "a peer may have taken it over; the kernel's log says which "
-               "call", child->peer);
+               "call",
+               child->peer);
     else if (WIFSIGNALED(status))
         report("%s: %s was killed by signal %d", child->peer,
                child->is_xl ? "xl" : "the session", WTERMSIG(status));

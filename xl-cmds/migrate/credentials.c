@@ -43,8 +43,8 @@ int credentials_load(struct listener *listener)
     }
     if (!status && transport) {
         look_at_revoked(listener, &listener->revoked);
-        if (transport->prepare(&listener->options, true, why,
-                               sizeof(why)) < 0) {
+        if (transport->prepare(&listener->options, true, why, sizeof(why)) <
+            0) {
             report("%s", why);
             status = STATUS_FAILED;
         }

@@ -12,11 +12,11 @@
 
 #include "listener.h"
 
-#define SYSTEMD_FIRST   3       /* sd_listen_fds(3) */
-#define CONNECTIONS     64
-#define DOMAINS         4
-#define HANDSHAKE_S     10
-#define STALL_S         300
+#define SYSTEMD_FIRST 3 /* sd_listen_fds(3) */
+#define CONNECTIONS   64
+#define DOMAINS       4
+#define HANDSHAKE_S   10
+#define STALL_S       300
 
 static int add_socket(struct listener *listener, int fd,
                       const struct transport *transport)
@@ -26,8 +26,9 @@ static int add_socket(struct listener *listener, int fd,
         return STATUS_FAILED;
     }
     fcntl(fd, F_SETFD, FD_CLOEXEC);
-    listener->sockets[listener->socket_count++] =
-        (struct listening){ fd, transport };
+    listener->sockets[listener->socket_count++] = (struct listening){
+        fd, transport
+    };
     return STATUS_OK;
 }
 
@@ -52,9 +53,9 @@ static int add_systemd(struct listener *listener)
             return STATUS_FAILED;
         }
         status = add_socket(listener, SYSTEMD_FIRST + i,
-                            domain == AF_UNIX ? &transport_unix :
-                            listener->options.insecure ? &transport_tcp :
-                            &transport_tls);
+                            domain == AF_UNIX            ? &transport_unix
+                            : listener->options.insecure ? &transport_tcp
+                                                         : &transport_tls);
     }
     return status;
 }
@@ -93,7 +94,8 @@ static int check_users(const struct listener *listener)
     for (i = 0; i < listener->given.argc; i++) {
         if (is_no_user(listener->given.argv[i])) {
             report("--allow=%s is not " ALLOW_UID " and a number: `id -u "
-                   "NAME` prints that of a user", listener->given.argv[i]);
+                   "NAME` prints that of a user",
+                   listener->given.argv[i]);
             return STATUS_USAGE;
         }
     }
@@ -109,7 +111,8 @@ static int confine(struct listener *listener)
     listener->confine = sandbox_supported();
     if (!listener->confine)
         report("warning: no seccomp filters here (%s): what talks to peers "
-               "may make any system call", strerror(errno));
+               "may make any system call",
+               strerror(errno));
     if (geteuid() != 0)
         return STATUS_OK;
     user = getpwnam(name);
@@ -166,8 +169,8 @@ static int take_number(const struct command *self, const char *value,
     return STATUS_OK;
 }
 
-static int take_option(const struct command *self,
-                       struct listener *listener, int opt)
+static int take_option(const struct command *self, struct listener *listener,
+                       int opt)
 {
     switch (opt) {
     case OPTION_ALLOW:
@@ -224,13 +227,14 @@ static int listen_run(const struct command *self, int argc, char **argv)
         return command_misuse(self, "on which address?");
     /* One sender alone is not to keep the others out. */
     if (!listener.domains_each)
-        listener.domains_each = listener.domains > 1 ? listener.domains - 1 :
-                                1;
+        listener.domains_each = listener.domains > 1 ? listener.domains - 1
+                                                     : 1;
     setlinebuf(stderr);
     status = set_up(&listener, argv + optind);
     return status ? status : listener_serve(&listener);
 }
 
+/* clang-format off */
 const struct command command_listen = {
     .name = "listen",
     .arguments = "[OPTION...] ADDRESS...",
@@ -279,3 +283,4 @@ const struct command command_listen = {
         HELP_OPTION },
     .run = listen_run,
 };
+/* clang-format on */

@@ -27,7 +27,7 @@ static void on_signal(int signum)
         ending = 1;
 }
 
-/* ---- requests of sessions ---------------------------------------------- */
+/* ---- requests of sessions ----------------------------------------------- */
 
 static void answer(struct listener *listener, size_t index)
 {
@@ -68,7 +68,7 @@ static void answer(struct listener *listener, size_t index)
     memcpy(xl->subject, request.subject, sizeof(xl->subject));
 }
 
-/* ---- connections ------------------------------------------------------- */
+/* ---- connections -------------------------------------------------------- */
 
 static void become_session(const struct listener *listener, int fd,
                            int control, const struct transport *transport)
@@ -182,11 +182,12 @@ static void take_connection(struct listener *listener,
     child->control = control[0];
     child->order = listener->accepted++;
     snprintf(child->address, sizeof(child->address), "%.*s",
-             (int)(strrchr(who.peer, ':') ?
-                   strrchr(who.peer, ':') - who.peer : 63), who.peer);
+             (int)(strrchr(who.peer, ':') ? strrchr(who.peer, ':') - who.peer
+                                          : 63),
+             who.peer);
 }
 
-/* ---- the loop ---------------------------------------------------------- */
+/* ---- the loop ----------------------------------------------------------- */
 
 static void one_round(struct listener *listener, const sigset_t *mask)
 {
@@ -201,9 +202,9 @@ static void one_round(struct listener *listener, const sigset_t *mask)
                                   .events = POLLIN };
     for (i = 0; i < children; i++)
         fds[sockets + i] = (struct pollfd){
-            .fd = listener->children[i].control, .events = POLLIN };
-    if (ppoll(fds, sockets + children, expiring ? &second : NULL,
-              mask) > 0) {
+            .fd = listener->children[i].control, .events = POLLIN
+        };
+    if (ppoll(fds, sockets + children, expiring ? &second : NULL, mask) > 0) {
         for (i = 0; i < children; i++) {
             if (fds[sockets + i].revents)
                 answer(listener, i);
@@ -255,8 +256,7 @@ int listener_serve(struct listener *listener)
     /* What is arriving may arrive; who was only shaking hands goes. */
     children_end(listener);
     if (count_xl(listener))
-        report("waiting for %u domains that are arriving",
-               count_xl(listener));
+        report("waiting for %u domains that are arriving", count_xl(listener));
     while (listener->child_count)
         one_round(listener, &mask);
     return STATUS_OK;

@@ -14,24 +14,24 @@
 
 /* What a session asks of the listener, in one packet... */
 struct session_request {
-    uint32_t version;           /* of the stream */
-    uint32_t request;           /* HELLO_PAUSE and so on */
+    uint32_t version; /* of the stream */
+    uint32_t request; /* HELLO_PAUSE and so on */
     char peer[160];
-    char subject[256];          /* of the certificate, or empty */
+    char subject[256]; /* of the certificate, or empty */
 };
 /* ...to which the answer is a byte 1 and two descriptors, or why not. */
 
 struct session {
-    int fd;                     /* the connection */
-    int control;                /* to the listener */
+    int fd;      /* the connection */
+    int control; /* to the listener */
     const struct transport *transport;
     const struct transport_options *options;
-    const char *format;         /* NULL: whatever both ends know */
+    const char *format; /* NULL: whatever both ends know */
     unsigned handshake_seconds, stall_seconds;
     bool accept_stock;
-    uid_t uid;                  /* to become, if this is root */
+    uid_t uid; /* to become, if this is root */
     gid_t gid;
-    bool confine;               /* this kernel can: sandbox.c */
+    bool confine; /* this kernel can: sandbox.c */
 };
 
 /* session.c: the whole life of a session; its exit status. */
@@ -46,14 +46,14 @@ int control_receive_fds(int control, int fds[2], char *why, size_t size);
 int privileges_drop(uid_t uid, gid_t gid);
 
 /* sandbox.c */
-bool sandbox_supported(void);   /* false: errno says what is missing */
+bool sandbox_supported(void); /* false: errno says what is missing */
 /* Only with what privileges_drop leaves; -1 and errno. */
 int sandbox_enter(void);
 
-/* ---- the listener ------------------------------------------------------ */
+/* ---- the listener ------------------------------------------------------- */
 
-#define SOCKETS_MAX     16
-#define SESSION_USER    "xl-aligned"    /* sysusers.d has it */
+#define SOCKETS_MAX  16
+#define SESSION_USER "xl-aligned" /* sysusers.d has it */
 
 struct listening {
     int fd;
@@ -64,15 +64,15 @@ struct listening {
 struct child {
     pid_t pid;
     bool is_xl;
-    bool asked;                 /* sessions: for an xl */
-    pid_t xl;                   /* sessions: the one that it got, or 0 */
-    bool told;                  /* sessions: to end */
-    int64_t deadline;           /* when it is killed; 0 never */
-    int control;                /* sessions: -1 once closed */
+    bool asked;       /* sessions: for an xl */
+    pid_t xl;         /* sessions: the one that it got, or 0 */
+    bool told;        /* sessions: to end */
+    int64_t deadline; /* when it is killed; 0 never */
+    int control;      /* sessions: -1 once closed */
     uint64_t order;
-    char address[64];           /* without a port */
+    char address[64]; /* without a port */
     char peer[160];
-    char subject[256];          /* of a certificate, of an xl */
+    char subject[256]; /* of a certificate, of an xl */
 };
 
 struct listener {
@@ -80,18 +80,18 @@ struct listener {
     size_t socket_count;
     bool systemd;
     struct transport_options options;
-    struct arguments given, files;      /* --allow, --allow-file */
-    struct arguments allow;             /* what both of them say */
-    struct stat revoked;        /* the file of --crl when it was read */
+    struct arguments given, files; /* --allow, --allow-file */
+    struct arguments allow;        /* what both of them say */
+    struct stat revoked;           /* the file of --crl when it was read */
     const char *format;
-    const char *user;           /* NULL: SESSION_USER */
+    const char *user; /* NULL: SESSION_USER */
     uid_t uid;
     gid_t gid;
     bool confine;
     unsigned connections, domains, domains_each;
     unsigned handshake_seconds, stall_seconds;
-    int reserve;                /* closed to refuse when there is no other */
-    bool stock;                 /* also over TCP, where anybody may come */
+    int reserve; /* closed to refuse when there is no other */
+    bool stock;  /* also over TCP, where anybody may come */
     const char *program;
     struct child *children;
     size_t child_count, child_room;

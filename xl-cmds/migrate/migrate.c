@@ -21,19 +21,19 @@
 
 struct migration {
     const char *domain, *host, *format;
-    char *shown;                /* the domain, fit for a terminal */
-    const char *compress;       /* NULL: not */
+    char *shown;          /* the domain, fit for a terminal */
+    const char *compress; /* NULL: not */
     struct transport_options options;
     struct arguments xl;
     bool json, progress;
-    const char *live;           /* for XL_ALIGNED_LIVE; NULL: if it can be */
+    const char *live; /* for XL_ALIGNED_LIVE; NULL: if it can be */
     struct board *board;
-    struct progress_page *page;   /* NULL: pages are not counted */
+    struct progress_page *page; /* NULL: pages are not counted */
     char board_path[PROGRESS_PATH];
     int64_t began, ended;
 };
 
-/* ---- xl ---------------------------------------------------------------- */
+/* ---- xl ----------------------------------------------------------------- */
 
 static pid_t xl_pid;
 
@@ -71,8 +71,8 @@ static int attend_xl(const struct migration *migration)
     int status;
     pid_t r;
 
-    while ((r = waitpid(xl_pid, &status, migration->progress ?
-                        WNOHANG : 0)) != xl_pid) {
+    while ((r = waitpid(xl_pid, &status, migration->progress ? WNOHANG : 0)) !=
+           xl_pid) {
         if (r < 0 && errno != EINTR)
             return STATUS_FAILED;
         if (r)
@@ -158,7 +158,7 @@ static int add_transport(struct migration *migration)
     return STATUS_OK;
 }
 
-/* ---- what came of it --------------------------------------------------- */
+/* ---- what came of it ---------------------------------------------------- */
 
 static int stream_version(const struct board *board)
 {
@@ -247,12 +247,12 @@ static void print_text(const struct migration *migration, int status)
         return;
     host = printable(migration->host);
     peer = printable(board->peer);
-    fprintf(stderr, "xl-aligned: %s: %s %s: stream v%d%s%s over %s, peer "
-            "%s, %.1f MiB sent in %.1f s", migration->shown,
-            status ? "not migrated to" : "migrated to", host,
+    fprintf(stderr,
+            "xl-aligned: %s: %s %s: stream v%d%s%s over %s, peer "
+            "%s, %.1f MiB sent in %.1f s",
+            migration->shown, status ? "not migrated to" : "migrated to", host,
             stream_version(board), *compression ? ", " : "", compression,
-            board->transport, peer,
-            board->sent / 1048576.0,
+            board->transport, peer, board->sent / 1048576.0,
             seconds(board->began, board->last));
     passes_print(stderr, migration->page);
     if (downtime(migration, status) >= 0)
@@ -263,7 +263,7 @@ static void print_text(const struct migration *migration, int status)
     free(peer);
 }
 
-/* ---- the command ------------------------------------------------------- */
+/* ---- the command -------------------------------------------------------- */
 
 static int migrate(struct migration *migration)
 {
@@ -396,6 +396,7 @@ out:
     return status;
 }
 
+/* clang-format off */
 const struct command command_migrate = {
     .name = "migrate",
     .arguments = "[OPTION...] DOMAIN HOST",
@@ -439,3 +440,4 @@ const struct command command_migrate = {
         HELP_OPTION },
     .run = migrate_run,
 };
+/* clang-format on */

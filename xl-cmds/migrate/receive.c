@@ -92,6 +92,7 @@ static int receive_run(const struct command *self, int argc, char **argv)
     return become(program, argv + optind);
 }
 
+/* clang-format off */
 const struct command command_receive = {
     .name = "receive",
     .arguments = "[OPTION...] -- xl migrate-receive [ARGUMENT...]",
@@ -103,3 +104,4 @@ const struct command command_receive = {
     .long_options = (const struct option[]){ FORMAT_OPTION, HELP_OPTION },
     .run = receive_run,
 };
+/* clang-format on */

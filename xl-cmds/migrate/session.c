@@ -12,8 +12,8 @@
 #include "listener.h"
 
 /* negotiation.md, sections 4 and 6 */
-#define STOCK_SECONDS   3
-#define LINGER_MS       1000
+#define STOCK_SECONDS 3
+#define LINGER_MS     1000
 
 /* The signal by which the listener has ended the handshake. */
 static volatile sig_atomic_t told;
@@ -56,9 +56,11 @@ static int refuse(struct link *link, struct hello *hello,
                   enum hello_status status, const char *text)
 {
     if (told)
-        text = told == SIGTERM ? "this receiver is ending" :
-               "too many connections, and this one has been shaking hands "
-               "for longest";
+        text =
+            told == SIGTERM
+                ? "this receiver is ending"
+                : "too many connections, and this one has been shaking hands "
+                  "for longest";
     report("%s: refused: %s", link->peer, text);
     if (link->open && hello->state != HELLO_REFUSED &&
         hello->state != HELLO_FAILED)
@@ -82,9 +84,10 @@ static int agree(const struct session *session, struct link *link,
     negotiate(link, hello, &offer, &times);
     if (hello->state == HELLO_AGREED || hello->state == HELLO_STOCK)
         return STATUS_OK;
-    return refuse(link, hello, HELLO_POLICY, link->error[0] &&
-                  hello->state == HELLO_FAILED ? link->error :
-                  hello->error.text);
+    return refuse(link, hello, HELLO_POLICY,
+                  link->error[0] && hello->state == HELLO_FAILED
+                      ? link->error
+                      : hello->error.text);
 }
 
 /* Has the listener start xl; the pipes to it are a link. */
@@ -100,8 +103,8 @@ static int start_xl(const struct session *session, struct link *link,
 
     memcpy(request.peer, link->peer, sizeof(request.peer));
     memcpy(request.subject, link->subject, sizeof(request.subject));
-    if (send(session->control, &request, sizeof(request),
-             MSG_NOSIGNAL) != sizeof(request) ||
+    if (send(session->control, &request, sizeof(request), MSG_NOSIGNAL) !=
+            sizeof(request) ||
         control_receive_fds(session->control, fds, why, sizeof(why)) < 0)
         return refuse(link, hello, HELLO_BUSY, why);
     if (link_open_fds(xl, fds[0], fds[1], "xl") < 0)
@@ -111,8 +114,7 @@ static int start_xl(const struct session *session, struct link *link,
 }
 
 static int carry(const struct session *session, struct link *link,
-                 const struct hello *hello,
-                 struct link *xl)
+                 const struct hello *hello, struct link *xl)
 {
     uint64_t sent = 0, received = 0;
     struct pump pump = {
@@ -153,8 +155,8 @@ int session_run(const struct session *session)
         status = refuse(&link, &hello, HELLO_POLICY, link.error);
         goto out;
     }
-    status = told ? refuse(&link, &hello, HELLO_BUSY, "") :
-             agree(session, &link, &hello, deadline);
+    status = told ? refuse(&link, &hello, HELLO_BUSY, "")
+                  : agree(session, &link, &hello, deadline);
     if (status)
         goto out;
     status = start_xl(session, &link, &hello, &xl);

@@ -52,8 +52,7 @@ static uint32_t request_of(char *const *xl)
 static int fail(struct carrier *carrier, const char *text)
 {
     report_about(carrier->address, text);
-    snprintf(carrier->board->error, sizeof(carrier->board->error), "%s",
-             text);
+    snprintf(carrier->board->error, sizeof(carrier->board->error), "%s", text);
     return STATUS_FAILED;
 }
 
@@ -77,9 +76,10 @@ static int attempt(struct carrier *carrier, bool first)
         carrier->hello.state == HELLO_STOCK)
         return STATUS_OK;
     /* The link may know better why nothing came. */
-    return fail(carrier, carrier->link.error[0] &&
-                carrier->hello.state == HELLO_FAILED ?
-                carrier->link.error : carrier->hello.error.text);
+    return fail(carrier,
+                carrier->link.error[0] && carrier->hello.state == HELLO_FAILED
+                    ? carrier->link.error
+                    : carrier->hello.error.text);
 }
 
 static int reach_agreement(struct carrier *carrier)
@@ -150,8 +150,7 @@ static int carrier_run(struct carrier *carrier)
     if (status == STATUS_OK) {
         snprintf(board->transport, sizeof(board->transport), "%s",
                  carrier->transport->name);
-        snprintf(board->peer, sizeof(board->peer), "%s",
-                 carrier->hello.peer);
+        snprintf(board->peer, sizeof(board->peer), "%s", carrier->hello.peer);
         board->began = now_ms();
         /* Before xl sees an octet of the banner. */
         board_negotiated(board, carrier->hello.version,
@@ -183,8 +182,7 @@ static int transport_run(const struct command *self, int argc, char **argv)
     if (argc - optind < 2)
         return command_misuse(self, "needs an address and what xl is to "
                                     "run there");
-    carrier.transport = transport_find(argv[optind], false,
-                                       &carrier.address);
+    carrier.transport = transport_find(argv[optind], false, &carrier.address);
     carrier.xl = argv + optind + 1;
     carrier.board = board ? board_open(board) : NULL;
     if (board && !carrier.board) {
@@ -198,6 +196,7 @@ static int transport_run(const struct command *self, int argc, char **argv)
     return carrier_run(&carrier);
 }
 
+/* clang-format off */
 const struct command command_transport = {
     .name = "transport",
     .arguments = "[OPTION...] [TRANSPORT:]ADDRESS xl ARGUMENT...",
@@ -211,3 +210,4 @@ const struct command command_transport = {
         CONNECT_OPTIONS, HELP_OPTION },
     .run = transport_run,
 };
+/* clang-format on */

@@ -40,9 +40,9 @@ static bool fails(const char *call)
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
-#define FAULT(type, name, parameters, arguments) \
-    type name parameters \
-    { \
+#define FAULT(type, name, parameters, arguments)               \
+    type name parameters                                       \
+    {                                                          \
         return fails(#name) ? (type)-1 : REAL(name) arguments; \
     }
 
@@ -55,8 +55,9 @@ FAULT(int, ftruncate, (int fd, off_t length), (fd, length))
 FAULT(int, fallocate, (int fd, int mode, off_t offset, off_t length),
       (fd, mode, offset, length))
 FAULT(int, rename, (const char *from, const char *to), (from, to))
-FAULT(int, renameat2, (int from, const char *a, int to, const char *b,
-                       unsigned flags), (from, a, to, b, flags))
+FAULT(int, renameat2,
+      (int from, const char *a, int to, const char *b, unsigned flags),
+      (from, a, to, b, flags))
 FAULT(int, renameat, (int from, const char *a, int to, const char *b),
       (from, a, to, b))
 FAULT(int, fstatat, (int at, const char *path, struct stat *st, int flags),
@@ -65,10 +66,11 @@ FAULT(ssize_t, readlink, (const char *path, char *to, size_t size),
       (path, to, size))
 FAULT(ssize_t, pread, (int fd, void *data, size_t length, off_t offset),
       (fd, data, length, offset))
-FAULT(ssize_t, pwrite, (int fd, const void *data, size_t length,
-                        off_t offset), (fd, data, length, offset))
-FAULT(void *, mmap, (void *at, size_t length, int protection, int flags,
-                     int fd, off_t offset),
+FAULT(ssize_t, pwrite, (int fd, const void *data, size_t length, off_t offset),
+      (fd, data, length, offset))
+FAULT(void *, mmap,
+      (void *at, size_t length, int protection, int flags, int fd,
+       off_t offset),
       (at, length, protection, flags, fd, offset))
 
 int open(const char *path, int flags, ...)
@@ -96,9 +98,10 @@ int io_uring_queue_init(unsigned entries, struct io_uring *ring,
                         unsigned flags);
 int io_uring_submit(struct io_uring *ring);
 
-FAULT(int, io_uring_queue_init, (unsigned entries, struct io_uring *ring,
-                                 unsigned flags), (entries, ring, flags))
-FAULT(int, io_uring_submit, (struct io_uring *ring), (ring))
+FAULT(int, io_uring_queue_init,
+      (unsigned entries, struct io_uring *ring, unsigned flags),
+      (entries, ring, flags))
+FAULT(int, io_uring_submit, (struct io_uring * ring), (ring))
 
 int memfd_create(const char *name, unsigned flags)
 {
@@ -109,8 +112,9 @@ int memfd_create(const char *name, unsigned flags)
     if (!kernel)
         return REAL(memfd_create)(name, flags);
     errno = strcmp(kernel, "old") ? EACCES : EINVAL;
-    return sealed == !strcmp(kernel, "old") ? -1 :
-           REAL(memfd_create)(name, flags & ~noexec_seal);
+    return sealed == !strcmp(kernel, "old")
+               ? -1
+               : REAL(memfd_create)(name, flags & ~noexec_seal);
 }
 
 /* dlsym itself allocates: never look these up before main. */

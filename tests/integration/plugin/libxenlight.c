@@ -22,7 +22,10 @@
 #include "xensave-format.h"
 #include "fake.h"
 
-#define STREAM_HEAD { htobe64(XENSAVE_V2_LIBXL_IDENT), htobe32(XENSAVE_V2_LIBXL_VERSION), 0 }
+#define STREAM_HEAD                                                           \
+    {                                                                         \
+        htobe64(XENSAVE_V2_LIBXL_IDENT), htobe32(XENSAVE_V2_LIBXL_VERSION), 0 \
+    }
 
 /* FAKE_SUSPENDED: from the beginning. */
 static bool suspended;
@@ -67,8 +70,7 @@ static void run_script(void)
     child_status(pid);
 }
 
-static int run_helper(const char *mode, int fd, int arguments,
-                      int stream_type)
+static int run_helper(const char *mode, int fd, int arguments, int stream_type)
 {
     char *argv[12] = { getenv("LIBXL_SAVE_HELPER"), (char *)mode };
     char fd_text[16], type_text[16];
@@ -108,7 +110,8 @@ static int run_helper(const char *mode, int fd, int arguments,
 static int save(int fd, int stream_type)
 {
     const struct xensave_v2_libxl_header header = STREAM_HEAD;
-    const struct xensave_v2_record_header context = { XENSAVE_V2_LIBXL_CONTEXT, 0 };
+    const struct xensave_v2_record_header context = { XENSAVE_V2_LIBXL_CONTEXT,
+                                                      0 };
     const struct xensave_v2_record_header end = { 0 };
     char tail[4096], path[4096];
     ssize_t length;
@@ -159,7 +162,7 @@ static int restore(int fd, int stream_type)
     return out && !fclose(out) ? 0 : ERROR_FAIL;
 }
 
-/* ---- libxl ------------------------------------------------------------ */
+/* ---- libxl -------------------------------------------------------------- */
 
 /* An operation with ao_how runs when the toolstack lets events happen. */
 static struct {
@@ -224,8 +227,7 @@ int libxl_domain_remus_start(libxl_ctx *ctx, libxl_domain_remus_info *info,
     return start(save, send_fd, 1, ao_how);
 }
 
-int libxl_domain_create_restore(libxl_ctx *ctx,
-                                libxl_domain_config *d_config,
+int libxl_domain_create_restore(libxl_ctx *ctx, libxl_domain_config *d_config,
                                 uint32_t *domid, int restore_fd,
                                 int send_back_fd,
                                 const libxl_domain_restore_params *params,
@@ -249,8 +251,8 @@ int libxl_domain_create_restore(libxl_ctx *ctx,
 
 /* Of another version, where its headers would say otherwise. */
 #ifndef DOMINFO_SIZE
-#define DOMINFO_SIZE    sizeof(libxl_dominfo)
-#define DOMINFO_TYPE    offsetof(libxl_dominfo, domain_type)
+#define DOMINFO_SIZE sizeof(libxl_dominfo)
+#define DOMINFO_TYPE offsetof(libxl_dominfo, domain_type)
 #endif
 
 static void set_domain_type(libxl_dominfo *info, libxl_domain_type type)
@@ -265,11 +267,11 @@ int libxl_domain_info(libxl_ctx *ctx, libxl_dominfo *info, uint32_t domid)
     (void)ctx;
     (void)domid;
     info->shutdown = suspended;
-    info->shutdown_reason = suspended ? LIBXL_SHUTDOWN_REASON_SUSPEND :
-                            LIBXL_SHUTDOWN_REASON_UNKNOWN;
+    info->shutdown_reason = suspended ? LIBXL_SHUTDOWN_REASON_SUSPEND
+                                      : LIBXL_SHUTDOWN_REASON_UNKNOWN;
     info->current_memkb = memory ? strtoull(memory, NULL, 0) : 1024;
-    set_domain_type(info, getenv("FAKE_PV") ? LIBXL_DOMAIN_TYPE_PV :
-                          LIBXL_DOMAIN_TYPE_PVH);
+    set_domain_type(info, getenv("FAKE_PV") ? LIBXL_DOMAIN_TYPE_PV
+                                            : LIBXL_DOMAIN_TYPE_PVH);
     return 0;
 }
 
@@ -338,8 +340,8 @@ int libxl_evenable_domain_death(libxl_ctx *ctx, uint32_t domid,
     (void)ctx;
     *request = calloc(1, sizeof(**request));
     (*request)->number = ++number;
-    fake_log("evenable domid=%u user=%d number=%d\n", domid,
-             (int)user, number);
+    fake_log("evenable domid=%u user=%d number=%d\n", domid, (int)user,
+             number);
     (*request)->domid = domid;
     (*request)->user = user;
     (*request)->next = requests;
@@ -394,11 +396,13 @@ int libxl_event_wait(libxl_ctx *ctx, libxl_event **event, uint64_t typemask,
     while (!queued) {
         if (!*next)
             return ERROR_FAIL;
-        reason = *next == 's' ? LIBXL_SHUTDOWN_REASON_SUSPEND :
-                 *next == 'r' ? LIBXL_SHUTDOWN_REASON_REBOOT :
-                 *next == 'c' ? LIBXL_SHUTDOWN_REASON_CRASH : reason;
-        look(*next++ == 'd' ? LIBXL_EVENT_TYPE_DOMAIN_DEATH :
-             LIBXL_EVENT_TYPE_DOMAIN_SHUTDOWN, reason);
+        reason = *next == 's'   ? LIBXL_SHUTDOWN_REASON_SUSPEND
+                 : *next == 'r' ? LIBXL_SHUTDOWN_REASON_REBOOT
+                 : *next == 'c' ? LIBXL_SHUTDOWN_REASON_CRASH
+                                : reason;
+        look(*next++ == 'd' ? LIBXL_EVENT_TYPE_DOMAIN_DEATH
+                            : LIBXL_EVENT_TYPE_DOMAIN_SHUTDOWN,
+             reason);
     }
     *event = queue[0];
     memmove(queue, queue + 1, --queued * sizeof(*queue));

@@ -73,8 +73,8 @@ void xs_close(struct xs_handle *h)
     free(h);
 }
 
-char **xs_directory(struct xs_handle *h, xs_transaction_t t,
-                    const char *path, unsigned int *num)
+char **xs_directory(struct xs_handle *h, xs_transaction_t t, const char *path,
+                    unsigned int *num)
 {
     char name[PATH_MAX], *text, **list = NULL;
     struct dirent *entry;
@@ -222,7 +222,7 @@ xs_transaction_t xs_transaction_start(struct xs_handle *h)
 bool xs_transaction_end(struct xs_handle *h, xs_transaction_t t, bool abandon)
 {
     (void)t;
-    (void)abandon;              /* readers have written nothing by then */
+    (void)abandon; /* readers have written nothing by then */
     leave(h, 0);
     return true;
 }

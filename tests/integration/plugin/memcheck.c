@@ -11,7 +11,7 @@
 #ifndef MEMCHECK_LIBEXEC
 #define MEMCHECK_LIBEXEC "/usr/libexec/valgrind"
 #endif
-#define TOOL MEMCHECK_LIBEXEC "/memcheck-amd64-linux"
+#define TOOL    MEMCHECK_LIBEXEC "/memcheck-amd64-linux"
 #define OPTIONS 9
 
 int main(int argc, char **argv)

@@ -79,7 +79,8 @@ static size_t record_length(const struct xensave_v2_record_header *record)
 /* One entry for the headers, one for each page. */
 static int write_page_data(const char *record, size_t length)
 {
-    const struct xensave_v2_page_data_header *header = (const void *)(record + 8);
+    const struct xensave_v2_page_data_header *header = (const void *)(record +
+                                                                      8);
     size_t head = 16 + 8 * (size_t)header->count, n = 0;
     static struct iovec iov[1100];
 
@@ -88,14 +89,16 @@ static int write_page_data(const char *record, size_t length)
         return write_exact(io_fd, record, length);
     iov[n++] = (struct iovec){ (void *)record, head };
     for (; head < length; head += XENSAVE_V2_PAGE_SIZE) {
-        iov[n++] = (struct iovec){ (void *)(record + head), XENSAVE_V2_PAGE_SIZE };
+        iov[n++] = (struct iovec){ (void *)(record + head),
+                                   XENSAVE_V2_PAGE_SIZE };
         assert(n <= 1100);
     }
     return writev_exact(io_fd, iov, n);
 }
 
 /*
- * FAKE_PAUSE: after this many records, say so (a dot) and wait for a signal, or for
+ * FAKE_PAUSE: after this many records, say so (a dot) and wait for a signal,
+ * or for
  * FAKE_PAUSE_SECONDS.
  */
 static void maybe_pause(unsigned record)
@@ -163,7 +166,8 @@ static int restore(void)
             take(out, body, record_length(&record) - sizeof(record)))
             return -1;
         /* As libxenguest, which knows Xen's own records only. */
-        if (record.type >= 0x14 && !(record.type & XENSAVE_V2_RECORD_OPTIONAL)) {
+        if (record.type >= 0x14 &&
+            !(record.type & XENSAVE_V2_RECORD_OPTIONAL)) {
             fprintf(stderr, "Mandatory record 0x%08x not handled\n",
                     record.type);
             return -1;

@@ -73,8 +73,9 @@ static int save(char **args)
     const char *live = getenv("FAKE_LIVE");
     int fd = open_new(args[0], O_TRUNC);
 
-    return finish(fd, libxl_domain_suspend(
-        NULL, 1, fd, live ? LIBXL_SUSPEND_LIVE : 0, NULL));
+    return finish(fd,
+                  libxl_domain_suspend(NULL, 1, fd,
+                                       live ? LIBXL_SUSPEND_LIVE : 0, NULL));
 }
 
 static int save_watched(char **args)
@@ -161,8 +162,7 @@ static int open_saved(const char *path)
         exit(2);
     }
     config = malloc(header.optional_data_len);
-    if (read(fd, config, header.optional_data_len) !=
-        header.optional_data_len)
+    if (read(fd, config, header.optional_data_len) != header.optional_data_len)
         exit(2);
     free(config);
     return fd;
@@ -177,8 +177,8 @@ static int create(const char *path, int type, const libxl_asyncop_how *ao)
     uint32_t domid = 0;
     int rc;
 
-    rc = libxl_domain_create_restore(NULL, NULL, &domid, open_saved(path),
-                                     -1, &params, ao, NULL);
+    rc = libxl_domain_create_restore(NULL, NULL, &domid, open_saved(path), -1,
+                                     &params, ao, NULL);
     if (rc && domid != (uint32_t)INVALID_DOMID)
         puts("there is a domain");
     if (ao && !rc)
@@ -204,8 +204,8 @@ static int restore_managed(char **args)
 
     if (unlink(args[0]) || (args[1] && link(args[1], args[0])))
         return 2;
-    rc = libxl_domain_create_restore(NULL, NULL, &domid, fd, -1, &params,
-                                     NULL, NULL);
+    rc = libxl_domain_create_restore(NULL, NULL, &domid, fd, -1, &params, NULL,
+                                     NULL);
     close(fd);
     if (getenv("FAKE_LINGER"))
         sleep(20);
@@ -294,8 +294,8 @@ static int api_restore(char **args)
 
     rc = xl_aligned_probe(fd, UINT64_MAX, &savefile, &error);
     printf("probe: %d %d %s\n", rc, savefile.format, error.text);
-    rc = xl_aligned_domain_create_restore(NULL, NULL, &domid, fd, -1,
-                                             &params, NULL, NULL, NULL);
+    rc = xl_aligned_domain_create_restore(NULL, NULL, &domid, fd, -1, &params,
+                                          NULL, NULL, NULL);
     puts(rc ? "failed" : "created");
     return rc ? 1 : 0;
 }
@@ -305,15 +305,22 @@ static const struct {
     const char *name;
     int (*run)(char **args);
 } commands[] = {
-    { "save", save }, { "save-on", save_on }, { "save-ao", save_ao },
-    { "append", append }, { "remus", remus }, { "save-many", save_many },
+    { "save", save },
+    { "save-on", save_on },
+    { "save-ao", save_ao },
+    { "append", append },
+    { "remus", remus },
+    { "save-many", save_many },
     { "save-watched", save_watched },
-    { "restore", restore }, { "restore-managed", restore_managed },
+    { "restore", restore },
+    { "restore-managed", restore_managed },
     { "restore-ao", restore_ao },
-    { "restore-remus", restore_remus }, { "noop", noop },
+    { "restore-remus", restore_remus },
+    { "noop", noop },
     { "monitor", monitor },
 #ifdef API
-    { "api-save", api_save }, { "api-async", api_async },
+    { "api-save", api_save },
+    { "api-async", api_async },
     { "api-restore", api_restore },
 #endif
 };

@@ -75,13 +75,13 @@ int main(void)
         for (uint64_t p = 0; p < pages; p++) {
             uint64_t state = noise_start(seed, p, generation[p]);
 
-            if (!noise_check(memory + p * NOISE_WORDS, state, &hash) &&
-                !bad++)
+            if (!noise_check(memory + p * NOISE_WORDS, state, &hash) && !bad++)
                 first = p;
         }
         if (bad)
             printf("verdict %" PRIu64 " BAD %016" PRIx64 " %" PRIu64
-                   " pages, first %" PRIu64 "\n", n, hash, bad, first);
+                   " pages, first %" PRIu64 "\n",
+                   n, hash, bad, first);
         else
             printf("verdict %" PRIu64 " ok %016" PRIx64 "\n", n, hash);
 

@@ -8,10 +8,10 @@
 
 #include "noise.h"
 
-#define SERIAL 0x3f8
-#define TIMER_HZ 18
-#define GENERATIONS ((uint32_t *)0x400000)  /* one for each page */
-#define NOISE ((uint64_t *)0x1000000)
+#define SERIAL      0x3f8
+#define TIMER_HZ    18
+#define GENERATIONS ((uint32_t *)0x400000) /* one for each page */
+#define NOISE       ((uint64_t *)0x1000000)
 
 /* Filled in on the disk, directly after the boot sector. */
 extern volatile struct {
@@ -29,14 +29,14 @@ static struct __attribute__((packed)) {
 
 static inline void outb(uint16_t port, uint8_t value)
 {
-    asm volatile ("outb %0, %1" : : "a" (value), "Nd" (port));
+    asm volatile("outb %0, %1" : : "a"(value), "Nd"(port));
 }
 
 static inline uint8_t inb(uint16_t port)
 {
     uint8_t value;
 
-    asm volatile ("inb %1, %0" : "=a" (value) : "Nd" (port));
+    asm volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
     return value;
 }
 
@@ -87,7 +87,7 @@ static void start_timer(void)
         gates[i].selector = 8;
         gates[i].flags = 0x8e00;
     }
-    asm volatile ("lidt %0" : : "m" (table));
+    asm volatile("lidt %0" : : "m"(table));
 
     /* Interrupts 0-15 become vectors 32-47; only the timer's is let in. */
     outb(0x20, 0x11), outb(0xa0, 0x11);
@@ -97,7 +97,7 @@ static void start_timer(void)
     outb(0x21, 0xfe), outb(0xa1, 0xff);
     /* Timer 0: rate generator, 65536 clocks, 18.2 Hz. */
     outb(0x43, 0x34), outb(0x40, 0), outb(0x40, 0);
-    asm volatile ("sti");
+    asm volatile("sti");
 }
 
 static void check(uint32_t number)
@@ -147,14 +147,14 @@ void hvm_main(void)
         uint32_t start = ticks;
 
         check(n);
-        for (uint32_t i = 0; i < parameters.dirty &&
-                             i < parameters.pages; i++) {
+        for (uint32_t i = 0; i < parameters.dirty && i < parameters.pages;
+             i++) {
             uint32_t p = next_dirty++ % parameters.pages;
 
             noise_fill(NOISE + p * NOISE_WORDS,
                        noise_start(parameters.seed, p, ++GENERATIONS[p]));
         }
         while (ticks - start < parameters.interval * TIMER_HZ)
-            asm volatile ("hlt");
+            asm volatile("hlt");
     }
 }

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 static const char *const names[] = {
-    "MemFree", "MemAvailable", "Buffers", "Cached", "Shmem", "Dirty",
-    "Writeback", "SReclaimable",
+    "MemFree", "MemAvailable", "Buffers",   "Cached",
+    "Shmem",   "Dirty",        "Writeback", "SReclaimable",
 };
 #define NAMES (sizeof(names) / sizeof(names[0]))
 
@@ -52,16 +52,16 @@ int main(int argc, char **argv)
         }
         text[length] = 0;
         clock_gettime(CLOCK_MONOTONIC, &now);
-        fprintf(out, "%ld", (now.tv_sec - start.tv_sec) * 1000 +
-                            (now.tv_nsec - start.tv_nsec) / 1000000);
+        fprintf(out, "%ld",
+                (now.tv_sec - start.tv_sec) * 1000 +
+                    (now.tv_nsec - start.tv_nsec) / 1000000);
         for (size_t i = 0; i < NAMES; i++) {
             char key[32];
             const char *at;
 
             snprintf(key, sizeof(key), "\n%s:", names[i]);
             at = strstr(text, key);
-            fprintf(out, " %ld", at ? strtol(at + strlen(key), NULL, 10)
-                                    : -1);
+            fprintf(out, " %ld", at ? strtol(at + strlen(key), NULL, 10) : -1);
         }
         fputc('\n', out);
         fflush(out);

@@ -15,8 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PORT    "514"
-#define PIECE   (1 << 20)
+#define PORT  "514"
+#define PIECE (1 << 20)
 
 static int connect_to(const char *host)
 {

@@ -45,8 +45,7 @@ struct board *board_open(const char *path)
     return board;
 }
 
-void board_negotiated(struct board *board, unsigned version,
-                      uint64_t features)
+void board_negotiated(struct board *board, unsigned version, uint64_t features)
 {
     snprintf(board->negotiated, sizeof(board->negotiated),
              "format=v%u\nfeatures=0x%" PRIx64 "\n", version, features);

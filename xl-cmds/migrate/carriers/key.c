@@ -9,7 +9,7 @@
 
 #include "key.h"
 
-/* ---- memory ------------------------------------------------------------ */
+/* ---- memory ------------------------------------------------------------- */
 
 static void *take(size_t size, const char *file, int line)
 {
@@ -45,7 +45,7 @@ void key_wipe_freed_memory(void)
     CRYPTO_set_mem_functions(take, resize, wipe);
 }
 
-/* ---- the key ----------------------------------------------------------- */
+/* ---- the key ------------------------------------------------------------ */
 
 /* Beside the context and not in it, from where it could not be removed. */
 int key_load(SSL_CTX *context, const char *path)
@@ -61,7 +61,9 @@ int key_load(SSL_CTX *context, const char *path)
     fclose(file);
     SSL_CTX_set_app_data(context, key);
     return key && X509_check_private_key(SSL_CTX_get0_certificate(context),
-                                         key) == 1 ? 0 : -1;
+                                         key) == 1
+               ? 0
+               : -1;
 }
 
 int key_use(SSL *tls)

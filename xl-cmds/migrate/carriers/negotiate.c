@@ -7,7 +7,7 @@
 
 #include "transport.h"
 
-#define FLUSH_MS 10000          /* for what is left to be sent */
+#define FLUSH_MS 10000 /* for what is left to be sent */
 
 /* Another build may be one that a later version would look like. */
 #ifndef NEGOTIATE_VERSION_MAX
@@ -63,8 +63,7 @@ static bool step(struct link *link, struct hello *hello)
     }
     if (!want)
         return moved;
-    r = link->ops->read(link, data, want < sizeof(data) ? want :
-                        sizeof(data));
+    r = link->ops->read(link, data, want < sizeof(data) ? want : sizeof(data));
     if (r > 0)
         hello_push(hello, data, r);
     else if (r == 0 || errno != EAGAIN)
@@ -77,8 +76,7 @@ static int64_t earlier(int64_t a, int64_t b)
     return !a ? b : !b || a < b ? a : b;
 }
 
-static int wait_both(struct link *link, struct hello *hello,
-                     int64_t deadline)
+static int wait_both(struct link *link, struct hello *hello, int64_t deadline)
 {
     struct pollfd fds[2] = {
         { .fd = link->in,
@@ -90,8 +88,7 @@ static int wait_both(struct link *link, struct hello *hello,
     return wait_for_any(fds, 2, deadline);
 }
 
-static void flush(struct link *link, struct hello *hello,
-                  int64_t deadline)
+static void flush(struct link *link, struct hello *hello, int64_t deadline)
 {
     while (hello->out_length) {
         if (!step(link, hello) && wait_both(link, hello, deadline))
@@ -124,8 +121,9 @@ void negotiate(struct link *link, struct hello *hello,
             hello_silence(hello);
         } else if (deadline && now >= deadline) {
             hello_timeout(hello, (deadline - begin + 500) / 1000);
-        } else if (!moved && wait_both(link, hello, earlier(deadline,
-                                       silent_until)) && errno == EINTR) {
+        } else if (!moved &&
+                   wait_both(link, hello, earlier(deadline, silent_until)) &&
+                   errno == EINTR) {
             return;
         }
     }

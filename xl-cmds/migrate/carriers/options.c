@@ -23,7 +23,7 @@ static const struct {
     { OPTION_STOCK, "stock", offsetof(struct transport_options, stock) },
 };
 
-#define TEXTS (sizeof(texts) / sizeof(texts[0]))
+#define TEXTS  (sizeof(texts) / sizeof(texts[0]))
 #define TRUTHS (sizeof(truths) / sizeof(truths[0]))
 
 bool transport_option(int opt, const char *value,

@@ -32,24 +32,26 @@ enum {
     OPTION_NO_LIVE,
 };
 
-#define TLS_OPTIONS \
-    { "cert", required_argument, NULL, OPTION_CERT }, \
-    { "key", required_argument, NULL, OPTION_KEY }, \
-    { "ca", required_argument, NULL, OPTION_AUTHORITY }, \
-    { "crl", required_argument, NULL, OPTION_REVOKED }
-#define CONNECT_OPTIONS \
-    { "insecure", no_argument, NULL, OPTION_INSECURE }, \
-    { "stock", no_argument, NULL, OPTION_STOCK }, \
-    { "ssh", required_argument, NULL, OPTION_SSH }, \
-    { "peer-name", required_argument, NULL, OPTION_PEER_NAME }, \
-    TLS_OPTIONS
+#define TLS_OPTIONS                                          \
+    { "cert", required_argument, NULL, OPTION_CERT },        \
+        { "key", required_argument, NULL, OPTION_KEY },      \
+        { "ca", required_argument, NULL, OPTION_AUTHORITY }, \
+    {                                                        \
+        "crl", required_argument, NULL, OPTION_REVOKED       \
+    }
+#define CONNECT_OPTIONS                                             \
+    { "insecure", no_argument, NULL, OPTION_INSECURE },             \
+        { "stock", no_argument, NULL, OPTION_STOCK },               \
+        { "ssh", required_argument, NULL, OPTION_SSH },             \
+        { "peer-name", required_argument, NULL, OPTION_PEER_NAME }, \
+        TLS_OPTIONS
 
-#define TLS_HELP \
-    "  --cert=FILE            certificate of this host, PEM, and\n" \
-    "  --key=FILE             its private key (" TLS_DIRECTORY "\n" \
-    "                         cert.pem, key.pem)\n" \
+#define TLS_HELP                                                      \
+    "  --cert=FILE            certificate of this host, PEM, and\n"   \
+    "  --key=FILE             its private key (" TLS_DIRECTORY "\n"   \
+    "                         cert.pem, key.pem)\n"                   \
     "  --ca=FILE              authority of both ends' certificates\n" \
-    "                         (ca.pem there)\n" \
+    "                         (ca.pem there)\n"                       \
     "  --crl=FILE             certificates it has revoked\n"
 #define TLS_DIRECTORY "/etc/xen/xl-aligned/"
 

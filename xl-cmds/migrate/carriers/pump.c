@@ -14,30 +14,30 @@
 
 #include "transport.h"
 
-#define BUFFER_SIZE     (256 << 10)
-#define SPLICE_MAX      (1 << 20)
+#define BUFFER_SIZE (256 << 10)
+#define SPLICE_MAX  (1 << 20)
 /* negotiation.md, section 6 */
-#define FIRST_S         30      /* until the first byte */
-#define LAST_S          10      /* for what xl said last */
+#define FIRST_S 30 /* until the first byte */
+#define LAST_S  10 /* for what xl said last */
 
 enum step {
     MOVED,
-    BLOCKED,                    /* `fd` and `events` say on what */
+    BLOCKED, /* `fd` and `events` say on what */
     ENDED,
 };
 
 struct flow {
     struct link *from, *to;
     bool splice;
-    bool finishing;             /* all is read and written */
+    bool finishing; /* all is read and written */
     bool ended, failed;
-    bool deserted;              /* nobody reads at its end any more */
-    bool overdue;               /* the peer has kept it waiting too long */
+    bool deserted; /* nobody reads at its end any more */
+    bool overdue;  /* the peer has kept it waiting too long */
     uint64_t *spliced;
     uint64_t *count;
     int64_t *last;
     uint8_t *buffer;
-    size_t begin, end;          /* what of the buffer is to be written */
+    size_t begin, end; /* what of the buffer is to be written */
     int fd;
     short events;
 };
@@ -187,14 +187,14 @@ static unsigned patience(const struct pump *pump, const struct flow *flows)
     int i;
 
     for (i = 0; i < 2; i++)
-        waiting |= !flows[i].ended && (flows[i].fd == pump->b->in ||
-                                       flows[i].fd == pump->b->out);
+        waiting |= !flows[i].ended &&
+                   (flows[i].fd == pump->b->in || flows[i].fd == pump->b->out);
     if (!pump->stall_seconds || !waiting)
         return 0;
     if (flows[1].ended)
         return LAST_S;
-    return *pump->b_to_a || pump->stall_seconds < FIRST_S ?
-           pump->stall_seconds : FIRST_S;
+    return *pump->b_to_a || pump->stall_seconds < FIRST_S ? pump->stall_seconds
+                                                          : FIRST_S;
 }
 
 /* Until one of them can go on, or xl has gone, which no write has to tell. */
@@ -203,8 +203,8 @@ static void flows_wait(const struct pump *pump, struct flow *flows,
 {
     unsigned seconds = patience(pump, flows);
     struct pollfd fds[3] = {
-        [2].fd = flows[1].ended || pump->a->in == pump->a->out ? -1 :
-                 pump->a->out,
+        [2].fd = flows[1].ended || pump->a->in == pump->a->out ? -1
+                                                               : pump->a->out,
     };
     int i;
 

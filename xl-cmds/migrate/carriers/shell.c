@@ -5,8 +5,9 @@
 #include "xl-cmds/cmds.h"
 #include "shell.h"
 
-#define PLAIN "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" \
-              "0123456789_-+./:,@%="
+#define PLAIN                                              \
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" \
+    "0123456789_-+./:,@%="
 
 char *shell_quote(const char *word)
 {

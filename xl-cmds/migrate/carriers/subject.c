@@ -12,12 +12,9 @@
 /* What X509_NAME_print_ex is told by `openssl x509 -subject`, past and new. */
 #define SUBJECT_NEW (XN_FLAG_ONELINE & ~XN_FLAG_SPC_EQ)
 static const unsigned long writings[] = {
-    XN_FLAG_RFC2253,
-    XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB,
-    XN_FLAG_ONELINE,
-    XN_FLAG_ONELINE & ~ASN1_STRFLGS_ESC_MSB,
-    SUBJECT_NEW,
-    SUBJECT_NEW & ~ASN1_STRFLGS_ESC_MSB,
+    XN_FLAG_RFC2253, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB,
+    XN_FLAG_ONELINE, XN_FLAG_ONELINE & ~ASN1_STRFLGS_ESC_MSB,
+    SUBJECT_NEW,     SUBJECT_NEW & ~ASN1_STRFLGS_ESC_MSB,
 };
 
 /* The whole of what `out` holds. */
@@ -93,8 +90,8 @@ static bool is_allowed(X509 *certificate, const char *entry)
     r = X509_check_ip_asc(certificate, entry, 0);
     if (r != -2)
         return r == 1;
-    return X509_check_host(certificate, entry, 0,
-                           X509_CHECK_FLAG_NO_WILDCARDS, NULL) == 1;
+    return X509_check_host(certificate, entry, 0, X509_CHECK_FLAG_NO_WILDCARDS,
+                           NULL) == 1;
 }
 
 bool subject_allowed(X509 *certificate, const char *const *allow)

@@ -6,7 +6,10 @@
 #include "transport.h"
 
 static const struct transport *const transports[] = {
-    &transport_ssh, &transport_tls, &transport_unix, &transport_tcp,
+    &transport_ssh,
+    &transport_tls,
+    &transport_unix,
+    &transport_tcp,
 };
 
 #define TRANSPORTS (sizeof(transports) / sizeof(transports[0]))

@@ -12,10 +12,10 @@
 
 #include "transport.h"
 
-#define DEAD_AFTER_MS   30000   /* negotiation.md, section 6 */
-#define IDLE_S          10
-#define INTERVAL_S      5
-#define PROBES          4
+#define DEAD_AFTER_MS 30000 /* negotiation.md, section 6 */
+#define IDLE_S        10
+#define INTERVAL_S    5
+#define PROBES        4
 
 static bool is_loopback(const struct sockaddr *address)
 {
@@ -47,8 +47,8 @@ void socket_keep_alive(int fd)
     size_t i;
 
     for (i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
-        setsockopt(fd, settings[i].level, settings[i].name,
-                   &settings[i].value, sizeof(settings[i].value));
+        setsockopt(fd, settings[i].level, settings[i].name, &settings[i].value,
+                   sizeof(settings[i].value));
 }
 
 /* getaddrinfo would take 99999 for 34463.  Names of services have letters. */
@@ -91,9 +91,8 @@ static int split(const char *address, char *host, size_t size,
 }
 
 /* NULL with one line in `why`. */
-static struct addrinfo *resolve(const char *address, bool passive,
-                                char *host, size_t host_size, char *why,
-                                size_t size)
+static struct addrinfo *resolve(const char *address, bool passive, char *host,
+                                size_t host_size, char *why, size_t size)
 {
     const struct addrinfo hints = {
         .ai_flags = passive ? AI_PASSIVE : 0,
@@ -104,8 +103,10 @@ static struct addrinfo *resolve(const char *address, bool passive,
     int r;
 
     if (split(address, host, host_size, &port)) {
-        snprintf(why, size, "%s is not HOST, HOST:PORT or [IPV6]:PORT, "
-                 "with a port of at most 65535", address);
+        snprintf(why, size,
+                 "%s is not HOST, HOST:PORT or [IPV6]:PORT, "
+                 "with a port of at most 65535",
+                 address);
         return NULL;
     }
     r = getaddrinfo(host[0] && strcmp(host, "*") ? host : NULL, port, &hints,
@@ -122,8 +123,10 @@ static bool refuse_distant(const struct addrinfo *at, const char *address,
 {
     if (is_loopback(at->ai_addr))
         return false;
-    snprintf(why, size, "%s is not a loopback address, and plain TCP "
-             "protects nothing: use tls:, ssh or --insecure", address);
+    snprintf(why, size,
+             "%s is not a loopback address, and plain TCP "
+             "protects nothing: use tls:, ssh or --insecure",
+             address);
     return true;
 }
 
@@ -137,8 +140,8 @@ int tcp_connect(struct link *link, const char *address, bool only_loopback,
     found = resolve(address, false, host, size, link->error,
                     sizeof(link->error));
     for (at = found; at && fd < 0; at = at->ai_next) {
-        if (only_loopback && refuse_distant(at, address, link->error,
-                                            sizeof(link->error)))
+        if (only_loopback &&
+            refuse_distant(at, address, link->error, sizeof(link->error)))
             break;
         fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd < 0)
@@ -158,8 +161,7 @@ int tcp_connect(struct link *link, const char *address, bool only_loopback,
     return link_open_fds(link, fd, fd, address);
 }
 
-int tcp_listen(const char *address, bool only_loopback, char *why,
-               size_t size)
+int tcp_listen(const char *address, bool only_loopback, char *why, size_t size)
 {
     struct addrinfo *found, *at;
     const int yes = 1;
@@ -176,8 +178,7 @@ int tcp_listen(const char *address, bool only_loopback, char *why,
         at = found;
     if (only_loopback && refuse_distant(at, address, why, size))
         goto out;
-    fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                0);
+    fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
     if (fd < 0 || bind(fd, at->ai_addr, at->ai_addrlen) < 0 ||
@@ -201,15 +202,15 @@ int tcp_name_peer(struct link *link, int fd)
 
     if (getpeername(fd, (struct sockaddr *)&address, &length) < 0)
         return link_fail(link, errno, "getpeername: %s", strerror(errno));
-    getnameinfo((struct sockaddr *)&address, length, host, sizeof(host),
-                port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV);
+    getnameinfo((struct sockaddr *)&address, length, host, sizeof(host), port,
+                sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV);
     v6 = strchr(host, ':');
-    snprintf(link->peer, sizeof(link->peer), "%s%s%s:%s", v6 ? "[" : "",
-             host, v6 ? "]" : "", port);
+    snprintf(link->peer, sizeof(link->peer), "%s%s%s:%s", v6 ? "[" : "", host,
+             v6 ? "]" : "", port);
     return is_loopback((struct sockaddr *)&address);
 }
 
-/* ---- the transport ----------------------------------------------------- */
+/* ---- the transport ------------------------------------------------------ */
 
 static int plain_connect(struct link *link, const char *address,
                          char *const *xl,
@@ -218,8 +219,7 @@ static int plain_connect(struct link *link, const char *address,
     char host[256];
 
     (void)xl;
-    return tcp_connect(link, address, !options->insecure, host,
-                       sizeof(host));
+    return tcp_connect(link, address, !options->insecure, host, sizeof(host));
 }
 
 static int plain_listen(const char *address,
@@ -242,7 +242,8 @@ static int plain_accept(struct link *link, int fd, int64_t deadline,
         return -1;
     /* The socket may be one that somebody else opened (systemd). */
     if (!local && !options->insecure)
-        return link_fail(link, EPERM, "plain TCP from another host, without "
+        return link_fail(link, EPERM,
+                         "plain TCP from another host, without "
                          "--insecure");
     return 0;
 }

@@ -23,7 +23,7 @@
 #include "subject.h"
 #include "transport.h"
 
-#define ENDING_MS 1000          /* for a handshake that is broken off */
+#define ENDING_MS 1000 /* for a handshake that is broken off */
 #define DIRECTORY "/etc/xen/xl-aligned/"
 
 static const char *path_or(const char *path, const char *otherwise)
@@ -31,7 +31,7 @@ static const char *path_or(const char *path, const char *otherwise)
     return path ? path : otherwise;
 }
 
-/* ---- errors ------------------------------------------------------------ */
+/* ---- errors ------------------------------------------------------------- */
 
 /* What OpenSSL says in its own words, in those of the matter. */
 static const struct {
@@ -46,10 +46,9 @@ static const struct {
     { SSL_R_BAD_RECORD_TYPE, "what came is not TLS" },
     { SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE,
       "the peer shows no certificate" },
-    { SSL_R_TLSV1_ALERT_PROTOCOL_VERSION,
-      "the peer does not speak TLS 1.3" },
+    { SSL_R_TLSV1_ALERT_PROTOCOL_VERSION, "the peer does not speak TLS 1.3" },
     { SSL_R_TLSV1_ALERT_UNKNOWN_CA, "the peer does not know the authority "
-      "of this end's certificate" },
+                                    "of this end's certificate" },
     { SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED,
       "the peer finds this end's certificate expired" },
     { SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED,
@@ -60,7 +59,8 @@ static const struct {
       "the peer does not accept this end's certificate" },
     { SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED,
       "the peer demands a certificate" },
-    { SSL_R_TLSV1_ALERT_INTERNAL_ERROR, "the peer has no room, is ending, or "
+    { SSL_R_TLSV1_ALERT_INTERNAL_ERROR,
+      "the peer has no room, is ending, or "
       "cannot check certificates; its log says which" },
     { SSL_R_TLSV1_ALERT_ACCESS_DENIED,
       "the peer does not let this end's certificate in" },
@@ -75,15 +75,14 @@ static void describe_error(char *text, size_t size, int errnum)
     size_t i;
 
     if (!error) {
-        snprintf(text, size, "%s", errnum ? strerror(errnum) :
-                 "the peer closed the connection");
+        snprintf(text, size, "%s",
+                 errnum ? strerror(errnum) : "the peer closed the connection");
         return;
     }
     for (i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++) {
         if (ERR_GET_LIB(error) == ERR_LIB_SSL &&
             ERR_GET_REASON(error) == meanings[i].reason) {
-            snprintf(text, size, "%s (%s)", meanings[i].meaning,
-                     reason);
+            snprintf(text, size, "%s (%s)", meanings[i].meaning, reason);
             return;
         }
     }
@@ -126,7 +125,7 @@ static int tls_wants(struct link *link, int r, short *events,
     }
 }
 
-/* ---- link -------------------------------------------------------------- */
+/* ---- link --------------------------------------------------------------- */
 
 static ssize_t tls_read(struct link *link, void *data, size_t length)
 {
@@ -159,8 +158,7 @@ static int tls_finish(struct link *link)
     ERR_clear_error();
     errno = 0;
     /* After an error of the connection there is nobody to say it to. */
-    if (link->error[0] ||
-        (SSL_get_shutdown(link->tls) & SSL_SENT_SHUTDOWN))
+    if (link->error[0] || (SSL_get_shutdown(link->tls) & SSL_SENT_SHUTDOWN))
         return 0;
     r = SSL_shutdown(link->tls);
     return r >= 0 ? 0 : tls_wants(link, r, &link->write_events, "closing");
@@ -188,7 +186,7 @@ static const struct link_ops tls_ops = {
     .close = tls_close,
 };
 
-/* ---- preparing --------------------------------------------------------- */
+/* ---- preparing ---------------------------------------------------------- */
 
 /* Beforehand, and not only to each peer that is refused. */
 static void warn_of_expired(X509_STORE *store, const char *path)
@@ -217,7 +215,9 @@ static int load_revoked(SSL_CTX *context, const char *path)
         return -1;
     warn_of_expired(store, path);
     return X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK |
-                                X509_V_FLAG_CRL_CHECK_ALL) == 1 ? 0 : -1;
+                                           X509_V_FLAG_CRL_CHECK_ALL) == 1
+               ? 0
+               : -1;
 }
 
 /* The step that failed, or NULL. */
@@ -226,8 +226,7 @@ static const char *load(SSL_CTX *context,
 {
     const char *cert = path_or(options->cert, DIRECTORY "cert.pem");
     const char *key = path_or(options->key, DIRECTORY "key.pem");
-    const char *authority = path_or(options->authority,
-                                    DIRECTORY "ca.pem");
+    const char *authority = path_or(options->authority, DIRECTORY "ca.pem");
 
     if (SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) != 1 ||
         SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) != 1)
@@ -250,9 +249,9 @@ static const struct {
 } crl_errors[] = {
     { X509_V_ERR_UNABLE_TO_GET_CRL, "--crl has no list of its issuer" },
     { X509_V_ERR_CRL_HAS_EXPIRED, "the list of its issuer in --crl has "
-      "expired: get a new one" },
+                                  "expired: get a new one" },
     { X509_V_ERR_CRL_NOT_YET_VALID, "the list of its issuer in --crl is not "
-      "valid yet: is the clock right?" },
+                                    "valid yet: is the clock right?" },
 };
 
 static const char *describe_verify(X509_STORE_CTX *store)
@@ -298,8 +297,8 @@ static int tls_prepare(struct transport_options *options, bool receiver,
     char text[200];
 
     key_wipe_freed_memory();
-    context = SSL_CTX_new(receiver ? TLS_server_method() :
-                          TLS_client_method());
+    context = SSL_CTX_new(receiver ? TLS_server_method()
+                                   : TLS_client_method());
     failed = context ? load(context, options) : "TLS";
     if (failed) {
         describe_error(text, sizeof(text), errno);
@@ -309,17 +308,17 @@ static int tls_prepare(struct transport_options *options, bool receiver,
         SSL_CTX_free(context);
         return -1;
     }
-    SSL_CTX_set_verify(context, SSL_VERIFY_PEER |
-                       SSL_VERIFY_FAIL_IF_NO_PEER_CERT, on_verify);
+    SSL_CTX_set_verify(context,
+                       SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+                       on_verify);
     if (receiver)
         SSL_CTX_set_info_callback(context, key_forget);
-    SSL_CTX_set_options(context, SSL_OP_ENABLE_KTLS |
-                        SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_options(context, SSL_OP_ENABLE_KTLS | SSL_OP_NO_RENEGOTIATION);
     /* One connection a session; and no messages in between for kTLS. */
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(context, 0);
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE |
-                     SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+                                  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     /* Sessions are not to inherit a key that is read no more. */
     key_drop(options->tls);
     SSL_CTX_free(options->tls);
@@ -327,7 +326,7 @@ static int tls_prepare(struct transport_options *options, bool receiver,
     return 0;
 }
 
-/* ---- who it is --------------------------------------------------------- */
+/* ---- who it is ---------------------------------------------------------- */
 
 static int check_subject(struct link *link,
                          const struct transport_options *options)
@@ -342,8 +341,10 @@ static int check_subject(struct link *link,
     allowed = subject_allowed(certificate, options->allow);
     X509_free(certificate);
     if (!allowed)
-        return link_fail(link, EPERM, "certificate %s is not on the list of "
-                         "those allowed", link->subject);
+        return link_fail(link, EPERM,
+                         "certificate %s is not on the list of "
+                         "those allowed",
+                         link->subject);
     used = strlen(link->peer);
     snprintf(link->peer + used, sizeof(link->peer) - used, " (%s)",
              link->subject);
@@ -362,10 +363,12 @@ static int expect_host(SSL *tls, const char *host)
     ERR_clear_error();
     SSL_set_hostflags(tls, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     return SSL_set1_host(tls, host) == 1 &&
-           SSL_set_tlsext_host_name(tls, host) == 1 ? 0 : -1;
+                   SSL_set_tlsext_host_name(tls, host) == 1
+               ? 0
+               : -1;
 }
 
-/* ---- connecting -------------------------------------------------------- */
+/* ---- connecting --------------------------------------------------------- */
 
 /* The alert internal_error, which is all that can be said before TLS is up. */
 static void tls_turn_away(int fd, const char *why)
@@ -421,8 +424,7 @@ static int tls_open(struct link *link, SSL_CTX *context)
     return 0;
 }
 
-static int tls_connect(struct link *link, const char *address,
-                       char *const *xl,
+static int tls_connect(struct link *link, const char *address, char *const *xl,
                        const struct transport_options *options)
 {
     char host[256];
@@ -450,8 +452,7 @@ static int tls_listen(const char *address,
 static int tls_accept(struct link *link, int fd, int64_t deadline,
                       const struct transport_options *options)
 {
-    if (link_open_fds(link, fd, fd, "tls") < 0 ||
-        tcp_name_peer(link, fd) < 0)
+    if (link_open_fds(link, fd, fd, "tls") < 0 || tcp_name_peer(link, fd) < 0)
         return -1;
     if (tls_open(link, options->tls) < 0 ||
         shake_hands(link, SSL_accept, deadline) < 0)

@@ -16,9 +16,9 @@
 #include "operation/hello.h"
 #include "operation/operation.h"
 
-#define DEFAULT_PORT "8002"     /* that of Xen's relocation of old */
+#define DEFAULT_PORT "8002" /* that of Xen's relocation of old */
 
-/* ---- links ------------------------------------------------------------- */
+/* ---- links -------------------------------------------------------------- */
 
 struct link;
 
@@ -39,7 +39,7 @@ struct link_ops {
 
 struct link {
     const struct link_ops *ops;
-    int in, out;                /* may be the same; do not block */
+    int in, out; /* may be the same; do not block */
     short read_events, write_events;
     bool open;                  /* both ends can be understood */
     bool splice_in, splice_out; /* octets pass through the fds as they are */
@@ -71,26 +71,26 @@ int wait_for(int fd, short events, int64_t deadline);
  */
 void link_linger(struct link *link, int64_t deadline);
 
-/* ---- transports -------------------------------------------------------- */
+/* ---- transports --------------------------------------------------------- */
 
-#define ALLOW_UID "uid:"        /* of `allow`: a user, on UNIX sockets */
+#define ALLOW_UID "uid:" /* of `allow`: a user, on UNIX sockets */
 
 struct transport_options {
-    bool insecure;              /* plain TCP beyond the loopback interface */
-    bool stock;                 /* the peer knows nothing of HELLO */
-    const char *ssh;            /* command, in the shell's syntax */
+    bool insecure;   /* plain TCP beyond the loopback interface */
+    bool stock;      /* the peer knows nothing of HELLO */
+    const char *ssh; /* command, in the shell's syntax */
     const char *cert, *key, *authority, *revoked;
-    const char *peer_name;      /* in the receiver's certificate */
-    const char *const *allow;   /* at a receiver: subjects and users, ends
+    const char *peer_name;    /* in the receiver's certificate */
+    const char *const *allow; /* at a receiver: subjects and users, ends
                                  * with NULL */
-    uid_t owner;                /* at a receiver: who listens */
-    void *tls;                  /* tls.c's, once prepared */
+    uid_t owner;              /* at a receiver: who listens */
+    void *tls;                /* tls.c's, once prepared */
 };
 
 struct transport {
     const char *name;
-    bool sender_first;          /* negotiation.md, section 2 */
-    bool trusted;               /* what has connected is known: silence may
+    bool sender_first; /* negotiation.md, section 2 */
+    bool trusted;      /* what has connected is known: silence may
                                  * be a stock sender */
     /*
      * Connects to the receiver at `address`, where `xl` (NULL-terminated) is
@@ -99,12 +99,11 @@ struct transport {
     int (*connect)(struct link *link, const char *address, char *const *xl,
                    const struct transport_options *options);
     /* A listening socket, or -1 with one line in `why`. */
-    int (*listen)(const char *address,
-                  const struct transport_options *options, char *why,
-                  size_t size);
+    int (*listen)(const char *address, const struct transport_options *options,
+                  char *why, size_t size);
     /* Reads what only a privileged process can; NULL: nothing to read. */
-    int (*prepare)(struct transport_options *options, bool receiver,
-                   char *why, size_t size);
+    int (*prepare)(struct transport_options *options, bool receiver, char *why,
+                   size_t size);
     /*
      * Makes a link of an accepted connection; `peer` of the link is set.
      * -1: link->error says why it was refused.
@@ -135,17 +134,17 @@ void socket_keep_alive(int fd);
 /* Who is at the other end, in words; only_loopback: -1 if it is far away. */
 int tcp_name_peer(struct link *link, int fd);
 
-/* ---- negotiate.c ------------------------------------------------------- */
+/* ---- negotiate.c -------------------------------------------------------- */
 
 /* What this program offers; `format` NULL, "auto", "v2" or "v3". */
 void negotiate_offer(struct hello_offer *offer, enum hello_role role,
                      const char *format);
 
 struct negotiate_times {
-    unsigned seconds;           /* for the whole exchange */
-    bool from_first_octet;      /* a person may be typing a passphrase */
-    int64_t deadline;           /* instead of `seconds` from now, if not 0 */
-    unsigned stock_seconds;     /* receiver: silence is a stock sender */
+    unsigned seconds;       /* for the whole exchange */
+    bool from_first_octet;  /* a person may be typing a passphrase */
+    int64_t deadline;       /* instead of `seconds` from now, if not 0 */
+    unsigned stock_seconds; /* receiver: silence is a stock sender */
 };
 /*
  * Until the exchange is over and what is left to be sent has been sent.
@@ -161,11 +160,11 @@ void negotiate_refuse(struct link *link, struct hello *hello,
 /* struct transport's turn_away where nothing is encrypted. */
 void negotiate_turn_away(int fd, const char *why);
 
-/* ---- pump.c ------------------------------------------------------------ */
+/* ---- pump.c ------------------------------------------------------------- */
 
 struct pump {
     struct link *a, *b;
-    unsigned stall_seconds;     /* how long b may keep this waiting; 0: for
+    unsigned stall_seconds; /* how long b may keep this waiting; 0: for
                                  * ever */
     /* Octets that were read from b already and belong to a. */
     const void *early;
@@ -173,29 +172,29 @@ struct pump {
     /* Counted as they go; others may look. */
     uint64_t *a_to_b, *b_to_a;
     int64_t *a_to_b_last, *b_to_a_last; /* NULL, or where to put the time */
-    uint64_t *spliced;          /* NULL, or set once bytes went a to b without
+    uint64_t *spliced; /* NULL, or set once bytes went a to b without
                                  * a copy */
 };
 
 /* Until both ways have ended.  -1 if one ended in an error: in `why`. */
 int pump_run(struct pump *pump, char *why, size_t size);
 
-/* ---- board.c ----------------------------------------------------------- */
+/* ---- board.c ------------------------------------------------------------ */
 
 /*
  * Where a transport tells the command that started it, and the plugin, how it
  * is getting on (negotiation.md, section 7).
  */
 struct board {
-    char negotiated[128];               /* "format=v3\nfeatures=0x3\n" */
-    char told[128];                     /* "suspended=MS\n", the plugin's */
-    char transport[64];                 /* "tls, TLS_AES_256_GCM_SHA384" */
-    char peer[64];                      /* its program */
+    char negotiated[128]; /* "format=v3\nfeatures=0x3\n" */
+    char told[128];       /* "suspended=MS\n", the plugin's */
+    char transport[64];   /* "tls, TLS_AES_256_GCM_SHA384" */
+    char peer[64];        /* its program */
     char error[1024];
-    uint64_t sent, received;            /* on the link, HELLO included */
-    uint64_t spliced;                   /* 1: some without a copy */
-    int64_t began, last;                /* ms of the first, last octet */
-    int64_t answered;                   /* ms of the last from the receiver */
+    uint64_t sent, received; /* on the link, HELLO included */
+    uint64_t spliced;        /* 1: some without a copy */
+    int64_t began, last;     /* ms of the first, last octet */
+    int64_t answered;        /* ms of the last from the receiver */
 };
 
 /* A file in memory, and a path by which processes of this user open it. */

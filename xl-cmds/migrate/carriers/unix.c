@@ -118,7 +118,8 @@ static int unix_accept(struct link *link, int fd, int64_t deadline,
     if (link_open_fds(link, fd, fd, name) < 0)
         return -1;
     if (!may_send(options, peer.uid))
-        return link_fail(link, EPERM, "user %ld is neither root nor the one "
+        return link_fail(link, EPERM,
+                         "user %ld is neither root nor the one "
                          "who listens, nor has --allow=" ALLOW_UID "%ld",
                          (long)peer.uid, (long)peer.uid);
     return 0;
