@@ -14,6 +14,8 @@ from streamv3.generator import Generator
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = os.environ.get("XL_ALIGNED", str(ROOT / "build/xl-aligned"))
+# Of a save file whose pages can all be found (no PAGE_DATA of an odd form).
+REGULAR = 8
 CONFIG = json.dumps({
     "c_info": {"type": "hvm", "name": "web01",
                "uuid": "7c0cbb22-8b8f-4a5c-93b7-2b5b2b9b6d10"},

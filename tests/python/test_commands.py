@@ -13,7 +13,8 @@ import time
 
 import pytest
 
-from command import PROGRAM, ROOT, FakeXl, build_empty_plugin, run, save_file
+from command import (PROGRAM, REGULAR, ROOT, FakeXl, build_empty_plugin, run,
+                     save_file)
 
 # All that it says it has: none may lack what is tested here.
 COMMANDS = re.findall(r"^  ([a-z][\w-]+) +\S", run("--help").stdout,
@@ -158,7 +159,7 @@ def statuses_of(xl, folder):
     """A function: the exit status of a command, with the file of that name,
     an xl that ends with 7, and what else a test says."""
     good, bad = folder / "good", folder / "bad"
-    good.write_bytes(save_file("v3"))
+    good.write_bytes(save_file("v3", REGULAR))
     data = bytearray(save_file("v3"))
     data[len(data) // 2] ^= 1
     bad.write_bytes(data)

@@ -13,6 +13,9 @@ from command import ROOT
 TOOLS = ("dh", "dpkg-buildpackage", "lintian")
 PACKAGES = ("libxl-aligned0", "xl-aligned", "libxl-aligned-dev")
 CONFIG, SERVICES = "etc/xen/xl-aligned.conf", "etc/default/xl-aligned"
+# The user that sessions run as stays: what it owned must not become another's.
+USERS = {f"etc/{name}" for name in
+         (".pwd.lock", "passwd", "group", "shadow", "gshadow")}
 DROP_INS = {f"lib/systemd/system/{name}.service.d/xl-aligned.conf"
             for name in ("xendomains", "libvirtd", "virtxend")}
 
@@ -177,7 +180,10 @@ def test_install_remove_purge(packages, tmp_path):
     # What an administrator has written survives, until it is purged.
     config.write_text('format = "compat"\n')
     dpkg(tmp_path, "--remove", "xl-aligned", "libxl-aligned0")
-    assert files(tmp_path) == {CONFIG, SERVICES}
+    assert files(tmp_path) == {CONFIG, SERVICES} | USERS
     assert config.read_text() == 'format = "compat"\n'
     dpkg(tmp_path, "--purge", "xl-aligned", "libxl-aligned0")
-    assert files(tmp_path) == set()
+    assert files(tmp_path) == USERS
+    for name in USERS - {"etc/.pwd.lock"}:
+        assert [line.split(":")[0] for line in
+                (tmp_path / name).read_text().splitlines()] == ["xl-aligned"]

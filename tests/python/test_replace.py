@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from command import CONFIG, PROGRAM, ROOT, FakeXl, build_empty_plugin, run
-from command import save_file
+from command import (CONFIG, PROGRAM, REGULAR, ROOT, FakeXl,
+                     build_empty_plugin, run, save_file)
 
 sys.path.insert(0, str(ROOT / "tests/integration"))
 from plugin.bench import Bench, build_tools             # noqa: E402
@@ -150,7 +150,7 @@ def test_cores(xl, folder, command):
 
 def test_pages(folder):
     out = folder / "out"
-    (folder / "in").write_bytes(V3)
+    (folder / "in").write_bytes(save_file("v3", REGULAR))
     known = json.loads(run("page", "--json", "in", "0-60",
                            cwd=folder).stdout)
     pfn = next(page["pfn"] for page in known if page["kind"] != "absent")

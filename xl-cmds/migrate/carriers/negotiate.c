@@ -46,7 +46,7 @@ static bool step(struct link *link, struct hello *hello)
 {
     uint8_t data[HELLO_MESSAGE_MAX];
     size_t want = hello_want(hello);
-    bool moved = false;
+    bool moved = false, broken = link->error[0];
     ssize_t r;
 
     if (hello->out_length) {
@@ -56,7 +56,8 @@ static bool step(struct link *link, struct hello *hello)
             moved = true;
         } else if (r < 0 && errno != EAGAIN) {
             /* What the peer said before it closed tells more. */
-            link->error[0] = '\0';
+            if (!broken)
+                link->error[0] = '\0';
             hello_sent(hello, hello->out_length);
             moved = true;
         }
