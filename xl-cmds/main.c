@@ -136,7 +136,7 @@ static void help(FILE *to)
           "  --help     this text\n"
           "  --version  the version of this program\n\n"
           "xl-aligned COMMAND --help explains one command; "
-          "so does xl-aligned(8).\n",
+          "so does xl-aligned-COMMAND(8).\n",
           to);
 }
 

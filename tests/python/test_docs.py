@@ -15,6 +15,8 @@ DOCS = sorted(path for path in [*ROOT.glob("*.md"),
                                 *ROOT.glob("tests/lab/*.md")])
 PAGES = sorted(ROOT.glob("docs/man/*.[1-9]"))
 GUIDE = ROOT / "docs/guide.md"
+SOURCES = ("common", "stream-v3", "core", "operation", "libxl-aligned",
+           "xl-cmds")
 
 
 def read(*parts) -> str:
@@ -92,9 +94,7 @@ def test_no_document_shows_a_command_that_is_not_there():
 
 def literals() -> str:
     """All of the C source with its string literals joined."""
-    source = "\n".join(path.read_text() for folder in
-                       ("common", "stream-v3", "core", "operation",
-                        "libxl-aligned", "xl-cmds")
+    source = "\n".join(path.read_text() for folder in SOURCES
                        for path in ROOT.glob(f"{folder}/**/*.c"))
     return re.sub(r'"\s*\n?\s*"', "", source)
 
@@ -124,6 +124,17 @@ def page_text(name: str) -> str:
     text = subprocess.run(["mandoc", "-Tascii", ROOT / "docs/man" / name],
                           check=True, stdout=subprocess.PIPE, text=True)
     return re.sub(".\b", "", text.stdout)
+
+
+def test_every_variable_is_explained():
+    """All that the C sources read or set, and no other."""
+    source = "\n".join(path.read_text() for folder in SOURCES
+                       for path in ROOT.glob(f"{folder}/**/*.c"))
+    variables = set(re.findall(r'"(XL_ALIGNED_[A-Z_]+)["=]', source))
+    assert len(variables) >= 20
+    page = read("docs/man/xl-aligned.8").split(".Sh ENVIRONMENT")[1]
+    assert set(re.findall(r"^\.It Ev (XL_ALIGNED_\S+)$", page, re.M)) == \
+        variables
 
 
 def test_every_setting_is_explained():

@@ -8,7 +8,7 @@
 
 #include <openssl/x509.h>
 
-/* `allow` ends with NULL; xl-aligned(8), listen, has the rules. */
+/* `allow` ends with NULL; xl-aligned-listen(8) has the rules. */
 bool subject_allowed(X509 *certificate, const char *const *allow);
 /* As RFC 2253 writes it, cut at `size`; for messages. */
 void subject_print(X509 *certificate, char *text, size_t size);
