@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# make check-style      clang-tidy and cppcheck
+# make check-style      clang-format, clang-tidy, cppcheck, check-rooms,
+#                       shellcheck, mandoc
 # make check-sanitize   ASan, UBSan, TSan, valgrind; SANITIZE="asan tsan"
 SANITIZE ?= asan tsan valgrind python
+
+CHECK += check-style
 
 .PHONY: check-style check-sanitize
 check-style:

@@ -477,8 +477,9 @@ size_t fuzz_mutate(uint8_t *data, size_t size, size_t max, size_t start,
         if (!stream.count || !below(&stream, 12))
             stream.size = LLVMFuzzerMutate(data, stream.size, max);
         else
-            ANY(&stream, changes)
-            (&stream, &stream.records[below(&stream, stream.count)]);
+            (ANY(&stream,
+                 changes))(&stream,
+                           &stream.records[below(&stream, stream.count)]);
     }
     return stream.size;
 }

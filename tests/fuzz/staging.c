@@ -36,10 +36,9 @@ static void *take(size_t size)
             continue;
         in_use[i] = true;
         ASAN_POISON_MEMORY_REGION(room->red_zone, sizeof(room->red_zone));
+        ASAN_POISON_MEMORY_REGION(room->more, sizeof(room->more));
         if (size > STAGING)
             ASAN_UNPOISON_MEMORY_REGION(room->more, sizeof(room->more));
-        else
-            ASAN_POISON_MEMORY_REGION(room->more, sizeof(room->more));
         return room->octets;
     }
     return NULL;

@@ -34,8 +34,10 @@ static void test_names(void **state)
     becomes("\x9b"
             "31m\xc2\x9b",
             "\\x9b31m\\xc2\\x9b");
+    /* NOLINTBEGIN(misc-misleading-bidirectional): what is tested */
     becomes("\xe2\x80\xae", "\\xe2\\x80\\xae"); /* override */
     becomes("\xe2\x81\xa6", "\\xe2\\x81\\xa6"); /* isolate */
+    /* NOLINTEND(misc-misleading-bidirectional) */
     becomes("\xe2\x80\x8b", "\\xe2\\x80\\x8b"); /* no width */
     becomes("\xe2\x80\xa8", "\\xe2\\x80\\xa8"); /* a line's end */
     becomes("\xef\xbb\xbf", "\\xef\\xbb\\xbf"); /* BOM */
