@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "directory.h"
+#include "fd.h"
 #include "partial.h"
 
 #define LINKS_MAX 8
@@ -36,25 +37,12 @@ static int fail_errno(struct partial *partial)
     return fail(partial, errno, "%s", strerror(errno));
 }
 
-static bool same_file(const struct stat *a, const struct stat *b)
-{
-    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
-}
-
-static int open_again(int fd, int flags)
-{
-    char path[64];
-
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    return open(path, flags | O_CLOEXEC | O_NOCTTY);
-}
-
 bool partial_is(const struct partial *partial, const char *base)
 {
     struct stat st;
 
     return fstatat(partial->dirfd, base, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-           same_file(&st, &partial->st);
+           stat_same(&st, &partial->st);
 }
 
 void partial_path(const struct partial *partial, const char *base,
@@ -65,19 +53,6 @@ void partial_path(const struct partial *partial, const char *base,
 }
 
 /* ---- finding the place -------------------------------------------------- */
-
-static int read_directory_name(struct partial *partial, int fd)
-{
-    char link[64];
-    ssize_t r;
-
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    r = readlink(link, partial->directory, sizeof(partial->directory) - 1);
-    if (r < 0)
-        return -1;
-    partial->directory[r] = '\0';
-    return 0;
-}
 
 /* Sets dirfd and base to what `name` says, seen from dirfd if it is open. */
 static int enter(struct partial *partial, const char *name)
@@ -97,7 +72,7 @@ static int enter(struct partial *partial, const char *name)
         return fail(partial, ENAMETOOLONG, "%s", strerror(ENAMETOOLONG));
     fd = directory_open(partial->dirfd >= 0 ? partial->dirfd : AT_FDCWD,
                         directory);
-    if (fd < 0 || read_directory_name(partial, fd)) {
+    if (fd < 0 || fd_read_name(fd, partial->directory, sizeof(partial->directory)) < 0) {
         fail(
             partial, errno, "directory %s: %s", directory,
             errno == EPERM
@@ -174,7 +149,7 @@ static int may_replace(struct partial *partial, int path_fd,
 
     if (kind->force)
         return 0;
-    fd = open_again(path_fd, O_RDONLY | O_NONBLOCK);
+    fd = fd_reopen(path_fd, O_RDONLY | O_NONBLOCK);
     if (fd < 0)
         return fail(partial, errno,
                     "cannot be examined: %s; --force "
@@ -226,7 +201,7 @@ static int open_in_place(struct partial *partial, const struct stat *seen,
                          O_PATH | O_CLOEXEC | (magic ? 0 : O_NOFOLLOW));
     if (partial->fd < 0 || fstat(partial->fd, st) < 0)
         return fail_errno(partial);
-    if (!magic && !same_file(st, seen)) {
+    if (!magic && !stat_same(st, seen)) {
         close(partial->fd);
         partial->fd = -1;
         return 1;
@@ -254,7 +229,7 @@ static int look_at_file(struct partial *partial, const struct stat *seen,
                 O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st))
         r = fail_errno(partial);
-    else if (!same_file(&st, seen))
+    else if (!stat_same(&st, seen))
         r = 1;
     else
         r = may_replace(partial, fd, &st, kind);
@@ -313,7 +288,7 @@ static int remove_stale(struct partial *partial,
                    O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (found < 0 || fstat(found, &partial->st) ||
         !S_ISREG(partial->st.st_mode) || partial->st.st_uid != geteuid() ||
-        partial->st.st_nlink != 1 || (fd = open_again(found, O_RDONLY)) < 0)
+        partial->st.st_nlink != 1 || (fd = fd_reopen(found, O_RDONLY)) < 0)
         fail(partial, EEXIST,
              "%s is in the way and not a file that an "
              "earlier run left; remove it, or give another name",
@@ -394,23 +369,19 @@ static bool is_in(const struct partial *partial, const char *name)
 
     snprintf(path, sizeof(path), "%s", name);
     return !fstat(partial->dirfd, &here) && !stat(dirname(path), &there) &&
-           same_file(&here, &there);
+           stat_same(&here, &there);
 }
 
 int partial_attach(struct partial *partial, int fd, const char *name)
 {
-    char link[64], path[PATH_MAX], *slash;
-    ssize_t r;
+    char path[PATH_MAX], *slash;
 
     *partial = (struct partial)PARTIAL_INIT;
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    r = readlink(link, path, sizeof(path) - 1);
-    if (r < 0 || fstat(fd, &partial->st))
+    if (fd_read_name(fd, path, sizeof(path)) < 0 || fstat(fd, &partial->st))
         return fail_errno(partial);
     partial->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (partial->fd < 0)
         return fail_errno(partial);
-    path[r] = '\0';
     slash = strrchr(path, '/');
     /* Neither a pipe nor the like has a name. */
     if (!slash || !slash[1]) {

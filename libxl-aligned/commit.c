@@ -12,27 +12,6 @@
 #include "internal.h"
 #include "common/partial.h"
 
-int reopen(int fd, int flags)
-{
-    char path[64];
-
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    return open(path, flags | O_CLOEXEC);
-}
-
-int descriptor_path(int fd, char path[PATH_MAX])
-{
-    char link[64];
-    ssize_t r;
-
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    r = readlink(link, path, PATH_MAX - 1);
-    if (r < 0)
-        return -1;
-    path[r] = '\0';
-    return 0;
-}
-
 int commit_file(int fd, uint64_t libxl_offset, uint64_t file_length,
                 enum xensave_format format, xentoollog_logger *lg)
 {

@@ -5,8 +5,6 @@
  */
 #include <dlfcn.h>
 #include <inttypes.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +14,7 @@
 #include <xenstore.h>
 
 #include "common/clock.h"
+#include "common/thread.h"
 #include "internal.h"
 
 #define INTERVAL_NS 500000000
@@ -201,17 +200,9 @@ static void *run(void *context)
 
 static int start_thread(struct entry *entry)
 {
-    sigset_t all, before;
-    int r;
-
     pthread_mutex_init(&entry->lock, NULL);
     monotonic_cond_init(&entry->changed);
-    /* Signals are for the toolstack's own threads. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    r = pthread_create(&entry->thread, NULL, run, entry);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return r;
+    return thread_start(&entry->thread, run, entry);
 }
 
 /* ---- its life ----------------------------------------------------------- */

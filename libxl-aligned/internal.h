@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "common/fd.h"
 #include "config.h"
 #include "libxl-aligned.h"
 #include "operation/operation.h"
@@ -185,7 +186,7 @@ void interrupt_child(void);
 /* ---- progress.c --------------------------------------------------------- */
 
 /* NULL: how far it is cannot be told.  `*fd` stays open, or is -1. */
-struct progress_page *progress_open(char path[PROGRESS_PATH], int *fd);
+struct progress_page *progress_open(char path[FD_PATH], int *fd);
 void progress_close(struct progress_page *page, int fd);
 
 /* ---- operation.c -------------------------------------------------------- */
@@ -283,9 +284,5 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
                    const libxl_asyncop_how *ao_how,
                    const libxl_asyncprogress_how *aop_console_how);
 
-/* Another open file description of the same file; -1 with errno. */
-int reopen(int fd, int flags);
-/* The name that /proc knows of the file behind `fd`; -1 with errno. */
-int descriptor_path(int fd, char path[PATH_MAX]);
 
 #endif /* LIBXL_ALIGNED_INTERNAL_H */

@@ -19,7 +19,7 @@ struct operation {
     struct operation_info info;
     struct stat st; /* of info.fd */
     struct progress_page *page;
-    char page_path[PROGRESS_PATH];
+    char page_path[FD_PATH];
     int page_fd;
     struct entry *entry;
     char *format, *file;
@@ -87,20 +87,16 @@ failed:
 /* Of a file or device; the name it is to get comes before the one it has. */
 static char *file_name(const struct operation *operation, const char *name)
 {
-    char link[64], path[PATH_MAX];
-    ssize_t r;
+    char path[PATH_MAX];
 
     if (name)
         return strdup(name);
     if (operation->info.fd < 0 || S_ISFIFO(operation->st.st_mode) ||
         S_ISSOCK(operation->st.st_mode))
         return NULL;
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", operation->info.fd);
-    r = readlink(link, path, sizeof(path) - 1);
-    if (r < 0)
-        return NULL;
-    path[r] = '\0';
-    return strdup(path);
+    return fd_read_name(operation->info.fd, path, sizeof(path)) < 0
+               ? NULL
+               : strdup(path);
 }
 
 void operation_start(struct operation *operation, const char *format,
@@ -235,8 +231,7 @@ const char *operation_child(int fd, bool restore, uint32_t domid)
         operation = atomic_load(&operations[i]);
         if (!operation || operation->info.fd < 0 ||
             operation->info.restore != restore ||
-            operation->st.st_dev != st.st_dev ||
-            operation->st.st_ino != st.st_ino)
+            !stat_same(&operation->st, &st))
             continue;
         /* libxl hands the helper a duplicate of fds 0 to 2. */
         if (operation->info.fd == fd || (!found && operation->info.fd <= 2))

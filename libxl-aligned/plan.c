@@ -21,8 +21,7 @@ static struct plan {
     bool restore;
     bool lasting;
     int fd;
-    dev_t dev;
-    ino_t ino;
+    struct stat st;
     uint64_t age;
     char text[PLAN_TEXT_MAX];
 } plans[PLANS];
@@ -73,8 +72,7 @@ int plan_publish(int fd, const struct plan_stream *stream)
     plan->restore = stream->restore;
     plan->lasting = stream->lasting;
     plan->fd = fd;
-    plan->dev = st.st_dev;
-    plan->ino = st.st_ino;
+    plan->st = st;
     plan->age = published++;
     /* The space is reserved on this side: reserve=0. */
     r = snprintf(plan->text, sizeof(plan->text),
@@ -120,7 +118,7 @@ const char *plan_find(int fd, bool restore)
 
         /* libxl hands the helper a duplicate of fds 0 to 2. */
         if (atomic_load(&plan->state) != READY || plan->restore != restore ||
-            plan->dev != st.st_dev || plan->ino != st.st_ino)
+            !stat_same(&plan->st, &st))
             continue;
         if (plan->fd == fd)
             return plan->text;

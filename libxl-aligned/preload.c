@@ -54,8 +54,7 @@ static bool is_this_library(const char *entry, size_t length)
     if (!strncmp(base, name, strlen(name)))
         return true;
     return strchr(path, '/') && own_path[0] && !stat(own_path, &own) &&
-           !stat(path, &other) && own.st_dev == other.st_dev &&
-           own.st_ino == other.st_ino;
+           !stat(path, &other) && stat_same(&own, &other);
 }
 
 /* Removes this library from LD_PRELOAD and keeps what others put there. */

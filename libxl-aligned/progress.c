@@ -8,13 +8,13 @@
 #include "internal.h"
 
 /* The command has started this program for one operation. */
-static struct progress_page *given(char path[PROGRESS_PATH])
+static struct progress_page *given(char path[FD_PATH])
 {
     static atomic_flag taken = ATOMIC_FLAG_INIT;
     struct progress_page *page;
 
     if (!environment.progress ||
-        strlen(environment.progress) >= PROGRESS_PATH ||
+        strlen(environment.progress) >= FD_PATH ||
         /* It is handed on in one text with others. */
         strpbrk(environment.progress, ";=") ||
         atomic_flag_test_and_set(&taken))
@@ -25,7 +25,7 @@ static struct progress_page *given(char path[PROGRESS_PATH])
     return page;
 }
 
-struct progress_page *progress_open(char path[PROGRESS_PATH], int *fd)
+struct progress_page *progress_open(char path[FD_PATH], int *fd)
 {
     struct progress_page *page = given(path);
 

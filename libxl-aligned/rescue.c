@@ -30,7 +30,7 @@ static int find_place(struct rescue *rescue, int fd)
 {
     size_t length;
 
-    if (descriptor_path(fd, rescue->path))
+    if (fd_read_name(fd, rescue->path, sizeof(rescue->path)) < 0)
         return -1;
     length = strlen(rescue->path);
     if (length <= strlen(DELETED) || rescue->path[0] != '/' ||
@@ -134,7 +134,7 @@ static int copy_beside(struct rescue *rescue, int fd,
 {
     if (find_place(rescue, fd) || create(rescue))
         return -1;
-    rescue->from = reopen(fd, O_RDONLY);
+    rescue->from = fd_reopen(fd, O_RDONLY);
     if (rescue->from < 0 || copy(rescue, error))
         return -1;
     return fsync(rescue->to);
@@ -171,18 +171,19 @@ static void keep_open(int fd, const struct xensave_error *error,
                       xentoollog_logger *lg)
 {
     const char *why = error->text[0] ? error->text : strerror(errno);
-    char path[PATH_MAX] = "";
+    char path[PATH_MAX], kept_path[FD_PATH];
     int kept;
 
-    (void)descriptor_path(fd, path);
+    fd_name(fd, path, sizeof(path));
     kept = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    fd_path_global(kept, kept_path);
     if (kept < 0)
         report(lg, XTL_ERROR, "%s: its contents are lost: %s", path, why);
     else
         report(lg, XTL_ERROR,
                "%s: its contents cannot be put back: %s; "
-               "copy them from /proc/%ld/fd/%d while this process runs",
-               path, why, (long)getpid(), kept);
+               "copy them from %s while this process runs",
+               path, why, kept_path);
 }
 
 char *rescue_file(int fd, xentoollog_logger *lg)

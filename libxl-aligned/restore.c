@@ -15,7 +15,7 @@ static void add_name(int fd, struct xensave_error *error)
 {
     char name[PATH_MAX], text[sizeof(error->text)];
 
-    if (descriptor_path(fd, name) || strstr(error->text, name))
+    if (fd_read_name(fd, name, sizeof(name)) < 0 || strstr(error->text, name))
         return;
     snprintf(text, sizeof(text), "%.255s: %.*s", name,
              (int)sizeof(text) - 255 - 3, error->text);
@@ -58,12 +58,12 @@ struct choice {
 static int check_v3(int fd, const struct runtime *runtime,
                     xentoollog_logger *lg)
 {
-    char name[PATH_MAX] = "", why[sizeof(runtime->why) + PATH_MAX];
+    char name[PATH_MAX], why[sizeof(runtime->why) + PATH_MAX];
     bool usable = !runtime->why[0];
 
     if (usable && !helper_try(runtime, why, sizeof(why)))
         return 0;
-    (void)descriptor_path(fd, name);
+    fd_name(fd, name, sizeof(name));
     report(lg, XTL_ERROR,
            "not restored: %s: a v3 file, which only the plugin "
            "can restore: %s",

@@ -138,7 +138,7 @@ static bool is_file(struct save *save)
     /* Appending puts every write at the end: offsets mean nothing. */
     if (flags < 0 || (flags & O_APPEND))
         return false;
-    save->file = reopen(save->fd, O_RDWR);
+    save->file = fd_reopen(save->fd, O_RDWR);
     if (save->file < 0)
         report(save->lg, XTL_WARN,
                "using stock save: the file cannot be "

@@ -6,8 +6,6 @@
  */
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/thread.h"
 #include "internal.h"
 
 #define TOLD_OFFSET 128
@@ -67,8 +66,6 @@ struct watch *watch_begin(const struct real *real, libxl_ctx *ctx,
                           uint32_t domid)
 {
     struct watch *watch;
-    sigset_t all, before;
-    int r;
 
     if (!environment.negotiated)
         return NULL;
@@ -78,12 +75,7 @@ struct watch *watch_begin(const struct real *real, libxl_ctx *ctx,
     watch->real = real;
     watch->ctx = ctx;
     watch->domid = domid;
-    /* Signals are for the toolstack's own threads. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    r = pthread_create(&watch->thread, NULL, watch_domain, watch);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (r) {
+    if (thread_start(&watch->thread, watch_domain, watch)) {
         free(watch);
         return NULL;
     }

@@ -18,30 +18,6 @@
 #define OLDER          0.7
 #define SAMPLE_SECONDS 0.2
 
-/* Linux 6.3; without it, vm.memfd_noexec=2 refuses. */
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
-
-int xensave_shared_open(const char *name, size_t length,
-                        char path[PROGRESS_PATH])
-{
-    const unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-    int fd = memfd_create(name, flags | MFD_NOEXEC_SEAL), errnum;
-
-    if (fd < 0 && errno == EINVAL)
-        fd = memfd_create(name, flags);
-    if (fd >= 0 && (ftruncate(fd, length) ||
-                    fcntl(fd, F_ADD_SEALS, XENSAVE_SHARED_SEALS))) {
-        errnum = errno;
-        close(fd);
-        errno = errnum;
-        return -1;
-    }
-    snprintf(path, PROGRESS_PATH, "/proc/%ld/fd/%d", (long)getpid(), fd);
-    return fd;
-}
-
 /* ---- processes ---------------------------------------------------------- */
 
 /* State and start of a process: fields 3 and 22 of its stat. */

@@ -19,15 +19,6 @@
 #define ENTRY_NAME 64U /* octets, NUL included */
 #define ENTRY_PATH 160U
 
-/*
- * Memory to share, of zeros, and the path that leads to it while the fd is
- * open.  -1 with errno.  Beyond the end of what somebody shortens, a write
- * would be a SIGBUS; hence the seals.
- */
-#define XENSAVE_SHARED_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
-int xensave_shared_open(const char *name, size_t length,
-                        char path[PROGRESS_PATH]);
-
 /* ---- processes ---------------------------------------------------------- */
 
 /* Never two of them that are alike until the host boots again. */

@@ -37,7 +37,7 @@ struct progress_page *progress_page_map(const char *path)
         return NULL;
     seals = fcntl(fd, F_GET_SEALS);
     if (!fstat(fd, &st) && is_page(&st) && seals >= 0 &&
-        (seals & XENSAVE_SHARED_SEALS) == XENSAVE_SHARED_SEALS)
+        (seals & FD_SHARED_SEALS) == FD_SHARED_SEALS)
         page = map(fd);
     close(fd);
     if (page && memcmp(page->magic, MAGIC, sizeof(page->magic))) {
@@ -48,11 +48,11 @@ struct progress_page *progress_page_map(const char *path)
 }
 
 struct progress_page *progress_page_create(const char *name,
-                                           char path[PROGRESS_PATH], int *fd)
+                                           char path[FD_PATH], int *fd)
 {
     struct progress_page *page;
 
-    *fd = xensave_shared_open(name, PROGRESS_LENGTH, path);
+    *fd = fd_shared_memory(name, PROGRESS_LENGTH, path);
     if (*fd < 0)
         return NULL;
     page = map(*fd);

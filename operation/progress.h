@@ -15,10 +15,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "common/fd.h"
 #include "xensave.h"
 
 #define PROGRESS_LENGTH 4096U
-#define PROGRESS_PATH   64U /* octets of the name, NUL included */
 
 enum progress_page_phase {
     PROGRESS_START, /* nothing of the memory is written */
@@ -44,6 +44,6 @@ struct progress_page {
 struct progress_page *progress_page_map(const char *path);
 /* `path` is good while `*fd` is open.  NULL: errno says why, `*fd` is -1. */
 struct progress_page *progress_page_create(const char *name,
-                                           char path[PROGRESS_PATH], int *fd);
+                                           char path[FD_PATH], int *fd);
 
 #endif /* XENSAVE_PROGRESS_H */

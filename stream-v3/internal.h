@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/fd.h"
 #include "xensave.h"
 
 #if __BYTE_ORDER != __LITTLE_ENDIAN
@@ -59,21 +60,12 @@ int xensave_value_of(const struct xensave_name *names, size_t count,
 
 /* ---- file.c: facts about a file and its device -------------------------- */
 
-/*
- * A second open file description of the file behind `fd`, so that neither
- * flags nor offset are shared.  -1 with errno.
- */
-int fd_reopen(int fd, int flags);
 /* Multiple of 4096 that direct I/O needs; 0 if the kernel says it cannot. */
 uint32_t xensave_direct_alignment(int fd);
 /* Of a regular file or a block device. -1 with errno. */
 int xensave_file_size(int fd, uint64_t *size, bool *is_device);
-/* The path behind a descriptor, for messages. */
-void fd_name(int fd, char *name, size_t length);
 /* Octets of the range that are in the page cache; -1 if unknown. */
 int64_t xensave_resident(int fd, uint64_t offset, uint64_t length);
-int pread_exact(int fd, void *data, size_t length, uint64_t offset);
-int pwrite_exact(int fd, const void *data, size_t length, uint64_t offset);
 /*
  * Starts writing a range back, or waits until it is written.  The kernel
  * tells a descriptor of an error once: after -1 an fsync may return 0.

@@ -135,8 +135,7 @@ static int open_output(struct conversion *c)
     if (target_open(&c->target, c->out_name, &kind) != STATUS_OK)
         return -1;
     partial_signals_begin(&c->target.file);
-    if (fstat(c->in.fd, &st) == 0 && st.st_dev == c->target.file.st.st_dev &&
-        st.st_ino == c->target.file.st.st_ino) {
+    if (fstat(c->in.fd, &st) == 0 && stat_same(&st, &c->target.file.st)) {
         report("%s and %s are the same", c->in_name, c->out_name);
         return -1;
     }

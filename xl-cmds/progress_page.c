@@ -7,7 +7,7 @@
 
 struct progress_page *progress_page(int *fd)
 {
-    char path[PROGRESS_PATH];
+    char path[FD_PATH];
     struct progress_page *page;
 
     page = progress_page_create("xl-aligned progress", path, fd);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/fd.h"
 #include "entries.h"
 #include "replace.h"
 #include "savefile.h"
@@ -28,7 +29,7 @@ static bool may_go(int fd, void *context, char *why, size_t size)
     struct stat old, in;
 
     if (replace->in >= 0 && !fstat(fd, &old) && !fstat(replace->in, &in) &&
-        old.st_dev == in.st_dev && old.st_ino == in.st_ino)
+        stat_same(&old, &in))
         return true;
     if (!savefile_attach(&file, "", dup(fd)))
         savefile_config(&file, &config);

@@ -18,7 +18,7 @@ bool target_names(const char *name, int fd)
     struct stat named, opened;
 
     return stat(name, &named) == 0 && fstat(fd, &opened) == 0 &&
-           named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
+           stat_same(&named, &opened);
 }
 
 static char *absolute(const struct partial *file, const char *base)
@@ -45,7 +45,7 @@ int target_open(struct target *target, const char *name,
     if (file->removed)
         report("removed %s, which an earlier run had left unfinished",
                target->partial);
-    snprintf(target->path, sizeof(target->path), "/proc/self/fd/%d", file->fd);
+    fd_path(file->fd, target->path);
     return STATUS_OK;
 }
 

@@ -4,6 +4,7 @@
 #define XL_CMDS_TARGET_H
 
 #include "cmds.h"
+#include "common/fd.h"
 #include "common/partial.h"
 
 struct target {
@@ -11,8 +12,7 @@ struct target {
     char *final;       /* absolute; NULL if written in place */
     char *partial;     /* absolute */
     struct partial file;
-    char path[64]; /* opens the same file in this process and in
-                             * those that inherit file.fd */
+    char path[FD_PATH]; /* opens the same file here and in children */
 };
 
 #define TARGET_INIT          \

@@ -100,7 +100,5 @@ int output_commit(struct output *output);
 void output_close(struct output *output);
 /* The name that it is to have; false if it has none. */
 bool output_name(const struct output *output, char name[PARTIAL_PATH]);
-/* Where stock, which takes a path, can write the same file. */
-void output_path(const struct output *output, char *path, size_t size);
 
 #endif /* XL_ALIGNED_DUMP_H */

@@ -134,14 +134,14 @@ out : {
 static int dump_by_stock(xc_interface *xch, uint32_t domid,
                          const struct output *output)
 {
-    char path[64];
+    char path[FD_PATH];
 
     report(NULL, XTL_WARN, "%s; using stock dump-core", xen_why);
     if (!xen.dumpcore) {
         errno = ENOSYS;
         return -1;
     }
-    output_path(output, path, sizeof(path));
+    fd_path(output->file.fd, path);
     return xen.dumpcore(xch, domid, path);
 }
 

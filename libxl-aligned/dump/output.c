@@ -35,11 +35,8 @@ static int fail_errno(const struct output *output, const char *what)
 /* A device, pipe or the like, found by an O_PATH descriptor. */
 static int open_in_place(struct output *output)
 {
-    char path[64];
-    int fd;
+    int fd = fd_reopen(output->file.fd, O_WRONLY);
 
-    output_path(output, path, sizeof(path));
-    fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0)
         return fail_errno(output, "open");
     close(output->file.fd);
@@ -86,8 +83,6 @@ void output_close(struct output *output)
 bool output_name(const struct output *output, char name[PARTIAL_PATH])
 {
     const struct partial *file = &output->file;
-    char link[64];
-    ssize_t r;
 
     if (!file->in_place) {
         partial_path(file, file->base, name);
@@ -95,15 +90,5 @@ bool output_name(const struct output *output, char name[PARTIAL_PATH])
     }
     if (S_ISFIFO(file->st.st_mode) || S_ISSOCK(file->st.st_mode))
         return false;
-    output_path(output, link, sizeof(link));
-    r = readlink(link, name, PARTIAL_PATH - 1);
-    if (r < 0)
-        return false;
-    name[r] = '\0';
-    return true;
-}
-
-void output_path(const struct output *output, char *path, size_t size)
-{
-    snprintf(path, size, "/proc/self/fd/%d", output->file.fd);
+    return fd_read_name(file->fd, name, PARTIAL_PATH) >= 0;
 }

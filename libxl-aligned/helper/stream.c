@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/fd.h"
 #include "stream.h"
 
 enum state {
@@ -115,14 +116,9 @@ static void stream_open(void)
 
 void stream_activate(const struct stream_plan *plan)
 {
-    char link[64];
-    ssize_t r;
-
     if (fstat(plan->fd, &stream.st))
         return;
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", plan->fd);
-    r = readlink(link, stream.name, sizeof(stream.name) - 1);
-    stream.name[r < 0 ? 0 : r] = '\0';
+    fd_name(plan->fd, stream.name, sizeof(stream.name));
     stream.plan = *plan;
     stream_progress_open(plan->progress);
     stream.state = WAITING;
@@ -162,8 +158,7 @@ static bool fd_replaced(void)
 {
     struct stat st;
 
-    return fstat(stream.plan.fd, &st) || st.st_dev != stream.st.st_dev ||
-           st.st_ino != stream.st.st_ino;
+    return fstat(stream.plan.fd, &st) || !stat_same(&st, &stream.st);
 }
 
 static bool is_ours(int fd, bool restore)

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Threads that compress, and the ring of jobs between them and the encoder. */
-#include <pthread.h>
-#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/thread.h"
 #include "pack.h"
 
 #define THREADS_MAX 4U
@@ -186,7 +185,6 @@ static int make_jobs(struct xensave_packer *packer)
 static int make_workers(struct xensave_packer *packer, uint32_t threads,
                         int level)
 {
-    sigset_t all, before;
     struct worker *worker;
 
     for (; packer->workers < threads; packer->workers++) {
@@ -198,14 +196,10 @@ static int make_workers(struct xensave_packer *packer, uint32_t threads,
     }
     if (!packer->workers)
         return -1;
-    /* Signals are the business of the program's own threads. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     while (packer->threads < packer->workers &&
-           !pthread_create(&packer->worker[packer->threads].thread, NULL, run,
-                           &packer->worker[packer->threads]))
+           !thread_start(&packer->worker[packer->threads].thread, run,
+                         &packer->worker[packer->threads]))
         packer->threads++;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return 0;
 }
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* pwrite and pread in threads, where io_uring is disabled. */
-#include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 
+#include "common/thread.h"
 #include "engine.h"
 
 #define THREADS 4
@@ -141,18 +140,11 @@ static const struct xensave_io_engine_ops thread_ops = {
     .free = thread_free,
 };
 
-/* Signals are the business of the program's own threads. */
 static void start_threads(struct thread_engine *threads)
 {
-    sigset_t all, before;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     while (threads->threads < THREADS &&
-           !pthread_create(&threads->thread[threads->threads], NULL, worker,
-                           threads))
+           !thread_start(&threads->thread[threads->threads], worker, threads))
         threads->threads++;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 struct xensave_io_engine *xensave_io_engine_thread(

@@ -13,27 +13,6 @@
 #define SYS_cachestat 451
 #endif
 
-int fd_reopen(int fd, int flags)
-{
-    char path[64];
-
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    return open(path, flags | O_CLOEXEC);
-}
-
-void fd_name(int fd, char *name, size_t length)
-{
-    char path[64];
-    ssize_t r;
-
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    r = readlink(path, name, length - 1);
-    if (r > 0)
-        name[r] = 0;
-    else
-        snprintf(name, length, "descriptor %d", fd);
-}
-
 uint32_t xensave_direct_alignment(int fd)
 {
     uint32_t alignment = XENSAVE_ALIGNMENT_MIN;
@@ -124,44 +103,6 @@ int64_t xensave_resident(int fd, uint64_t offset, uint64_t length)
     if (!syscall(SYS_cachestat, fd, &range, &counts, 0))
         return counts.cache * XENSAVE_V2_PAGE_SIZE;
     return resident_by_mincore(fd, range.off, range.len);
-}
-
-int pread_exact(int fd, void *data, size_t length, uint64_t offset)
-{
-    ssize_t r;
-
-    while (length) {
-        r = pread(fd, data, length, offset);
-        if (r < 0 && errno == EINTR)
-            continue;
-        if (!r)
-            errno = ENODATA;
-        if (r <= 0)
-            return -1;
-        data = (char *)data + r;
-        length -= r;
-        offset += r;
-    }
-    return 0;
-}
-
-int pwrite_exact(int fd, const void *data, size_t length, uint64_t offset)
-{
-    ssize_t r;
-
-    while (length) {
-        r = pwrite(fd, data, length, offset);
-        if (r < 0 && errno == EINTR)
-            continue;
-        if (!r)
-            errno = ENOSPC;
-        if (r <= 0)
-            return -1;
-        data = (const char *)data + r;
-        length -= r;
-        offset += r;
-    }
-    return 0;
 }
 
 int xensave_sync_range(int fd, uint64_t offset, uint64_t length, bool wait)

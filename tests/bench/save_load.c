@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/fd.h"
 #include "load.h"
 
 /* The record types of a PVH guest, in Xen's order. */
@@ -376,7 +377,6 @@ static int finish(struct save *save)
 {
     static const uint64_t libxl_end;
     struct xensave_file file;
-    char path[64];
     off_t length;
     int fd, r;
 
@@ -387,8 +387,7 @@ static int finish(struct save *save)
     if (strcmp(save->options.sync, "commit"))
         return 0;
     length = lseek(save->fd, 0, SEEK_CUR);
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", save->fd);
-    fd = open(path, O_RDWR);
+    fd = fd_reopen(save->fd, O_RDWR);
     if (fd < 0)
         return load_fail("commit");
     r = xensave_file_probe(fd, UINT64_MAX, &file, &save->error) ||

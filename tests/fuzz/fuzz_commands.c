@@ -11,6 +11,7 @@
 
 #include "fuzz.h"
 
+#include "common/fd.h"
 #include "xl-cmds/cmds.h"
 
 static int run(const struct command *command, const char *first,
@@ -37,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static bool quiet;
     struct fuzz_control control;
-    char path[32];
+    char path[FD_PATH];
     int r;
 
     if (!quiet) {
@@ -47,8 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < sizeof(control))
         return 0;
     memcpy(&control, data, sizeof(control));
-    snprintf(path, sizeof(path), "/proc/self/fd/%d",
-             fuzz_file(data + sizeof(control), size - sizeof(control)));
+    fd_path(fuzz_file(data + sizeof(control), size - sizeof(control)), path);
     if (control.flags & 1)
         r = run(&command_verify, control.flags & 2 ? "--json" : NULL, NULL,
                 path);

@@ -47,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         take(&environment.reserve, room[4], sizeof(room[4]), &data, &size);
         take(&environment.commit_name, room[5], sizeof(room[5]), &data, &size);
     }
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fuzz_file(data, size));
+    fd_path(fuzz_file(data, size), path);
     environment.config = path;
     r = options_read(&options, &environment, 17, why, sizeof(why));
     if (r)

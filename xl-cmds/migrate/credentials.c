@@ -2,6 +2,7 @@
 /* What xl-aligned listen knows peers by, and how it is renewed. */
 #include <string.h>
 
+#include "common/fd.h"
 #include "listener.h"
 
 static const struct transport *first_with_credentials(
@@ -65,7 +66,7 @@ void credentials_refresh(struct listener *listener)
     struct stat now;
 
     look_at_revoked(listener, &now);
-    if (now.st_dev == old->st_dev && now.st_ino == old->st_ino &&
+    if (stat_same(&now, old) &&
         now.st_size == old->st_size &&
         now.st_mtim.tv_sec == old->st_mtim.tv_sec &&
         now.st_mtim.tv_nsec == old->st_mtim.tv_nsec)

@@ -29,7 +29,7 @@ struct migration {
     const char *live; /* for XL_ALIGNED_LIVE; NULL: if it can be */
     struct board *board;
     struct progress_page *page; /* NULL: pages are not counted */
-    char board_path[PROGRESS_PATH];
+    char board_path[FD_PATH];
     int64_t began, ended;
 };
 

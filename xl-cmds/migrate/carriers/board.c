@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/fd.h"
 #include "transport.h"
 
 static struct board *map(int fd)
@@ -18,10 +19,10 @@ static struct board *map(int fd)
     return board == MAP_FAILED ? NULL : board;
 }
 
-struct board *board_create(char path[PROGRESS_PATH])
+struct board *board_create(char path[FD_PATH])
 {
     struct board *board = NULL;
-    int fd = xensave_shared_open("xl-aligned", sizeof(*board), path);
+    int fd = fd_shared_memory("xl-aligned", sizeof(*board), path);
 
     if (fd >= 0)
         board = map(fd);

@@ -198,7 +198,7 @@ struct board {
 };
 
 /* A file in memory, and a path by which processes of this user open it. */
-struct board *board_create(char path[PROGRESS_PATH]);
+struct board *board_create(char path[FD_PATH]);
 /* NULL if there is none. */
 struct board *board_open(const char *path);
 void board_negotiated(struct board *board, unsigned version,
