@@ -86,6 +86,25 @@ int pwrite_exact(int fd, const void *data, size_t length, uint64_t offset)
     return 0;
 }
 
+int write_all(int fd, const void *data, size_t length)
+{
+    const char *at = data;
+    ssize_t r;
+
+    while (length) {
+        r = write(fd, at, length);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (!r)
+            errno = ENOSPC;
+        if (r <= 0)
+            return -1;
+        at += r;
+        length -= r;
+    }
+    return 0;
+}
+
 int fd_shared_memory(const char *name, size_t length, char path[FD_PATH])
 {
     const unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;

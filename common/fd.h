@@ -33,6 +33,7 @@ static inline bool stat_same(const struct stat *a, const struct stat *b)
 /* All of `length`, or -1 with errno: ENODATA at the end of the file. */
 int pread_exact(int fd, void *data, size_t length, uint64_t offset);
 int pwrite_exact(int fd, const void *data, size_t length, uint64_t offset);
+int write_all(int fd, const void *data, size_t length);
 
 /*
  * Zero-filled memory to share.  `path` opens it while the descriptor is open.

@@ -72,7 +72,8 @@ static int enter(struct partial *partial, const char *name)
         return fail(partial, ENAMETOOLONG, "%s", strerror(ENAMETOOLONG));
     fd = directory_open(partial->dirfd >= 0 ? partial->dirfd : AT_FDCWD,
                         directory);
-    if (fd < 0 || fd_read_name(fd, partial->directory, sizeof(partial->directory)) < 0) {
+    if (fd < 0 ||
+        fd_read_name(fd, partial->directory, sizeof(partial->directory)) < 0) {
         fail(
             partial, errno, "directory %s: %s", directory,
             errno == EPERM

@@ -284,5 +284,4 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
                    const libxl_asyncop_how *ao_how,
                    const libxl_asyncprogress_how *aop_console_how);
 
-
 #endif /* LIBXL_ALIGNED_INTERNAL_H */

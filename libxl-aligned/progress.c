@@ -13,8 +13,7 @@ static struct progress_page *given(char path[FD_PATH])
     static atomic_flag taken = ATOMIC_FLAG_INIT;
     struct progress_page *page;
 
-    if (!environment.progress ||
-        strlen(environment.progress) >= FD_PATH ||
+    if (!environment.progress || strlen(environment.progress) >= FD_PATH ||
         /* It is handed on in one text with others. */
         strpbrk(environment.progress, ";=") ||
         atomic_flag_test_and_set(&taken))

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/fd.h"
 #include "head.h"
 #include "replace.h"
 #include "savefile.h"

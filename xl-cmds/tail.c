@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/fd.h"
 #include "tail.h"
 
 /* Follows the records in octets that come in pieces of any size. */
@@ -39,25 +40,6 @@ static size_t scan_octets(struct scan *scan, const unsigned char *data,
         scan->ended = header.type == XENSAVE_V2_RECORD_END;
     }
     return at;
-}
-
-int write_all(int fd, const void *data, size_t length)
-{
-    const unsigned char *at = data;
-    ssize_t r;
-
-    while (length) {
-        r = write(fd, at, length);
-        if (r < 0 && errno == EINTR)
-            continue;
-        if (!r)
-            errno = ENOSPC;
-        if (r <= 0)
-            return -1;
-        at += r;
-        length -= r;
-    }
-    return 0;
 }
 
 static int fail(struct xensave_error *error, const char *doing)

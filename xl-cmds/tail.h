@@ -21,7 +21,4 @@ struct tail {
  */
 int tail_copy(struct tail *tail, struct xensave_error *error);
 
-/* All of the octets; -1 with errno. */
-int write_all(int fd, const void *data, size_t length);
-
 #endif /* XL_CMDS_TAIL_H */

@@ -66,8 +66,7 @@ void credentials_refresh(struct listener *listener)
     struct stat now;
 
     look_at_revoked(listener, &now);
-    if (stat_same(&now, old) &&
-        now.st_size == old->st_size &&
+    if (stat_same(&now, old) && now.st_size == old->st_size &&
         now.st_mtim.tv_sec == old->st_mtim.tv_sec &&
         now.st_mtim.tv_nsec == old->st_mtim.tv_nsec)
         return;
