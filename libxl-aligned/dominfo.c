@@ -4,6 +4,7 @@
  * versions of Xen: the members that did not move are read as they were
  * compiled, the others by a table.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
@@ -64,4 +65,15 @@ int domain_facts(const struct real *real, libxl_ctx *ctx, uint32_t domid,
     }
     real->dominfo_dispose(&u.info);
     return rc;
+}
+
+void domain_config(const struct real *real, libxl_ctx *ctx,
+                   libxl_domain_config *d_config, struct config *config)
+{
+    char *json = real->config_to_json ? real->config_to_json(ctx, d_config)
+                                      : NULL;
+
+    config_parse(config, (const unsigned char *)(json ? json : ""),
+                 json ? strlen(json) : 0);
+    free(json);
 }

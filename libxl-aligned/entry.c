@@ -77,6 +77,8 @@ static void put_all(struct entry *entry, uint32_t transaction)
 
     if (told->domid != DOMID_UNKNOWN)
         put_number(entry, transaction, "domid", told->domid);
+    if (entry->text.domain)
+        put(entry, transaction, "domain", entry->text.domain);
     put(entry, transaction, "phase", phase_name(told->phase));
     put_number(entry, transaction, "bytes", told->done);
     put_number(entry, transaction, "total", told->total);

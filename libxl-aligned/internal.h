@@ -12,6 +12,7 @@
 #include "common/fd.h"
 #include "config.h"
 #include "libxl-aligned.h"
+#include "operation/domain_config.h"
 #include "operation/operation.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -41,6 +42,7 @@ struct real {
     int (*domain_info)(libxl_ctx *, libxl_dominfo *, uint32_t);
     void (*dominfo_init)(libxl_dominfo *);
     void (*dominfo_dispose)(libxl_dominfo *);
+    char *(*config_to_json)(libxl_ctx *, libxl_domain_config *);
     int minor; /* N of libxenlight.so.4.N; -1: not known */
 };
 
@@ -97,6 +99,10 @@ struct domain_facts {
 /* libxl's error; the facts are all zero then. */
 int domain_facts(const struct real *real, libxl_ctx *ctx, uint32_t domid,
                  struct domain_facts *facts);
+
+/* What a domain is to be built from; empty if libxl does not say. */
+void domain_config(const struct real *real, libxl_ctx *ctx,
+                   libxl_domain_config *d_config, struct config *config);
 
 /* ---- exec.c ------------------------------------------------------------- */
 
@@ -197,6 +203,8 @@ struct operation_info {
     int fd;         /* of the stream; -1: none */
     uint32_t domid; /* DOMID_UNKNOWN */
     uint64_t total; /* octets of memory; 0: not known */
+    char
+        domain[CONFIG_TEXT_MAX]; /* its name where domid has none yet, or "" */
 };
 
 struct operation_sample {
@@ -231,7 +239,7 @@ const char *operation_child(int fd, bool restore, uint32_t domid);
 /* ---- entry.c ------------------------------------------------------------ */
 
 struct entry_text {
-    const char *kind, *format, *file, *peer; /* NULL: not told */
+    const char *kind, *domain, *format, *file, *peer; /* NULL: not told */
 };
 
 struct entry;

@@ -18,7 +18,8 @@ INSTALL += install-libxl-aligned
 # release, and the program that is preloaded has them.
 $(ALIGNED_SO): $(ALIGNED_OBJ) $(LIBRARIES)
 	$(SAY) LD $@
-	$(Q)$(CC) $(ALIGNED_LDFLAGS) -Wl,-soname,$(@F) -o $@ $^ $(STREAM_LIBS)
+	$(Q)$(CC) $(ALIGNED_LDFLAGS) -Wl,-soname,$(@F) -o $@ $^ \
+	    $(STREAM_LIBS) -lyajl
 	$(Q)ln -sf $(@F) $(B)/libxl-aligned.so
 
 $(ALIGNED_HELPER_SO): $(ALIGNED_HELPER_OBJ) $(LIBRARIES)

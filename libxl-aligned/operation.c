@@ -109,6 +109,7 @@ void operation_start(struct operation *operation, const char *format,
     operation->format = format ? strdup(format) : NULL;
     operation->file = file_name(operation, file);
     text.kind = operation->info.kind;
+    text.domain = operation->info.domain[0] ? operation->info.domain : NULL;
     text.format = operation->format;
     text.file = operation->file;
     if (!strcmp(text.kind, "migrate") || !strcmp(text.kind, "receive"))

@@ -94,6 +94,8 @@ void real_find(struct real *real, char *why, size_t size)
 
     memset(real, 0, sizeof(*real));
     real->minor = -1;
+    /* Without it, less is told of a restore. */
+    real->config_to_json = real_symbol("libxl_domain_config_to_json");
     why[0] = '\0';
     for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         *table[i].symbol = real_symbol(table[i].name);

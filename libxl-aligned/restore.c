@@ -112,7 +112,8 @@ static int choose(int fd, const libxl_domain_restore_params *params,
 
 /* What others may see of it, and stop. */
 static struct operation *tell(int restore_fd, int send_back_fd,
-                              const struct choice *choice)
+                              const struct choice *choice,
+                              const struct config *config)
 {
     struct operation_info info = {
         .kind = "restore",
@@ -124,6 +125,9 @@ static struct operation *tell(int restore_fd, int send_back_fd,
     struct operation *operation;
     struct stat st;
 
+    memcpy(info.domain, config->name, sizeof(info.domain));
+    if (!info.total && config->memory_kib > 0)
+        info.total = (uint64_t)config->memory_kib << 10;
     if (send_back_fd >= 0 || (!fstat(restore_fd, &st) && S_ISSOCK(st.st_mode)))
         info.kind = "receive";
     operation = operation_new(&info);
@@ -148,6 +152,7 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
     };
     struct choice choice = { 0 };
     struct operation *operation = NULL;
+    struct config config;
     int rc;
 
     plan_withdraw(restore_fd);
@@ -168,8 +173,10 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
         report(opts->lg, XTL_WARN, "using stock restore: too many at once");
     }
     /* With ao_how its end is not ours to see. */
-    if (!ao_how && restore_fd >= 0)
-        operation = tell(restore_fd, send_back_fd, &choice);
+    if (!ao_how && restore_fd >= 0) {
+        domain_config(&runtime->real, ctx, d_config, &config);
+        operation = tell(restore_fd, send_back_fd, &choice, &config);
+    }
 
     rc = runtime->real.create_restore(ctx, d_config, domid, restore_fd,
                                       send_back_fd, params, ao_how,

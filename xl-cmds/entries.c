@@ -131,6 +131,8 @@ static void read_entry(struct store *store, const char *name,
     entry->domid = domid;
     if (entry->has_domid)
         entry->domain = domain_name(store, entry->domid);
+    if (!entry->domain)
+        entry->domain = get_text(store, name, "domain");
     entry->phase = get_text(store, name, "phase");
     entry->format = get_text(store, name, "format");
     entry->file = get_text(store, name, "file");
@@ -227,8 +229,10 @@ void entry_figures(const struct entry *entry, struct figures *figures)
 
 void entry_title(const struct entry *entry, char *title, size_t size)
 {
-    if (entry->domain)
+    if (entry->domain && entry->has_domid)
         snprintf(title, size, "%s (%u)", entry->domain, entry->domid);
+    else if (entry->domain)
+        snprintf(title, size, "%s", entry->domain);
     else if (entry->has_domid)
         snprintf(title, size, "domain %u", entry->domid);
     else

@@ -35,7 +35,7 @@ void entries_read(struct store *store, struct entries *entries);
 void entries_free(struct entries *entries);
 
 void entry_figures(const struct entry *entry, struct figures *figures);
-/* "web01 (3)", "domain 3", "a domain". */
+/* "web01 (3)", "web01", "domain 3", "a domain". */
 void entry_title(const struct entry *entry, char *title, size_t size);
 
 #endif /* XL_CMDS_ENTRIES_H */

@@ -251,6 +251,29 @@ def test_a_restore_is_told_with_the_domain_that_comes_of_it(site, store,
     kill(process)
 
 
+def test_what_arrives_is_told_by_its_configuration(site, store, tmp_path):
+    """Name and memory, where the stream says neither."""
+    site.config = json.dumps({"c_info": {"name": "mail1"},
+                              "b_info": {"target_memkb": 523264}})
+    data, pipe = tmp_path / "data", tmp_path / "pipe"
+    assert site.run("save", data).status == 0
+    os.mkfifo(pipe)
+    writer = subprocess.Popen(["cp", data, pipe], stderr=subprocess.DEVNULL)
+    process = site.paused("restore", pipe)
+    _, keys = store.only()
+    assert (keys["domain"], keys["total"]) == ("mail1", str(523264 << 10))
+    kill(process)
+    writer.wait()
+
+    # Of a file, it is known how many pages there are.
+    process = site.paused("restore", data)
+    name = f"{process.pid}-{start_of(process.pid)}-1"
+    keys = eventually(lambda: name in store.entries() and store.keys(name))
+    assert keys["domain"] == "mail1"
+    assert len(STREAM) * 0.9 < int(keys["total"]) < len(STREAM)
+    kill(process)
+
+
 def test_what_comes_through_a_pipe_has_no_file(site, store, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     reader = subprocess.Popen(["cat", tmp_path / "pipe"],
@@ -355,6 +378,24 @@ def test_a_line_each(site, store):
         at = lines[0].index(title) + len(title.strip())
         assert all(line[at - 1] != " " and line[at] == " "
                    for line in lines[1:]), title
+
+
+def test_a_domain_that_has_no_name_yet(site, store):
+    """The one of its configuration, until there is another."""
+    arriving = {**SAVE, "operation": "receive", "domain": "web02"}
+    del arriving["domid"]
+    store.make(f"{OWN}-1", **arriving)
+    for domid, name, title in ((None, "web02", "web02"),
+                               (99, "web02", "web02 (99)"),
+                               (7, "db07", "db07 (7)")):
+        if domid:
+            store.make(f"{OWN}-1", domid=domid)
+        entry, = json.loads(site.command("status", "--json").stdout)
+        assert (entry["domain"], entry["domid"]) == (name, domid)
+        row = site.command("status").stdout.splitlines()[1].split()
+        assert row[:3] == [name, str(domid or "-"), "receive"]
+        result = site.command("cancel", "--timeout=0", name)
+        assert result.stderr.startswith(f"xl-aligned: {title}: its receive")
 
 
 def test_json(site, store):
