@@ -4,7 +4,7 @@
 
 Every row runs once a round, in an order that is shuffled for each round, so
 that what disturbs the machine disturbs all rows alike.  See
-docs/engine.md for what is timed.
+docs/measurements/performance.md for what is timed.
 """
 import argparse
 import json
