@@ -10,10 +10,10 @@
 #include <sys/stat.h>
 
 #include "common/fd.h"
-#include "config.h"
 #include "libxl-aligned.h"
 #include "operation/domain_config.h"
 #include "operation/operation.h"
+#include "operation/settings.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -24,6 +24,12 @@ extern struct environment environment;
 extern char own_path[PATH_MAX];
 /* libxenlight was not there yet: a daemon that loads it, as libvirt's do. */
 extern bool libxl_came_late;
+
+/* ---- options.c ---------------------------------------------------------- */
+
+/* As settings_read(); the defaults after an error. */
+int options_read(xl_aligned_options *opts, const struct environment *env,
+                 int minor, char *why, size_t size);
 
 /* ---- report.c ----------------------------------------------------------- */
 

@@ -91,26 +91,6 @@ static void leave_preload(void)
     free(rest);
 }
 
-static const struct setting {
-    const char *name;
-    char **value;
-    bool command; /* set by a command for the xl that it starts */
-} settings[] = {
-    { "XL_ALIGNED_FORMAT", &environment.format, false },
-    { "XL_ALIGNED_IO", &environment.io, false },
-    { "XL_ALIGNED_ENGINE", &environment.engine, false },
-    { "XL_ALIGNED_RESTORE_IO", &environment.restore_io, false },
-    { "XL_ALIGNED_RESERVE", &environment.reserve, false },
-    { "XL_ALIGNED_COMPRESS", &environment.compress, false },
-    { "XL_ALIGNED_COMMIT_NAME", &environment.commit_name, true },
-    { "XL_ALIGNED_CONFIG", &environment.config, false },
-    { "XL_ALIGNED_LIVE", &environment.live, true },
-    { "XL_ALIGNED_PROGRESS", &environment.progress, true },
-    { "XL_ALIGNED_NEGOTIATED", &environment.negotiated, true },
-    { "XL_ALIGNED_PIPE", &environment.pipe, true },
-    { "XL_ALIGNED_PEER", &environment.peer, true },
-};
-
 /*
  * Variables that stand in the environment of a service must not change what
  * its migrations send, or rename its files: those of a command are signed
@@ -130,21 +110,11 @@ static bool is_of_command(void)
 
 static void take_environment(void)
 {
-    bool command = is_of_command();
-    char *found;
-    size_t i;
-
-    leave_preload();
+    environment_read(&environment, is_of_command());
+    environment_unset(true);
     unsetenv(HOPS_VARIABLE);
     unsetenv("XL_ALIGNED_BY");
-    for (i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
-        /* Nothing at all in a program that runs with raised privileges. */
-        found = secure_getenv(settings[i].name);
-        /* The text stays where it is when the variable goes. */
-        if (found && *found && (command || !settings[i].command))
-            *settings[i].value = found;
-        unsetenv(settings[i].name);
-    }
+    leave_preload();
 }
 
 static void hand_on(void)

@@ -70,7 +70,7 @@ static void runtime_find(void)
                      sizeof(why)) &&
         !runtime.why[0])
         memcpy(runtime.why, why, sizeof(why));
-    runtime.opts.commit_name = environment.commit_name;
+    runtime.opts.commit_name = (char *)environment.commit_name;
     if (!runtime.why[0])
         find_helper_library();
 }

@@ -44,8 +44,6 @@ struct command {
 #define COMPRESS_ALL_HELP                                                     \
     "                         as far as there is time; with :all behind it, " \
     "all\n"
-#define COMPRESS_WORDS \
-    "none lz4[:LEVEL][:all] (LEVEL 1 to 12) zstd[:LEVEL][:all] (1 to 19)"
 
 extern const struct command command_save, command_restore, command_run,
     command_info, command_verify, command_convert, command_dump_core,

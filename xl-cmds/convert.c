@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/fd.h"
+#include "operation/settings.h"
 #include "head.h"
 #include "replace.h"
 #include "savefile.h"
@@ -310,9 +311,9 @@ static int take_option(const struct command *self, struct conversion *c,
                               value);
     if (opt == OPTION_COMPRESS &&
         xensave_compression_parse(value, &c->compression))
-        return command_misuse(
-            self, "--compress=%s: the value must be one of " COMPRESS_WORDS,
-            value);
+        return command_misuse(self,
+                              "--compress=%s: the value must be one of %s",
+                              value, settings_table[SETTING_COMPRESS].words);
     return STATUS_OK;
 }
 

@@ -25,7 +25,7 @@ static void set_variable(const char *name, const char *value)
 
 static int dump_core_run(const struct command *self, int argc, char **argv)
 {
-    struct plugin_settings settings = { 0 };
+    struct environment settings = { 0 };
     struct arguments xl = { 0 };
     const char *format = "xen", *sparse = "yes", *progress = NULL, *program;
     struct partial_kind kind = target_core;

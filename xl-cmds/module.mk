@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 XL_CMDS_SRC := $(wildcard xl-cmds/*.c xl-cmds/*/*.c xl-cmds/*/*/*.c)
 XL_CMDS_OBJ := $(XL_CMDS_SRC:%.c=$(B)/%.o)
-# doctor reads the settings as the plugin does.
-XL_CMDS_OBJ += $(B)/libxl-aligned/config.o
 XL_ALIGNED := $(B)/xl-aligned
 COMPLETIONDIR ?= $(DATADIR)/bash-completion/completions
 UNITDIR ?= $(PREFIX)/lib/systemd/system

@@ -9,85 +9,39 @@
 
 #include "operation/operation.h"
 #include "plugin.h"
-#include "xensave.h"
 
 /* ---- settings ----------------------------------------------------------- */
 
-static bool is_compression(const char *value)
+static const char *option_name(const struct command *self, int opt)
 {
-    struct xensave_compression compression;
+    const struct option *option = self->long_options;
 
-    return xensave_compression_parse(value, &compression) == 0;
-}
-
-static const struct setting {
-    int opt;
-    const char *option;
-    const char *values; /* words, a space after each */
-    const char *variable;
-    size_t offset;                    /* in struct plugin_settings */
-    bool (*holds)(const char *value); /* NULL: one of the words */
-} settings_table[] = {
-    { OPTION_FORMAT, "--format", "v3 compat v2 auto ", "XL_ALIGNED_FORMAT",
-      offsetof(struct plugin_settings, format), NULL },
-    { OPTION_IO, "--io", "auto direct window buffered ", "XL_ALIGNED_IO",
-      offsetof(struct plugin_settings, io), NULL },
-    { OPTION_ENGINE, "--engine", "auto uring thread ", "XL_ALIGNED_ENGINE",
-      offsetof(struct plugin_settings, engine), NULL },
-    { OPTION_COMPRESS, "--compress", COMPRESS_WORDS " ", "XL_ALIGNED_COMPRESS",
-      offsetof(struct plugin_settings, compress), is_compression },
-    { OPTION_RESTORE_IO, "--io", "auto direct buffered ",
-      "XL_ALIGNED_RESTORE_IO", offsetof(struct plugin_settings, restore_io),
-      NULL },
-};
-
-#define SETTINGS (sizeof(settings_table) / sizeof(settings_table[0]))
-
-static const char **setting_field(const struct setting *setting,
-                                  struct plugin_settings *settings)
-{
-    return (const char **)((char *)settings + setting->offset);
-}
-
-static bool is_word_of(const char *value, const char *words)
-{
-    size_t length = strlen(value);
-    const char *at;
-
-    if (!length || strchr(value, ' '))
-        return false;
-    for (at = words; *at; at = strchr(at, ' ') + 1)
-        if (strncmp(at, value, length) == 0 && at[length] == ' ')
-            return true;
-    return false;
+    while (option->val != opt)
+        option++;
+    return option->name;
 }
 
 int plugin_option(const struct command *self, int opt, const char *value,
-                  struct plugin_settings *settings)
+                  struct environment *env)
 {
-    const struct setting *setting;
+    const struct setting *setting = &settings_table[opt - OPTION_LONG];
+    struct settings scratch;
 
-    for (setting = settings_table; setting < settings_table + SETTINGS;
-         setting++) {
-        if (setting->opt != opt)
-            continue;
-        if (setting->holds ? !setting->holds(value)
-                           : !is_word_of(value, setting->values)) {
-            command_misuse(self, "%s=%s: the value must be one of %.*s",
-                           setting->option, value,
-                           (int)strlen(setting->values) - 1, setting->values);
-            return -1;
-        }
-        *setting_field(setting, settings) = value;
-        return 1;
+    if (opt < OPTION_LONG || opt >= OPTION_LONG + SETTINGS)
+        return 0;
+    if (setting->parse(&scratch, value)) {
+        command_misuse(self, "--%s=%s: the value must be one of %s",
+                       option_name(self, opt), value, setting->words);
+        return -1;
     }
-    return 0;
+    *(const char **)((char *)env + setting->member) = value;
+    return 1;
 }
 
 int plugin_options_check(const struct command *self,
-                         const struct plugin_settings *settings)
+                         const struct environment *env)
 {
-    const char *format = settings->format, *compress = settings->compress;
+    const char *format = env->format, *compress = env->compress;
 
     if (!compress || !strcmp(compress, "none") || !format ||
         !strcmp(format, "v3") || !strcmp(format, "auto"))
@@ -100,12 +54,10 @@ int plugin_options_check(const struct command *self,
 
 /* ---- environment -------------------------------------------------------- */
 
-static void set_variable(const char *name, const char *value)
+static void variable_failed(void)
 {
-    if (setenv(name, value, 1) < 0) {
-        report("setting %s: %s", name, strerror(errno));
-        exit(STATUS_FAILED);
-    }
+    report("setenv: %s", strerror(errno));
+    exit(STATUS_FAILED);
 }
 
 const char *plugin_path(void)
@@ -114,12 +66,6 @@ const char *plugin_path(void)
 
     return set && *set ? set : XL_ALIGNED_PLUGIN_PATH;
 }
-
-/* What only a command sets; one left over would be about another xl. */
-static const char *const commands_own[] = {
-    "XL_ALIGNED_COMMIT_NAME", "XL_ALIGNED_LIVE", "XL_ALIGNED_NEGOTIATED",
-    "XL_ALIGNED_PEER",        "XL_ALIGNED_PIPE", "XL_ALIGNED_PROGRESS",
-};
 
 /* The plugin believes those of a process that is alive. */
 static void sign(void)
@@ -132,43 +78,29 @@ static void sign(void)
         exit(STATUS_FAILED);
     }
     text = xasprintf("%ld-%" PRIu64, (long)self.pid, self.start);
-    set_variable("XL_ALIGNED_BY", text);
+    if (setenv("XL_ALIGNED_BY", text, 1))
+        variable_failed();
     free(text);
 }
 
-bool plugin_environment(const struct plugin_settings *settings)
+bool plugin_environment(const struct environment *env)
 {
     const char *plugin = plugin_path();
     const char *preload = getenv("LD_PRELOAD");
-    struct plugin_settings copy = *settings;
     char *both;
-    size_t i;
 
-    for (i = 0; i < sizeof(commands_own) / sizeof(commands_own[0]); i++)
-        unsetenv(commands_own[i]);
-
+    /* One left over would be about another xl. */
+    environment_unset(false);
     if (access(plugin, R_OK) < 0) {
         report("warning: no plugin at %s (%s): xl works as without it", plugin,
                strerror(errno));
         return false;
     }
-
-    for (i = 0; i < SETTINGS; i++) {
-        const char *value = *setting_field(&settings_table[i], &copy);
-
-        if (value)
-            set_variable(settings_table[i].variable, value);
-    }
     sign();
-    if (settings->pipe)
-        set_variable("XL_ALIGNED_PIPE", "yes");
-    if (settings->commit_name)
-        set_variable("XL_ALIGNED_COMMIT_NAME", settings->commit_name);
-    if (settings->live)
-        set_variable("XL_ALIGNED_LIVE", "yes");
     both = preload && *preload ? xasprintf("%s:%s", plugin, preload)
                                : xstrdup(plugin);
-    set_variable("LD_PRELOAD", both);
+    if (environment_write(env) || setenv("LD_PRELOAD", both, 1))
+        variable_failed();
     free(both);
     return true;
 }

@@ -3,27 +3,16 @@
 #ifndef XL_CMDS_PLUGIN_H
 #define XL_CMDS_PLUGIN_H
 
+#include "operation/settings.h"
 #include "cmds.h"
 
-/* NULL: as the environment or /etc/xen/xl-aligned.conf has it. */
-struct plugin_settings {
-    const char *format;
-    const char *io;
-    const char *engine;
-    const char *restore_io;
-    const char *compress;
-    const char *commit_name; /* NULL: the plugin renames nothing */
-    bool pipe;               /* the format is for a pipe too */
-    bool live;               /* the domain runs while it is saved */
-};
-
-/* Long options that set them, and their letters. */
+/* Long options that set them. */
 enum {
-    OPTION_FORMAT = OPTION_LONG,
-    OPTION_IO,
-    OPTION_ENGINE,
-    OPTION_COMPRESS,
-    OPTION_RESTORE_IO,
+    OPTION_FORMAT = OPTION_LONG + SETTING_FORMAT,
+    OPTION_IO = OPTION_LONG + SETTING_IO,
+    OPTION_ENGINE = OPTION_LONG + SETTING_ENGINE,
+    OPTION_RESTORE_IO = OPTION_LONG + SETTING_RESTORE_IO,
+    OPTION_COMPRESS = OPTION_LONG + SETTING_COMPRESS,
 };
 #define FORMAT_OPTION                                    \
     {                                                    \
@@ -51,17 +40,17 @@ enum {
  * is another option, -1 after a usage error.
  */
 int plugin_option(const struct command *self, int opt, const char *value,
-                  struct plugin_settings *settings);
+                  struct environment *env);
 
 /* After the last option: a usage error if only one format can have it. */
 int plugin_options_check(const struct command *self,
-                         const struct plugin_settings *settings);
+                         const struct environment *env);
 
 /*
  * Sets this process's environment for an xl that it starts or becomes.
  * Warns and returns false if there is no plugin: xl then works as always.
  */
-bool plugin_environment(const struct plugin_settings *settings);
+bool plugin_environment(const struct environment *env);
 
 /* The plugin's path, whether it is there or not. */
 const char *plugin_path(void);

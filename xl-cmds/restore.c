@@ -7,7 +7,7 @@
 #include "savefile.h"
 #include "watched.h"
 
-enum { OPTION_PROGRESS = OPTION_RESTORE_IO + 1 };
+enum { OPTION_PROGRESS = OPTION_LONG + SETTINGS };
 /* With these, xl stays, or starts what talks to the terminal. */
 #define STAYS "FcVA"
 
@@ -29,7 +29,7 @@ static bool needs_plugin(const char *name)
 
 static int restore_run(const struct command *self, int argc, char **argv)
 {
-    struct plugin_settings settings = { 0 };
+    struct environment settings = { 0 };
     struct arguments xl = { 0 };
     const char *program, *progress = NULL;
     int opt, r, status;

@@ -5,7 +5,7 @@
 
 static int run_run(const struct command *self, int argc, char **argv)
 {
-    struct plugin_settings settings = { 0 };
+    struct environment settings = { 0 };
     const char *program;
     int opt, status;
 

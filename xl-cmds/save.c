@@ -78,7 +78,7 @@ static int conclude(struct target *target, const struct guard_result *result)
 }
 
 static int save(struct arguments *xl, char **operands,
-                struct plugin_settings *settings, const char *progress_mode,
+                struct environment *settings, const char *progress_mode,
                 bool force)
 {
     struct target target = TARGET_INIT;
@@ -103,7 +103,7 @@ static int save(struct arguments *xl, char **operands,
     operands[1] = target.path;
     arguments_add_operands(xl, operands);
     settings->commit_name = target.final;
-    settings->pipe = settings->format;
+    settings->pipe = settings->format ? "yes" : NULL;
     if (!plugin_environment(settings) && settings->live)
         report("warning: without the plugin the domain stands still while "
                "it is saved");
@@ -120,13 +120,13 @@ static int save(struct arguments *xl, char **operands,
     return status;
 }
 
-enum { OPTION_LIVE = OPTION_RESTORE_IO + 1, OPTION_PROGRESS };
+enum { OPTION_LIVE = OPTION_LONG + SETTINGS, OPTION_PROGRESS };
 
 static int save_run(const struct command *self, int argc, char **argv)
 {
     const char *progress = NULL;
     bool runs_on = false, force = false;
-    struct plugin_settings settings = { 0 };
+    struct environment settings = { 0 };
     struct arguments xl = { 0 };
     int opt, r, status;
 
@@ -148,7 +148,7 @@ static int save_run(const struct command *self, int argc, char **argv)
         } else if (opt == OPTION_FORCE)
             force = true;
         else if (opt == OPTION_LIVE)
-            settings.live = true;
+            settings.live = "yes";
         else if (!r)
             arguments_add(&xl, letter);
         runs_on |= opt == 'c' || opt == 'p';

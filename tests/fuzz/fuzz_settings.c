@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Any octets as xl-aligned.conf, and as the variables that override it. */
+/* Any bytes as xl-aligned.conf, and as the variables that override it. */
 #include <stdio.h>
 #include <string.h>
 
 #include "fuzz.h"
 
-/* Of the plugin, which has the reading of its settings inside. */
-#include "libxl-aligned/internal.h"
+#include "operation/settings.h"
 
 #define FLAG_VARIABLES 1U
 
-/* The octets up to the next NUL are the next variable's. */
-static void take(char **value, char *room, size_t size, const uint8_t **data,
-                 size_t *left)
+/* The bytes up to the next NUL are the next variable's. */
+static void take(const char **value, char *room, size_t size,
+                 const uint8_t **data, size_t *left)
 {
     size_t length = strnlen((const char *)*data, *left);
     size_t n = length < size - 1 ? length : size - 1;
@@ -28,7 +27,7 @@ static void take(char **value, char *room, size_t size, const uint8_t **data,
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct environment environment;
-    xl_aligned_options options;
+    struct settings settings;
     char room[6][64], path[32], why[256];
     uint8_t flags;
     int r;
@@ -49,16 +48,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     fd_path(fuzz_file(data, size), path);
     environment.config = path;
-    r = options_read(&options, &environment, 17, why, sizeof(why));
+    r = settings_read(&settings, &environment, 17, why, sizeof(why));
     if (r)
         FUZZ_ASSERT(memchr(why, 0, sizeof(why)) && why[0] &&
                         !strchr(why, '\n'),
                     NULL);
     else
-        FUZZ_ASSERT(options.format <= XENSAVE_FORMAT_V3 &&
-                        options.io <= XENSAVE_IO_BUFFERED &&
-                        options.restore_io != XENSAVE_IO_WINDOW &&
-                        options.engine <= XENSAVE_ENGINE_THREAD,
+        FUZZ_ASSERT(settings.format <= XENSAVE_FORMAT_V3 &&
+                        settings.io <= XENSAVE_IO_BUFFERED &&
+                        settings.restore_io != XENSAVE_IO_WINDOW &&
+                        settings.engine <= XENSAVE_ENGINE_THREAD,
                     NULL);
     return 0;
 }

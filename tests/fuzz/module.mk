@@ -50,10 +50,8 @@ FUZZ_OBJ_walk := $(FUZZ_FILE) xl-cmds/walk.o xl-cmds/head.o \
 FUZZ_LIBS_walk := -lyajl
 FUZZ_OBJ_domain_config := operation/domain_config.o
 FUZZ_LIBS_domain_config := -lyajl
-FUZZ_OBJ_commands := $(FUZZ_FILE) $(XL_CMDS_SRC:%.c=%.o) \
-                     libxl-aligned/config.o
+FUZZ_OBJ_commands := $(FUZZ_FILE) $(XL_CMDS_SRC:%.c=%.o)
 FUZZ_LIBS_commands := -lyajl -lseccomp -lssl -lcrypto
-FUZZ_OBJ_settings := libxl-aligned/config.o
 FUZZ_LIBS_settings := -Wl,--no-as-needed -lxlutil
 
 define fuzz_variant

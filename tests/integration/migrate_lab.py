@@ -41,7 +41,6 @@ def build_newer(target: Path, required: str) -> None:
     objects = [ROOT / "build" / source.relative_to(ROOT).with_suffix(".o")
                for source in sorted((ROOT / "xl-cmds").rglob("*.c"))
                if source.name != "negotiate.c"]
-    objects.append(ROOT / "build/libxl-aligned/config.o")
     libraries = subprocess.run(
         ["make", "-s", "-C", ROOT, "print-libraries"], check=True,
         capture_output=True, text=True).stdout.split()

@@ -138,7 +138,7 @@ def test_every_variable_is_explained():
 
 
 def test_every_setting_is_explained():
-    source = re.sub(r'"\s*\n?\s*"', "", read("libxl-aligned/config.c"))
+    source = re.sub(r'"\s*\n?\s*"', "", read("operation/settings.c"))
     settings = re.findall(r'\{ "(\w+)", "(XL_ALIGNED_\w+)",\s*"([^"]+)"',
                           source)
     assert len(settings) >= 5

@@ -7,27 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "libxl-aligned/config.h"
+#include "operation/settings.h"
 #include "doctor.h"
-
-#define WORDS 6
-
-/* Each setting as a word, in the order of `names`. */
-static const char *const names[WORDS] = {
-    "format", "io", "engine", "restore_io", "reserve", "compress",
-};
-
-static void words_of(const xl_aligned_options *opts, const char *words[WORDS])
-{
-    words[0] = opts->format == XL_ALIGNED_FORMAT_AUTO
-                   ? "auto"
-                   : xensave_format_name(opts->format);
-    words[1] = xensave_io_name(opts->io);
-    words[2] = xensave_engine_name(opts->engine);
-    words[3] = xensave_io_name(opts->restore_io);
-    words[4] = opts->reserve ? "yes" : "no";
-    words[5] = xensave_codec_name(opts->compression.codec);
-}
 
 /* The parser is libxlutil's; without xl's own, that of any Xen will do. */
 static int parser_minor(int minor)
@@ -57,7 +38,7 @@ static void find_unknown(struct doctor *doctor, const char *path)
         length = strspn(at, "abcdefghijklmnopqrstuvwxyz"
                             "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
         if (length && at[length + strspn(at + length, " \t")] == '=' &&
-            !options_know(at, length))
+            !setting_find(at, length))
             doctor_find(doctor, FINDING_NOTE, "config",
                         "%s: %.*s is not a "
                         "setting and has no effect",
@@ -68,47 +49,40 @@ static void find_unknown(struct doctor *doctor, const char *path)
         fclose(file);
 }
 
-/* As the plugin takes it: an empty one is none. */
-static char *variable(const char *name)
-{
-    char *value = secure_getenv(name);
-
-    return value && *value ? value : NULL;
-}
-
 void doctor_config(struct doctor *doctor)
 {
-    struct environment env = { .config = variable("XL_ALIGNED_CONFIG") };
-    const char *path = env.config ? env.config : CONFIG_PATH;
-    const char *before[WORDS], *words[WORDS];
-    xl_aligned_options opts;
+    const struct setting *setting;
+    struct environment env;
+    struct settings settings;
+    const char *path, *word;
     char why[512];
-    int broken, i;
 
-    environment_settings(&env, variable);
-    options_default(&opts);
-    words_of(&opts, before);
-    broken = options_read(&opts, &env, parser_minor(doctor->minor), why,
-                          sizeof(why));
-    if (broken) {
-        options_default(&opts);
-        doctor_find(doctor, FINDING_BAD, "config", "%s; saves go stock's way",
-                    why);
+    environment_read(&env, false);
+    path = env.config ? env.config : SETTINGS_PATH;
+    if (settings_read(&settings, &env, parser_minor(doctor->minor), why,
+                      sizeof(why))) {
+        settings_default(&settings);
+        doctor_find(doctor, FINDING_BAD, "config",
+                    "%s; saves fall back to plain xl", why);
     } else if (!env.config && access(path, F_OK)) {
         doctor_find(doctor, FINDING_OK, "config",
-                    "there is no %s: every "
-                    "setting as it is by itself",
+                    "%s does not exist: all settings have their defaults",
                     path);
     } else {
         find_unknown(doctor, path);
         doctor_find(doctor, FINDING_OK, "config", "%s: read", path);
     }
-    words_of(&opts, words);
-    for (i = 0; i < WORDS; i++)
-        if (words[i] != before[i])
-            doctor_find(doctor, FINDING_NOTE, "config", "%s is %s", names[i],
-                        words[i]);
-    snprintf(doctor->format, sizeof(doctor->format), "%s", words[0]);
-    snprintf(doctor->io, sizeof(doctor->io), "%s", words[1]);
-    snprintf(doctor->engine, sizeof(doctor->engine), "%s", words[2]);
+    for (setting = settings_table; setting < settings_table + SETTINGS;
+         setting++) {
+        word = setting->word(&settings);
+        if (strcmp(word, setting->standard))
+            doctor_find(doctor, FINDING_NOTE, "config", "%s is %s",
+                        setting->name, word);
+    }
+    snprintf(doctor->format, sizeof(doctor->format), "%s",
+             settings_table[SETTING_FORMAT].word(&settings));
+    snprintf(doctor->io, sizeof(doctor->io), "%s",
+             settings_table[SETTING_IO].word(&settings));
+    snprintf(doctor->engine, sizeof(doctor->engine), "%s",
+             settings_table[SETTING_ENGINE].word(&settings));
 }

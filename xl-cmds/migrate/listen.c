@@ -133,7 +133,7 @@ static int confine(struct listener *listener)
 
 static int set_up(struct listener *listener, char **addresses)
 {
-    const struct plugin_settings settings = { 0 };
+    const struct environment settings = { 0 };
     int status = STATUS_OK;
 
     listener->program = xl_program();

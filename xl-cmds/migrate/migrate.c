@@ -267,8 +267,11 @@ static void print_text(const struct migration *migration, int status)
 
 static int migrate(struct migration *migration)
 {
-    const struct plugin_settings settings = {
+    const struct environment settings = {
         .compress = migration->compress,
+        .negotiated = migration->board_path,
+        .peer = migration->host,
+        .live = migration->live,
     };
     const char *program, *rest;
     int page_fd, status;
@@ -299,12 +302,6 @@ static int migrate(struct migration *migration)
             report("sending uncompressed: --compress needs the plugin");
         migration->compress = NULL;
         migration->format = "v2";
-    } else if (setenv("XL_ALIGNED_NEGOTIATED", migration->board_path, 1) ||
-               setenv("XL_ALIGNED_PEER", migration->host, 1) ||
-               (migration->live &&
-                setenv("XL_ALIGNED_LIVE", migration->live, 1))) {
-        report("setenv: %s", strerror(errno));
-        return STATUS_FAILED;
     } else {
         migration->page = progress_page(&page_fd);
     }
@@ -355,7 +352,7 @@ static int take_option(struct migration *migration, int opt)
 
 static int migrate_run(const struct command *self, int argc, char **argv)
 {
-    struct plugin_settings settings = { 0 };
+    struct environment settings = { 0 };
     struct migration migration = { 0 };
     int opt, r, status;
 

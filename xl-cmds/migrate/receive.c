@@ -66,7 +66,7 @@ static void tell_peer(void)
 
 static int receive_run(const struct command *self, int argc, char **argv)
 {
-    const struct plugin_settings settings = { 0 };
+    const struct environment settings = { 0 };
     const char *format = NULL, *program;
     int opt, status;
 
