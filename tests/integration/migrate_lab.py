@@ -229,8 +229,8 @@ def relay(host, target, *plan):
 
 
 def note(name: str, value) -> None:
-    """A figure for docs/migration.md; kept if XL_ALIGNED_FIGURES names a
-    file."""
+    """A figure for docs/measurements/migration.md; kept if
+    XL_ALIGNED_FIGURES names a file."""
     print(name, value)
     path = os.environ.get("XL_ALIGNED_FIGURES")
     if path:
