@@ -67,22 +67,26 @@ static bool list_says(char *text, bool *suspended)
 
 static bool ask_xl(uint32_t domid, bool *suspended)
 {
-    const char *program = xl_program();
     char number[16], text[4096];
-    char *argv[] = { "xl", "list", number, NULL };
     size_t length = 0;
     int fds[2], status;
+    pid_t pid = -1;
+    struct xl xl;
     ssize_t r;
-    pid_t pid;
 
-    snprintf(number, sizeof(number), "%u", domid);
-    if (!program || pipe2(fds, O_CLOEXEC) < 0)
+    if (!xl_program() || pipe2(fds, O_CLOEXEC) < 0)
         return false;
-    pid = fork();
-    if (!pid) {
-        dup2(fds[1], STDOUT_FILENO);
-        _exit(become(program, argv));
+    xl_init(&xl, &xl_query, "list");
+    snprintf(number, sizeof(number), "%u", domid);
+    arguments_add(&xl.arguments, number);
+    xl.program = xl_program();
+    xl.fds[STDOUT_FILENO] = fds[1];
+    r = xl_start(&xl, &pid);
+    if (r) {
+        report("running %s: %s", xl.program, strerror(r));
+        pid = -1;
     }
+    xl_free(&xl);
     close(fds[1]);
     while (pid > 0 && length < sizeof(text) - 1 &&
            (r = read(fds[0], text + length, sizeof(text) - 1 - length)) > 0)

@@ -6,8 +6,8 @@
 
 #include "core/core.h"
 #include "plugin.h"
+#include "progress.h"
 #include "target.h"
-#include "watched.h"
 
 enum {
     OPTION_CORE_FORMAT = OPTION_LONG + 100,
@@ -26,11 +26,10 @@ static void set_variable(const char *name, const char *value)
 static int dump_core_run(const struct command *self, int argc, char **argv)
 {
     struct environment settings = { 0 };
-    struct arguments xl = { 0 };
-    const char *format = "xen", *sparse = "yes", *progress = NULL, *program;
+    const char *format = "xen", *sparse = "yes", *progress = NULL;
     struct partial_kind kind = target_core;
     enum core_format parsed;
-    bool plugin;
+    struct xl xl;
     int opt, status;
 
     while ((opt = command_option(self, argc, argv, &status)) != -1) {
@@ -67,8 +66,7 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
     if (argc - optind != 2)
         return command_misuse(self, "needs a domain and a file");
 
-    program = xl_program();
-    if (!program)
+    if (!xl_program())
         return STATUS_NO_XL;
     status = target_check(argv[optind + 1], &kind);
     if (status != STATUS_OK)
@@ -76,19 +74,18 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
     set_variable("XL_ALIGNED_DUMP_FORMAT", format);
     set_variable("XL_ALIGNED_DUMP_SPARSE", sparse);
     /* What stock writes instead is not what was asked for. */
-    plugin = plugin_environment(&settings);
-    if (!plugin && strcmp(format, "xen") != 0) {
-        report("--format=%s needs the plugin", format);
-        return STATUS_FAILED;
+    if (!plugin_environment(&settings)) {
+        if (strcmp(format, "xen") != 0) {
+            report("--format=%s needs the plugin", format);
+            return STATUS_FAILED;
+        }
+        progress = "none";
     }
-    arguments_add(&xl, "xl");
-    arguments_add(&xl, "dump-core");
-    arguments_add_operands(&xl, argv + optind);
-    status = plugin && progress_wanted(progress)
-                 ? run_watched(&guard_dump, progress, "dumped", program,
-                               xl.argv)
-                 : become(program, xl.argv);
-    arguments_free(&xl);
+    xl_init(&xl, &xl_dump, "dump-core");
+    xl.program = xl_program();
+    arguments_add_operands(&xl.arguments, argv + optind);
+    status = xl_finish(&xl, progress);
+    xl_free(&xl);
     return status;
 }
 

@@ -4,7 +4,7 @@
 #define XL_CMDS_PLUGIN_H
 
 #include "operation/settings.h"
-#include "cmds.h"
+#include "xl.h"
 
 /* Long options that set them. */
 enum {
@@ -54,19 +54,5 @@ bool plugin_environment(const struct environment *env);
 
 /* The plugin's path, whether it is there or not. */
 const char *plugin_path(void);
-/* The path of xl's program, or NULL after a report.  Not to be freed. */
-const char *xl_program(void);
-/* Becomes a program; returns an exit status if that fails. */
-int become(const char *program, char **argv);
-
-/* An argument vector for xl in the making. */
-struct arguments {
-    char **argv; /* ends with NULL */
-    int argc;
-};
-void arguments_add(struct arguments *arguments, const char *argument);
-/* What is left of argv, behind "--" if it might be taken for options. */
-void arguments_add_operands(struct arguments *arguments, char **argv);
-void arguments_free(struct arguments *arguments);
 
 #endif /* XL_CMDS_PLUGIN_H */

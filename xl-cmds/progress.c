@@ -213,7 +213,7 @@ static void tick(void *context)
 }
 
 /* -1: xl writes to stderr as it always does. */
-static void take_stderr(struct progress *p, struct guard *guard)
+static void take_stderr(struct progress *p, struct xl *xl)
 {
     int fds[2];
 
@@ -227,11 +227,10 @@ static void take_stderr(struct progress *p, struct guard *guard)
         return;
     }
     p->xl_stderr = fds[0];
-    guard->stderr_fd = fds[1];
+    xl->fds[STDERR_FILENO] = fds[1];
 }
 
-struct progress *progress_begin(const char *mode, const char *done_word,
-                                struct guard *guard)
+struct progress *progress_begin(const char *mode, struct xl *xl)
 {
     struct progress *p;
 
@@ -247,14 +246,15 @@ struct progress *progress_begin(const char *mode, const char *done_word,
         free(p);
         return NULL;
     }
-    p->done_word = done_word;
+    p->done_word = xl->kind->done;
     p->begun = p->shown = monotonic_seconds();
     rate_begin(&p->rate);
-    take_stderr(p, guard);
+    take_stderr(p, xl);
     /* Nothing but objects on stdout. */
-    guard->stdout_to_stderr = p->ops == find_mode("json");
-    guard->tick = tick;
-    guard->tick_context = p;
+    if (p->ops == find_mode("json"))
+        xl->fds[STDOUT_FILENO] = STDERR_FILENO;
+    xl->tick = tick;
+    xl->tick_context = p;
     return p;
 }
 

@@ -3,7 +3,7 @@
 #ifndef XL_CMDS_PROGRESS_H
 #define XL_CMDS_PROGRESS_H
 
-#include "guard.h"
+#include "xl.h"
 
 /* "bar", "plain", "json", "none"; NULL: a bar on a terminal, else none. */
 struct progress;
@@ -20,11 +20,10 @@ const char *progress_option(const struct command *self, const char *mode);
 /* Whether something is to be shown. */
 bool progress_wanted(const char *mode);
 /*
- * Sets up what the environment of xl and `guard` need.  `done_word`: "saved",
- * for what has succeeded.  NULL: nothing is to be shown, or nothing can be.
+ * Sets up the environment and `xl`, which has yet to run.  NULL: nothing is
+ * to be shown, or nothing can be.
  */
-struct progress *progress_begin(const char *mode, const char *done_word,
-                                struct guard *guard);
+struct progress *progress_begin(const char *mode, struct xl *xl);
 /* `whole`: it has succeeded. */
 void progress_end(struct progress *progress, bool whole);
 

@@ -4,8 +4,8 @@
 #include <unistd.h>
 
 #include "plugin.h"
+#include "progress.h"
 #include "savefile.h"
-#include "watched.h"
 
 enum { OPTION_PROGRESS = OPTION_LONG + SETTINGS };
 /* With these, xl stays, or starts what talks to the terminal. */
@@ -30,13 +30,12 @@ static bool needs_plugin(const char *name)
 static int restore_run(const struct command *self, int argc, char **argv)
 {
     struct environment settings = { 0 };
-    struct arguments xl = { 0 };
-    const char *program, *progress = NULL;
+    const char *progress = NULL;
+    struct xl xl;
     int opt, r, status;
     char stays = 0;
 
-    arguments_add(&xl, "xl");
-    arguments_add(&xl, "restore");
+    xl_init(&xl, &xl_restore, "restore");
     while ((opt = command_option(self, argc, argv, &status)) != -1) {
         char letter[] = { '-', (char)opt, 0 };
 
@@ -51,7 +50,7 @@ static int restore_run(const struct command *self, int argc, char **argv)
             if (!progress)
                 goto out;
         } else if (!r) {
-            arguments_add(&xl, letter);
+            arguments_add(&xl.arguments, letter);
             stays = strchr(STAYS, opt) ? opt : stays;
         }
     }
@@ -67,30 +66,28 @@ static int restore_run(const struct command *self, int argc, char **argv)
                                       "configuration before it");
         goto out;
     }
-    arguments_add_operands(&xl, argv + optind);
+    arguments_add_operands(&xl.arguments, argv + optind);
 
-    program = xl_program();
-    if (!program) {
+    xl.program = xl_program();
+    if (!xl.program) {
         status = STATUS_NO_XL;
         goto out;
     }
     if (plugin_environment(&settings)) {
-        if (!stays && progress_wanted(progress)) {
-            status = run_watched(&guard_restore, progress, "restored", program,
-                                 xl.argv);
-            goto out;
-        }
+        progress = stays ? "none" : progress;
     } else if (needs_plugin(argv[argc - 1])) {
         report("%s is a v3 file, which only the plugin can restore; install "
                "it, or make a v2 file: xl-aligned convert --to=v2",
                argv[argc - 1]);
         status = STATUS_FAILED;
         goto out;
+    } else {
+        progress = "none";
     }
-    status = become(program, xl.argv);
+    status = xl_finish(&xl, progress);
 
 out:
-    arguments_free(&xl);
+    xl_free(&xl);
     return status;
 }
 

@@ -27,7 +27,7 @@ static int run_run(const struct command *self, int argc, char **argv)
             return STATUS_NO_XL;
     }
     plugin_environment(&settings);
-    return become(program, argv + optind);
+    return xl_become(program, argv + optind);
 }
 
 /* clang-format off */

@@ -3,7 +3,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "guard.h"
 #include "plugin.h"
 #include "progress.h"
 #include "replace.h"
@@ -46,7 +45,7 @@ static int settle(struct target *target)
     return status;
 }
 
-static int conclude(struct target *target, const struct guard_result *result)
+static int conclude(struct target *target, const struct xl_result *result)
 {
     struct savefile file;
 
@@ -54,7 +53,7 @@ static int conclude(struct target *target, const struct guard_result *result)
         int status = settle(target);
 
         if (result->interrupt && status == STATUS_OK)
-            report("too late to end the save: it is complete");
+            report("too late to cancel the save: already complete");
         return status;
     }
     if (result->killed && target_is_renamed(target)) {
@@ -77,22 +76,19 @@ static int conclude(struct target *target, const struct guard_result *result)
     return result->interrupt ? 128 + result->interrupt : result->status;
 }
 
-static int save(struct arguments *xl, char **operands,
-                struct environment *settings, const char *progress_mode,
-                bool force)
+static int save(struct xl *xl, char **operands, struct environment *settings,
+                const char *progress_mode, bool force)
 {
     struct target target = TARGET_INIT;
     struct replace replace = { .in = -1 };
     struct partial_kind kind = replace_kind(&replace, force);
-    struct guard guard;
-    struct guard_result result;
-    struct progress *progress;
-    const char *program = xl_program();
-    int status, r;
+    struct xl_result result;
+    int status;
 
-    if (!program)
+    xl->program = xl_program();
+    if (!xl->program)
         return STATUS_NO_XL;
-    guard_begin(&guard, &guard_save);
+    xl_guard(xl);
     replace_set_domain(&replace, operands[0]);
     status = target_open(&target, operands[1], &kind);
     if (status != STATUS_OK)
@@ -101,16 +97,13 @@ static int save(struct arguments *xl, char **operands,
     /* xl holds the lock with it, even if this program is killed. */
     fcntl(target.file.fd, F_SETFD, 0);
     operands[1] = target.path;
-    arguments_add_operands(xl, operands);
+    arguments_add_operands(&xl->arguments, operands);
     settings->commit_name = target.final;
     settings->pipe = settings->format ? "yes" : NULL;
     if (!plugin_environment(settings) && settings->live)
         report("warning: without the plugin the domain stands still while "
                "it is saved");
-    progress = progress_begin(progress_mode, "saved", &guard);
-    r = guard_run(&guard, program, xl->argv, &result);
-    progress_end(progress, r == 0 && result.status == STATUS_OK);
-    if (r < 0) {
+    if (xl_run_shown(xl, progress_mode, &result) < 0) {
         target_abandon(&target);
         status = result.status;
     } else {
@@ -127,11 +120,10 @@ static int save_run(const struct command *self, int argc, char **argv)
     const char *progress = NULL;
     bool runs_on = false, force = false;
     struct environment settings = { 0 };
-    struct arguments xl = { 0 };
+    struct xl xl;
     int opt, r, status;
 
-    arguments_add(&xl, "xl");
-    arguments_add(&xl, "save");
+    xl_init(&xl, &xl_save, "save");
     while ((opt = command_option(self, argc, argv, &status)) != -1) {
         char letter[] = { '-', (char)opt, 0 };
 
@@ -150,7 +142,7 @@ static int save_run(const struct command *self, int argc, char **argv)
         else if (opt == OPTION_LIVE)
             settings.live = "yes";
         else if (!r)
-            arguments_add(&xl, letter);
+            arguments_add(&xl.arguments, letter);
         runs_on |= opt == 'c' || opt == 'p';
     }
     if (argc - optind < 2 || argc - optind > 3) {
@@ -170,7 +162,7 @@ static int save_run(const struct command *self, int argc, char **argv)
     status = save(&xl, argv + optind, &settings, progress, force);
 
 out:
-    arguments_free(&xl);
+    xl_free(&xl);
     return status;
 }
 

@@ -145,6 +145,11 @@ static int set_up(struct listener *listener, char **addresses)
     listener->options.owner = geteuid();
     if (listener->systemd)
         status = add_systemd(listener);
+    /* systemd means this program, and not xl. */
+    unsetenv("LISTEN_PID");
+    unsetenv("LISTEN_FDS");
+    unsetenv("LISTEN_FDNAMES");
+    unsetenv("NOTIFY_SOCKET");
     for (; *addresses && status == STATUS_OK; addresses++)
         status = add_address(listener, *addresses);
     if (status == STATUS_OK)

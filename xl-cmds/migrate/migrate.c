@@ -6,12 +6,9 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "xl-cmds/json.h"
@@ -19,104 +16,60 @@
 #include "xl-cmds/migrate/carriers/options.h"
 #include "xl-cmds/migrate/carriers/shell.h"
 
+#define SHOW_INTERVAL_MS 250
+
 struct migration {
     const char *domain, *host, *format;
     char *shown;          /* the domain, fit for a terminal */
     const char *compress; /* NULL: not */
     struct transport_options options;
-    struct arguments xl;
-    bool json, progress;
+    struct xl xl;
+    bool json;
     const char *live; /* for XL_ALIGNED_LIVE; NULL: if it can be */
     struct board *board;
     struct progress_page *page; /* NULL: pages are not counted */
     char board_path[FD_PATH];
     int64_t began, ended;
+    int64_t shown_at; /* 0: no progress has been shown */
+    uint64_t shown_sent;
 };
 
 /* ---- xl ----------------------------------------------------------------- */
 
-static pid_t xl_pid;
-
-static void pass_on(int signum)
+/* On a terminal, until xl has ended. */
+static void show(void *context)
 {
-    if (xl_pid > 0)
-        kill(xl_pid, signum);
-}
-
-/*
- * A terminal's signals reach xl by themselves; this program stays to say how
- * it went.
- */
-static void catch_signals(void)
-{
-    const struct sigaction ignore = { .sa_handler = SIG_IGN };
-    const struct sigaction pass = { .sa_handler = pass_on,
-                                    .sa_flags = SA_RESTART };
-
-    sigaction(SIGINT, &ignore, NULL);
-    sigaction(SIGQUIT, &ignore, NULL);
-    sigaction(SIGTERM, &pass, NULL);
-    sigaction(SIGHUP, &pass, NULL);
-}
-
-/* How far it has come, on a terminal, until xl has ended. */
-static int attend_xl(const struct migration *migration)
-{
-    const struct timespec interval = { 0, 250000000 };
-    const struct board *board = migration->board;
-    bool shown = false;
-    uint64_t sent, before = 0;
-    int64_t now, then = now_ms();
+    struct migration *migration = context;
+    uint64_t sent = __atomic_load_n(&migration->board->sent, __ATOMIC_RELAXED);
+    int64_t now = now_ms(), then = migration->shown_at;
     unsigned pass;
-    int status;
-    pid_t r;
 
-    while ((r = waitpid(xl_pid, &status, migration->progress ? WNOHANG : 0)) !=
-           xl_pid) {
-        if (r < 0 && errno != EINTR)
-            return STATUS_FAILED;
-        if (r)
-            continue;
-        nanosleep(&interval, NULL);
-        now = now_ms();
-        sent = __atomic_load_n(&board->sent, __ATOMIC_RELAXED);
-        if (sent == before || now == then)
-            continue;
-        fprintf(stderr, "\r%s: ", migration->shown);
-        if (migration->page && (pass = atomic_load(&migration->page->passes)))
-            fprintf(stderr, "pass %u, ", pass);
-        fprintf(stderr, "%.1f MiB sent, %.1f MiB/s \033[K", sent / 1048576.0,
-                (sent - before) / 1048.576 / (now - then));
-        shown = true;
-        before = sent;
-        then = now;
-    }
-    if (shown)
-        fputs("\r\033[K", stderr);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    if (!then)
+        then = migration->began;
+    if (sent == migration->shown_sent || now - then < SHOW_INTERVAL_MS)
+        return;
+    fprintf(stderr, "\r%s: ", migration->shown);
+    if (migration->page && (pass = atomic_load(&migration->page->passes)))
+        fprintf(stderr, "pass %u, ", pass);
+    fprintf(stderr, "%.1f MiB sent, %.1f MiB/s \033[K", sent / 1048576.0,
+            (sent - migration->shown_sent) / 1048.576 / (now - then));
+    migration->shown_sent = sent;
+    migration->shown_at = now;
 }
 
-static int run_xl(const struct migration *migration, const char *program)
+static int run_xl(struct migration *migration)
 {
-    static const int signums[] = { SIGINT, SIGQUIT, SIGTERM, SIGHUP };
-    struct sigaction before[4];
-    size_t i;
+    struct xl_result result;
 
-    signal(SIGCHLD, SIG_DFL);
-    for (i = 0; i < 4; i++)
-        sigaction(signums[i], NULL, &before[i]);
-    catch_signals();
-    xl_pid = fork();
-    if (!xl_pid) {
-        for (i = 0; i < 4; i++)
-            sigaction(signums[i], &before[i], NULL);
-        _exit(become(program, migration->xl.argv));
+    if (isatty(STDERR_FILENO)) {
+        migration->xl.tick = show;
+        migration->xl.tick_context = migration;
     }
-    if (xl_pid < 0) {
-        report("fork: %s", strerror(errno));
-        return STATUS_FAILED;
-    }
-    return attend_xl(migration);
+    xl_guard(&migration->xl);
+    xl_run(&migration->xl, &result);
+    if (migration->shown_at)
+        fputs("\r\033[K", stderr);
+    return result.status;
 }
 
 /* The command that xl is to run instead of ssh, and what it calls the host. */
@@ -144,16 +97,16 @@ static int add_transport(struct migration *migration)
     transport_options_words(&migration->options, &words);
     arguments_add(&words, "--");
 
-    arguments_add(&migration->xl, "-s");
+    arguments_add(&migration->xl.arguments, "-s");
     word = shell_join(words.argv);
-    arguments_add(&migration->xl, word);
+    arguments_add(&migration->xl.arguments, word);
     free(word);
     arguments_free(&words);
 
     /* Domains do not begin with "-"; what follows is the shell's to read. */
     word = shell_quote(migration->host);
     char *const operands[] = { (char *)migration->domain, word, NULL };
-    arguments_add_operands(&migration->xl, (char **)operands);
+    arguments_add_operands(&migration->xl.arguments, (char **)operands);
     free(word);
     return STATUS_OK;
 }
@@ -273,13 +226,13 @@ static int migrate(struct migration *migration)
         .peer = migration->host,
         .live = migration->live,
     };
-    const char *program, *rest;
+    const char *rest;
     int page_fd, status;
 
     if (!transport_find(migration->host, false, &rest))
         return STATUS_USAGE;
-    program = xl_program();
-    if (!program)
+    migration->xl.program = xl_program();
+    if (!migration->xl.program)
         return STATUS_NO_XL;
     migration->board = board_create(migration->board_path);
     if (!migration->board) {
@@ -310,8 +263,7 @@ static int migrate(struct migration *migration)
         return status;
 
     migration->began = now_ms();
-    migration->progress = isatty(STDERR_FILENO);
-    status = run_xl(migration, program);
+    status = run_xl(migration);
     migration->ended = now_ms();
     print_text(migration, status);
     if (migration->json && print_json(migration, status) && !status)
@@ -328,7 +280,7 @@ static int take_option(struct migration *migration, int opt)
         migration->json = true;
         return 0;
     case OPTION_XL_DEBUG:
-        arguments_add(&migration->xl, "--debug");
+        arguments_add(&migration->xl.arguments, "--debug");
         return 0;
     case OPTION_XL_LIVE:
         migration->live = "must";
@@ -340,12 +292,12 @@ static int take_option(struct migration *migration, int opt)
         transport_option(OPTION_SSH, optarg, &migration->options);
         return 0;
     case 'C':
-        arguments_add(&migration->xl, letter);
-        arguments_add(&migration->xl, optarg);
+        arguments_add(&migration->xl.arguments, letter);
+        arguments_add(&migration->xl.arguments, optarg);
         return 0;
     default:
         if (!transport_option(opt, optarg, &migration->options))
-            arguments_add(&migration->xl, letter);
+            arguments_add(&migration->xl.arguments, letter);
         return 0;
     }
 }
@@ -356,8 +308,7 @@ static int migrate_run(const struct command *self, int argc, char **argv)
     struct migration migration = { 0 };
     int opt, r, status;
 
-    arguments_add(&migration.xl, "xl");
-    arguments_add(&migration.xl, "migrate");
+    xl_init(&migration.xl, &xl_migrate, "migrate");
     while ((opt = command_option(self, argc, argv, &status)) != -1) {
         if (opt == OPTION_DONE)
             goto out;
@@ -389,7 +340,7 @@ static int migrate_run(const struct command *self, int argc, char **argv)
 
 out:
     free(migration.shown);
-    arguments_free(&migration.xl);
+    xl_free(&migration.xl);
     return status;
 }
 

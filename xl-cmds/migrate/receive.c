@@ -89,7 +89,7 @@ static int receive_run(const struct command *self, int argc, char **argv)
     if (status)
         return status;
     signal(SIGPIPE, SIG_DFL);
-    return become(program, argv + optind);
+    return xl_become(program, argv + optind);
 }
 
 /* clang-format off */
