@@ -332,7 +332,7 @@ def test_an_interrupted_restore_ends_its_helper(xl, reader):
     status, errors = interrupted(xl, reader("restore", "--progress=plain"),
                                  "helper")
     assert status == 130
-    assert "ending the restore; xl destroys what there is" in errors
+    assert "ending the restore; xl destroys the partial domain" in errors
     assert "libxl destroys it" in errors
 
 
