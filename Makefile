@@ -70,7 +70,9 @@ $(B)/%.o: %.c
 	$(SAY) CC $@
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(wildcard $(B)/*/*.d $(B)/*/*/*.d $(B)/*/*/*/*.d)
+# Not of what is installed below build/: that has directories of such names.
+ROOMS := common stream-v3 core operation libxl-aligned xl-cmds tests
+-include $(foreach depth,*.d */*.d */*/*.d,$(wildcard $(ROOMS:%=$(B)/%/$(depth))))
 
 deps:
 	tests/install-deps

@@ -8,34 +8,25 @@ include tests/checks.mk
 
 # Nothing is written into the tree by a test.
 export PYTHONDONTWRITEBYTECODE := 1
-PYTEST := $(PYTHON) -m pytest -p no:cacheprovider -q
+PYTEST := $(PYTHON) -m pytest -q
 
 CHECK += check-python check-lab
 
+# pyproject.toml has the markers.
 .PHONY: check-python check-lab check-all vectors
-# No Xen needed: the codec, its independent decoder, the commands.
+# No Xen needed: model, library, commands, the plugin under a fake libxl.
 check-python: all
-	$(PYTEST) tests/python
+	$(PYTEST) -m "not lab and not slow"
 
 # On the embedded Xen host.  TESTS= narrows it, e.g. TESTS="-k pvh".
 check-lab: overlay
-	$(PYTEST) --durations=10 tests/integration/test_plugin_api.py \
-	    tests/integration/test_libvirt_plugin.py \
-	    tests/integration/test_memcheck_plugin.py \
-	    tests/integration/test_room_plugin.py \
-	    tests/integration/test_versions_plugin.py \
-	    tests/integration/test_processes_plugin.py \
-	    tests/integration/test_durable_plugin.py \
-	    tests/integration/test_negotiated_plugin.py \
-	    tests/integration/test_compress_plugin.py \
-	    tests/integration/test_plugin_lab.py $(TESTS)
+	$(PYTEST) --durations=10 -m "lab and not slow" $(TESTS)
 
-# Everything that runs on the embedded host; with two cores, take hours:
-# core dumps beside stock's, live checkpoints, migration between two hosts,
-# the packages, and the lab's tests of itself.
+# Everything; with two cores, the rest takes hours: core dumps beside
+# stock's, live checkpoints, migration between two hosts, the packages, and
+# the lab's tests of itself.
 check-all: check
-	XL_ALIGNED_SLOW=1 $(PYTEST) tests/python/test_listen_soak.py \
-	    tests/integration
+	$(PYTEST) -m slow
 
 vectors:
-	cd tests && $(PYTHON) -m streamv3.vectors ../docs/spec/vectors
+	cd tests && $(PYTHON) -m model.vectors ../docs/spec/vectors

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The C decoder beside the Python one for a time, on what the fuzzers keep.
 
-differential.py [--seconds 60] [--corpus build/fuzz/corpus/decoder]
+python3 -m fuzz.differential [--seconds 60] [--corpus build/fuzz/corpus/decoder]
 
 First every stream of the corpus, then damaged and hostile variants of
-generated streams (streamv3.differential), and of the corpus' streams, until
+generated streams (stream.differential), and of the corpus' streams, until
 the time is up. Exit status 1 at the first disagreement, whose stream is
 written to build/fuzz/findings.
 """
@@ -17,12 +17,9 @@ import sys
 import time
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS))
-
-from streamv3 import differential                           # noqa: E402
-from streamv3.mutate import Mutator                         # noqa: E402
-from streamv3.records import StreamError                    # noqa: E402
+from model.mutate import Mutator
+from model.records import StreamError
+from stream import differential
 
 CONTROL = struct.Struct("<BBHI")    # struct fuzz_control
 PER_SEED = 40

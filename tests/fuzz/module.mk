@@ -98,12 +98,12 @@ $(B)/tests/fuzz/seeds.o: CPPFLAGS += -Itests/unit
 
 $(FUZZ_CORPUS)/.seeded: tests/fuzz/seeds.py $(FUZZ_SEEDS)
 	$(SAY) SEED $(@D)
-	$(Q)$(PYTHON) tests/fuzz/seeds.py $(FUZZ_SEEDS) $(@D)
+	$(Q)PYTHONPATH=tests $(PYTHON) -m fuzz.seeds $(FUZZ_SEEDS) $(@D)
 	$(Q)touch $@
 
 .PHONY: fuzz fuzz-programs fuzz-coverage fuzz-differential
 fuzz-differential: $(STREAM_SO) $(FUZZ_CORPUS)/.seeded
-	$(PYTHON) tests/fuzz/differential.py --seconds $(FUZZ_SECONDS) \
+	PYTHONPATH=tests $(PYTHON) -m fuzz.differential --seconds $(FUZZ_SECONDS) \
 	    --corpus $(FUZZ_CORPUS)/decoder
 
 fuzz-programs: $(FUZZ_TARGETS:%=$(B)/fuzz/$(FUZZ_VARIANT)/fuzz_%) \

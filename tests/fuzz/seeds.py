@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The first corpus of every fuzz target.
 
-seeds.py SYNTHETIC DIRECTORY
+python3 -m fuzz.seeds SYNTHETIC DIRECTORY
 
 SYNTHETIC is the program that writes the unit tests' streams; the others come
 from the golden vectors and the generator of the Python tests.
@@ -14,18 +14,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS))
-
-from streamv3 import codecs, savefile, vectors              # noqa: E402
-from streamv3 import domains, layout as L                   # noqa: E402
-from streamv3.encoder import commit_stream, encode          # noqa: E402
-from streamv3.encoder import header_record                  # noqa: E402
-from streamv3.generator import (                           # noqa: E402
-    Generator, domain_header, image_header, page_data)
-from streamv3.mutate import Sealed                          # noqa: E402
-from streamv3.records import record                         # noqa: E402
-from streamv3.xxh3 import xxh3                              # noqa: E402
+from model import layout as L
+from model import codecs, domains, savefile, vectors
+from model.encoder import commit_stream, encode, header_record
+from model.generator import Generator, domain_header, image_header, page_data
+from model.mutate import Sealed
+from model.records import record
+from model.xxh3 import xxh3
 
 LARGEST = 16000
 FORMATS = ("v2", "compat", "v3")

@@ -12,7 +12,7 @@ import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass
 
-from streamv3 import audit
+from model import audit
 
 from . import image
 from .log import FATES, Log, Media

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The Debian packages, by apt, in a Debian in dom0 that has had nothing else
+of this: installed, used, removed, purged."""
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import lab
+from lab import debian
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.slow
+
+TOOLS = ("dh", "dpkg-buildpackage", "dpkg-scanpackages", "lintian")
+OURS = ("libxl-aligned0", "xl-aligned")
+CONFFILES = {"etc/xen/xl-aligned.conf", "etc/default/xl-aligned"}
+FILE = "/data/file"
+# What dpkg and apt keep of what they have done, and libxl of who runs.
+NOTES = re.compile(r"var/(lib/(dpkg|apt|xen)|cache/(apt|debconf|ldconfig)|"
+                   r"log)/|etc/ld\.so\.cache$")
+
+
+@pytest.fixture(scope="module")
+def packages():
+    """Paths of the packages; XL_ALIGNED_DEBS names a place that has them."""
+    place = os.environ.get("XL_ALIGNED_DEBS")
+    if not place:
+        missing = [name for name in TOOLS if not shutil.which(name)]
+        if missing:
+            pytest.skip(f"not installed: {' '.join(missing)}")
+        subprocess.run(["make", "-s", "-C", ROOT, "deb"], check=True,
+                       stdout=subprocess.DEVNULL,
+                       env={**os.environ, "DEB_BUILD_OPTIONS": "nocheck"})
+        place = ROOT / "build/deb"
+    found = []
+    for name in OURS:
+        package, = Path(place).glob(f"{name}_*.deb")
+        found.append(package)
+    return found
+
+
+@pytest.fixture(scope="module")
+def place(packages, tmp_path_factory):
+    """That Debian, with the packages in /tmp and what they need in reach."""
+    needed = set().union(*map(debian.depends, packages)) - set(OURS)
+    disk = debian.copy(str(tmp_path_factory.mktemp("debian")),
+                       more=tuple(sorted(needed)))
+    with lab.XenHost(disks=(disk,), parts=()) as host:
+        place = debian.Debian(host)
+        for package in packages:
+            host.put(str(package), f"/tmp/{package.name}")
+        place.fresh = place.files()
+        place.known = place.run("dpkg-query -W").stdout
+        yield place
+
+
+def apt(place, verb: str, *names: str) -> lab.Result:
+    return place.run(f"cd /tmp && apt-get -q -y {verb} {' '.join(names)}",
+                     300)
+
+
+def left(place) -> set:
+    """Files that were not there in the beginning."""
+    return {name for name in place.files() - place.fresh
+            if not NOTES.match(name)}
+
+
+@pytest.fixture(scope="module")
+def installed(place, packages):
+    assert place.run("xl-aligned --version", check=False).status == 127
+    apt(place, "install", *(f"./{package.name}" for package in packages))
+    return place
+
+
+def findings(place, directory: str) -> tuple[dict, dict]:
+    result = place.run(f"xl-aligned doctor --json {directory}", check=False)
+    found = json.loads(result.stdout)
+    bad = [entry for entry in found["findings"] if entry["level"] == "bad"]
+    assert (result.status, bad) == (0, [])
+    return found, {entry["what"]: entry["text"]
+                   for entry in found["findings"]}
+
+
+# In their order: each begins where the one before has ended.
+
+
+def test_doctor_finds_nothing_bad(installed):
+    found, texts = findings(installed, "/data")
+    assert texts["libxl"] == "of Xen 4.17"
+    assert texts["xen"] == "4.17 runs"
+    assert "libxl_domain_suspend" in texts["plugin"]
+    assert "writev_exact" in texts["helper"]
+    assert texts["writing"].startswith("direct, through ")
+    assert "can change that" in texts["services"]
+    assert found["outlook"] == ("A save to /data writes v3, past the page "
+                                "cache, and is on stable storage when it "
+                                "returns.")
+
+
+def test_doctor_on_a_filesystem_without_direct_io(installed):
+    found, texts = findings(installed, "/tmp")
+    assert "direct I/O is refused there" in texts["writing"]
+    assert "at most 64 MiB of the page cache" in found["outlook"]
+
+
+def test_save_and_restore(installed):
+    host = installed.host
+    guest = lab.pvh("guest", memory=160, noise=64)
+    host.create(guest)
+    host.wait_verdict(guest.name)
+    installed.run("xl-aligned --version")      # read from the disk, once
+    lab.drop_caches(host)
+    installed.run("xl list; xl-aligned doctor /data")
+    with lab.MemoryWatch(host) as watch:
+        saved = installed.run(f"xl-aligned save --progress=json {guest.name} "
+                              f"{FILE}", 180)
+    growth = watch.cache_growth()
+    print(f"page cache {growth} KiB")
+    assert growth <= 1024
+    assert host.domid(guest.name) is None
+    lines = [json.loads(line) for line in saved.stdout.splitlines()]
+    assert lines[-1]["phase"] == "saved"
+    memory = guest.memory << 20
+    assert 0.98 * memory < lines[-1]["done"] < 1.1 * memory
+    assert 64 << 20 <= lines[-1]["written"] < lines[-1]["done"]
+    assert 0.98 * memory < lines[-1]["total"] < 1.1 * memory
+    host.mark(guest.name)
+    installed.run(f"xl-aligned restore {FILE}", 120)
+    host.wait_verdict(guest.name)
+    host.run(f"rm {FILE}")
+
+
+def test_bar(installed):
+    """As somebody at a terminal of dom0 sees it."""
+    host = installed.host
+    guest = lab.pvh("seen", memory=160, noise=64)
+    host.create(guest)
+    host.wait_verdict(guest.name)
+    text = installed.run(f"xl-aligned save {guest.name} {FILE}", 180,
+                         tty=True).stdout
+    assert "memory [" in text and " left" in text
+    assert "xc: progress" not in text
+    host.run(f"rm {FILE}")
+
+
+def test_remove(installed):
+    """The settings stay, and so do the domains; xl is as it was."""
+    host = installed.host
+    installed.run("echo 'format = \"compat\"' >>/etc/xen/xl-aligned.conf")
+    apt(installed, "remove", *OURS)
+    here = {name for name in left(installed)}
+    needed = {name for name in here
+              if re.match(r"usr/lib/x86_64-linux-gnu/lib|var/lib/systemd/|"
+                          r"usr/share/doc/[^x]", name)}
+    assert here - needed == CONFFILES
+    host.mark("guest")
+    host.wait_verdict("guest")
+    result = installed.run(f"xl save guest {FILE}", 180)
+    assert "xl-aligned" not in result.stderr
+    host.mark("guest")
+    installed.run(f"xl restore {FILE}", 180)
+    host.wait_verdict("guest")
+    host.run(f"rm {FILE}")
+
+
+def test_purge(installed):
+    """Nothing stays, once what came along goes too."""
+    installed.host.destroy("guest")
+    apt(installed, "purge", *OURS)
+    apt(installed, "autoremove")
+    assert left(installed) == set()
+    assert installed.run("dpkg-query -W").stdout == installed.known

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A toolstack, a libxenlight and a save helper of a few lines each, built
+into a folder of the test's, for what the plugin must do without Xen."""
+import os
+import subprocess
+from pathlib import Path
+
+from model import savefile
+from model.generator import Generator
+
+ROOT = Path(__file__).parents[2]
+FAKES = ROOT / "tests/fakes"
+BUILD = ROOT / "build"
+PLUGIN = BUILD / "libxl-aligned.so.0"
+STREAM_LIBRARY = BUILD / "libxl-aligned-stream.so"
+
+CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra",
+          "-Werror", f"-I{ROOT}", f"-I{ROOT / 'stream-v3/include'}",
+          f"-I{ROOT / 'libxl-aligned'}"]
+
+
+def cc(*args) -> None:
+    subprocess.run(["gcc", *CFLAGS, *map(str, args)], check=True)
+
+
+def build_tools(folder: Path, soname: str = "libxenlight.so.4.17",
+                *flags: str) -> None:
+    """`toolstack`, `toolstack-api` (linked with the plugin), `daemon` (loads
+    the toolstack as a module) and `helper`; flags are libxenlight's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    library = folder / soname
+    store = folder / "libxenstore.so.4"
+    cc("-shared", "-fPIC", f"-Wl,-soname,{store.name}",
+       FAKES / "libxenstore.c", "-o", store)
+    # As libxenlight does, it brings libxenstore into the program.
+    cc("-shared", "-fPIC", f"-Wl,-soname,{soname}",
+       f"-Wl,--version-script={FAKES / 'libxenlight.map'}",
+       *flags, FAKES / "libxenlight.c", "-o", library,
+       "-Wl,--no-as-needed", store, f"-Wl,-rpath,{folder}")
+    link = [library, f"-Wl,-rpath,{folder}", "-pthread"]
+    cc(FAKES / "toolstack.c", "-o", folder / "toolstack", *link)
+    cc("-DAPI", FAKES / "toolstack.c", "-o", folder / "toolstack-api",
+       "-Wl,--no-as-needed", PLUGIN, f"-Wl,-rpath,{BUILD}", *link)
+    cc("-shared", "-fPIC", "-Dmain=toolstack_main", FAKES / "toolstack.c",
+       "-o", folder / "libtoolstack-module.so", "-Wno-missing-prototypes",
+       *link)
+    cc(FAKES / "daemon.c", "-o", folder / "daemon", "-pthread")
+    cc(FAKES / "save_helper.c", "-o", folder / "helper", "-lxenctrl")
+    cc("-shared", "-fPIC", FAKES / "faults.c", "-o", folder / "faults.so")
+
+
+def signature() -> str:
+    """Of this process, as a command signs what it tells the plugin."""
+    stat = Path("/proc/self/stat").read_text()
+    return f"{os.getpid()}-{stat.rpartition(')')[2].split()[19]}"
+
+
+class Result:
+    def __init__(self, process: subprocess.CompletedProcess) -> None:
+        self.status = process.returncode
+        self.out = process.stdout.decode()
+        self.err = process.stderr.decode()
+        self.lines = [line for line in self.err.splitlines()
+                      if line.startswith("libxl-aligned: ")]
+
+    def __repr__(self) -> str:
+        return f"status {self.status}\n{self.out}\n{self.err}"
+
+
+class Bench:
+    """One test's folder, stream and environment."""
+
+    def __init__(self, tools: Path, folder: Path, stream: bytes = b"",
+                 tail: bytes = b"") -> None:
+        self.tools = tools
+        self.folder = folder
+        self.stream = stream or Generator(1).pv()
+        self.tail = tail
+        self.config = "{}"
+        (folder / "stream").write_bytes(self.stream)
+        (folder / "tail").write_bytes(tail)
+        (folder / "none.conf").write_text("")
+
+    def environment(self, preload: str = str(PLUGIN), **more) -> dict:
+        env = {
+            "PATH": os.environ["PATH"],
+            "FAKE_DIR": str(self.folder),
+            "FAKE_STREAM": str(self.folder / "stream"),
+            "FAKE_MODULES": str(self.tools),
+            "FAKE_RESTORED": str(self.folder / "restored"),
+            "FAKE_CONFIG": self.config,
+            "LIBXL_SAVE_HELPER": str(self.tools / "helper"),
+            "XL_ALIGNED_CONFIG": str(self.folder / "none.conf"),
+            "XL_ALIGNED_BY": signature(),
+        }
+        if preload:
+            env["LD_PRELOAD"] = preload
+        env.update(more)
+        return {key: value for key, value in env.items() if value}
+
+    def start(self, *args, tool: str = "toolstack", stdout=subprocess.PIPE,
+              before=None, pass_fds=(), **env) -> subprocess.Popen:
+        return subprocess.Popen([str(self.tools / tool), *map(str, args)],
+                                env=self.environment(**env), stdout=stdout,
+                                stderr=subprocess.PIPE, preexec_fn=before,
+                                pass_fds=pass_fds)
+
+    def run(self, *args, **options) -> Result:
+        process = self.start(*args, **options)
+        out, err = process.communicate(timeout=60)
+        return Result(subprocess.CompletedProcess(
+            args, process.returncode, out or b"", err))
+
+    def send(self, folder: Path, **options) -> tuple[Result, bytes]:
+        """Saves into a pipe; what arrives there."""
+        pipe = folder / "pipe"
+        os.mkfifo(pipe)
+        with open(folder / "read", "wb") as read:
+            reader = subprocess.Popen(["cat", pipe], stdout=read)
+            result = self.run("save", pipe, **options)
+            reader.wait(timeout=20)
+        assert result.status == 0, result
+        return result, (folder / "read").read_bytes()
+
+    def log(self) -> list:
+        return (self.folder / "log").read_text().splitlines()
+
+    def variables(self, name: str) -> dict:
+        lines = (self.folder / name).read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def helper(self) -> dict:
+        """The environment of the helper that ran last."""
+        notes = sorted(self.folder.glob("helper-env-*"),
+                       key=lambda path: path.stat().st_mtime_ns)
+        return self.variables(notes[-1].name)
+
+    def stock_file(self) -> bytes:
+        """What stock writes."""
+        return (savefile.xl_head(self.config.encode())
+                + savefile.libxl_head() + self.stream + self.tail + bytes(8))
+
+    def restored(self) -> bytes:
+        return (self.folder / "restored").read_bytes()
