@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from commands.program import (PROGRAM, REGULAR, ROOT, FakeXl,
-                              build_empty_plugin, run, save_file)
+                              build_empty_plugin, save_file)
 
 DOCS = sorted(path for path in [*ROOT.glob("*.md"),
                                 *ROOT.glob("docs/**/*.md"),
