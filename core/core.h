@@ -192,4 +192,15 @@ struct core_memory *core_savefile_memory(struct core_savefile *core,
                                          int target);
 void core_savefile_free(struct core_savefile *core);
 
+/*
+ * Translated domains: `pfn`, or the end of the hole that it is in.  Dumps
+ * leave out VGA memory and memory-mapped devices, as Xen's do.
+ */
+static inline uint64_t core_skip_holes(uint64_t pfn)
+{
+    if (pfn >= 0xa0 && pfn < 0xc0)
+        return 0xc0;
+    return pfn >= 0xf0000 && pfn < 0x100000 ? 0x100000 : pfn;
+}
+
 #endif /* XENSAVE_CORE_H */

@@ -5,12 +5,6 @@
 #include "context.h"
 #include "saved.h"
 
-/* Frames of a translated domain that a dump leaves out. */
-#define VGA_FIRST     0xa0U
-#define VGA_END       0xc0U
-#define DEVICES_FIRST 0xf0000U
-#define DEVICES_END   0x100000U
-
 /* Windows of pfns after which their records leave the page cache. */
 #define DROP_WINDOWS 8U
 
@@ -167,9 +161,7 @@ static int prepare_pv(struct core_savefile *core, struct xensave_error *error)
 
 static bool is_left_out(const struct core_savefile *core, uint64_t pfn)
 {
-    return core->collected.domain.translated &&
-           ((pfn >= VGA_FIRST && pfn < VGA_END) ||
-            (pfn >= DEVICES_FIRST && pfn < DEVICES_END));
+    return core->collected.domain.translated && core_skip_holes(pfn) != pfn;
 }
 
 /* Records are read through the page cache, a little around each batch. */

@@ -218,11 +218,21 @@ static inline bool xensave_pfn_has_contents(uint64_t pfn)
     return pfn >> XENSAVE_V2_PFN_TYPE_SHIFT < XENSAVE_V2_PFN_TYPE_BROKEN;
 }
 
+struct xensave_pfns {
+    uint32_t contents, stored; /* stored: contents without the zero pages */
+    uint64_t first, last;      /* of those with contents */
+};
+/* False if a pfn of a batch is invalid.  `zero_bit`: ALIGNED_PAGE_DATA. */
+bool xensave_pfns_check(const uint64_t *pfns, uint32_t count, bool zero_bit,
+                        struct xensave_pfns *seen);
+
 uint32_t xensave_count_contents(const uint64_t *pfns, uint32_t count);
 /* Spec 3.3: this PAGE_DATA gives the same octets back when re-encoded. */
 bool xensave_page_data_regular(
     const struct xensave_v2_record_header *record,
     const struct xensave_v2_page_data_header *page_data, const uint64_t *pfns);
+/* NULL if the type is unknown. */
 const char *xensave_record_name(uint32_t type);
+const char *xensave_libxl_record_name(uint32_t type);
 
 #endif /* XENSAVE_INTERNAL_H */

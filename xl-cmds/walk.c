@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "stream-v3/internal.h"
 #include "walk.h"
 
 /* Holds the header and the pfns of a full batch. */
@@ -22,67 +23,22 @@ struct walk {
     uint64_t offset; /* in the file, of the next record */
     uint64_t base;   /* of what is in the window */
     size_t filled;
+    uint64_t pfns[XENSAVE_BATCH_MAX];
     unsigned char window[WINDOW];
 };
 
 /* ---- names -------------------------------------------------------------- */
 
-struct record_name {
-    uint32_t type;
-    const char *name;
-};
-
-static const struct record_name libxc_names[] = {
-    { XENSAVE_V2_RECORD_END, "END" },
-    { XENSAVE_V2_RECORD_PAGE_DATA, "PAGE_DATA" },
-    { 0x02, "X86_PV_INFO" },
-    { 0x03, "X86_PV_P2M_FRAMES" },
-    { 0x04, "X86_PV_VCPU_BASIC" },
-    { 0x05, "X86_PV_VCPU_EXTENDED" },
-    { 0x06, "X86_PV_VCPU_XSAVE" },
-    { 0x07, "SHARED_INFO" },
-    { 0x08, "X86_TSC_INFO" },
-    { 0x09, "HVM_CONTEXT" },
-    { 0x0a, "HVM_PARAMS" },
-    { 0x0b, "TOOLSTACK" },
-    { 0x0c, "X86_PV_VCPU_MSRS" },
-    { 0x0d, "VERIFY" },
-    { 0x0e, "CHECKPOINT" },
-    { 0x0f, "CHECKPOINT_DIRTY_PFN_LIST" },
-    { 0x10, "STATIC_DATA_END" },
-    { 0x11, "X86_CPUID_POLICY" },
-    { 0x12, "X86_MSR_POLICY" },
-    { XENSAVE_RECORD_HEADER, "ALIGNED_HEADER" },
-    { XENSAVE_RECORD_PAGE_DATA, "ALIGNED_PAGE_DATA" },
-    { XENSAVE_RECORD_PADDING, "PADDING" },
-    { XENSAVE_RECORD_INDEX, "ALIGNED_INDEX" },
-    { XENSAVE_RECORD_CHECK, "ALIGNED_CHECK" },
-    { 0, NULL },
-};
-
-static const struct record_name libxl_names[] = {
-    { 0, "END" },
-    { 1, "LIBXC_CONTEXT" },
-    { 2, "EMULATOR_XENSTORE_DATA" },
-    { 3, "EMULATOR_CONTEXT" },
-    { 4, "CHECKPOINT_END" },
-    { 5, "CHECKPOINT_STATE" },
-    { 0, NULL },
-};
-
 const char *walk_record_name(const struct walk_record *record)
 {
-    const struct record_name *at = record->layer == WALK_LIBXC ? libxc_names
-                                                               : libxl_names;
-
-    while (at->name && at->type != record->type)
-        at++;
-    return at->name;
+    return record->layer == WALK_LIBXC
+               ? xensave_record_name(record->type)
+               : xensave_libxl_record_name(record->type);
 }
 
 uint64_t walk_record_octets(const struct walk_record *record)
 {
-    uint64_t body = ((uint64_t)record->length + 7) & ~7ULL;
+    uint64_t body = (uint64_t)record->length + record_padding(record->length);
 
     return sizeof(struct xensave_v2_record_header) + body;
 }
@@ -142,39 +98,21 @@ static const void *look(struct walk *walk, uint64_t offset, size_t length)
 
 /* ---- batches ------------------------------------------------------------ */
 
-/*
- * Counts pages; both kinds of batch have the same pfns but for ZERO.  1 if a
- * reserved bit is set, -1 if the pfns cannot be read.
- */
-static int count_pfns(struct walk *walk, uint64_t offset, uint64_t zero_bit,
+/* 1 if a pfn is invalid, -1 if the pfns cannot be read. */
+static int count_pfns(struct walk *walk, uint64_t offset, bool zero_bit,
                       struct walk_record *record)
 {
-    const uint64_t reserved = XENSAVE_V2_PFN_RESERVED & ~zero_bit;
-    const uint32_t step = WINDOW / sizeof(uint64_t);
-    uint32_t done, n, i;
+    size_t length = record->pfns * sizeof(walk->pfns[0]);
+    const void *at = look(walk, offset, length);
+    struct xensave_pfns seen;
 
-    for (done = 0; done < record->pfns; done += n) {
-        const unsigned char *at;
-
-        n = record->pfns - done < step ? record->pfns - done : step;
-        at = look(walk, offset + (uint64_t)done * sizeof(uint64_t),
-                  n * sizeof(uint64_t));
-        if (!at)
-            return -1;
-        for (i = 0; i < n; i++) {
-            uint64_t pfn;
-
-            memcpy(&pfn, at + i * sizeof(pfn), sizeof(pfn));
-            if (pfn & reserved)
-                return 1;
-            if (pfn >> XENSAVE_V2_PFN_TYPE_SHIFT >= XENSAVE_V2_PFN_TYPE_BROKEN)
-                continue;
-            if (pfn & zero_bit)
-                record->zero_pages++;
-            else
-                record->pages++;
-        }
-    }
+    if (!at)
+        return -1;
+    memcpy(walk->pfns, at, length);
+    if (!xensave_pfns_check(walk->pfns, record->pfns, zero_bit, &seen))
+        return 1;
+    record->pages = seen.stored;
+    record->zero_pages = seen.contents - seen.stored;
     return 0;
 }
 
@@ -200,7 +138,7 @@ static int look_at_page_data(struct walk *walk, struct walk_record *record)
         contents > body + record->length)
         return 0;
     record->pfns = header.count;
-    r = count_pfns(walk, pfns, 0, record);
+    r = count_pfns(walk, pfns, false, record);
     if (r < 0)
         return -1;
     if (r || contents + (uint64_t)record->pages * XENSAVE_V2_PAGE_SIZE !=
@@ -251,13 +189,13 @@ static int look_at_aligned(struct walk *walk, struct walk_record *record)
                     "ALIGNED_PAGE_DATA with %u pfns in %u "
                     "octets; the file is damaged",
                     header.count, record->length);
-    r = count_pfns(walk, body + sizeof(header), XENSAVE_PFN_ZERO, record);
+    r = count_pfns(walk, body + sizeof(header), true, record);
     if (r < 0)
         return -1;
     if (r)
         return fail(walk, EBADMSG,
-                    "ALIGNED_PAGE_DATA has reserved bits set "
-                    "in a pfn; the file is damaged");
+                    "ALIGNED_PAGE_DATA has an invalid pfn; the file is "
+                    "damaged");
     if (record->pages != header.pages)
         return fail(walk, EBADMSG,
                     "ALIGNED_PAGE_DATA says %u pages, its "
@@ -303,9 +241,7 @@ static int next_record(struct walk *walk, enum walk_layer layer,
                     "the file ends at %" PRIu64
                     ", in the midst of a record; it is not whole",
                     walk->savefile->file_size);
-    for (i = 0; layer == WALK_LIBXC &&
-                i < sizeof(batch_kinds) / sizeof(batch_kinds[0]);
-         i++)
+    for (i = 0; layer == WALK_LIBXC && i < ARRAY_SIZE(batch_kinds); i++)
         if (batch_kinds[i].type == header.type &&
             batch_kinds[i].look_at(walk, record))
             return -1;

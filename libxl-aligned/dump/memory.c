@@ -14,12 +14,6 @@
 
 #define M2P_EXTENT (2UL << 20)
 
-/* Frames of a translated domain that stock leaves out: VGA, and devices. */
-#define VGA_FIRST     0xa0U
-#define VGA_END       0xc0U
-#define DEVICES_FIRST 0xf0000U
-#define DEVICES_END   0x100000U
-
 struct foreign;
 
 struct kind {
@@ -57,15 +51,13 @@ struct foreign {
 static uint32_t translated_frames(struct foreign *foreign, uint64_t *pfn,
                                   xen_pfn_t *frame, uint32_t most)
 {
-    uint32_t n = 0;
+    uint32_t n;
 
-    while (n < most && foreign->next < foreign->end) {
-        if (foreign->next >= VGA_FIRST && foreign->next < VGA_END)
-            foreign->next = VGA_END;
-        else if (foreign->next >= DEVICES_FIRST && foreign->next < DEVICES_END)
-            foreign->next = DEVICES_END;
-        else
-            pfn[n] = frame[n] = foreign->next++, n++;
+    for (n = 0; n < most; n++) {
+        foreign->next = core_skip_holes(foreign->next);
+        if (foreign->next >= foreign->end)
+            break;
+        pfn[n] = frame[n] = foreign->next++;
     }
     return n;
 }

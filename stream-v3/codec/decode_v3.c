@@ -34,21 +34,15 @@ static int read_header(struct xensave_decoder *decoder)
 /* Makes the v2 form of the pfn array; false if it does not hold. */
 static bool take_pfns(struct xensave_decoder *decoder)
 {
-    uint32_t stored = 0;
+    struct xensave_pfns seen;
 
-    decoder->contents = 0;
-    for (uint32_t i = 0; i < decoder->aligned.count; i++) {
-        uint64_t pfn = decoder->pfns[i];
-        bool contents = xensave_pfn_has_contents(pfn);
-        bool zero = pfn & XENSAVE_PFN_ZERO;
-
-        if ((pfn & XENSAVE_PFN_RESERVED) || (zero && !contents))
-            return false;
-        decoder->contents += contents;
-        stored += contents && !zero;
-        decoder->v2.pfns[i] = pfn & ~XENSAVE_PFN_ZERO;
-    }
-    return stored == decoder->aligned.pages;
+    if (!xensave_pfns_check(decoder->pfns, decoder->aligned.count, true,
+                            &seen))
+        return false;
+    for (uint32_t i = 0; i < decoder->aligned.count; i++)
+        decoder->v2.pfns[i] = decoder->pfns[i] & ~XENSAVE_PFN_ZERO;
+    decoder->contents = seen.contents;
+    return seen.stored == decoder->aligned.pages;
 }
 
 static int read_page_data(struct xensave_decoder *decoder)
@@ -169,7 +163,7 @@ static int xensave_record(struct xensave_decoder *decoder)
         return xensave_decoder_fail(decoder,
                                     "%s record behind the last; the "
                                     "stream is damaged",
-                                    xensave_record_name(type));
+                                    xensave_record_name(type) ?: "unknown");
     for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
         if (readers[i].type == type)
             return readers[i].read(decoder);

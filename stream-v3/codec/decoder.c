@@ -47,7 +47,8 @@ int xensave_decoder_zeros(struct xensave_decoder *decoder, uint64_t length)
                                         "%s has padding that is not zero; the "
                                         "stream is damaged",
                                         xensave_record_name(
-                                            decoder->record.type));
+                                            decoder->record.type)
+                                            ?: "unknown");
     }
     return 0;
 }
@@ -108,7 +109,8 @@ static int read_record_header(struct xensave_decoder *decoder)
         return xensave_decoder_fail(decoder,
                                     "%s record of %" PRIu32 " octets, "
                                     "more than 128 MiB; the stream is damaged",
-                                    xensave_record_name(decoder->record.type),
+                                    xensave_record_name(decoder->record.type)
+                                        ?: "unknown",
                                     decoder->record.length);
     return 0;
 }

@@ -28,12 +28,52 @@ static const struct xensave_name record_names[] = {
     { (int)XENSAVE_RECORD_CHECK, "ALIGNED_CHECK" },
 };
 
+static const struct xensave_name libxl_record_names[] = {
+    { 0, "END" },
+    { 1, "LIBXC_CONTEXT" },
+    { 2, "EMULATOR_XENSTORE_DATA" },
+    { 3, "EMULATOR_CONTEXT" },
+    { 4, "CHECKPOINT_END" },
+    { 5, "CHECKPOINT_STATE" },
+};
+
 const char *xensave_record_name(uint32_t type)
 {
-    const char *name;
+    return xensave_name_of(record_names, ARRAY_SIZE(record_names), (int)type);
+}
 
-    name = xensave_name_of(record_names, ARRAY_SIZE(record_names), (int)type);
-    return name ? name : "unknown";
+const char *xensave_libxl_record_name(uint32_t type)
+{
+    return xensave_name_of(libxl_record_names, ARRAY_SIZE(libxl_record_names),
+                           (int)type);
+}
+
+bool xensave_pfns_check(const uint64_t *pfns, uint32_t count, bool zero_bit,
+                        struct xensave_pfns *seen)
+{
+    const uint64_t reserved = zero_bit ? XENSAVE_PFN_RESERVED
+                                       : XENSAVE_V2_PFN_RESERVED;
+
+    *seen = (struct xensave_pfns){ .first = UINT64_MAX };
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t pfn = pfns[i] & XENSAVE_V2_PFN_MASK;
+        bool zero = zero_bit && (pfns[i] & XENSAVE_PFN_ZERO);
+
+        if (pfns[i] & reserved)
+            return false;
+        if (!xensave_pfn_has_contents(pfns[i])) {
+            if (zero)
+                return false;
+            continue;
+        }
+        seen->contents++;
+        seen->stored += !zero;
+        if (pfn < seen->first)
+            seen->first = pfn;
+        if (pfn > seen->last)
+            seen->last = pfn;
+    }
+    return true;
 }
 
 uint32_t xensave_count_contents(const uint64_t *pfns, uint32_t count)
@@ -49,15 +89,12 @@ bool xensave_page_data_regular(
     const struct xensave_v2_record_header *record,
     const struct xensave_v2_page_data_header *page_data, const uint64_t *pfns)
 {
-    uint64_t all = 0, length;
+    struct xensave_pfns seen;
 
-    if (!page_data->count || page_data->count > XENSAVE_BATCH_MAX ||
-        page_data->reserved)
-        return false;
-    for (uint32_t i = 0; i < page_data->count; i++)
-        all |= pfns[i];
-    length = sizeof(*page_data) + 8ULL * page_data->count +
-             (uint64_t)XENSAVE_V2_PAGE_SIZE *
-                 xensave_count_contents(pfns, page_data->count);
-    return !(all & XENSAVE_V2_PFN_RESERVED) && record->length == length;
+    return page_data->count && page_data->count <= XENSAVE_BATCH_MAX &&
+           !page_data->reserved &&
+           xensave_pfns_check(pfns, page_data->count, false, &seen) &&
+           record->length ==
+               sizeof(*page_data) + 8ULL * page_data->count +
+                   (uint64_t)XENSAVE_V2_PAGE_SIZE * seen.contents;
 }

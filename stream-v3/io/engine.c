@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <unistd.h>
+
 #include "engine.h"
 
 static const struct {
@@ -29,4 +31,32 @@ struct xensave_io_engine *xensave_io_engine_open(
     xensave_fail(error, errno, "cannot start I/O engine \"%s\": %s",
                  xensave_engine_name(kind), strerror(errno));
     return NULL;
+}
+
+int xensave_file_io_buffers(struct xensave_file_io *io, size_t size,
+                            uint32_t count, struct xensave_error *error)
+{
+    if (size % XENSAVE_ALIGNMENT_MAX)
+        return xensave_fail(error, EINVAL,
+                            "buffer size %zu is not a multiple of %u", size,
+                            XENSAVE_ALIGNMENT_MAX);
+    return xensave_buffers_alloc(&io->buffers, count, size, error);
+}
+
+void xensave_file_io_free(struct xensave_file_io *io)
+{
+    if (io->engine)
+        io->engine->ops->free(io->engine);
+    if (io->direct_fd >= 0)
+        close(io->direct_fd);
+    xensave_buffers_free(&io->buffers);
+}
+
+int xensave_file_io_seek(const struct xensave_file_io *io, uint64_t offset,
+                         struct xensave_error *error)
+{
+    if (lseek(io->fd, offset, SEEK_SET) < 0)
+        return xensave_fail(error, errno, "cannot seek in %s: %s", io->name,
+                            strerror(errno));
+    return 0;
 }

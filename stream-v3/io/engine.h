@@ -44,4 +44,34 @@ struct xensave_io_engine *xensave_io_engine_uring(
 struct xensave_io_engine *xensave_io_engine_thread(
     int fd, const struct xensave_buffers *buffers);
 
+/* What a file's sink and source have in common. */
+struct xensave_file_io {
+    int fd; /* the caller's */
+    int direct_fd;
+    char name[256];
+    uint64_t base; /* file offset of buffer number 0 */
+    struct xensave_buffers buffers;
+    struct xensave_io_engine *engine;
+};
+
+/* Checks the size and allocates the buffers. */
+int xensave_file_io_buffers(struct xensave_file_io *io, size_t size,
+                            uint32_t count, struct xensave_error *error);
+/* Nothing may be in flight. */
+void xensave_file_io_free(struct xensave_file_io *io);
+int xensave_file_io_seek(const struct xensave_file_io *io, uint64_t offset,
+                         struct xensave_error *error);
+
+static inline uint64_t buffer_offset(const struct xensave_file_io *io,
+                                     uint64_t number)
+{
+    return io->base + number * io->buffers.size;
+}
+
+static inline uint8_t *memory_of(const struct xensave_file_io *io,
+                                 uint64_t number)
+{
+    return io->buffers.base + number % io->buffers.count * io->buffers.size;
+}
+
 #endif /* XENSAVE_ENGINE_H */

@@ -25,7 +25,7 @@ static int put(struct file_sink *file, uint64_t number, uint32_t end)
     /* Nothing in it yet: it may still be on its way for an earlier number. */
     if (b->begin >= end)
         return 0;
-    b->offset = buffer_offset(file, number);
+    b->offset = buffer_offset(&file->io, number);
     b->end = end;
     return file->manner->put(file, number);
 }
@@ -37,7 +37,7 @@ static int put_full(struct file_sink *file)
                                min_u64(file->sink.offset, file->sink.hold));
 
     while (file->first_unput < end) {
-        if (put(file, file->first_unput, file->buffers.size))
+        if (put(file, file->first_unput, file->io.buffers.size))
             return -1;
         file->first_unput++;
     }
@@ -48,7 +48,7 @@ static void *file_room(struct xensave_sink *sink, size_t want, size_t *got)
 {
     struct file_sink *file = (struct file_sink *)sink;
     uint64_t number = file_number(file, sink->offset);
-    size_t used = sink->offset - buffer_offset(file, number);
+    size_t used = sink->offset - buffer_offset(&file->io, number);
     struct buffer *b = buffer_of(file, number);
 
     if (sink->error->text[0])
@@ -60,14 +60,14 @@ static void *file_room(struct xensave_sink *sink, size_t want, size_t *got)
             return NULL;
     if (!used) {
         b->begin = 0;
-        if (number - file->first_unput >= file->buffers.count) {
+        if (number - file->first_unput >= file->io.buffers.count) {
             xensave_fail(sink->error, EOVERFLOW,
                          "batch larger than the buffers");
             return NULL;
         }
     }
-    *got = min_u64(want, file->buffers.size - used);
-    return memory_of(file, number) + used;
+    *got = min_u64(want, file->io.buffers.size - used);
+    return memory_of(&file->io, number) + used;
 }
 
 static void file_advance(struct xensave_sink *sink, size_t length)
@@ -89,9 +89,9 @@ static void file_patch(struct xensave_sink *sink, uint64_t offset,
 
     for (; length; offset += part, length -= part) {
         number = file_number(file, offset);
-        within = offset - buffer_offset(file, number);
-        part = min_u64(length, file->buffers.size - within);
-        memcpy(memory_of(file, number) + within, data, part);
+        within = offset - buffer_offset(&file->io, number);
+        part = min_u64(length, file->io.buffers.size - within);
+        memcpy(memory_of(&file->io, number) + within, data, part);
         data = (const char *)data + part;
     }
 }
@@ -104,7 +104,7 @@ static int file_skip(struct xensave_sink *sink, uint64_t length)
 {
     struct file_sink *file = (struct file_sink *)sink;
     uint64_t number = file_number(file, sink->offset);
-    uint32_t used = sink->offset - buffer_offset(file, number);
+    uint32_t used = sink->offset - buffer_offset(&file->io, number);
 
     if (put_full(file))
         return -1;
@@ -114,7 +114,7 @@ static int file_skip(struct xensave_sink *sink, uint64_t length)
         file->first_unput = ++number;
     }
     sink->offset += length;
-    file->base = sink->offset - number * file->buffers.size;
+    file->io.base = sink->offset - number * file->io.buffers.size;
     return 0;
 }
 
@@ -124,11 +124,11 @@ static uint64_t file_pending(struct xensave_sink *sink)
     uint32_t index;
     int result;
 
-    while (file->engine && file->engine->busy &&
-           file->engine->ops->reap(file->engine, false, &index, &result))
+    while (file->io.engine && file->io.engine->busy &&
+           file->io.engine->ops->reap(file->io.engine, false, &index, &result))
         if (xensave_manner_completed(file, index, result))
             break;
-    return file->engine ? file->engine->busy * file->buffers.size : 0;
+    return file->io.engine ? file->io.engine->busy * file->io.buffers.size : 0;
 }
 
 static bool file_can_skip(const struct xensave_sink *sink)
@@ -146,10 +146,11 @@ static int file_extend(struct file_sink *file)
 
     if (file->hole_from == UINT64_MAX)
         return 0;
-    if (xensave_file_size(file->fd, &size, &is_device) ||
-        (size < file->sink.offset && ftruncate(file->fd, file->sink.offset)))
+    if (xensave_file_size(file->io.fd, &size, &is_device) ||
+        (size < file->sink.offset &&
+         ftruncate(file->io.fd, file->sink.offset)))
         return xensave_fail(file->sink.error, errno, "cannot extend %s: %s",
-                            file->name, strerror(errno));
+                            file->io.name, strerror(errno));
     return 0;
 }
 
@@ -157,7 +158,7 @@ static int file_drain(struct file_sink *file)
 {
     int r = 0;
 
-    while (file->engine && file->engine->busy)
+    while (file->io.engine && file->io.engine->busy)
         if (xensave_manner_reap(file))
             r = -1;
     return r;
@@ -170,7 +171,7 @@ static int file_finish(struct xensave_sink *sink)
 
     if (put_full(file))
         return -1;
-    if (put(file, number, sink->offset - buffer_offset(file, number)))
+    if (put(file, number, sink->offset - buffer_offset(&file->io, number)))
         return -1;
     if (file_drain(file))
         return -1;
@@ -180,10 +181,7 @@ static int file_finish(struct xensave_sink *sink)
         xensave_manner_drop_before(file, round_down(sink->offset,
                                                     XENSAVE_V2_PAGE_SIZE)))
         return -1;
-    if (lseek(file->fd, sink->offset, SEEK_SET) < 0)
-        return xensave_fail(sink->error, errno, "cannot seek in %s: %s",
-                            file->name, strerror(errno));
-    return 0;
+    return xensave_file_io_seek(&file->io, sink->offset, sink->error);
 }
 
 /*
@@ -196,17 +194,17 @@ static int file_settle(struct xensave_sink *sink)
     struct file_sink *file = (struct file_sink *)sink;
     uint64_t number = file_number(file, sink->offset);
     struct buffer *b = buffer_of(file, number);
-    uint32_t used = sink->offset - buffer_offset(file, number);
+    uint32_t used = sink->offset - buffer_offset(&file->io, number);
 
     if (!file->in_place)
         return 0;
     if (put_full(file) || file_drain(file))
         return -1;
-    b->offset = buffer_offset(file, number);
+    b->offset = buffer_offset(&file->io, number);
     if (used && xensave_manner_write_cached(file, number, b->begin, used))
         return -1;
-    if (pwrite_exact(file->fd, zeros, sizeof(zeros), sink->offset) ||
-        fdatasync(file->fd))
+    if (pwrite_exact(file->io.fd, zeros, sizeof(zeros), sink->offset) ||
+        fdatasync(file->io.fd))
         return xensave_manner_failed(file, errno, sink->offset);
     return 0;
 }
@@ -216,7 +214,7 @@ static int file_rewrite(struct xensave_sink *sink, uint64_t offset,
 {
     struct file_sink *file = (struct file_sink *)sink;
 
-    if (pwrite_exact(file->fd, data, length, offset))
+    if (pwrite_exact(file->io.fd, data, length, offset))
         return xensave_manner_failed(file, errno, offset);
     return 0;
 }
@@ -227,8 +225,9 @@ static void file_state(const struct xensave_sink *sink,
     const struct file_sink *file = (const struct file_sink *)sink;
 
     state->io = file->manner->io;
-    state->engine = file->engine ? file->engine->kind : XENSAVE_ENGINE_AUTO;
-    state->huge_pages = file->buffers.huge_pages;
+    state->engine = file->io.engine ? file->io.engine->kind
+                                    : XENSAVE_ENGINE_AUTO;
+    state->huge_pages = file->io.buffers.huge_pages;
 }
 
 static void file_free(struct xensave_sink *sink)
@@ -236,11 +235,7 @@ static void file_free(struct xensave_sink *sink)
     struct file_sink *file = (struct file_sink *)sink;
 
     file_drain(file);
-    if (file->engine)
-        file->engine->ops->free(file->engine);
-    if (file->direct_fd >= 0)
-        close(file->direct_fd);
-    xensave_buffers_free(&file->buffers);
+    xensave_file_io_free(&file->io);
     free(file->buffer);
     free(file);
 }
@@ -265,21 +260,23 @@ static const struct xensave_sink_ops file_ops = {
 static int open_direct(struct file_sink *file,
                        const struct xensave_io_options *options)
 {
-    uint32_t alignment = xensave_direct_alignment(file->fd);
+    uint32_t alignment = xensave_direct_alignment(file->io.fd);
 
     if (!alignment) {
         errno = EINVAL;
         return -1;
     }
-    file->direct_fd = fd_reopen(file->fd, O_RDWR | O_DIRECT);
-    if (file->direct_fd < 0 && errno == EACCES)
-        file->direct_fd = fd_reopen(file->fd, O_WRONLY | O_DIRECT);
-    if (file->direct_fd < 0)
+    file->io.direct_fd = fd_reopen(file->io.fd, O_RDWR | O_DIRECT);
+    if (file->io.direct_fd < 0 && errno == EACCES)
+        file->io.direct_fd = fd_reopen(file->io.fd, O_WRONLY | O_DIRECT);
+    if (file->io.direct_fd < 0)
         return -1;
     file->sink.alignment = alignment;
-    file->engine = xensave_io_engine_open(options->engine, file->direct_fd,
-                                          &file->buffers, file->sink.error);
-    return file->engine ? 0 : -1;
+    file->io.engine = xensave_io_engine_open(options->engine,
+                                             file->io.direct_fd,
+                                             &file->io.buffers,
+                                             file->sink.error);
+    return file->io.engine ? 0 : -1;
 }
 
 static int choose_manner(struct file_sink *file,
@@ -303,17 +300,17 @@ static int choose_manner(struct file_sink *file,
     if (file->may_fall_back)
         return 0;
     return xensave_fail(file->sink.error, errno,
-                        "%s does not take direct I/O: %s", file->name,
+                        "%s does not take direct I/O: %s", file->io.name,
                         strerror(errno));
 }
 
 static int reserve(struct file_sink *file, uint64_t length)
 {
-    if (!length || !fallocate(file->fd, 0, file->sink.offset, length))
+    if (!length || !fallocate(file->io.fd, 0, file->sink.offset, length))
         return 0;
     if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
         return xensave_fail(file->sink.error, errno,
-                            "%s: no room for %llu bytes: %s", file->name,
+                            "%s: no room for %llu bytes: %s", file->io.name,
                             (unsigned long long)length, strerror(errno));
     /* Where space cannot be reserved, it will be found as it comes. */
     return 0;
@@ -338,17 +335,13 @@ static int file_open(struct file_sink *file,
     uint32_t least = XENSAVE_HOLD_MAX / size + 4;
     off_t start;
 
-    if (size % XENSAVE_ALIGNMENT_MAX)
-        return xensave_fail(file->sink.error, EINVAL,
-                            "buffer size %zu is not a multiple of %u", size,
-                            XENSAVE_ALIGNMENT_MAX);
-    start = lseek(file->fd, 0, SEEK_CUR);
+    start = lseek(file->io.fd, 0, SEEK_CUR);
     if (start < 0)
         return xensave_fail(file->sink.error, errno, "%s cannot seek: %s",
-                            file->name, strerror(errno));
+                            file->io.name, strerror(errno));
     file->sink.offset = start;
     count = count < least ? least : count;
-    if (xensave_buffers_alloc(&file->buffers, count, size, file->sink.error))
+    if (xensave_file_io_buffers(&file->io, size, count, file->sink.error))
         return -1;
     file->buffer = calloc(count, sizeof(*file->buffer));
     if (!file->buffer)
@@ -356,10 +349,10 @@ static int file_open(struct file_sink *file,
                             "cannot allocate a sink");
     if (choose_manner(file, options))
         return -1;
-    file->base = round_down(start, file->sink.alignment);
-    file->buffer[0].begin = start - file->base;
-    file->dropped = file->base;
-    file->hole_from = hole_from(file->fd);
+    file->io.base = round_down(start, file->sink.alignment);
+    file->buffer[0].begin = start - file->io.base;
+    file->dropped = file->io.base;
+    file->hole_from = hole_from(file->io.fd);
     file->in_place = file->hole_from > file->sink.offset;
     return reserve(file, options->reserve);
 }
@@ -379,9 +372,9 @@ PUBLIC struct xensave_sink *xensave_sink_open_file(
     }
     xensave_sink_init(&file->sink, &file_ops, error);
     file->sink.rewritable = true;
-    file->fd = fd;
-    file->direct_fd = -1;
-    fd_name(fd, file->name, sizeof(file->name));
+    file->io.fd = fd;
+    file->io.direct_fd = -1;
+    fd_name(fd, file->io.name, sizeof(file->io.name));
     if (file_open(file, options ? options : &defaults)) {
         file_free(&file->sink);
         return NULL;

@@ -24,44 +24,26 @@ struct manner {
 struct file_sink {
     struct xensave_sink sink;
     const struct manner *manner;
-    int fd; /* the caller's */
-    int direct_fd;
-    char name[256];
+    struct xensave_file_io io; /* a hole moves its base */
     bool may_fall_back;
     bool fell_back_checked;
-    bool dontcache;       /* window: pwritev2 takes the flag */
-    uint64_t dropped;     /* window: octets before this are gone */
-    uint64_t base;        /* file offset of buffer number 0, which a
-                                 * hole moves for the buffers behind it */
-    uint64_t hole_from;   /* octets from here on read as zero */
-    bool in_place;        /* octets of an earlier life may be there */
-    uint64_t first_unput; /* buffer numbers */
-    struct xensave_buffers buffers;
+    bool dontcache;        /* window: pwritev2 takes the flag */
+    uint64_t dropped;      /* window: octets before this are gone */
+    uint64_t hole_from;    /* octets from here on read as zero */
+    bool in_place;         /* octets of an earlier life may be there */
+    uint64_t first_unput;  /* buffer numbers */
     struct buffer *buffer; /* number n lives in n % count */
-    struct xensave_io_engine *engine;
 };
 
 static inline uint64_t file_number(const struct file_sink *file,
                                    uint64_t offset)
 {
-    return (offset - file->base) / file->buffers.size;
-}
-
-static inline uint64_t buffer_offset(const struct file_sink *file,
-                                     uint64_t number)
-{
-    return file->base + number * file->buffers.size;
+    return (offset - file->io.base) / file->io.buffers.size;
 }
 
 static inline struct buffer *buffer_of(struct file_sink *file, uint64_t number)
 {
-    return &file->buffer[number % file->buffers.count];
-}
-
-static inline uint8_t *memory_of(struct file_sink *file, uint64_t number)
-{
-    return file->buffers.base +
-           number % file->buffers.count * file->buffers.size;
+    return &file->buffer[number % file->io.buffers.count];
 }
 
 /* ---- sink_manner.c ------------------------------------------------------ */

@@ -15,7 +15,7 @@
 int xensave_manner_failed(struct file_sink *file, int errnum, uint64_t offset)
 {
     return xensave_fail(file->sink.error, errnum,
-                        "cannot write to %s at offset %llu: %s", file->name,
+                        "cannot write to %s at offset %llu: %s", file->io.name,
                         (unsigned long long)offset, strerror(errnum));
 }
 
@@ -23,11 +23,11 @@ int xensave_manner_write_cached(struct file_sink *file, uint64_t number,
                                 uint32_t begin, uint32_t end)
 {
     uint64_t offset = buffer_of(file, number)->offset + begin;
-    struct iovec iov = { memory_of(file, number) + begin, end - begin };
+    struct iovec iov = { memory_of(&file->io, number) + begin, end - begin };
     ssize_t r;
 
     while (file->dontcache && iov.iov_len) {
-        r = pwritev2(file->fd, &iov, 1, offset, RWF_DONTCACHE);
+        r = pwritev2(file->io.fd, &iov, 1, offset, RWF_DONTCACHE);
         if (r > 0) {
             iov.iov_base = (char *)iov.iov_base + r;
             iov.iov_len -= r;
@@ -36,7 +36,7 @@ int xensave_manner_write_cached(struct file_sink *file, uint64_t number,
             file->dontcache = false;
         }
     }
-    if (pwrite_exact(file->fd, iov.iov_base, iov.iov_len, offset))
+    if (pwrite_exact(file->io.fd, iov.iov_base, iov.iov_len, offset))
         return xensave_manner_failed(file, errno, offset);
     return 0;
 }
@@ -62,11 +62,11 @@ static int direct_submit(struct file_sink *file, uint64_t number)
 
     direct_part(file, b, &begin, &end);
     begin += b->done;
-    transfer.buffer = number % file->buffers.count;
-    transfer.data = memory_of(file, number) + begin;
+    transfer.buffer = number % file->io.buffers.count;
+    transfer.data = memory_of(&file->io, number) + begin;
     transfer.length = end - begin;
     transfer.offset = b->offset + begin;
-    r = file->engine->ops->submit(file->engine, &transfer);
+    r = file->io.engine->ops->submit(file->io.engine, &transfer);
     if (r)
         return xensave_manner_failed(file, r, transfer.offset);
     b->number = number;
@@ -102,7 +102,7 @@ static void look_for_silent_caching(struct file_sink *file, uint64_t offset,
     if (file->fell_back_checked || !file->may_fall_back)
         return;
     file->fell_back_checked = true;
-    if (xensave_resident(file->direct_fd, offset, length) > 0)
+    if (xensave_resident(file->io.direct_fd, offset, length) > 0)
         file->manner = &xensave_manner_window;
 }
 
@@ -145,10 +145,10 @@ int xensave_manner_reap(struct file_sink *file)
     uint32_t index;
     int result;
 
-    if (!file->engine->ops->reap(file->engine, true, &index, &result)) {
-        file->engine->busy = 0;
+    if (!file->io.engine->ops->reap(file->io.engine, true, &index, &result)) {
+        file->io.engine->busy = 0;
         return xensave_fail(file->sink.error, EIO,
-                            "lost an asynchronous write to %s", file->name);
+                            "lost an asynchronous write to %s", file->io.name);
     }
     return xensave_manner_completed(file, index, result);
 }
@@ -166,10 +166,10 @@ int xensave_manner_drop_before(struct file_sink *file, uint64_t offset)
 {
     if (offset <= file->dropped)
         return 0;
-    if (xensave_sync_range(file->fd, file->dropped, offset - file->dropped,
+    if (xensave_sync_range(file->io.fd, file->dropped, offset - file->dropped,
                            true))
         return xensave_manner_failed(file, errno, file->dropped);
-    posix_fadvise(file->fd, file->dropped, offset - file->dropped,
+    posix_fadvise(file->io.fd, file->dropped, offset - file->dropped,
                   POSIX_FADV_DONTNEED);
     file->dropped = offset;
     return 0;
@@ -178,11 +178,11 @@ int xensave_manner_drop_before(struct file_sink *file, uint64_t offset)
 static int window_put(struct file_sink *file, uint64_t number)
 {
     struct buffer *b = buffer_of(file, number);
-    uint64_t offset = buffer_offset(file, number);
+    uint64_t offset = buffer_offset(&file->io, number);
 
     if (buffered_put(file, number))
         return -1;
-    if (xensave_sync_range(file->fd, offset + b->begin, b->end - b->begin,
+    if (xensave_sync_range(file->io.fd, offset + b->begin, b->end - b->begin,
                            false))
         return xensave_manner_failed(file, errno, offset + b->begin);
     return offset < WINDOW_SIZE

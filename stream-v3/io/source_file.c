@@ -21,34 +21,19 @@ struct buffer {
 
 struct file_source {
     struct xensave_source source;
-    int fd; /* the caller's */
-    int direct_fd;
-    char name[256];
+    struct xensave_file_io io;
     uint32_t alignment;
-    uint64_t base;        /* file offset of buffer number 0 */
-    uint64_t end;         /* of the file */
-    uint64_t first, next; /* buffer numbers that are held or busy */
-    struct xensave_buffers buffers;
+    uint64_t end;          /* of the file */
+    uint64_t first, next;  /* buffer numbers that are held or busy */
     struct buffer *buffer; /* number n lives in n % count */
-    struct xensave_io_engine *engine;
 };
-
-static uint64_t buffer_offset(const struct file_source *file, uint64_t number)
-{
-    return file->base + number * file->buffers.size;
-}
-
-static uint8_t *memory_of(const struct file_source *file, uint64_t number)
-{
-    return file->buffers.base +
-           number % file->buffers.count * file->buffers.size;
-}
 
 static int read_failed(struct file_source *file, int errnum, uint64_t offset)
 {
     return xensave_fail(file->source.error, errnum,
-                        "cannot read from %s at offset %llu: %s", file->name,
-                        (unsigned long long)offset, strerror(errnum));
+                        "cannot read from %s at offset %llu: %s",
+                        file->io.name, (unsigned long long)offset,
+                        strerror(errnum));
 }
 
 static int submit(struct file_source *file, struct buffer *b)
@@ -57,10 +42,10 @@ static int submit(struct file_source *file, struct buffer *b)
     int r;
 
     transfer.buffer = b - file->buffer;
-    transfer.data = memory_of(file, b->number) + b->done;
+    transfer.data = memory_of(&file->io, b->number) + b->done;
     transfer.length = round_up(b->want, file->alignment) - b->done;
-    transfer.offset = buffer_offset(file, b->number) + b->done;
-    r = file->engine->ops->submit(file->engine, &transfer);
+    transfer.offset = buffer_offset(&file->io, b->number) + b->done;
+    r = file->io.engine->ops->submit(file->io.engine, &transfer);
     if (r)
         return read_failed(file, r, transfer.offset);
     b->busy = true;
@@ -72,13 +57,13 @@ static int read_ahead(struct file_source *file)
     struct buffer *b;
     uint64_t offset;
 
-    for (; file->next < file->first + file->buffers.count; file->next++) {
-        offset = buffer_offset(file, file->next);
-        b = &file->buffer[file->next % file->buffers.count];
+    for (; file->next < file->first + file->io.buffers.count; file->next++) {
+        offset = buffer_offset(&file->io, file->next);
+        b = &file->buffer[file->next % file->io.buffers.count];
         if (offset >= file->end || b->busy)
             break;
         b->number = file->next;
-        b->want = min_u64(file->buffers.size, file->end - offset);
+        b->want = min_u64(file->io.buffers.size, file->end - offset);
         b->done = 0;
         if (submit(file, b))
             return -1;
@@ -92,10 +77,11 @@ static int reap(struct file_source *file)
     struct buffer *b;
     int result;
 
-    if (!file->engine->ops->reap(file->engine, true, &index, &result)) {
-        file->engine->busy = 0;
+    if (!file->io.engine->ops->reap(file->io.engine, true, &index, &result)) {
+        file->io.engine->busy = 0;
         return xensave_fail(file->source.error, EIO,
-                            "lost an asynchronous read from %s", file->name);
+                            "lost an asynchronous read from %s",
+                            file->io.name);
     }
     b = &file->buffer[index];
     b->busy = false;
@@ -103,7 +89,7 @@ static int reap(struct file_source *file)
         return submit(file, b);
     if (result < 0)
         return read_failed(file, -result,
-                           buffer_offset(file, b->number) + b->done);
+                           buffer_offset(&file->io, b->number) + b->done);
     b->done += result;
     /* Less than a block is what there is: the file was cut meanwhile. */
     if (b->done >= b->want || (uint32_t)result < file->alignment)
@@ -117,7 +103,7 @@ static int drain(struct file_source *file)
 {
     int r = 0;
 
-    while (file->engine && file->engine->busy)
+    while (file->io.engine && file->io.engine->busy)
         if (reap(file))
             r = -1;
     return r;
@@ -126,7 +112,7 @@ static int drain(struct file_source *file)
 /* Makes `offset` the place to read from. */
 static int move_to(struct file_source *file, uint64_t offset)
 {
-    uint64_t number = (offset - file->base) / file->buffers.size;
+    uint64_t number = (offset - file->io.base) / file->io.buffers.size;
 
     file->source.offset = offset;
     if (number >= file->next) {
@@ -141,7 +127,7 @@ static int move_to(struct file_source *file, uint64_t offset)
 /* Waits for buffer number `first`, which lies before the end of the file. */
 static struct buffer *current(struct file_source *file)
 {
-    struct buffer *b = &file->buffer[file->first % file->buffers.count];
+    struct buffer *b = &file->buffer[file->first % file->io.buffers.count];
 
     /* The buffer may still be busy with a number that was skipped. */
     do {
@@ -163,15 +149,15 @@ static int file_read(struct xensave_source *source, void *data, size_t length)
         b = current(file);
         if (!b)
             return -1;
-        within = source->offset - buffer_offset(file, file->first);
+        within = source->offset - buffer_offset(&file->io, file->first);
         if (within >= b->done)
             return xensave_source_ended(source);
         part = min_u64(length, min_u64(b->done, b->want) - within);
-        memcpy(data, memory_of(file, file->first) + within, part);
+        memcpy(data, memory_of(&file->io, file->first) + within, part);
         data = (char *)data + part;
         length -= part;
         source->offset += part;
-        if (within + part == file->buffers.size)
+        if (within + part == file->io.buffers.size)
             file->first++;
     }
     return 0;
@@ -190,10 +176,7 @@ static int file_finish(struct xensave_source *source)
 {
     struct file_source *file = (struct file_source *)source;
 
-    if (lseek(file->fd, source->offset, SEEK_SET) < 0)
-        return xensave_fail(source->error, errno, "cannot seek in %s: %s",
-                            file->name, strerror(errno));
-    return 0;
+    return xensave_file_io_seek(&file->io, source->offset, source->error);
 }
 
 static void file_state(const struct xensave_source *source,
@@ -202,9 +185,9 @@ static void file_state(const struct xensave_source *source,
     const struct file_source *file = (const struct file_source *)source;
 
     state->io = XENSAVE_IO_DIRECT;
-    state->engine = file->engine->kind;
+    state->engine = file->io.engine->kind;
     state->alignment = file->alignment;
-    state->huge_pages = file->buffers.huge_pages;
+    state->huge_pages = file->io.buffers.huge_pages;
 }
 
 static void file_free(struct xensave_source *source)
@@ -212,11 +195,7 @@ static void file_free(struct xensave_source *source)
     struct file_source *file = (struct file_source *)source;
 
     drain(file);
-    if (file->engine)
-        file->engine->ops->free(file->engine);
-    if (file->direct_fd >= 0)
-        close(file->direct_fd);
-    xensave_buffers_free(&file->buffers);
+    xensave_file_io_free(&file->io);
     free(file->buffer);
     free(file);
 }
@@ -239,18 +218,20 @@ static bool direct_works(struct file_source *file)
     bool works;
     void *block;
 
-    file->alignment = xensave_direct_alignment(file->fd);
+    file->alignment = xensave_direct_alignment(file->io.fd);
     if (!file->alignment)
         return false;
-    file->direct_fd = fd_reopen(file->fd, O_RDONLY | O_DIRECT);
-    if (file->direct_fd < 0 ||
+    file->io.direct_fd = fd_reopen(file->io.fd, O_RDONLY | O_DIRECT);
+    if (file->io.direct_fd < 0 ||
         posix_memalign(&block, file->alignment, file->alignment))
         return false;
-    file->base = round_down(file->source.offset, file->alignment);
-    before = xensave_resident(file->fd, file->base, XENSAVE_V2_PAGE_SIZE);
-    works = pread(file->direct_fd, block, file->alignment, file->base) > 0 &&
-            (before ||
-             !xensave_resident(file->fd, file->base, XENSAVE_V2_PAGE_SIZE));
+    file->io.base = round_down(file->source.offset, file->alignment);
+    before = xensave_resident(file->io.fd, file->io.base,
+                              XENSAVE_V2_PAGE_SIZE);
+    works = pread(file->io.direct_fd, block, file->alignment, file->io.base) >
+                0 &&
+            (before || !xensave_resident(file->io.fd, file->io.base,
+                                         XENSAVE_V2_PAGE_SIZE));
     free(block);
     return works;
 }
@@ -262,25 +243,23 @@ static int file_open(struct file_source *file,
                                        : DEFAULT_BUFFER_SIZE;
     uint32_t count = options->buffers ? options->buffers : DEFAULT_BUFFERS;
 
-    if (size % XENSAVE_ALIGNMENT_MAX)
-        return xensave_fail(file->source.error, EINVAL,
-                            "buffer size %zu is not a multiple of %u", size,
-                            XENSAVE_ALIGNMENT_MAX);
-    if (xensave_buffers_alloc(&file->buffers, count, size, file->source.error))
+    if (xensave_file_io_buffers(&file->io, size, count, file->source.error))
         return -1;
     file->buffer = calloc(count, sizeof(*file->buffer));
     if (!file->buffer)
         return xensave_fail(file->source.error, ENOMEM,
                             "cannot allocate a source");
-    file->engine = xensave_io_engine_open(options->engine, file->direct_fd,
-                                          &file->buffers, file->source.error);
-    return file->engine ? 0 : -1;
+    file->io.engine = xensave_io_engine_open(options->engine,
+                                             file->io.direct_fd,
+                                             &file->io.buffers,
+                                             file->source.error);
+    return file->io.engine ? 0 : -1;
 }
 
 /* A file of which half is in memory already is read from there. */
 static bool mostly_resident(const struct file_source *file)
 {
-    int64_t resident = xensave_resident(file->fd, file->source.offset,
+    int64_t resident = xensave_resident(file->io.fd, file->source.offset,
                                         file->end - file->source.offset);
 
     return resident > 0 &&
@@ -291,7 +270,7 @@ static struct xensave_source *open_as(struct file_source *file,
                                       const struct xensave_io_options *options)
 {
     struct xensave_error *error = file->source.error;
-    int fd = file->fd;
+    int fd = file->io.fd;
     bool drop = options->io == XENSAVE_IO_WINDOW;
 
     if (options->io == XENSAVE_IO_AUTO && mostly_resident(file))
@@ -305,7 +284,7 @@ static struct xensave_source *open_as(struct file_source *file,
         }
         if (options->io == XENSAVE_IO_DIRECT) {
             xensave_fail(error, EINVAL, "%s does not take direct I/O",
-                         file->name);
+                         file->io.name);
             file_free(&file->source);
             return NULL;
         }
@@ -333,14 +312,14 @@ PUBLIC struct xensave_source *xensave_source_open_file(
     }
     file->source.ops = &file_ops;
     file->source.error = error;
-    file->fd = fd;
-    file->direct_fd = -1;
-    fd_name(fd, file->name, sizeof(file->name));
+    file->io.fd = fd;
+    file->io.direct_fd = -1;
+    fd_name(fd, file->io.name, sizeof(file->io.name));
     start = lseek(fd, 0, SEEK_CUR);
     if (start < 0 || xensave_file_size(fd, &file->end, &is_device)) {
         xensave_fail(error, errno,
-                     "%s is neither a file nor a block device: %s", file->name,
-                     strerror(errno));
+                     "%s is neither a file nor a block device: %s",
+                     file->io.name, strerror(errno));
         free(file);
         return NULL;
     }

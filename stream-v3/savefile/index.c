@@ -70,28 +70,16 @@ no_memory:
 bool xensave_index_take_pfns(const uint64_t *pfns, uint32_t count,
                              bool zero_bit, struct xensave_index_entry *entry)
 {
-    entry->count = count;
-    entry->pages = 0;
-    entry->first_pfn = UINT64_MAX;
-    entry->last_pfn = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t pfn = pfns[i] & XENSAVE_V2_PFN_MASK;
-        bool zero = zero_bit && (pfns[i] & XENSAVE_PFN_ZERO);
+    struct xensave_pfns seen;
 
-        if (pfns[i] &
-            (zero_bit ? XENSAVE_PFN_RESERVED : XENSAVE_V2_PFN_RESERVED))
-            return false;
-        if (!xensave_pfn_has_contents(pfns[i])) {
-            if (zero)
-                return false;
-            continue;
-        }
-        entry->pages += !zero;
-        if (pfn < entry->first_pfn)
-            entry->first_pfn = pfn;
-        if (pfn > entry->last_pfn)
-            entry->last_pfn = pfn;
-    }
+    if (!xensave_pfns_check(pfns, count, zero_bit, &seen))
+        return false;
+    *entry = (struct xensave_index_entry){
+        .count = count,
+        .pages = seen.stored,
+        .first_pfn = seen.first,
+        .last_pfn = seen.last,
+    };
     return true;
 }
 

@@ -63,7 +63,7 @@ int xensave_index_pread(struct xensave_index *index, void *data, size_t length,
 int xensave_index_load_head(struct xensave_index *index, uint64_t batch);
 /*
  * Least and greatest pfn with contents and the number of stored pages; false
- * if a reserved bit is set.
+ * if a pfn is invalid.
  */
 bool xensave_index_take_pfns(const uint64_t *pfns, uint32_t count,
                              bool zero_bit, struct xensave_index_entry *entry);
