@@ -124,7 +124,7 @@ const struct setting settings_table[SETTINGS] = {
                           MEMBER(reserve), parse_reserve, word_reserve },
     [SETTING_COMPRESS] = { "compress", "XL_ALIGNED_COMPRESS",
                            "none, lz4, lz4:1 to lz4:12, zstd, zstd:1 to "
-                           "zstd:19, or one of these with :all behind it",
+                           "zstd:19, or one of these followed by :all",
                            "none", MEMBER(compress), parse_compress,
                            word_compress },
 };
