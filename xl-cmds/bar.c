@@ -68,6 +68,23 @@ void figures_bar(const struct figures *figures, int width, char *text,
     snprintf(text, size, "%-6s [%s] %s", figures->phase, bar, after);
 }
 
+void figures_ended(uint64_t done, uint64_t written, double seconds, char *text,
+                   size_t size)
+{
+    char memory[64] = "", file[64] = "", rate[64] = "";
+
+    if (done) {
+        snprintf(memory, sizeof(memory), "%.0f MiB of memory, ",
+                 (double)done / MIB);
+        snprintf(rate, sizeof(rate), ", %.0f MiB/s",
+                 (double)done / MIB / seconds);
+    }
+    if (written)
+        snprintf(file, sizeof(file), "%.0f MiB of file, ",
+                 (double)written / MIB);
+    snprintf(text, size, "%s%sin %.1f s%s", memory, file, seconds, rate);
+}
+
 int terminal_width(int fd)
 {
     struct winsize window = { 0 };

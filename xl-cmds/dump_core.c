@@ -83,6 +83,8 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
     }
     xl_init(&xl, &xl_dump, "dump-core");
     xl.program = xl_program();
+    xl.domain = argv[optind];
+    xl.file = argv[optind + 1];
     arguments_add_operands(&xl.arguments, argv + optind);
     status = xl_finish(&xl, progress);
     xl_free(&xl);

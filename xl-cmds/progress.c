@@ -21,6 +21,7 @@ struct progress_ops {
     double interval;   /* seconds */
     bool takes_stderr; /* what xl prints goes through here */
     void (*show)(struct progress *progress);
+    void (*stop)(struct progress *progress); /* the terminal is free again */
     void (*end)(struct progress *progress, bool whole);
 };
 
@@ -32,7 +33,7 @@ struct progress {
     char line[4096]; /* of xl's, that has not ended */
     size_t line_length;
     double begun, shown;
-    const char *done_word; /* "saved", when all is well */
+    const struct xl *xl;
     struct rate rate;
     /* What is shown. */
     struct figures figures;
@@ -99,9 +100,8 @@ static void pass_stderr(struct progress *p)
         }
 }
 
-static void end_bar(struct progress *p, bool whole)
+static void stop_bar(struct progress *p)
 {
-    (void)whole;
     if (p->line_length) {
         p->line[p->line_length] = 0;
         pass_line(p);
@@ -122,16 +122,23 @@ static void print_line(struct progress *p)
 
 static void end_line(struct progress *p, bool whole)
 {
-    double seconds = monotonic_seconds() - p->begun;
+    const struct xl_kind *kind = p->xl->kind;
+    const char *domain = p->xl->domain, *file = p->xl->file;
+    char text[256];
 
-    if (whole && p->written)
-        report("%s: %.0f MiB of memory, %.0f MiB of file, in %.1f s",
-               p->done_word, (double)p->figures.done / MIB,
-               (double)p->written / MIB, seconds);
-    else if (whole)
-        report("%s: %.0f MiB of memory, in %.1f s", p->done_word,
-               (double)p->figures.done / MIB, seconds);
+    if (!whole)
+        return;
+    figures_ended(p->figures.done, p->written, monotonic_seconds() - p->begun,
+                  text, sizeof(text));
+    if (domain)
+        report("%s%s %s %s %s: %s",
+               domain[strspn(domain, "0123456789")] ? "" : "domain ", domain,
+               kind->done, kind->where, file, text);
+    else
+        report("%s %s: %s", file, kind->done, text);
 }
+
+/* ---- JSON --------------------------------------------------------------- */
 
 static void print_json(const struct progress *p, const char *phase)
 {
@@ -154,13 +161,13 @@ static void show_json(struct progress *p)
 
 static void end_json(struct progress *p, bool whole)
 {
-    print_json(p, whole ? p->done_word : "failed");
+    print_json(p, whole ? p->xl->kind->done : "failed");
 }
 
 static const struct progress_ops modes[] = {
-    { "bar", 0.2, true, draw_bar, end_bar },
-    { "plain", 5, false, print_line, end_line },
-    { "json", 1, false, show_json, end_json },
+    { "bar", 0.2, true, draw_bar, stop_bar, end_line },
+    { "plain", 5, false, print_line, NULL, end_line },
+    { "json", 1, false, show_json, NULL, end_json },
 };
 #define MODES (sizeof(modes) / sizeof(modes[0]))
 
@@ -246,7 +253,7 @@ struct progress *progress_begin(const char *mode, struct xl *xl)
         free(p);
         return NULL;
     }
-    p->done_word = xl->kind->done;
+    p->xl = xl;
     p->begun = p->shown = monotonic_seconds();
     rate_begin(&p->rate);
     take_stderr(p, xl);
@@ -258,12 +265,20 @@ struct progress *progress_begin(const char *mode, struct xl *xl)
     return p;
 }
 
-void progress_end(struct progress *p, bool whole)
+void progress_stop(struct progress *p)
 {
     if (!p)
         return;
     pass_stderr(p);
     sample(p);
+    if (p->ops->stop)
+        p->ops->stop(p);
+}
+
+void progress_end(struct progress *p, bool whole)
+{
+    if (!p)
+        return;
     p->ops->end(p, whole);
     if (p->xl_stderr >= 0)
         close(p->xl_stderr);

@@ -24,6 +24,8 @@ bool progress_wanted(const char *mode);
  * to be shown, or nothing can be.
  */
 struct progress *progress_begin(const char *mode, struct xl *xl);
+/* xl has ended, and others may write to the terminal. */
+void progress_stop(struct progress *progress);
 /* `whole`: it has succeeded. */
 void progress_end(struct progress *progress, bool whole);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,6 +11,19 @@
 enum { OPTION_PROGRESS = OPTION_LONG + SETTINGS };
 /* With these, xl stays, or starts what talks to the terminal. */
 #define STAYS "FcVA"
+
+/* Its own word of which domain it holds; NULL: it does not say. */
+static char *domain_in(const char *name)
+{
+    struct config config = { 0 };
+    struct savefile file;
+
+    if (savefile_open(&file, name) == 0) {
+        savefile_config(&file, &config);
+        savefile_close(&file);
+    }
+    return config.name[0] ? xstrdup(config.name) : NULL;
+}
 
 /*
  * Without the plugin, xl would find out about v3 only after it has created
@@ -31,6 +45,7 @@ static int restore_run(const struct command *self, int argc, char **argv)
 {
     struct environment settings = { 0 };
     const char *progress = NULL;
+    char *domain = NULL;
     struct xl xl;
     int opt, r, status;
     char stays = 0;
@@ -84,9 +99,14 @@ static int restore_run(const struct command *self, int argc, char **argv)
     } else {
         progress = "none";
     }
+    xl.file = argv[argc - 1];
+    /* Another configuration may give it another name. */
+    if (argc - optind == 1 && progress_wanted(progress))
+        xl.domain = domain = domain_in(xl.file);
     status = xl_finish(&xl, progress);
 
 out:
+    free(domain);
     xl_free(&xl);
     return status;
 }

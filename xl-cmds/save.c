@@ -88,6 +88,8 @@ static int save(struct xl *xl, char **operands, struct environment *settings,
     xl->program = xl_program();
     if (!xl->program)
         return STATUS_NO_XL;
+    xl->domain = operands[0];
+    xl->file = operands[1];
     xl_guard(xl);
     replace_set_domain(&replace, operands[0]);
     status = target_open(&target, operands[1], &kind);
@@ -109,6 +111,7 @@ static int save(struct xl *xl, char **operands, struct environment *settings,
     } else {
         status = conclude(&target, &result);
     }
+    progress_end(xl->shown, status == STATUS_OK);
     target_close(&target);
     return status;
 }

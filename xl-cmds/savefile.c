@@ -23,6 +23,16 @@ static int fail(struct savefile *file, int errnum, const char *what)
     return -1;
 }
 
+static bool is_seekable(const struct stat *st)
+{
+    return S_ISREG(st->st_mode) || S_ISBLK(st->st_mode);
+}
+
+static int refuse_kind(struct savefile *file)
+{
+    return fail(file, EINVAL, "neither a regular file nor a block device");
+}
+
 /* Where the libxl header lies behind a head that is not xl's. */
 static uint64_t find_libxl(int fd)
 {
@@ -69,8 +79,8 @@ int savefile_attach(struct savefile *file, const char *name, int fd)
         fail(file, errno, strerror(errno));
         goto out;
     }
-    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
-        fail(file, EINVAL, "neither a regular file nor a block device");
+    if (!is_seekable(&st)) {
+        refuse_kind(file);
         goto out;
     }
     file->opened = true;
@@ -93,16 +103,20 @@ out:
 
 int savefile_open(struct savefile *file, const char *name)
 {
-    /* O_NONBLOCK: a FIFO is to be refused, not waited for. */
-    int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat st;
+    int fd = -1;
 
-    if (fd < 0) {
-        memset(file, 0, sizeof(*file));
-        file->name = name;
-        file->fd = -1;
-        return fail(file, errno, strerror(errno));
+    memset(file, 0, sizeof(*file));
+    file->name = name;
+    file->fd = -1;
+    /* A FIFO is not even opened: its writer would write to nobody. */
+    if (stat(name, &st) == 0) {
+        if (!is_seekable(&st))
+            return refuse_kind(file);
+        fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     }
-    return savefile_attach(file, name, fd);
+    return fd < 0 ? fail(file, errno, strerror(errno))
+                  : savefile_attach(file, name, fd);
 }
 
 void savefile_config(const struct savefile *file, struct config *config)

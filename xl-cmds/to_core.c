@@ -34,7 +34,8 @@ struct to_core {
     /* What is on the terminal. */
     const char *phase;
     struct rate rate;
-    double shown;
+    double begun, shown;
+    uint64_t memory;
 };
 
 static int out_failed(const struct to_core *c, const char *doing)
@@ -85,7 +86,10 @@ static void show_progress(void *context, uint64_t pages, uint64_t of)
     };
     char text[256];
 
+    c->memory = figures.total;
     if (figures.phase != c->phase) {
+        if (!c->phase)
+            c->begun = monotonic_seconds();
         c->phase = figures.phase;
         rate_begin(&c->rate);
     }
@@ -102,6 +106,17 @@ static void end_progress(const struct to_core *c)
 {
     if (c->phase)
         fputs("\r\033[K", stderr);
+}
+
+static void say_done(const struct to_core *c)
+{
+    char text[256];
+
+    if (!c->phase)
+        return;
+    figures_ended(c->memory, 0, monotonic_seconds() - c->begun, text,
+                  sizeof(text));
+    report("%s dumped to %s: %s", c->in_name, c->out_name, text);
 }
 
 static int write_core(struct to_core *c)
@@ -201,7 +216,9 @@ static int to_core_run(const struct command *self, int argc, char **argv)
     }
 
     status = to_core(&c);
-    if (status != STATUS_OK)
+    if (status == STATUS_OK)
+        say_done(&c);
+    else
         target_abandon(&c.target);
     partial_signals_end(&c.target.file);
     core_savefile_free(c.core);

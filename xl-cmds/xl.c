@@ -31,6 +31,7 @@ const struct xl_kind xl_save = {
     .ending = "ending the save; xl resumes the domain",
     .waiting = "still waiting for xl to resume the domain",
     .done = "saved",
+    .where = "to",
     .private = true,
 };
 
@@ -40,12 +41,14 @@ const struct xl_kind xl_restore = {
     .ending = "ending the restore; xl destroys the partial domain",
     .waiting = "still waiting for xl to destroy the domain",
     .done = "restored",
+    .where = "from",
 };
 
 const struct xl_kind xl_dump = {
     .ending = "ending the dump",
     .waiting = "still waiting for xl to end",
     .done = "dumped",
+    .where = "to",
 };
 
 /* ssh may ask for a passphrase; xl's messages say how it ends. */
@@ -433,10 +436,11 @@ int xl_run(struct xl *xl, struct xl_result *result)
 
 int xl_run_shown(struct xl *xl, const char *progress, struct xl_result *result)
 {
-    struct progress *shown = progress_begin(progress, xl);
-    int r = xl_run(xl, result);
+    int r;
 
-    progress_end(shown, r == 0 && result->status == STATUS_OK);
+    xl->shown = progress_begin(progress, xl);
+    r = xl_run(xl, result);
+    progress_stop(xl->shown);
     return r;
 }
 
@@ -448,6 +452,7 @@ int xl_finish(struct xl *xl, const char *progress)
         return xl_become(xl->program, xl->arguments.argv);
     xl_guard(xl);
     xl_run_shown(xl, progress, &result);
+    progress_end(xl->shown, result.status == STATUS_OK);
     if (result.killed)
         entries_sweep();
     if (!result.interrupt)

@@ -24,7 +24,7 @@ struct xl_kind {
     const char *helper; /* argument of its helper, which is sent SIGTERM;
                          * NULL: xl itself is sent the signal */
     const char *ending, *waiting; /* for messages */
-    const char *done;             /* "saved", for progress */
+    const char *done, *where;     /* "saved" "to", for progress */
     bool private;                 /* with umask 077 */
     bool detaches;                /* xl leaves processes behind */
 };
@@ -36,6 +36,8 @@ struct xl {
     const char *program;
     struct arguments arguments;
     const struct xl_kind *kind;
+    const char *domain, *file; /* for progress; domain NULL: not known */
+    struct progress *shown;
     int fds[3];                  /* its stdin, stdout, stderr; -1: ours */
     void (*tick)(void *context); /* NULL, or called several times a second */
     void *tick_context;
@@ -72,7 +74,7 @@ void xl_guard(struct xl *xl);
  * report.
  */
 int xl_run(struct xl *xl, struct xl_result *result);
-/* The same with progress (progress.h). */
+/* The same with progress (progress.h), which the caller ends: xl->shown. */
 int xl_run_shown(struct xl *xl, const char *progress,
                  struct xl_result *result);
 /*

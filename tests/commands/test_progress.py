@@ -108,9 +108,14 @@ def test_json_of_a_failure(xl, file):
 def test_plain(xl, file):
     result = xl.run("save", "--progress=plain", "d", file)
     assert result.returncode == 0
-    assert re.search(r"^(?:a line without an end)?xl-aligned: saved: 104 MiB "
-                     r"of memory, 52 MiB of file, in [\d.]+ s$",
-                     result.stderr, re.M)
+    line = last_line(r"d saved to", file, ", 52 MiB of file")
+    assert re.search(rf"^(?:a line without an end)?{line}$", result.stderr,
+                     re.M)
+
+
+def last_line(what, file, size="") -> str:
+    return (rf"xl-aligned: {what} {re.escape(str(file))}: 104 MiB of "
+            rf"memory{size}, in \d\.\d s, \d+ MiB/s")
 
 
 def on_a_terminal(xl, *arguments) -> tuple:
@@ -150,8 +155,11 @@ def test_bar_on_a_terminal(xl, file, option):
     assert len({len(bar[0]) + len(bar[1]) for bar in bars}) <= 3
     assert re.search(r"commit \[#+\.+\]", text)
     # No remains of the bar, and none of xl's own.
-    assert screen(text) == ["Saving to somewhere", "a line without an end",
-                            ""]
+    lines = screen(text)
+    assert lines[:2] == ["Saving to somewhere", "a line without an end"]
+    assert re.fullmatch(last_line("d saved to", file, ", 52 MiB of file"),
+                        lines[2])
+    assert lines[3:] == [""]
 
 
 def test_none_on_a_terminal(xl, file):
@@ -236,6 +244,7 @@ sys.exit(int(os.environ["FAKE_XL"]))
 '''
 
 READERS = (("restore", "restored"), ("dump-core", "dumped"))
+DONE = {"restore": "web01 restored from", "dump-core": "d dumped to"}
 
 
 @pytest.fixture
@@ -267,22 +276,60 @@ def test_json_of_readers(xl, reader, command, word):
 
 @pytest.mark.parametrize("command,word", READERS)
 def test_plain_of_readers(xl, reader, command, word):
-    result = xl.run(*reader(command, "--progress=plain"))
+    words = reader(command, "--progress=plain")
+    result = xl.run(*words)
     assert result.returncode == 0
-    assert re.search(rf"^xl-aligned: {word}: 104 MiB of memory, in [\d.]+ s$",
+    assert re.search(f"^{last_line(DONE[command], words[-1])}$",
                      result.stderr, re.M)
     assert "Parsing config" in result.stdout
 
 
 @pytest.mark.parametrize("command,word", READERS)
 def test_bar_of_readers(xl, reader, command, word):
-    status, text = on_a_terminal(xl, *reader(command))
+    words = reader(command)
+    status, text = on_a_terminal(xl, *words)
     assert status == 0
     assert len(re.findall(r"memory \[#*\.*\] +\d+ %  \d+ of 200 MiB  "
                           r"\d+ MiB/s  \d+:\d\d left", text)) >= 3
     assert re.search(r"devices \[#+\.+\]", text)
-    assert screen(text) == ["Parsing config from <saved>",
-                            "Loading new save file", ""]
+    lines = screen(text)
+    assert lines[:2] == ["Parsing config from <saved>",
+                         "Loading new save file"]
+    assert re.fullmatch(last_line(DONE[command], words[-1]), lines[2])
+    assert lines[3:] == [""]
+
+
+def test_the_last_line_names_what_is_known(xl, reader, file):
+    """Not the domain, if another configuration names it; a domid is one."""
+    words = reader("restore", "--progress=plain")
+    result = xl.run(*words[:-1], "other.cfg", words[-1])
+    assert f"xl-aligned: {file} restored: 104 MiB" in result.stderr
+    words = reader("dump-core", "--progress=plain")
+    result = xl.run(*words[:-2], "17", words[-1])
+    assert f"xl-aligned: domain 17 dumped to {file}.core: " in result.stderr
+
+
+def test_no_save_is_told_that_is_not_whole(xl, file):
+    """xl's word is not enough."""
+    xl.will("commit", V3[:-8])
+    xl.path.write_text(SLOW_XL.rpartition("os.rename")[0])
+    result = xl.run("save", "--progress=plain", "d", file)
+    assert result.returncode == 1
+    assert "the file is not whole" in result.stderr
+    assert "of memory" not in result.stderr
+
+
+def test_a_pipe_is_left_to_xl(xl, reader, file, tmp_path):
+    """Who opens and closes it breaks it for its writer."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    words = reader("restore", "--progress=plain")
+    writer = subprocess.Popen(["cp", file, pipe])
+    for env in ({}, {"XL_ALIGNED_PLUGIN": "/none"}):
+        assert xl.run(*words[:-1], pipe, env=env).returncode == 0
+    read = subprocess.run(["timeout", "20", "cat", pipe], check=True,
+                          stdout=subprocess.PIPE).stdout
+    assert read == V3 and writer.wait(timeout=20) == 0
 
 
 @pytest.mark.parametrize("command,word", READERS)
