@@ -309,7 +309,6 @@ int core_collect(struct core_collected *collected, int fd,
                                .options = options,
                                .savefile = savefile,
                                .error = error };
-    struct xensave_error source_error = { 0 };
     struct xensave_source *source = NULL;
     int own = fd_reopen(fd, O_RDONLY), r = -1;
 
@@ -324,18 +323,16 @@ int core_collect(struct core_collected *collected, int fd,
                      strerror(errno));
         goto out;
     }
-    source = xensave_source_open_file(own, NULL, &source_error);
+    source = xensave_source_open_file(own, NULL, error);
     if (!source)
         goto out;
-    collect.decoder = xensave_decoder_new(source, error);
+    collect.decoder = xensave_decoder_new(source);
     if (!collect.decoder || read_stream(&collect, source) ||
         check(collected, error))
         goto out;
     r = 0;
 
 out:
-    if (r && !error->text[0])
-        *error = source_error;
     xensave_decoder_free(collect.decoder);
     xensave_source_free(source);
     free(collect.body);

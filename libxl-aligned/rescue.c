@@ -77,6 +77,7 @@ static int create(struct rescue *rescue)
 static int copy(const struct rescue *rescue, struct xensave_error *error)
 {
     const struct xensave_io_options options = {
+        .size = sizeof(struct xensave_io_options),
         .reserve = rescue->st.st_size
     };
     struct xensave_source *source = NULL;

@@ -65,3 +65,24 @@ int xensave_value_of(const struct xensave_name *names, size_t count,
     errno = EINVAL;
     return -1;
 }
+
+int xensave_options_copy(void *to, size_t known, const void *from,
+                         struct xensave_error *error)
+{
+    const uint8_t *bytes = from;
+    size_t size = 0;
+
+    memset(to, 0, known);
+    if (!from)
+        return 0;
+    memcpy(&size, from, sizeof(size));
+    if (size < sizeof(size))
+        return xensave_fail(error, EINVAL, "the options have no size");
+    for (size_t i = known; i < size; i++)
+        if (bytes[i])
+            return xensave_fail(error, E2BIG,
+                                "the options have members that this version "
+                                "does not know");
+    memcpy(to, from, min_u64(size, known));
+    return 0;
+}

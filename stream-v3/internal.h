@@ -48,6 +48,13 @@ int xensave_fail_at(struct xensave_error *error, int errnum, uint64_t offset,
                     uint64_t record, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
+/*
+ * Copies a caller's options, which begin with their size, into `to` of `known`
+ * bytes.  NULL stands for the defaults.
+ */
+int xensave_options_copy(void *to, size_t known, const void *from,
+                         struct xensave_error *error);
+
 struct xensave_name {
     int value;
     const char *name;

@@ -97,14 +97,14 @@ static int open_input(struct conversion *c)
 
 static int read_head(struct conversion *c)
 {
-    const struct xensave_io_options options = { 0 };
+    const struct xensave_io_options options = XENSAVE_IO_OPTIONS_INIT;
     c->source = c->in_is_file
                     ? xensave_source_open_file(c->in.fd, &options,
                                                &c->in_error)
                     : xensave_source_open_stream(c->in.fd, &c->in_error);
     if (!c->source || head_read(&c->head, c->source, &c->in_error))
         return in_failed(c);
-    c->decoder = xensave_decoder_new(c->source, &c->in_error);
+    c->decoder = xensave_decoder_new(c->source);
     if (!c->decoder || xensave_decoder_read(c->decoder, c->first, FIRST))
         return in_failed(c);
     if (head_strip_padding(&c->head, xensave_decoder_head_padding(c->decoder),
@@ -161,8 +161,9 @@ static int write_head(struct conversion *c)
         return out_failed_errno(c, "writing");
     c->libxl_offset = before + padding;
 
-    const struct xensave_io_options io = { 0 };
+    const struct xensave_io_options io = XENSAVE_IO_OPTIONS_INIT;
     const struct xensave_encoder_options options = {
+        .size = sizeof(struct xensave_encoder_options),
         .format = c->to,
         .head_padding = padding,
         .compression = {
@@ -177,7 +178,7 @@ static int write_head(struct conversion *c)
                   : xensave_sink_open_stream(c->out, &c->out_error);
     if (!c->sink)
         return out_failed(c);
-    c->encoder = xensave_encoder_new(c->sink, &options, &c->out_error);
+    c->encoder = xensave_encoder_new(c->sink, &options);
     return c->encoder ? 0 : out_failed(c);
 }
 

@@ -54,7 +54,7 @@ static int fail(struct xensave_error *error, const char *doing)
 static struct xensave_source *open_source(struct tail *tail, uint64_t *left,
                                           struct xensave_error *error)
 {
-    static const struct xensave_io_options options = { 0 };
+    static const struct xensave_io_options options = XENSAVE_IO_OPTIONS_INIT;
     off_t at = lseek(tail->in, 0, SEEK_CUR), end;
 
     if (at < 0)

@@ -173,7 +173,10 @@ static int to_core(struct to_core *c)
 
 static int to_core_run(const struct command *self, int argc, char **argv)
 {
-    struct to_core c = { .out = -1, .in.fd = -1, .target = TARGET_INIT };
+    struct to_core c = { .out = -1,
+                         .in.fd = -1,
+                         .target = TARGET_INIT,
+                         .io = XENSAVE_IO_OPTIONS_INIT };
     bool quiet = false;
     int opt, status;
 

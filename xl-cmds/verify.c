@@ -52,7 +52,7 @@ judge(struct verification *v, enum verdict verdict, const char *format, ...)
 /* Takes the v2 stream from the decoder, which tests every checksum. */
 static int decode(struct verification *v)
 {
-    const struct xensave_io_options options = { 0 };
+    const struct xensave_io_options options = XENSAVE_IO_OPTIONS_INIT;
     struct xensave_error error = { 0 };
     struct xensave_source *source = NULL;
     struct xensave_decoder *decoder = NULL;
@@ -69,7 +69,7 @@ static int decode(struct verification *v)
         judge(v, DAMAGED, "%s", error.text);
         goto out;
     }
-    decoder = xensave_decoder_new(source, &error);
+    decoder = xensave_decoder_new(source);
     if (!decoder) {
         judge(v, DAMAGED, "%s", error.text);
         goto out;

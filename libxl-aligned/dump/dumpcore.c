@@ -27,6 +27,7 @@ static struct xensave_sink *open_sink(const struct output *output,
 {
     const xl_aligned_options *settings = &runtime_get()->opts;
     struct xensave_io_options io = {
+        .size = sizeof(struct xensave_io_options),
         .io = settings->io,
         .engine = settings->engine,
     };

@@ -122,6 +122,7 @@ int stream_plan_parse(struct stream_plan *plan, const char *text, char *why,
     char copy[512], *next, *pair;
 
     memset(plan, 0, sizeof(*plan));
+    plan->io.size = sizeof(plan->io);
     plan->fd = -1;
     if (snprintf(copy, sizeof(copy), "%s", text) >= (int)sizeof(copy)) {
         snprintf(why, size, VARIABLE " is too long");

@@ -60,6 +60,7 @@ static void stream_close(void)
 static int open_save(void)
 {
     const struct xensave_encoder_options options = {
+        .size = sizeof(struct xensave_encoder_options),
         .format = stream.plan.format,
         .head_padding = stream.plan.head_padding,
         .compression = stream.plan.compression,
@@ -72,7 +73,7 @@ static int open_save(void)
                                                  &stream.error);
     if (!stream.sink)
         return -1;
-    stream.encoder = xensave_encoder_new(stream.sink, &options, &stream.error);
+    stream.encoder = xensave_encoder_new(stream.sink, &options);
     return stream.encoder ? 0 : -1;
 }
 
@@ -95,7 +96,7 @@ static int open_restore(void)
     }
     if (!stream.source)
         return -1;
-    stream.decoder = xensave_decoder_new(stream.source, &stream.error);
+    stream.decoder = xensave_decoder_new(stream.source);
     return stream.decoder ? 0 : -1;
 }
 

@@ -358,21 +358,22 @@ PUBLIC int xensave_decoder_read(struct xensave_decoder *decoder, void *data,
 /* ---- life --------------------------------------------------------------- */
 
 PUBLIC struct xensave_decoder *xensave_decoder_new(
-    struct xensave_source *source, struct xensave_error *error)
+    struct xensave_source *source)
 {
     struct xensave_decoder *decoder;
 
-    memset(error, 0, sizeof(*error));
+    if (source->error->text[0])
+        return NULL;
     decoder = calloc(1, sizeof(*decoder));
     if (!decoder || xensave_checksum_init(&decoder->context) ||
         xensave_checksum_init(&decoder->batch)) {
-        xensave_fail(error, ENOMEM, "cannot allocate a decoder");
+        xensave_fail(source->error, ENOMEM, "cannot allocate a decoder");
         xensave_decoder_free(decoder);
         return NULL;
     }
     xensave_checksum_reset(&decoder->context);
     decoder->source = source;
-    decoder->error = source->error = error;
+    decoder->error = source->error;
     decoder->format = &xensave_decoder_v2;
     decoder->start = xensave_source_offset(source);
     decoder->record_offset = decoder->start;

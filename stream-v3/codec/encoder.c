@@ -285,12 +285,16 @@ static const struct xensave_encoder_format *const formats[] = {
 };
 
 static int encoder_init(struct xensave_encoder *encoder,
-                        const struct xensave_encoder_options *options)
+                        const struct xensave_encoder_options *given)
 {
+    const struct xensave_encoder_options *options = &encoder->options;
+
+    if (xensave_options_copy(&encoder->options, sizeof(encoder->options),
+                             given, encoder->error))
+        return -1;
     if ((size_t)options->format >= ARRAY_SIZE(formats))
         return xensave_fail(encoder->error, EINVAL, "no such stream format");
     encoder->format = formats[options->format];
-    encoder->options = *options;
     encoder->start = xensave_sink_offset(encoder->sink);
     if (options->format == XENSAVE_FORMAT_COMPAT && encoder->start % 8)
         return xensave_fail(
@@ -318,20 +322,19 @@ static int encoder_init(struct xensave_encoder *encoder,
 }
 
 PUBLIC struct xensave_encoder *xensave_encoder_new(
-    struct xensave_sink *sink, const struct xensave_encoder_options *options,
-    struct xensave_error *error)
+    struct xensave_sink *sink, const struct xensave_encoder_options *options)
 {
     struct xensave_encoder *encoder;
 
-    memset(error, 0, sizeof(*error));
+    if (sink->error->text[0])
+        return NULL;
     encoder = calloc(1, sizeof(*encoder));
     if (!encoder) {
-        xensave_fail(error, ENOMEM, "cannot allocate an encoder");
+        xensave_fail(sink->error, ENOMEM, "cannot allocate an encoder");
         return NULL;
     }
     encoder->sink = sink;
-    /* One error for both: whichever fails first says why. */
-    encoder->error = sink->error = error;
+    encoder->error = sink->error;
     encoder->pfns = (uint64_t *)(encoder->piece +
                                  sizeof(struct xensave_v2_page_data_header));
     if (encoder_init(encoder, options)) {

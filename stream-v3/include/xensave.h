@@ -7,9 +7,18 @@
  * pushed into it into v3, compat or v2, and back, and it moves the result to
  * and from files without filling the page cache.
  *
- * Conventions: functions that can fail return 0 or -1 (or NULL) and then fill
- * the struct xensave_error that the object was made with: one line of text that
- * says what, where and what to do.  An object that has failed stays failed.
+ * Errors: functions that can fail return 0 or -1 (or NULL) and fill a struct
+ * xensave_error with one line of text: what, where and what to do.  Functions
+ * with a parameter `error` clear it first.  Sinks, sources and indexes keep the
+ * pointer: the struct must outlive them.  An encoder reports to the error of
+ * its sink, a decoder to that of its source.  The first error stays; an object
+ * that has failed stays failed.
+ *
+ * Options: initialise them with XENSAVE_IO_OPTIONS_INIT or
+ * XENSAVE_ENCODER_OPTIONS_INIT, which set `size`.  Later versions may append
+ * members.  A larger struct than the library knows is refused with errnum
+ * E2BIG if anything beyond what it knows is not zero.
+ *
  * Objects are not shared between threads without a lock of the caller's;
  * different objects are independent.  Lengths and offsets are in octets.
  */
@@ -106,14 +115,20 @@ enum xensave_engine {
     XENSAVE_ENGINE_THREAD,
 };
 
-/* Zero in any field means the default. */
+/* Zero in any other member means the default. */
 struct xensave_io_options {
+    size_t size; /* of this struct: XENSAVE_IO_OPTIONS_INIT */
     enum xensave_io io;
     enum xensave_engine engine;
     uint32_t buffer_size; /* a multiple of 65536; default 1 MiB */
     uint32_t buffers;     /* at least 8 for sinks; default 16 */
     uint64_t reserve;     /* sinks: octets to preallocate, 0 for none */
 };
+
+#define XENSAVE_IO_OPTIONS_INIT                   \
+    {                                             \
+        .size = sizeof(struct xensave_io_options) \
+    }
 
 /* What was chosen, for messages, tests and `info`. */
 struct xensave_io_state {
@@ -210,6 +225,7 @@ void xensave_source_free(struct xensave_source *source);
 /* ---- encoder: v2 octets in, any format out ------------------------------ */
 
 struct xensave_encoder_options {
+    size_t size; /* of this struct: XENSAVE_ENCODER_OPTIONS_INIT */
     enum xensave_format format;
     uint32_t head_padding;                  /* compat: spec 3.4 */
     bool keep_zero_pages;                   /* v3: store zero pages too */
@@ -218,6 +234,11 @@ struct xensave_encoder_options {
                              * at least 1 and at most 4 */
 };
 
+#define XENSAVE_ENCODER_OPTIONS_INIT                   \
+    {                                                  \
+        .size = sizeof(struct xensave_encoder_options) \
+    }
+
 struct xensave_encoder;
 
 /*
@@ -225,8 +246,7 @@ struct xensave_encoder;
  * that is not a multiple of 8 fails with errnum EINVAL.
  */
 struct xensave_encoder *xensave_encoder_new(
-    struct xensave_sink *sink, const struct xensave_encoder_options *options,
-    struct xensave_error *error);
+    struct xensave_sink *sink, const struct xensave_encoder_options *options);
 /*
  * Octets of the v2 stream, in pieces of any size.  The push that completes
  * the END record returns only after xensave_sink_finish; octets after it are an
@@ -259,8 +279,7 @@ uint64_t xensave_encoder_most(enum xensave_format format, uint64_t pages,
 struct xensave_decoder;
 
 /* The source stands at the image header.  The format is found by reading. */
-struct xensave_decoder *xensave_decoder_new(struct xensave_source *source,
-                                            struct xensave_error *error);
+struct xensave_decoder *xensave_decoder_new(struct xensave_source *source);
 /*
  * Exactly `length` octets of the v2 stream.  Page contents are handed out
  * only after the checksum of their whole batch has matched.  The read that

@@ -361,7 +361,7 @@ PUBLIC struct xensave_sink *xensave_sink_open_file(
     int fd, const struct xensave_io_options *options,
     struct xensave_error *error)
 {
-    static const struct xensave_io_options defaults;
+    struct xensave_io_options known;
     struct file_sink *file;
 
     memset(error, 0, sizeof(*error));
@@ -375,7 +375,8 @@ PUBLIC struct xensave_sink *xensave_sink_open_file(
     file->io.fd = fd;
     file->io.direct_fd = -1;
     fd_name(fd, file->io.name, sizeof(file->io.name));
-    if (file_open(file, options ? options : &defaults)) {
+    if (xensave_options_copy(&known, sizeof(known), options, error) ||
+        file_open(file, &known)) {
         file_free(&file->sink);
         return NULL;
     }

@@ -299,7 +299,7 @@ PUBLIC struct xensave_source *xensave_source_open_file(
     int fd, const struct xensave_io_options *options,
     struct xensave_error *error)
 {
-    static const struct xensave_io_options defaults;
+    struct xensave_io_options known;
     struct file_source *file;
     bool is_device;
     off_t start;
@@ -324,5 +324,9 @@ PUBLIC struct xensave_source *xensave_source_open_file(
         return NULL;
     }
     file->source.offset = start;
-    return open_as(file, options ? options : &defaults);
+    if (xensave_options_copy(&known, sizeof(known), options, error)) {
+        file_free(&file->source);
+        return NULL;
+    }
+    return open_as(file, &known);
 }

@@ -71,6 +71,7 @@ int load_options_get(struct load_options *options)
     options->inproc = load_variable("BENCH_INPROC", NULL);
     options->by_batch = !strcmp(load_variable("BENCH_MAP", "once"), "batch");
     options->digest = load_number("BENCH_DIGEST", 0);
+    options->io.size = sizeof(options->io);
     options->io.buffer_size = load_number("BENCH_BUFFER_SIZE", 0);
     options->io.buffers = load_number("BENCH_BUFFERS", 0);
     if (xensave_io_parse(io, &options->io.io))

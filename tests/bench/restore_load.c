@@ -41,8 +41,7 @@ static int inproc_open(struct restore *restore)
                                                &restore->options.io,
                                                &restore->error);
     if (restore->source)
-        restore->decoder = xensave_decoder_new(restore->source,
-                                               &restore->error);
+        restore->decoder = xensave_decoder_new(restore->source);
     if (restore->decoder)
         return 0;
     fprintf(stderr, "%s\n", restore->error.text);

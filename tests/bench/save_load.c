@@ -71,6 +71,7 @@ static int emit_one(struct save *save, const void *data, size_t length)
 static int inproc_open(struct save *save)
 {
     struct xensave_encoder_options options = {
+        .size = sizeof(struct xensave_encoder_options),
         .head_padding = load_number("BENCH_HEAD_PADDING", 0),
     };
 
@@ -79,8 +80,7 @@ static int inproc_open(struct save *save)
     save->sink = xensave_sink_open_file(save->fd, &save->options.io,
                                         &save->error);
     if (save->sink)
-        save->encoder = xensave_encoder_new(save->sink, &options,
-                                            &save->error);
+        save->encoder = xensave_encoder_new(save->sink, &options);
     if (save->encoder)
         return 0;
     fprintf(stderr, "%s\n", save->error.text);

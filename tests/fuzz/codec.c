@@ -71,7 +71,6 @@ enum fuzz_result fuzz_decode(const uint8_t *stream, size_t size,
                              uint64_t start, uint32_t chunks, size_t limit,
                              struct fuzz_decoded *decoded)
 {
-    struct xensave_error source_error;
     struct xensave_decoder *decoder;
     struct xensave_source *source;
     struct xensave_totals totals;
@@ -83,9 +82,9 @@ enum fuzz_result fuzz_decode(const uint8_t *stream, size_t size,
     room.length = 0;
     memset(decoded, 0, sizeof(*decoded));
     decoded->v2 = room;
-    source = xensave_source_open_memory(stream, size, start, &source_error);
-    FUZZ_ASSERT(source, &source_error);
-    decoder = xensave_decoder_new(source, &decoded->error);
+    source = xensave_source_open_memory(stream, size, start, &decoded->error);
+    FUZZ_ASSERT(source, &decoded->error);
+    decoder = xensave_decoder_new(source);
     FUZZ_ASSERT(decoder, &decoded->error);
     result = read_all(decoder, chunks, limit, decoded);
     if (result == FUZZ_REFUSED) {
@@ -151,7 +150,6 @@ bool fuzz_encode(const uint8_t *v2, size_t size, uint64_t start,
                  uint32_t chunks, struct fuzz_octets *out,
                  struct xensave_error *error)
 {
-    struct xensave_error sink_error;
     struct xensave_encoder *encoder;
     struct xensave_totals totals;
     struct xensave_sink *sink;
@@ -159,9 +157,9 @@ bool fuzz_encode(const uint8_t *v2, size_t size, uint64_t start,
     void *data;
 
     *out = (struct fuzz_octets){ NULL, 0, 0 };
-    sink = xensave_sink_open_memory(start, &data, &out->length, &sink_error);
-    FUZZ_ASSERT(sink, &sink_error);
-    encoder = xensave_encoder_new(sink, options, error);
+    sink = xensave_sink_open_memory(start, &data, &out->length, error);
+    FUZZ_ASSERT(sink, error);
+    encoder = xensave_encoder_new(sink, options);
     if (!encoder) {
         FUZZ_ASSERT(error->errnum == EINVAL &&
                         options->format == XENSAVE_FORMAT_COMPAT && start % 8,

@@ -22,7 +22,9 @@ static void encode_again(const struct fuzz_octets *v2, uint64_t start)
 
     for (int format = XENSAVE_FORMAT_COMPAT; format <= XENSAVE_FORMAT_V3;
          format++) {
-        options = (struct xensave_encoder_options){ .format = format };
+        options = (struct xensave_encoder_options){
+            .size = sizeof(struct xensave_encoder_options), .format = format
+        };
         if (format == XENSAVE_FORMAT_COMPAT)
             start &= ~7ULL;
         FUZZ_ASSERT(fuzz_encode(v2->data, v2->length, start, &options, 0,

@@ -61,7 +61,10 @@ static void assert_identity(struct fuzz_octets *stream, uint64_t start,
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct xensave_encoder_options options = { .format = XENSAVE_FORMAT_V2 };
+    struct xensave_encoder_options options = {
+        .size = sizeof(struct xensave_encoder_options),
+        .format = XENSAVE_FORMAT_V2
+    };
     struct fuzz_octets once, again;
     struct fuzz_control control;
     struct xensave_error error, same;

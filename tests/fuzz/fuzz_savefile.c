@@ -38,19 +38,20 @@ static void decode(int fd, const struct xensave_file *savefile, size_t size,
                    uint8_t flags)
 {
     const struct xensave_io_options options = {
+        .size = sizeof(struct xensave_io_options),
         .io = flags & FLAG_DROP ? XENSAVE_IO_WINDOW : XENSAVE_IO_BUFFERED,
     };
     static uint8_t octets[1 << 16];
-    struct xensave_error source_error, error;
+    struct xensave_error error;
     struct xensave_decoder *decoder;
     struct xensave_source *source;
     size_t total = 0;
     ssize_t r;
 
     lseek(fd, savefile->stream_start, SEEK_SET);
-    source = xensave_source_open_file(fd, &options, &source_error);
-    FUZZ_ASSERT(source, &source_error);
-    decoder = xensave_decoder_new(source, &error);
+    source = xensave_source_open_file(fd, &options, &error);
+    FUZZ_ASSERT(source, &error);
+    decoder = xensave_decoder_new(source);
     FUZZ_ASSERT(decoder, &error);
     do {
         r = xensave_decoder_read_some(decoder, octets, sizeof(octets));

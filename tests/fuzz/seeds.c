@@ -23,17 +23,19 @@ static int put(const char *directory, const char *name, const void *data,
 static int put_encoded(const char *directory, const char *name,
                        const struct octets *v2, enum xensave_format format)
 {
-    struct xensave_encoder_options options = { .format = format };
-    struct xensave_error sink_error, error = { .errnum = 0 };
+    struct xensave_encoder_options options = {
+        .size = sizeof(struct xensave_encoder_options), .format = format
+    };
+    struct xensave_error error = { .errnum = 0 };
     struct xensave_encoder *encoder = NULL;
     struct xensave_sink *sink;
     size_t length;
     void *data;
     int rc = -1;
 
-    sink = xensave_sink_open_memory(0, &data, &length, &sink_error);
+    sink = xensave_sink_open_memory(0, &data, &length, &error);
     if (sink)
-        encoder = xensave_encoder_new(sink, &options, &error);
+        encoder = xensave_encoder_new(sink, &options);
     if (encoder && !xensave_encoder_push(encoder, v2->data, v2->length))
         rc = put(directory, name, data, length);
     xensave_encoder_free(encoder);

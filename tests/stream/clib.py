@@ -32,14 +32,21 @@ class Totals(C.Structure):
         "v2_bytes")]
 
 
-class IoOptions(C.Structure):
-    _fields_ = [("io", C.c_int), ("engine", C.c_int),
+class Options(C.Structure):
+    """Options whose first member is their size."""
+
+    def __init__(self, *values) -> None:
+        super().__init__(C.sizeof(self), *values)
+
+
+class IoOptions(Options):
+    _fields_ = [("size", C.c_size_t), ("io", C.c_int), ("engine", C.c_int),
                 ("buffer_size", C.c_uint32), ("buffers", C.c_uint32),
                 ("reserve", C.c_uint64)]
 
 
-class EncoderOptions(C.Structure):
-    _fields_ = [("format", C.c_int), ("head_padding", C.c_uint32),
+class EncoderOptions(Options):
+    _fields_ = [("size", C.c_size_t), ("format", C.c_int), ("head_padding", C.c_uint32),
                 ("keep_zero_pages", C.c_bool), ("codec", C.c_int),
                 ("level", C.c_int), ("all", C.c_bool),
                 ("threads", C.c_uint32)]
@@ -100,13 +107,13 @@ _PROTOTYPES = {
     "xensave_source_free": (None, _P),
     "xensave_codec_name": (C.c_char_p, C.c_int),
     "xensave_compression_parse": (C.c_int, C.c_char_p, C.POINTER(Compression)),
-    "xensave_encoder_new": (_P, _P, C.POINTER(EncoderOptions), _E),
+    "xensave_encoder_new": (_P, _P, C.POINTER(EncoderOptions)),
     "xensave_encoder_push": (C.c_int, _P, C.c_char_p, C.c_size_t),
     "xensave_encoder_pushv": (C.c_int, _P, C.POINTER(Iovec), C.c_int),
     "xensave_encoder_ended": (C.c_bool, _P),
     "xensave_encoder_totals": (None, _P, C.POINTER(Totals)),
     "xensave_encoder_free": (None, _P),
-    "xensave_decoder_new": (_P, _P, _E),
+    "xensave_decoder_new": (_P, _P),
     "xensave_decoder_read": (C.c_int, _P, _P, C.c_size_t),
     "xensave_decoder_read_some": (C.c_ssize_t, _P, _P, C.c_size_t),
     "xensave_decoder_ended": (C.c_bool, _P),
@@ -190,7 +197,7 @@ def _encode(sink, error: Error, v2: bytes, format_: str, head_padding: int,
     try:
         options = EncoderOptions(FORMATS.index(format_), head_padding,
                                  keep_zero, codec, level, all_, threads)
-        encoder = lib.xensave_encoder_new(sink, C.byref(options), C.byref(error))
+        encoder = lib.xensave_encoder_new(sink, C.byref(options))
         if not encoder or not _push(lib, encoder, v2, Chunks(seed)):
             raise LibraryError(error)
         if not lib.xensave_encoder_ended(encoder):
@@ -313,7 +320,7 @@ def _decode(source, error: Error, seed: Optional[int],
     result = Decoded()
     decoder = None
     try:
-        decoder = lib.xensave_decoder_new(source, C.byref(error))
+        decoder = lib.xensave_decoder_new(source)
         if not decoder:
             result.error = LibraryError(error)
             return result

@@ -33,7 +33,7 @@ lib, error = clib.library(), clib.Error()
 buffer = C.create_string_buffer(1 << 16)
 if sys.argv[1] == "decode":
     source = lib.xensave_source_open_stream(0, C.byref(error))
-    decoder = lib.xensave_decoder_new(source, C.byref(error))
+    decoder = lib.xensave_decoder_new(source)
     before, total = peak(), 0
     while decoder:
         n = lib.xensave_decoder_read_some(decoder, buffer, len(buffer))
@@ -44,7 +44,7 @@ else:
     fd = os.open("/dev/null", os.O_WRONLY)
     sink = lib.xensave_sink_open_stream(fd, C.byref(error))
     options = clib.EncoderOptions(2, 0, False)
-    encoder = lib.xensave_encoder_new(sink, C.byref(options), C.byref(error))
+    encoder = lib.xensave_encoder_new(sink, C.byref(options))
     before, total = peak(), 0
     while True:
         n = os.readv(0, [buffer])

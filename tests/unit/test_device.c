@@ -62,7 +62,9 @@ static const enum xensave_engine engines[] = { XENSAVE_ENGINE_URING,
 /* Whole blocks, more than fit: an error, and what fits is there. */
 static void overfill(int fd, int backing, enum xensave_engine engine)
 {
-    struct xensave_io_options options = { .engine = engine,
+    struct xensave_io_options options = { .size = sizeof(
+                                              struct xensave_io_options),
+                                          .engine = engine,
                                           .buffer_size = 65536 };
     struct xensave_error error;
     struct xensave_sink *sink;
@@ -118,7 +120,9 @@ static void a_limit_that_ends_within_a_block(void **state)
 /* Bytes that were given before the end; `cut` behind the first `before`. */
 static size_t read_cut(enum xensave_engine engine, size_t before, size_t cut)
 {
-    struct xensave_io_options options = { .io = XENSAVE_IO_DIRECT,
+    struct xensave_io_options options = { .size = sizeof(
+                                              struct xensave_io_options),
+                                          .io = XENSAVE_IO_DIRECT,
                                           .engine = engine,
                                           .buffer_size = 65536,
                                           .buffers = 8 };
@@ -196,7 +200,9 @@ static void lost_writes_are_reported(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-        struct xensave_io_options options = { .io = ways[i] };
+        struct xensave_io_options options = {
+            .size = sizeof(struct xensave_io_options), .io = ways[i]
+        };
 
         fd = full_device();
         if (fd < 0)
@@ -233,10 +239,12 @@ static const char *refusal(int backing)
 /* All of a save and its commit, or half of its stream and nothing else. */
 static int save(int fd, enum xensave_format format, unsigned seed, bool whole)
 {
-    struct xensave_encoder_options options = { .format = format };
+    struct xensave_encoder_options options = {
+        .size = sizeof(struct xensave_encoder_options), .format = format
+    };
     struct octets head = synthetic_head(300);
     struct octets v2 = synthetic_stream(PAGES_FULL, 8, 256, seed);
-    struct xensave_error sink_error, error;
+    struct xensave_error error;
     struct xensave_file savefile;
     struct xensave_encoder *encoder;
     struct xensave_sink *sink;
@@ -244,9 +252,9 @@ static int save(int fd, enum xensave_format format, unsigned seed, bool whole)
 
     assert_int_equal(pwrite(fd, head.data, head.length, 0), head.length);
     lseek(fd, head.length, SEEK_SET);
-    sink = xensave_sink_open_file(fd, NULL, &sink_error);
+    sink = xensave_sink_open_file(fd, NULL, &error);
     assert_non_null(sink);
-    encoder = xensave_encoder_new(sink, &options, &error);
+    encoder = xensave_encoder_new(sink, &options);
     assert_non_null(encoder);
     assert_int_equal(xensave_encoder_push(encoder, v2.data,
                                           whole ? v2.length : v2.length / 2),

@@ -174,8 +174,9 @@ static int descriptors(void)
 /* Everything between the head and the commit; the error's text, or "". */
 static const char *save(int fd, const struct xensave_io_options *io)
 {
-    static struct xensave_error error, sink_error;
+    static struct xensave_error error;
     struct xensave_encoder_options options = {
+        .size = sizeof(struct xensave_encoder_options),
         .format = XENSAVE_FORMAT_V3,
         .compression = compression,
         .threads = 2,
@@ -185,10 +186,10 @@ static const char *save(int fd, const struct xensave_io_options *io)
     struct xensave_sink *sink;
 
     memset(&error, 0, sizeof(error));
-    sink = xensave_sink_open_file(fd, io, &sink_error);
+    sink = xensave_sink_open_file(fd, io, &error);
     if (!sink)
-        return sink_error.text[0] ? sink_error.text : "(no text)";
-    encoder = xensave_encoder_new(sink, &options, &error);
+        return error.text[0] ? error.text : "(no text)";
+    encoder = xensave_encoder_new(sink, &options);
     if (encoder && !xensave_encoder_push(encoder, v2.data, v2.length) &&
         !xensave_file_probe(fd, UINT64_MAX, &savefile, &error))
         xensave_file_commit(fd, &savefile, xensave_sink_offset(sink), &error);
@@ -202,7 +203,7 @@ static const char *save(int fd, const struct xensave_io_options *io)
 /* From the probe to END; "" means that the octets were right. */
 static const char *restore(int fd, const struct xensave_io_options *io)
 {
-    static struct xensave_error error, source_error;
+    static struct xensave_error error;
     struct xensave_decoder *decoder = NULL;
     struct xensave_source *source;
     struct xensave_file savefile;
@@ -217,10 +218,10 @@ static const char *restore(int fd, const struct xensave_io_options *io)
         return error.text;
     if (lseek(fd, savefile.stream_start, SEEK_SET) < 0)
         return "lseek of the test";
-    source = xensave_source_open_file(fd, io, &source_error);
+    source = xensave_source_open_file(fd, io, &error);
     if (!source)
-        return source_error.text[0] ? source_error.text : "(no text)";
-    decoder = xensave_decoder_new(source, &error);
+        return error.text[0] ? error.text : "(no text)";
+    decoder = xensave_decoder_new(source);
     if (decoder)
         r = xensave_decoder_read(decoder, out, v2.length);
     if (decoder && !r)
@@ -252,14 +253,20 @@ static int new_file(void)
 }
 
 static const struct xensave_io_options manners[] = {
-    { .io = XENSAVE_IO_AUTO,
+    { .size = sizeof(struct xensave_io_options),
+      .io = XENSAVE_IO_AUTO,
       .engine = XENSAVE_ENGINE_AUTO,
       .buffer_size = 65536 },
-    { .io = XENSAVE_IO_AUTO,
+    { .size = sizeof(struct xensave_io_options),
+      .io = XENSAVE_IO_AUTO,
       .engine = XENSAVE_ENGINE_THREAD,
       .buffer_size = 65536 },
-    { .io = XENSAVE_IO_WINDOW, .buffer_size = 65536 },
-    { .io = XENSAVE_IO_BUFFERED, .buffer_size = 65536 },
+    { .size = sizeof(struct xensave_io_options),
+      .io = XENSAVE_IO_WINDOW,
+      .buffer_size = 65536 },
+    { .size = sizeof(struct xensave_io_options),
+      .io = XENSAVE_IO_BUFFERED,
+      .buffer_size = 65536 },
 };
 
 static int survivals, refusals;

@@ -18,22 +18,23 @@ static int save_as(enum xensave_format format, enum xensave_codec codec,
                    struct octets v2)
 {
     struct xensave_encoder_options options = {
+        .size = sizeof(struct xensave_encoder_options),
         .format = format,
         .compression = { .codec = codec, .all = true },
     };
     /* Only v3 bears a stream that starts anywhere. */
     struct octets head = synthetic_head(format == XENSAVE_FORMAT_V3 ? 101
                                                                     : 100);
-    struct xensave_error sink_error, error;
+    struct xensave_error error;
     struct xensave_file savefile;
     struct xensave_encoder *encoder;
     struct xensave_sink *sink;
     int fd = scratch_file();
 
     assert_int_equal(write(fd, head.data, head.length), head.length);
-    sink = xensave_sink_open_file(fd, NULL, &sink_error);
+    sink = xensave_sink_open_file(fd, NULL, &error);
     assert_non_null(sink);
-    encoder = xensave_encoder_new(sink, &options, &error);
+    encoder = xensave_encoder_new(sink, &options);
     if (!encoder)
         fail_msg("%s", error.text);
     if (xensave_encoder_push(encoder, v2.data, v2.length))

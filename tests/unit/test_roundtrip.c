@@ -14,6 +14,8 @@
 
 #include "synthetic.h"
 
+#define IO_SIZE .size = sizeof(struct xensave_io_options)
+
 struct setting {
     enum xensave_format format;
     struct xensave_io_options write, read;
@@ -27,18 +29,19 @@ static void encode(int fd, const struct setting *setting,
                    const struct octets *v2)
 {
     struct xensave_encoder_options options = {
+        .size = sizeof(struct xensave_encoder_options),
         .format = setting->format,
         .compression = setting->compression,
     };
-    struct xensave_error sink_error, error;
+    struct xensave_error error;
     struct xensave_encoder *encoder;
     struct xensave_sink *sink;
     size_t part;
 
     assert_int_equal(lseek(fd, setting->start, SEEK_SET), setting->start);
-    sink = xensave_sink_open_file(fd, &setting->write, &sink_error);
+    sink = xensave_sink_open_file(fd, &setting->write, &error);
     assert_non_null(sink);
-    encoder = xensave_encoder_new(sink, &options, &error);
+    encoder = xensave_encoder_new(sink, &options);
     assert_non_null(encoder);
     for (size_t at = 0; at < v2->length; at += part) {
         part = 1 + rand() % (rand() % 3 ? 9000 : 5000000);
@@ -55,7 +58,7 @@ static void encode(int fd, const struct setting *setting,
 static void decode(int fd, const struct setting *setting,
                    const struct octets *v2)
 {
-    struct xensave_error source_error, error;
+    struct xensave_error error;
     struct xensave_decoder *decoder;
     struct xensave_source *source;
     uint8_t *out = malloc(v2->length + 1);
@@ -63,10 +66,10 @@ static void decode(int fd, const struct setting *setting,
     size_t part;
 
     lseek(fd, setting->start, SEEK_SET);
-    source = xensave_source_open_file(fd, &setting->read, &source_error);
+    source = xensave_source_open_file(fd, &setting->read, &error);
     if (!source)
-        fail_msg("%s", source_error.text);
-    decoder = xensave_decoder_new(source, &error);
+        fail_msg("%s", error.text);
+    decoder = xensave_decoder_new(source);
     assert_non_null(decoder);
     for (size_t at = 0; at < v2->length; at += part) {
         part = 1 + rand() % (rand() % 3 ? 9000 : 5000000);
@@ -143,7 +146,9 @@ static void roundtrip(const struct setting *setting)
 
 static void every_format_and_pages(void **state)
 {
-    struct setting setting = { .batches = 9, .count = 1024 };
+    struct setting setting = {
+        .write = { IO_SIZE }, .read = { IO_SIZE }, .batches = 9, .count = 1024
+    };
 
     (void)state;
     for (setting.format = 0; setting.format <= XENSAVE_FORMAT_V3;
@@ -158,6 +163,8 @@ static void every_format_and_pages(void **state)
 static void every_compression(void **state)
 {
     struct setting setting = {
+        .write = { IO_SIZE },
+        .read = { IO_SIZE },
         .format = XENSAVE_FORMAT_V3,
         .batches = 9,
         .count = 1024,
@@ -177,6 +184,8 @@ static void every_compression(void **state)
 static void every_manner_of_io(void **state)
 {
     struct setting setting = {
+        .write = { IO_SIZE },
+        .read = { IO_SIZE },
         .format = XENSAVE_FORMAT_V3,
         .pages = PAGES_MIXED_TYPES,
         .start = 1237,
@@ -200,6 +209,8 @@ static void every_manner_of_io(void **state)
 static void every_start_modulo_8(void **state)
 {
     struct setting setting = {
+        .write = { IO_SIZE },
+        .read = { IO_SIZE },
         .format = XENSAVE_FORMAT_V3,
         .pages = PAGES_ALTERNATING,
         .batches = 40,
@@ -219,8 +230,8 @@ static void smallest_buffers(void **state)
         .start = 77,
         .batches = 12,
         .count = 1024,
-        .write = { .buffer_size = 65536, .buffers = 8 },
-        .read = { .buffer_size = 65536, .buffers = 2 },
+        .write = { IO_SIZE, .buffer_size = 65536, .buffers = 8 },
+        .read = { IO_SIZE, .buffer_size = 65536, .buffers = 2 },
     };
 
     (void)state;
@@ -242,6 +253,8 @@ static void skipping_reads_what_is_there(void **state)
     lseek(fd, 0, SEEK_SET);
     source = xensave_source_open_file(fd,
                                       &(struct xensave_io_options){
+                                          .size = sizeof(
+                                              struct xensave_io_options),
                                           .io = XENSAVE_IO_DIRECT,
                                           .buffer_size = 65536,
                                           .buffers = 4 },

@@ -19,10 +19,12 @@ static const char tail[] = "eight and more octets of tail";
 /* A save file with a tail, as the toolstack leaves it before the commit. */
 static int save(enum xensave_format format, unsigned config)
 {
-    struct xensave_encoder_options options = { .format = format };
+    struct xensave_encoder_options options = {
+        .size = sizeof(struct xensave_encoder_options), .format = format
+    };
     struct octets head = synthetic_head(config);
     struct octets v2 = synthetic_stream(PAGES_ALTERNATING, 3, 100, config);
-    struct xensave_error sink_error, error;
+    struct xensave_error error;
     struct xensave_encoder *encoder;
     struct xensave_sink *sink;
     int fd = scratch_file();
@@ -33,9 +35,9 @@ static int save(enum xensave_format format, unsigned config)
                                                  &error),
                          0);
     assert_int_equal(write(fd, head.data + head.length - 24, 24), 24);
-    sink = xensave_sink_open_file(fd, NULL, &sink_error);
+    sink = xensave_sink_open_file(fd, NULL, &error);
     assert_non_null(sink);
-    encoder = xensave_encoder_new(sink, &options, &error);
+    encoder = xensave_encoder_new(sink, &options);
     if (!encoder)
         fail_msg("%s", error.text);
     assert_int_equal(xensave_encoder_push(encoder, v2.data, v2.length), 0);

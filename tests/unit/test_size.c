@@ -17,18 +17,21 @@
 
 static uint64_t encoded(enum xensave_format format, enum synthetic_pages pages)
 {
-    const struct xensave_encoder_options options = { .format = format };
+    const struct xensave_encoder_options options = {
+        .size = sizeof(struct xensave_encoder_options), .format = format
+    };
     struct octets stream = synthetic_stream(pages, BATCHES, XENSAVE_BATCH_MAX,
                                             1);
     int fd = scratch_file();
-    struct xensave_io_options io = { .io = XENSAVE_IO_BUFFERED };
+    struct xensave_io_options io = { .size = sizeof(struct xensave_io_options),
+                                     .io = XENSAVE_IO_BUFFERED };
     struct xensave_error error;
     struct xensave_sink *sink = xensave_sink_open_file(fd, &io, &error);
     struct xensave_encoder *encoder;
     struct xensave_totals totals;
 
     assert_non_null(sink);
-    encoder = xensave_encoder_new(sink, &options, &error);
+    encoder = xensave_encoder_new(sink, &options);
     assert_non_null(encoder);
     assert_int_equal(xensave_encoder_push(encoder, stream.data, stream.length),
                      0);

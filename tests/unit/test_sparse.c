@@ -92,7 +92,7 @@ static void one_file(const struct xensave_io_options *options, unsigned start,
 static void every_manner(void **state)
 {
     static const unsigned starts[] = { 0, 4096, 777 };
-    struct xensave_io_options options = { 0 };
+    struct xensave_io_options options = XENSAVE_IO_OPTIONS_INIT;
     unsigned seed = 1;
 
     (void)state;

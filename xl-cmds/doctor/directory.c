@@ -124,7 +124,7 @@ static void check_space(struct doctor *doctor, int fd)
 static int write_sample(struct doctor *doctor, int fd,
                         struct xensave_io_state *state)
 {
-    struct xensave_io_options options = { 0 };
+    struct xensave_io_options options = XENSAVE_IO_OPTIONS_INIT;
     struct xensave_error error = { 0 };
     struct xensave_sink *sink;
     unsigned char *sample;
