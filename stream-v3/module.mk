@@ -11,9 +11,12 @@ INSTALL += install-stream-v3
 $(STREAM_A): $(STREAM_OBJ)
 	$(ARCHIVE)
 
-$(STREAM_SO): $(STREAM_OBJ)
+$(STREAM_SO): $(STREAM_OBJ) stream-v3/libxensave.map
 	$(SAY) LD $@
-	$(Q)$(CC) -shared -Wl,-soname,$(@F) $(LDFLAGS) -o $@ $^ $(STREAM_LIBS)
+	$(Q)$(CC) -shared -Wl,-soname,$(@F) \
+	    -Wl,--version-script=stream-v3/libxensave.map $(LDFLAGS) -o $@ \
+	    $(STREAM_OBJ) $(STREAM_LIBS)
+	$(Q)ln -sf $(@F) $(B)/libxensave.so
 
 $(B)/xensave.pc: stream-v3/xensave.pc.in Makefile
 	@mkdir -p $(@D)
