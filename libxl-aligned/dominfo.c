@@ -68,7 +68,7 @@ int domain_facts(const struct real *real, libxl_ctx *ctx, uint32_t domid,
 }
 
 void domain_config(const struct real *real, libxl_ctx *ctx,
-                   libxl_domain_config *d_config, struct config *config)
+                   libxl_domain_config *d_config, struct domain_config *config)
 {
     char *json = real->config_to_json ? real->config_to_json(ctx, d_config)
                                       : NULL;

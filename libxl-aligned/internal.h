@@ -108,7 +108,8 @@ int domain_facts(const struct real *real, libxl_ctx *ctx, uint32_t domid,
 
 /* What a domain is to be built from; empty if libxl does not say. */
 void domain_config(const struct real *real, libxl_ctx *ctx,
-                   libxl_domain_config *d_config, struct config *config);
+                   libxl_domain_config *d_config,
+                   struct domain_config *config);
 
 /* ---- exec.c ------------------------------------------------------------- */
 

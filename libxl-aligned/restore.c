@@ -113,7 +113,7 @@ static int choose(int fd, const libxl_domain_restore_params *params,
 /* What others may see of it, and stop. */
 static struct operation *tell(int restore_fd, int send_back_fd,
                               const struct choice *choice,
-                              const struct config *config)
+                              const struct domain_config *config)
 {
     struct operation_info info = {
         .kind = "restore",
@@ -152,7 +152,7 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
     };
     struct choice choice = { 0 };
     struct operation *operation = NULL;
-    struct config config;
+    struct domain_config config;
     int rc;
 
     plan_withdraw(restore_fd);

@@ -12,7 +12,7 @@
 #include "domain_config.h"
 
 struct parser {
-    struct config *config;
+    struct domain_config *config;
     unsigned depth;   /* of open maps and arrays */
     char section[32]; /* key at depth 1 */
     char key[32];     /* key at depth 2 */
@@ -23,12 +23,14 @@ static const struct field {
     bool is_number;
     size_t offset;
 } fields[] = {
-    { "c_info", "name", false, offsetof(struct config, name) },
-    { "c_info", "type", false, offsetof(struct config, type) },
-    { "c_info", "uuid", false, offsetof(struct config, uuid) },
-    { "b_info", "target_memkb", true, offsetof(struct config, memory_kib) },
-    { "b_info", "max_memkb", true, offsetof(struct config, max_memory_kib) },
-    { "b_info", "max_vcpus", true, offsetof(struct config, vcpus) },
+    { "c_info", "name", false, offsetof(struct domain_config, name) },
+    { "c_info", "type", false, offsetof(struct domain_config, type) },
+    { "c_info", "uuid", false, offsetof(struct domain_config, uuid) },
+    { "b_info", "target_memkb", true,
+      offsetof(struct domain_config, memory_kib) },
+    { "b_info", "max_memkb", true,
+      offsetof(struct domain_config, max_memory_kib) },
+    { "b_info", "max_vcpus", true, offsetof(struct domain_config, vcpus) },
 };
 
 #define FIELDS (sizeof(fields) / sizeof(fields[0]))
@@ -110,7 +112,7 @@ static int on_close(void *context)
     return 1;
 }
 
-void config_parse(struct config *config, const unsigned char *text,
+void config_parse(struct domain_config *config, const unsigned char *text,
                   size_t length)
 {
     static const yajl_callbacks callbacks = {
@@ -122,9 +124,9 @@ void config_parse(struct config *config, const unsigned char *text,
         .yajl_start_array = on_open_array,
         .yajl_end_array = on_close,
     };
-    const struct config empty = { .memory_kib = -1,
-                                  .max_memory_kib = -1,
-                                  .vcpus = -1 };
+    const struct domain_config empty = { .memory_kib = -1,
+                                         .max_memory_kib = -1,
+                                         .vcpus = -1 };
     struct parser parser = { .config = config };
     yajl_handle handle;
 

@@ -8,7 +8,7 @@
 
 #define CONFIG_TEXT_MAX 128
 
-struct config {
+struct domain_config {
     bool parsed; /* as JSON; the rest is empty if not */
     char name[CONFIG_TEXT_MAX];
     char type[CONFIG_TEXT_MAX]; /* "pv", "pvh", "hvm" */
@@ -18,7 +18,7 @@ struct config {
     long long vcpus;
 };
 
-void config_parse(struct config *config, const unsigned char *text,
+void config_parse(struct domain_config *config, const unsigned char *text,
                   size_t length);
 
 #endif /* XL_CMDS_CONFIG_H */

@@ -12,7 +12,7 @@
 
 #include "common/clock.h"
 #include "operation.h"
-#include "progress.h"
+#include "progress_page.h"
 
 /* How much an older rate counts after a second. */
 #define OLDER          0.7

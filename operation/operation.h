@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "progress.h"
+#include "progress_page.h"
 
 #define ENTRY_ROOT "/local/domain/0/xl-aligned"
 #define ENTRY_NAME 64U /* octets, NUL included */

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "entries.h"
+#include "operations.h"
 #include "plugin.h"
 
 #define TIMEOUT_DEFAULT 60
@@ -23,7 +23,7 @@
 
 struct cancel {
     struct store store;
-    struct entry *entry;
+    struct operation *operation;
     char title[128];
     time_t deadline;
     char *result, *file; /* as it ended */
@@ -103,7 +103,7 @@ static int until_it_runs(struct cancel *cancel, const char **outcome)
     bool suspended = true;
 
     do {
-        if (!ask_xl(cancel->entry->domid, &suspended)) {
+        if (!ask_xl(cancel->operation->domid, &suspended)) {
             *outcome = "but xl does not say whether the domain runs";
             return STATUS_FAILED;
         }
@@ -121,7 +121,7 @@ static int until_it_runs(struct cancel *cancel, const char **outcome)
 static int look_at_file(const struct cancel *cancel, const char **outcome)
 {
     static const char deleted[] = " (deleted)";
-    const char *before = cancel->entry->file, *after = cancel->file;
+    const char *before = cancel->operation->file, *after = cancel->file;
     size_t length = after ? strlen(after) : 0;
 
     *outcome = "there is no domain";
@@ -152,10 +152,11 @@ static int until_it_is_gone(struct cancel *cancel, const char **outcome)
     char path[64], *there;
 
     snprintf(path, sizeof(path), "/local/domain/%u/domid",
-             cancel->entry->domid);
+             cancel->operation->domid);
     do {
-        there = cancel->entry->has_domid ? store_get(&cancel->store, 0, path)
-                                         : NULL;
+        there = cancel->operation->has_domid
+                    ? store_get(&cancel->store, 0, path)
+                    : NULL;
         free(there);
         if (!there)
             return look_at_file(cancel, outcome);
@@ -196,7 +197,7 @@ static const struct kind *kind_of(const char *operation)
 static void path_of(const struct cancel *cancel, const char *key, char *path,
                     size_t size)
 {
-    snprintf(path, size, ENTRY_ROOT "/%s%s%s", cancel->entry->name,
+    snprintf(path, size, ENTRY_ROOT "/%s%s%s", cancel->operation->name,
              *key ? "/" : "", key);
 }
 
@@ -211,9 +212,9 @@ static int write_request(struct cancel *cancel, const char *self)
 
     if (!transaction)
         return -1;
-    operation = entry_get(store, transaction, cancel->entry->name,
+    operation = entry_get(store, transaction, cancel->operation->name,
                           "operation");
-    other = entry_get(store, transaction, cancel->entry->name, "cancel");
+    other = entry_get(store, transaction, cancel->operation->name, "cancel");
     taken = other && !process_parse(other, &process) &&
             process_lives(&process);
     if (operation && !taken) {
@@ -247,7 +248,7 @@ static int ask(struct cancel *cancel)
                strerror(errno));
     if (r > 0)
         report("%s: its %s is being cancelled already", cancel->title,
-               cancel->entry->operation);
+               cancel->operation->kind);
     return r ? -1 : 0;
 }
 
@@ -257,13 +258,13 @@ static int ask(struct cancel *cancel)
 static int wait_for_result(struct cancel *cancel)
 {
     struct store *store = &cancel->store;
-    const char *name = cancel->entry->name;
+    const char *name = cancel->operation->name;
     char *operation;
     bool lives;
 
     do {
         /* In this order: the last that an owner does is to write a result. */
-        lives = process_lives(&cancel->entry->owner);
+        lives = process_lives(&cancel->operation->owner);
         cancel->result = entry_get(store, 0, name, "result");
         operation = entry_get(store, 0, name, "operation");
         free(operation);
@@ -280,14 +281,16 @@ static int wait_for_result(struct cancel *cancel)
  */
 static void learn_more(struct cancel *cancel)
 {
-    char *domid = entry_get(&cancel->store, 0, cancel->entry->name, "domid");
+    char *domid = entry_get(&cancel->store, 0, cancel->operation->name,
+                            "domid");
 
     if (domid) {
-        cancel->entry->domid = strtoul(domid, NULL, 10);
-        cancel->entry->has_domid = true;
+        cancel->operation->domid = strtoul(domid, NULL, 10);
+        cancel->operation->has_domid = true;
     }
     free(domid);
-    cancel->file = entry_get(&cancel->store, 0, cancel->entry->name, "file");
+    cancel->file = entry_get(&cancel->store, 0, cancel->operation->name,
+                             "file");
 }
 
 /* xl resumes, says so, and exits; a daemon stays. */
@@ -297,7 +300,7 @@ static void wait_for_xl(struct cancel *cancel)
     FILE *file;
 
     snprintf(path, sizeof(path), "/proc/%ld/comm",
-             (long)cancel->entry->owner.pid);
+             (long)cancel->operation->owner.pid);
     file = fopen(path, "re");
     if (file) {
         if (!fgets(comm, sizeof(comm), file))
@@ -306,14 +309,14 @@ static void wait_for_xl(struct cancel *cancel)
     }
     if (strcmp(comm, "xl\n") != 0)
         return;
-    while (process_lives(&cancel->entry->owner) && wait_a_little(cancel))
+    while (process_lives(&cancel->operation->owner) && wait_a_little(cancel))
         ;
 }
 
 static int conclude(struct cancel *cancel)
 {
-    const struct entry *entry = cancel->entry;
-    const struct kind *kind = kind_of(entry->operation);
+    const struct operation *operation = cancel->operation;
+    const struct kind *kind = kind_of(operation->kind);
     char path[ENTRY_PATH];
     const char *outcome = "";
     int status = STATUS_OK;
@@ -323,17 +326,17 @@ static int conclude(struct cancel *cancel)
     cancel->store.rm(cancel->store.handle, 0, path);
     if (cancel->ended) {
         report("%s: too late: its %s has ended", cancel->title,
-               entry->operation);
+               operation->kind);
         return STATUS_FAILED;
     }
     if (!cancel->result) {
         report("%s: process %ld, which ran its %s, is gone; is the domain as "
                "it should be? See xl list",
-               cancel->title, (long)entry->owner.pid, entry->operation);
+               cancel->title, (long)operation->owner.pid, operation->kind);
         return STATUS_FAILED;
     }
     if (strcmp(cancel->result, "cancelled") != 0) {
-        report("%s: too late: its %s %s", cancel->title, entry->operation,
+        report("%s: too late: its %s %s", cancel->title, operation->kind,
                strcmp(cancel->result, "complete") == 0 ? "is complete"
                                                        : "had failed already");
         return STATUS_FAILED;
@@ -342,26 +345,26 @@ static int conclude(struct cancel *cancel)
     if (kind)
         status = kind->settle(cancel, &outcome);
     if (status == STATUS_OK)
-        say("%s: %s cancelled: %s", cancel->title, entry->operation, outcome);
+        say("%s: %s cancelled: %s", cancel->title, operation->kind, outcome);
     else
-        report("%s: %s cancelled, %s", cancel->title, entry->operation,
+        report("%s: %s cancelled, %s", cancel->title, operation->kind,
                outcome);
     return status;
 }
 
-static int cancel_entry(struct cancel *cancel, unsigned seconds)
+static int cancel_operation(struct cancel *cancel, unsigned seconds)
 {
     struct timespec now;
     int status;
 
-    entry_title(cancel->entry, cancel->title, sizeof(cancel->title));
+    operation_title(cancel->operation, cancel->title, sizeof(cancel->title));
     clock_gettime(CLOCK_MONOTONIC, &now);
     cancel->deadline = now.tv_sec + seconds;
     if (ask(cancel) < 0)
         return STATUS_FAILED;
     if (wait_for_result(cancel) < 0) {
         report("%s: its %s has been asked to end, but has not in %u s",
-               cancel->title, cancel->entry->operation, seconds);
+               cancel->title, cancel->operation->kind, seconds);
         return STATUS_FAILED;
     }
     status = conclude(cancel);
@@ -372,40 +375,39 @@ static int cancel_entry(struct cancel *cancel, unsigned seconds)
 
 /* ---- the command -------------------------------------------------------- */
 
-static bool matches(const struct entry *entry, const char *domain,
-                    const char *operation)
+static bool matches(const struct operation *operation, const char *domain,
+                    const char *kind)
 {
     char number[16];
 
-    if (entry->result || (operation && strcmp(entry->operation, operation)))
+    if (operation->result || (kind && strcmp(operation->kind, kind)))
         return false;
-    snprintf(number, sizeof(number), "%u", entry->domid);
-    return (entry->domain && strcmp(entry->domain, domain) == 0) ||
-           (entry->has_domid && strcmp(number, domain) == 0);
+    snprintf(number, sizeof(number), "%u", operation->domid);
+    return (operation->domain && strcmp(operation->domain, domain) == 0) ||
+           (operation->has_domid && strcmp(number, domain) == 0);
 }
 
 /* NULL after a report. */
-static struct entry *choose(const struct entries *entries, const char *domain,
-                            const char *operation)
+static struct operation *choose(const struct operations *operations,
+                                const char *domain, const char *kind)
 {
-    struct entry *found = NULL;
+    struct operation *found = NULL;
     size_t i;
 
-    for (i = 0; i < entries->count; i++) {
-        if (!matches(&entries->list[i], domain, operation))
+    for (i = 0; i < operations->count; i++) {
+        if (!matches(&operations->list[i], domain, kind))
             continue;
         if (found) {
             report("%s: a %s and a %s are under way: which one is to end? "
                    "xl-aligned cancel %s OPERATION",
-                   domain, found->operation, entries->list[i].operation,
-                   domain);
+                   domain, found->kind, operations->list[i].kind, domain);
             return NULL;
         }
-        found = &entries->list[i];
+        found = &operations->list[i];
     }
     if (!found)
         report("%s: no %s of this domain is under way; see xl-aligned status",
-               domain, operation ? operation : "operation");
+               domain, kind ? kind : "operation");
     return found;
 }
 
@@ -415,8 +417,8 @@ static int cancel_run(const struct command *self, int argc, char **argv)
 {
     unsigned long seconds = TIMEOUT_DEFAULT;
     struct cancel cancel = { 0 };
-    const char *operation;
-    struct entries entries;
+    const char *kind;
+    struct operations operations;
     int opt, status;
     char *end;
 
@@ -433,18 +435,19 @@ static int cancel_run(const struct command *self, int argc, char **argv)
     if (argc - optind < 1 || argc - optind > 2)
         return command_misuse(self, "needs a domain, and takes at most an "
                                     "operation after it");
-    operation = argv[optind + 1];
-    if (operation && !kind_of(operation))
+    kind = argv[optind + 1];
+    if (kind && !kind_of(kind))
         return command_misuse(self,
                               "%s is none of save restore dump-core "
                               "migrate receive",
-                              operation);
+                              kind);
     if (store_connect(&cancel.store) < 0)
         return STATUS_FAILED;
-    entries_read(&cancel.store, &entries);
-    cancel.entry = choose(&entries, argv[optind], operation);
-    status = cancel.entry ? cancel_entry(&cancel, seconds) : STATUS_FAILED;
-    entries_free(&entries);
+    operations_read(&cancel.store, &operations);
+    cancel.operation = choose(&operations, argv[optind], kind);
+    status = cancel.operation ? cancel_operation(&cancel, seconds)
+                              : STATUS_FAILED;
+    operations_free(&operations);
     cancel.store.close(cancel.store.handle);
     return status;
 }

@@ -10,8 +10,8 @@
 #include "common/fd.h"
 #include "operation/settings.h"
 #include "head.h"
-#include "replace.h"
 #include "savefile.h"
+#include "target.h"
 #include "tail.h"
 
 #define BUFFER (1U << 20)
@@ -119,7 +119,7 @@ static int open_output(struct conversion *c)
 {
     struct replace replace = { .in = c->in.fd };
     struct partial_kind kind = replace_kind(&replace, c->force);
-    struct config config;
+    struct domain_config config;
     struct stat st;
     int flags;
 

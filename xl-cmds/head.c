@@ -116,7 +116,7 @@ static bool config_length(const struct head *head, uint32_t *config)
     return *config <= length - sizeof(*config);
 }
 
-void head_config(const struct head *head, struct config *config)
+void head_config(const struct head *head, struct domain_config *config)
 {
     uint32_t length = 0;
 

@@ -25,7 +25,7 @@ int head_read(struct head *head, struct xensave_source *source,
 int head_strip_padding(struct head *head, uint32_t padding,
                        struct xensave_error *error);
 /* The configuration that xl stored in it, as far as there is one. */
-void head_config(const struct head *head, struct config *config);
+void head_config(const struct head *head, struct domain_config *config);
 void head_free(struct head *head);
 
 #endif /* XL_CMDS_HEAD_H */

@@ -3,6 +3,10 @@
 #ifndef XL_CMDS_PROGRESS_H
 #define XL_CMDS_PROGRESS_H
 
+#include <stdio.h>
+
+#include "operation/progress_page.h"
+#include "json.h"
 #include "xl.h"
 
 /* "bar", "plain", "json", "none"; NULL: a bar on a terminal, else none. */
@@ -28,5 +32,17 @@ struct progress *progress_begin(const char *mode, struct xl *xl);
 void progress_stop(struct progress *progress);
 /* `whole`: it has succeeded. */
 void progress_end(struct progress *progress, bool whole);
+
+/* ---- the page in which plugin and helper say how far they are ------------ */
+
+/*
+ * Of this process and, through XL_ALIGNED_PROGRESS, of the xl that it starts.
+ * `*fd` stays open: the path leads through it.  NULL: errno says why.
+ */
+struct progress_page *progress_page(int *fd);
+
+/* How often each stretch of memory was gone through; nothing if unknown. */
+void passes_json(yajl_gen gen, const struct progress_page *page);
+void passes_print(FILE *file, const struct progress_page *page);
 
 #endif /* XL_CMDS_PROGRESS_H */

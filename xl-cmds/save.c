@@ -5,7 +5,6 @@
 
 #include "plugin.h"
 #include "progress.h"
-#include "replace.h"
 #include "savefile.h"
 #include "target.h"
 

@@ -119,7 +119,7 @@ int savefile_open(struct savefile *file, const char *name)
                   : savefile_attach(file, name, fd);
 }
 
-void savefile_config(const struct savefile *file, struct config *config)
+void savefile_config(const struct savefile *file, struct domain_config *config)
 {
     const struct xensave_file *probed = &file->probed;
     uint64_t length = probed->config_length;

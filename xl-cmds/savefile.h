@@ -27,7 +27,8 @@ int savefile_attach(struct savefile *file, const char *name, int fd);
 void savefile_close(struct savefile *file);
 
 /* What xl stored of the domain's configuration, as far as it can be had. */
-void savefile_config(const struct savefile *file, struct config *config);
+void savefile_config(const struct savefile *file,
+                     struct domain_config *config);
 /*
  * Whether a save was cut short, by the records' lengths and the header's
  * state; no page is read.

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "common/text.h"
-#include "entries.h"
+#include "operations.h"
 #include "json.h"
 
 #define BAR_INTERVAL_NS  500000000
@@ -44,44 +44,45 @@ static void put_cell(char *cell, const char *text)
     text_printable(cell, CELL, text, strlen(text));
 }
 
-static void fill_row(struct row *row, const struct entry *entry)
+static void fill_row(struct row *row, const struct operation *operation)
 {
     struct figures figures;
     double left;
     int percent, i = 1;
 
-    entry_figures(entry, &figures);
+    operation_figures(operation, &figures);
     percent = figures_percent(&figures);
     left = figures_left(&figures);
-    row->domain = printable(or_dash(entry->domain));
-    row->way = entry->file || !entry->peer           ? ""
-               : strcmp(entry->operation, "receive") ? "to "
-                                                     : "from ";
-    row->file = printable(entry->file   ? entry->file
-                          : entry->peer ? entry->peer
-                                        : "");
-    if (entry->has_domid)
-        snprintf(row->cell[i++], CELL, "%u", entry->domid);
+    row->domain = printable(or_dash(operation->domain));
+    row->way = operation->file || !operation->peer  ? ""
+               : strcmp(operation->kind, "receive") ? "to "
+                                                    : "from ";
+    row->file = printable(operation->file   ? operation->file
+                          : operation->peer ? operation->peer
+                                            : "");
+    if (operation->has_domid)
+        snprintf(row->cell[i++], CELL, "%u", operation->domid);
     else
         snprintf(row->cell[i++], CELL, "-");
-    put_cell(row->cell[i++], entry->operation);
+    put_cell(row->cell[i++], operation->kind);
     put_cell(row->cell[i++], figures.phase);
     if (percent < 0)
         snprintf(row->cell[i++], CELL, "-");
     else
         snprintf(row->cell[i++], CELL, "%d %%", percent);
-    if (entry->total)
-        snprintf(row->cell[i++], CELL, "%.0f/%.0f", (double)entry->bytes / MIB,
-                 (double)entry->total / MIB);
+    if (operation->total)
+        snprintf(row->cell[i++], CELL, "%.0f/%.0f",
+                 (double)operation->bytes / MIB,
+                 (double)operation->total / MIB);
     else
-        snprintf(row->cell[i++], CELL, "%.0f", (double)entry->bytes / MIB);
-    snprintf(row->cell[i++], CELL, "%.1f", (double)entry->rate / MIB);
+        snprintf(row->cell[i++], CELL, "%.0f", (double)operation->bytes / MIB);
+    snprintf(row->cell[i++], CELL, "%.1f", (double)operation->rate / MIB);
     if (left < 0)
         snprintf(row->cell[i++], CELL, "-");
     else
         snprintf(row->cell[i++], CELL, "%u:%02u", (unsigned)left / 60,
                  (unsigned)left % 60);
-    put_cell(row->cell[i++], or_dash(entry->format));
+    put_cell(row->cell[i++], or_dash(operation->format));
 }
 
 static const char *text_of(const struct row *row, size_t column)
@@ -99,25 +100,25 @@ static void print_row(const struct row *row, const size_t *width)
     printf("%s%s\n", row->way, row->file);
 }
 
-static void print_table(const struct entries *entries)
+static void print_table(const struct operations *operations)
 {
-    struct row *rows = xrealloc(NULL, (entries->count + 1) * sizeof(*rows));
+    struct row *rows = xrealloc(NULL, (operations->count + 1) * sizeof(*rows));
     size_t width[COLUMNS] = { 0 }, i, row, length;
 
-    memset(rows, 0, (entries->count + 1) * sizeof(*rows));
+    memset(rows, 0, (operations->count + 1) * sizeof(*rows));
     rows->domain = printable(columns[0].title);
     rows->way = "";
     rows->file = printable("FILE");
     for (i = 0; i < COLUMNS; i++)
         snprintf(rows->cell[i], CELL, "%s", columns[i].title);
-    for (row = 1; row <= entries->count; row++)
-        fill_row(&rows[row], &entries->list[row - 1]);
-    for (row = 0; row <= entries->count; row++)
+    for (row = 1; row <= operations->count; row++)
+        fill_row(&rows[row], &operations->list[row - 1]);
+    for (row = 0; row <= operations->count; row++)
         for (i = 0; i < COLUMNS; i++) {
             length = strlen(text_of(&rows[row], i));
             width[i] = length > width[i] ? length : width[i];
         }
-    for (row = 0; row <= entries->count; row++) {
+    for (row = 0; row <= operations->count; row++) {
         print_row(&rows[row], width);
         free(rows[row].domain);
         free(rows[row].file);
@@ -125,12 +126,12 @@ static void print_table(const struct entries *entries)
     free(rows);
 }
 
-static int show_table(const struct entries *entries, bool again)
+static int show_table(const struct operations *operations, bool again)
 {
-    if (!entries->count && !again)
+    if (!operations->count && !again)
         puts("No operation is under way.");
-    if (entries->count)
-        print_table(entries);
+    if (operations->count)
+        print_table(operations);
     return 0;
 }
 
@@ -144,39 +145,39 @@ static void put_text(yajl_gen gen, const char *key, const char *text)
         json_null(gen, key);
 }
 
-static void put_entry(yajl_gen gen, const struct entry *entry)
+static void put_operation(yajl_gen gen, const struct operation *operation)
 {
     struct figures figures;
     double left;
 
-    entry_figures(entry, &figures);
+    operation_figures(operation, &figures);
     left = figures_left(&figures);
     yajl_gen_map_open(gen);
-    put_text(gen, "domain", entry->domain);
-    if (entry->has_domid)
-        json_number(gen, "domid", entry->domid);
+    put_text(gen, "domain", operation->domain);
+    if (operation->has_domid)
+        json_number(gen, "domid", operation->domid);
     else
         json_null(gen, "domid");
-    json_text(gen, "operation", entry->operation);
+    json_text(gen, "operation", operation->kind);
     json_text(gen, "phase", figures.phase);
-    json_number(gen, "bytes", entry->bytes);
-    json_number(gen, "total", entry->total);
-    json_number(gen, "written", entry->written);
-    json_number(gen, "rate", entry->rate);
+    json_number(gen, "bytes", operation->bytes);
+    json_number(gen, "total", operation->total);
+    json_number(gen, "written", operation->written);
+    json_number(gen, "rate", operation->rate);
     if (left >= 0)
         json_real(gen, "seconds_left", left);
     else
         json_null(gen, "seconds_left");
-    put_text(gen, "format", entry->format);
-    put_text(gen, "file", entry->file);
-    put_text(gen, "peer", entry->peer);
-    json_number(gen, "begun", entry->begun);
-    json_number(gen, "pid", entry->owner.pid);
-    put_text(gen, "result", entry->result);
+    put_text(gen, "format", operation->format);
+    put_text(gen, "file", operation->file);
+    put_text(gen, "peer", operation->peer);
+    json_number(gen, "begun", operation->begun);
+    json_number(gen, "pid", operation->owner.pid);
+    put_text(gen, "result", operation->result);
     yajl_gen_map_close(gen);
 }
 
-static int show_json(const struct entries *entries, bool line)
+static int show_json(const struct operations *operations, bool line)
 {
     yajl_gen gen = line ? json_begin_line() : json_begin();
     size_t i;
@@ -184,8 +185,8 @@ static int show_json(const struct entries *entries, bool line)
     if (!gen)
         return -1;
     yajl_gen_array_open(gen);
-    for (i = 0; i < entries->count; i++)
-        put_entry(gen, &entries->list[i]);
+    for (i = 0; i < operations->count; i++)
+        put_operation(gen, &operations->list[i]);
     yajl_gen_array_close(gen);
     if (line)
         putchar('\n');
@@ -194,42 +195,42 @@ static int show_json(const struct entries *entries, bool line)
 
 /* ---- bars --------------------------------------------------------------- */
 
-static bool is_in(const struct entries *entries, const char *name)
+static bool is_in(const struct operations *operations, const char *name)
 {
     size_t i;
 
-    for (i = 0; i < entries->count; i++)
-        if (strcmp(entries->list[i].name, name) == 0)
+    for (i = 0; i < operations->count; i++)
+        if (strcmp(operations->list[i].name, name) == 0)
             return true;
     return false;
 }
 
 /* Stays on the screen, above the bars. */
-static void print_ended(const struct entry *entry)
+static void print_ended(const struct operation *operation)
 {
     char title[128];
 
-    entry_title(entry, title, sizeof(title));
+    operation_title(operation, title, sizeof(title));
     fputs("\033[K", stdout);
-    say("%s: %s %s after %" PRIu64 " s", title, entry->operation,
-        entry->result ? entry->result : "ended",
-        entry->begun ? time(NULL) - entry->begun : 0);
+    say("%s: %s %s after %" PRIu64 " s", title, operation->kind,
+        operation->result ? operation->result : "ended",
+        operation->begun ? time(NULL) - operation->begun : 0);
 }
 
-static void draw_entry(const struct entry *entry, int width)
+static void draw_entry(const struct operation *operation, int width)
 {
     char title[160], name[128], phase[32], bar[256];
     struct figures figures;
     int length;
 
-    entry_title(entry, name, sizeof(name));
+    operation_title(operation, name, sizeof(name));
     length = text_printable(title, sizeof(title) - 2, name, strlen(name));
     title[length++] = ' ';
     length += text_printable(title + length, sizeof(title) - 2 - length,
-                             entry->operation, strlen(entry->operation));
+                             operation->kind, strlen(operation->kind));
     strcpy(title + length, ": ");
     length += 2;
-    entry_figures(entry, &figures);
+    operation_figures(operation, &figures);
     text_printable(phase, sizeof(phase), figures.phase, strlen(figures.phase));
     figures.phase = phase;
     figures_bar(&figures, width - length - 1, bar, sizeof(bar));
@@ -241,8 +242,8 @@ static void draw_entry(const struct entry *entry, int width)
 }
 
 /* `drawn` lines of the last time are above the cursor. */
-static size_t draw(const struct entries *before, const struct entries *now,
-                   size_t drawn)
+static size_t draw(const struct operations *before,
+                   const struct operations *now, size_t drawn)
 {
     int width = terminal_width(STDOUT_FILENO);
     size_t i;
@@ -261,40 +262,40 @@ static size_t draw(const struct entries *before, const struct entries *now,
 static int follow_bars(struct store *store)
 {
     const struct timespec interval = { 0, BAR_INTERVAL_NS };
-    struct entries before = { 0 }, now;
+    struct operations before = { 0 }, now;
     size_t drawn = 0;
 
     do {
-        entries_read(store, &now);
+        operations_read(store, &now);
         drawn = draw(&before, &now, drawn);
         fflush(stdout);
-        entries_free(&before);
+        operations_free(&before);
         before = now;
         if (now.count)
             nanosleep(&interval, NULL);
     } while (now.count);
-    entries_free(&before);
+    operations_free(&before);
     return 0;
 }
 
 /* ---- the command -------------------------------------------------------- */
 
 static int show_once(struct store *store,
-                     int (*show)(const struct entries *, bool), bool again,
+                     int (*show)(const struct operations *, bool), bool again,
                      size_t *count)
 {
-    struct entries entries;
+    struct operations operations;
     int r;
 
-    entries_read(store, &entries);
-    r = show(&entries, again);
-    *count = entries.count;
-    entries_free(&entries);
+    operations_read(store, &operations);
+    r = show(&operations, again);
+    *count = operations.count;
+    operations_free(&operations);
     return r;
 }
 
 static int follow_lines(struct store *store,
-                        int (*show)(const struct entries *, bool))
+                        int (*show)(const struct operations *, bool))
 {
     const struct timespec interval = { LINE_INTERVAL_NS / 1000000000, 0 };
     size_t count;
@@ -312,7 +313,7 @@ enum { OPTION_FOLLOW = OPTION_LONG, OPTION_JSON };
 
 static int status_run(const struct command *self, int argc, char **argv)
 {
-    int (*show)(const struct entries *, bool) = show_table;
+    int (*show)(const struct operations *, bool) = show_table;
     bool follow = false, json = false;
     struct store store;
     size_t count;

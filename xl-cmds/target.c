@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "core/core.h"
+#include "operations.h"
+#include "savefile.h"
 #include "target.h"
 
 const struct partial_kind target_core = { .what = "core", .look = core_look };
@@ -82,4 +86,54 @@ void target_close(struct target *target)
     free(target->final);
     free(target->partial);
     *target = (struct target)TARGET_INIT;
+}
+
+/* ---- which files a save file may replace ------------------------------- */
+
+void replace_set_domain(struct replace *replace, const char *domain)
+{
+    char *name = NULL;
+
+    if (*domain && !domain[strspn(domain, "0123456789")]) {
+        name = domain_name_of(strtoul(domain, NULL, 10));
+        domain = name ? name : "";
+    }
+    snprintf(replace->domain, sizeof(replace->domain), "%s", domain);
+    free(name);
+}
+
+static bool may_go(int fd, void *context, char *why, size_t size)
+{
+    const struct replace *replace = context;
+    struct domain_config config = { 0 };
+    struct savefile file;
+    struct stat old, in;
+
+    if (replace->in >= 0 && !fstat(fd, &old) && !fstat(replace->in, &in) &&
+        stat_same(&old, &in))
+        return true;
+    if (!savefile_attach(&file, "", dup(fd)))
+        savefile_config(&file, &config);
+    savefile_close(&file);
+    if (config.name[0] && strcmp(config.name, replace->domain) == 0)
+        return true;
+    if (config.name[0])
+        snprintf(why, size, "is a save file of domain %s%s", config.name,
+                 replace->domain[0] ? ""
+                                    : ", and the name of the domain to "
+                                      "be saved is not known");
+    else
+        snprintf(why, size, "is a save file that does not name its domain");
+    return false;
+}
+
+struct partial_kind replace_kind(struct replace *replace, bool force)
+{
+    return (struct partial_kind){
+        .what = "save file",
+        .look = savefile_look,
+        .may_go = may_go,
+        .context = replace,
+        .force = force,
+    };
 }

@@ -3,6 +3,7 @@
 #ifndef XL_CMDS_TARGET_H
 #define XL_CMDS_TARGET_H
 
+#include "operation/domain_config.h"
 #include "cmds.h"
 #include "common/fd.h"
 #include "common/partial.h"
@@ -44,5 +45,18 @@ int target_commit(struct target *target);
 /* Removes FILE.partial. */
 void target_abandon(struct target *target);
 void target_close(struct target *target);
+
+/* ---- which files a save file may replace ------------------------------- */
+
+/* None that is something else, and of other domains none that is whole. */
+struct replace {
+    char domain[CONFIG_TEXT_MAX]; /* that is saved; "": not known */
+    int in;                       /* a file that may replace itself, or -1 */
+};
+
+/* `domain`: a name or an id, as xl takes it. */
+void replace_set_domain(struct replace *replace, const char *domain);
+/* `replace` must live as long as what is returned. */
+struct partial_kind replace_kind(struct replace *replace, bool force);
 
 #endif /* XL_CMDS_TARGET_H */

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "operation/operation.h"
-#include "entries.h"
+#include "operations.h"
 #include "progress.h"
 #include "xl.h"
 
@@ -273,15 +273,15 @@ static bool stop_if_helper(pid_t pid, pid_t xl, const char *mode)
 
 static bool stop_helper(pid_t xl, const char *mode)
 {
-    struct dirent *entry;
+    struct dirent *item;
     bool sent = false;
     DIR *proc = opendir("/proc");
 
     if (!proc)
         return false;
-    while ((entry = readdir(proc)))
-        if (isdigit((unsigned char)entry->d_name[0]))
-            sent |= stop_if_helper(strtol(entry->d_name, NULL, 10), xl, mode);
+    while ((item = readdir(proc)))
+        if (isdigit((unsigned char)item->d_name[0]))
+            sent |= stop_if_helper(strtol(item->d_name, NULL, 10), xl, mode);
     closedir(proc);
     return sent;
 }
@@ -454,7 +454,7 @@ int xl_finish(struct xl *xl, const char *progress)
     xl_run_shown(xl, progress, &result);
     progress_end(xl->shown, result.status == STATUS_OK);
     if (result.killed)
-        entries_sweep();
+        operations_sweep();
     if (!result.interrupt)
         return result.status;
     if (result.status != STATUS_OK)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "operation/progress.h"
+#include "operation/progress_page.h"
 #include "stream.h"
 
 static struct progress_page *progress;

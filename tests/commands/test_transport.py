@@ -182,7 +182,7 @@ def test_json(hosts, path):
         result = hosts.migrate("--json", "dom", f"unix:{path}")
     report = json.loads(result.stdout)
     assert report["status"] == 0 and report["stream_version"] == 3
-    assert report["transport"] == "unix" and report["spliced"] is True
+    assert report["carrier"] == "unix" and report["spliced"] is True
     assert report["peer"].startswith("xl-aligned ")
     # Of the fake xl: its stream and GO; banner, ready, report.
     assert report["bytes_sent"] == len(frame(CONTENT)) + 44

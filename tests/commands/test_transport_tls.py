@@ -27,7 +27,7 @@ def test_tls(hosts, certificates, allow):
         assert result.returncode == 0, result.stderr
         log.wait_for(r"receiving: stream v3 from xl-aligned")
         assert "(CN=sender.example,O=lab)" in log.log()
-    assert json.loads(result.stdout)["transport"] == "tls"
+    assert json.loads(result.stdout)["carrier"] == "tls"
     hosts.assert_migrated(3)
 
 

@@ -8,7 +8,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct config config;
+    struct domain_config config;
 
     memset(&config, 0xff, sizeof(config));
     config_parse(&config, data, size);

@@ -128,7 +128,7 @@ def test_tls(hosts, certificates, kernel):
             put(sender, certificates["sender"])
             receiver.mark(GUEST.name)
             report = report_of(xl_aligned(sender, by_tls(receiver)))
-            assert report["transport"] == "tls"
+            assert report["carrier"] == "tls"
             assert report["stream_version"] == 3
             assert report["spliced"] == kernel
             assert_arrived(sender, receiver)

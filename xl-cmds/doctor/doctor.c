@@ -88,7 +88,7 @@ static int print_json(const struct doctor *doctor)
 static int doctor_run(const struct command *self, int argc, char **argv)
 {
     struct doctor doctor = { .directory = ".", .minor = -1 };
-    struct transport_options tls = { 0 };
+    struct carrier_options tls = { 0 };
     const char *allow = NULL;
     bool json = false;
     int opt, status;
@@ -100,7 +100,7 @@ static int doctor_run(const struct command *self, int argc, char **argv)
         json |= opt == OPTION_JSON;
         if (opt == OPTION_ALLOW_FILE)
             allow = optarg;
-        transport_option(opt, optarg, &tls);
+        carrier_option(opt, optarg, &tls);
     }
     if (argc - optind > 1)
         return command_misuse(self, "takes one directory");

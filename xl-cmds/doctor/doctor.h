@@ -44,8 +44,8 @@ void doctor_config(struct doctor *doctor);
  * doctor-tls.c: keys, certificates and lists of migration; those that are not
  * given are where migrate and listen look for them.
  */
-struct transport_options;
-void doctor_tls(struct doctor *doctor, const struct transport_options *given,
+struct carrier_options;
+void doctor_tls(struct doctor *doctor, const struct carrier_options *given,
                 const char *allow);
 /* doctor-directory.c: the kernel, and what the directory is on. */
 void doctor_directory(struct doctor *doctor);

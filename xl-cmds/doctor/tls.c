@@ -121,10 +121,10 @@ static void check_certificate(struct doctor *doctor, SSL_CTX *context,
                     path, subject);
 }
 
-void doctor_tls(struct doctor *doctor, const struct transport_options *given,
+void doctor_tls(struct doctor *doctor, const struct carrier_options *given,
                 const char *allow)
 {
-    struct transport_options options = *given;
+    struct carrier_options options = *given;
     const char *cert = path_or(given->cert, TLS_DIRECTORY "cert.pem");
     char why[320];
 
@@ -146,7 +146,7 @@ void doctor_tls(struct doctor *doctor, const struct transport_options *given,
                "go-w");
     check_mode(doctor, given->revoked, 022, "go-w");
     check_mode(doctor, allow, 022, "go-w");
-    if (transport_tls.prepare(&options, true, why, sizeof(why))) {
+    if (carrier_tls.prepare(&options, true, why, sizeof(why))) {
         doctor_find(doctor, FINDING_BAD, "tls", "%s", why);
         return;
     }

@@ -18,7 +18,7 @@ struct info {
     const char *name;
     bool readable; /* there is more than `error` */
     struct savefile file;
-    struct config config;
+    struct domain_config config;
     uint64_t length; /* of what the toolstack wrote, if known */
 
     struct info_type types[INFO_TYPES_MAX];

@@ -23,7 +23,7 @@ static void put_optional_text(yajl_gen gen, const char *key, const char *value)
 
 static void put_domain(yajl_gen gen, const struct info *info)
 {
-    const struct config *config = &info->config;
+    const struct domain_config *config = &info->config;
 
     json_open_map(gen, "domain");
     put_optional_text(gen, "name", config->name);

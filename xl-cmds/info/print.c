@@ -77,7 +77,7 @@ static void print_state(const struct info *info)
 
 static void print_domain(const struct info *info)
 {
-    const struct config *config = &info->config;
+    const struct domain_config *config = &info->config;
     char text[32];
 
     printf(LABEL, "domain");

@@ -10,7 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "credentials.h"
 #include "listener.h"
+#include "sandbox.h"
 
 #define SYSTEMD_FIRST 3 /* sd_listen_fds(3) */
 #define CONNECTIONS   64
@@ -19,7 +21,7 @@
 #define STALL_S       300
 
 static int add_socket(struct listener *listener, int fd,
-                      const struct transport *transport)
+                      const struct carrier *carrier)
 {
     if (listener->socket_count == SOCKETS_MAX) {
         report("at most %d sockets", SOCKETS_MAX);
@@ -27,7 +29,7 @@ static int add_socket(struct listener *listener, int fd,
     }
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     listener->sockets[listener->socket_count++] = (struct listening){
-        fd, transport
+        fd, carrier
     };
     return STATUS_OK;
 }
@@ -53,29 +55,29 @@ static int add_systemd(struct listener *listener)
             return STATUS_FAILED;
         }
         status = add_socket(listener, SYSTEMD_FIRST + i,
-                            domain == AF_UNIX            ? &transport_unix
-                            : listener->options.insecure ? &transport_tcp
-                                                         : &transport_tls);
+                            domain == AF_UNIX            ? &carrier_unix
+                            : listener->options.insecure ? &carrier_tcp
+                                                         : &carrier_tls);
     }
     return status;
 }
 
 static int add_address(struct listener *listener, const char *address)
 {
-    const struct transport *transport;
+    const struct carrier *carrier;
     const char *rest;
     char why[512];
     int fd;
 
-    transport = transport_find(address, true, &rest);
-    if (!transport)
+    carrier = carrier_find(address, true, &rest);
+    if (!carrier)
         return STATUS_USAGE;
-    fd = transport->listen(rest, &listener->options, why, sizeof(why));
+    fd = carrier->listen(rest, &listener->options, why, sizeof(why));
     if (fd < 0) {
         report("%s", why);
         return STATUS_FAILED;
     }
-    return add_socket(listener, fd, transport);
+    return add_socket(listener, fd, carrier);
 }
 
 static bool is_no_user(const char *entry)
@@ -204,7 +206,7 @@ static int take_option(const struct command *self, struct listener *listener,
     case OPTION_TIMEOUT:
         return take_number(self, optarg, &listener->handshake_seconds);
     default:
-        transport_option(opt, optarg, &listener->options);
+        carrier_option(opt, optarg, &listener->options);
         return STATUS_OK;
     }
 }

@@ -9,13 +9,16 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/text.h"
+#include "credentials.h"
 #include "listener.h"
+#include "session.h"
 
 static volatile sig_atomic_t ending, reloading;
 
@@ -25,6 +28,45 @@ static void on_signal(int signum)
         reloading = 1;
     else if (signum == SIGTERM || signum == SIGINT)
         ending = 1;
+}
+
+/* Its stdin and stdout are pipes whose other ends go to the session. */
+static pid_t start_xl(const struct listener *listener, uint32_t request,
+                      const char *peer, int control)
+{
+    int in[2] = { -1, -1 }, out[2] = { -1, -1 }, i, r;
+    pid_t pid = -1;
+    struct xl xl;
+
+    xl_init(&xl, &xl_receive, "migrate-receive");
+    if (request & HELLO_STAY)
+        arguments_add(&xl.arguments, "-e");
+    if (request & HELLO_DEBUG)
+        arguments_add(&xl.arguments, "-d");
+    if (request & HELLO_PAUSE)
+        arguments_add(&xl.arguments, "-p");
+    setenv("XL_ALIGNED_PEER", peer, 1);
+    r = pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) ? errno : 0;
+    if (!r) {
+        xl.program = listener->program;
+        xl.fds[STDIN_FILENO] = in[0];
+        xl.fds[STDOUT_FILENO] = out[1];
+        r = xl_start(&xl, &pid);
+    }
+    xl_free(&xl);
+    if (r) {
+        report("%s: starting xl: %s", peer, strerror(r));
+        pid = -1;
+    }
+    if (pid > 0 && control_send_fds(control, (int[]){ out[0], in[1] }) < 0)
+        report("the session is gone");
+    for (i = 0; i < 2; i++) {
+        if (in[i] >= 0)
+            close(in[i]);
+        if (out[i] >= 0)
+            close(out[i]);
+    }
+    return pid;
 }
 
 /* ---- requests of sessions ----------------------------------------------- */
@@ -53,8 +95,8 @@ static void answer(struct listener *listener, size_t index)
     why = children_refuse_domain(listener, request.subject, text,
                                  sizeof(text));
     if (!why) {
-        pid = arrival_start_xl(listener, request.request & HELLO_REQUESTS,
-                               child->peer, child->control);
+        pid = start_xl(listener, request.request & HELLO_REQUESTS, child->peer,
+                       child->control);
         if (pid < 0)
             why = "this host cannot start xl now; its log says why";
     }
@@ -71,17 +113,17 @@ static void answer(struct listener *listener, size_t index)
 /* ---- connections -------------------------------------------------------- */
 
 static void become_session(const struct listener *listener, int fd,
-                           int control, const struct transport *transport)
+                           int control, const struct carrier *carrier)
 {
     const struct session session = {
         .fd = fd,
         .control = control,
-        .transport = transport,
+        .carrier = carrier,
         .options = &listener->options,
         .format = listener->format,
         .handshake_seconds = listener->handshake_seconds,
         .stall_seconds = listener->stall_seconds,
-        .accept_stock = transport->trusted || listener->stock,
+        .accept_stock = carrier->trusted || listener->stock,
         .uid = listener->uid,
         .gid = listener->gid,
         .confine = listener->confine,
@@ -100,13 +142,13 @@ static void become_session(const struct listener *listener, int fd,
 }
 
 /* In so few words that the socket takes them at once. */
-static void turn_away(const struct transport *transport, int fd,
-                      const char *peer, const char *why)
+static void turn_away(const struct carrier *carrier, int fd, const char *peer,
+                      const char *why)
 {
     char data[4096];
 
     report("%s: refused: %s", peer, why);
-    transport->turn_away(fd, why);
+    carrier->turn_away(fd, why);
     shutdown(fd, SHUT_WR);
     while (recv(fd, data, sizeof(data), MSG_DONTWAIT) > 0) {
     }
@@ -127,7 +169,7 @@ static void refuse_one(struct listener *listener,
     close(listener->reserve);
     fd = accept4(socket->fd, NULL, NULL, SOCK_CLOEXEC);
     if (fd >= 0)
-        turn_away(socket->transport, fd, socket->transport->name,
+        turn_away(socket->carrier, fd, socket->carrier->name,
                   "this host has no file descriptor left");
     else if (is_out_of_descriptors(errno))
         usleep(100000);
@@ -142,7 +184,7 @@ static void take_connection(struct listener *listener,
     struct child *child;
     pid_t pid = -1;
 
-    if (socket->transport->prepare)
+    if (socket->carrier->prepare)
         credentials_refresh(listener);
     fd = accept4(socket->fd, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0) {
@@ -152,12 +194,12 @@ static void take_connection(struct listener *listener,
             usleep(100000);
         return;
     }
-    if (socket->transport != &transport_unix) {
+    if (socket->carrier != &carrier_unix) {
         tcp_name_peer(&who, fd);
         socket_keep_alive(fd);
     }
     if (children_shaking(listener) >= 2 * listener->connections) {
-        turn_away(socket->transport, fd, who.peer, "too many connections");
+        turn_away(socket->carrier, fd, who.peer, "too many connections");
         return;
     }
     children_make_room(listener);
@@ -165,13 +207,13 @@ static void take_connection(struct listener *listener,
         pid = fork();
         if (!pid) {
             close(control[0]);
-            become_session(listener, fd, control[1], socket->transport);
+            become_session(listener, fd, control[1], socket->carrier);
         }
         close(control[1]);
     }
     if (pid < 0) {
         report("%s: no session: %s", who.peer, strerror(errno));
-        turn_away(socket->transport, fd, who.peer,
+        turn_away(socket->carrier, fd, who.peer,
                   "this host can start no session");
         if (control[0] >= 0)
             close(control[0]);

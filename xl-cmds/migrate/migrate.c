@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * xl migrate with a transport of ours: the two ends agree on the stream, and
+ * xl migrate with a carrier of ours: the two ends agree on the stream, and
  * the plugin encodes accordingly.
  */
 #include <errno.h>
@@ -12,9 +12,8 @@
 #include <unistd.h>
 
 #include "xl-cmds/json.h"
-#include "xl-cmds/progress_page.h"
+#include "xl-cmds/progress.h"
 #include "xl-cmds/migrate/carriers/options.h"
-#include "xl-cmds/migrate/carriers/shell.h"
 
 #define SHOW_INTERVAL_MS 250
 
@@ -22,7 +21,7 @@ struct migration {
     const char *domain, *host, *format;
     char *shown;          /* the domain, fit for a terminal */
     const char *compress; /* NULL: not */
-    struct transport_options options;
+    struct carrier_options options;
     struct xl xl;
     bool json;
     const char *live; /* for XL_ALIGNED_LIVE; NULL: if it can be */
@@ -94,7 +93,7 @@ static int add_transport(struct migration *migration)
         arguments_add(&words, word);
         free(word);
     }
-    transport_options_words(&migration->options, &words);
+    carrier_options_words(&migration->options, &words);
     arguments_add(&words, "--");
 
     arguments_add(&migration->xl.arguments, "-s");
@@ -167,7 +166,7 @@ static int print_json(const struct migration *migration, int status)
     json_text(gen, "domain", migration->domain);
     json_text(gen, "host", migration->host);
     json_number(gen, "status", status);
-    json_text(gen, "transport", board->transport);
+    json_text(gen, "carrier", board->carrier);
     json_text(gen, "peer", board->peer);
     json_number(gen, "stream_version", stream_version(board));
     json_text(gen, "compression", compression_used(migration));
@@ -205,7 +204,7 @@ static void print_text(const struct migration *migration, int status)
             "%s, %.1f MiB sent in %.1f s",
             migration->shown, status ? "not migrated to" : "migrated to", host,
             stream_version(board), *compression ? ", " : "", compression,
-            board->transport, peer, board->sent / 1048576.0,
+            board->carrier, peer, board->sent / 1048576.0,
             seconds(board->began, board->last));
     passes_print(stderr, migration->page);
     if (downtime(migration, status) >= 0)
@@ -229,7 +228,7 @@ static int migrate(struct migration *migration)
     const char *rest;
     int page_fd, status;
 
-    if (!transport_find(migration->host, false, &rest))
+    if (!carrier_find(migration->host, false, &rest))
         return STATUS_USAGE;
     migration->xl.program = xl_program();
     if (!migration->xl.program)
@@ -289,14 +288,14 @@ static int take_option(struct migration *migration, int opt)
         migration->live = "no";
         return 0;
     case 's':
-        transport_option(OPTION_SSH, optarg, &migration->options);
+        carrier_option(OPTION_SSH, optarg, &migration->options);
         return 0;
     case 'C':
         arguments_add(&migration->xl.arguments, letter);
         arguments_add(&migration->xl.arguments, optarg);
         return 0;
     default:
-        if (!transport_option(opt, optarg, &migration->options))
+        if (!carrier_option(opt, optarg, &migration->options))
             arguments_add(&migration->xl.arguments, letter);
         return 0;
     }

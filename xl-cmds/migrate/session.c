@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 #include "xl-cmds/cmds.h"
-#include "listener.h"
+#include "sandbox.h"
+#include "session.h"
 
 /* negotiation.md, sections 4 and 6 */
 #define STOCK_SECONDS 3
@@ -90,6 +91,59 @@ static int agree(const struct session *session, struct link *link,
                       : hello->error.text);
 }
 
+union space {
+    struct cmsghdr align;
+    char octets[CMSG_SPACE(2 * sizeof(int))];
+};
+
+int control_send_fds(int control, const int fds[2])
+{
+    union space space = { 0 };
+    char yes = 1;
+    struct iovec iov = { &yes, 1 };
+    struct msghdr message = {
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = space.octets,
+        .msg_controllen = sizeof(space.octets),
+    };
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(2 * sizeof(int));
+    memcpy(CMSG_DATA(header), fds, 2 * sizeof(int));
+    return sendmsg(control, &message, MSG_NOSIGNAL) == 1 ? 0 : -1;
+}
+
+/* 0, or -1 if the listener refused: `why`. */
+static int control_receive_fds(int control, int fds[2], char *why, size_t size)
+{
+    union space space;
+    struct iovec iov = { why, size - 1 };
+    struct msghdr message = {
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = space.octets,
+        .msg_controllen = sizeof(space.octets),
+    };
+    struct cmsghdr *header;
+    ssize_t r;
+
+    do {
+        r = recvmsg(control, &message, MSG_CMSG_CLOEXEC);
+    } while (r < 0 && errno == EINTR);
+    if (r <= 0)
+        r = snprintf(why, size, "the listener is gone");
+    why[r] = '\0';
+    header = why[0] == 1 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (!header || header->cmsg_type != SCM_RIGHTS ||
+        header->cmsg_len != CMSG_LEN(2 * sizeof(int)))
+        return -1;
+    memcpy(fds, CMSG_DATA(header), 2 * sizeof(int));
+    return 0;
+}
+
 /* Has the listener start xl; the pipes to it are a link. */
 static int start_xl(const struct session *session, struct link *link,
                     struct hello *hello, struct link *xl)
@@ -149,8 +203,8 @@ int session_run(const struct session *session)
         report("dropping privileges: %s", strerror(errno));
         return STATUS_FAILED;
     }
-    if (session->transport->accept(&link, session->fd, deadline,
-                                   session->options) < 0) {
+    if (session->carrier->accept(&link, session->fd, deadline,
+                                 session->options) < 0) {
         /* What is known of HELLO is that there is none. */
         status = refuse(&link, &hello, HELLO_POLICY, link.error);
         goto out;

@@ -14,12 +14,12 @@
 
 #define HANDSHAKE_SECONDS 30
 
-struct carrier {
-    const struct transport *transport;
+struct transport {
+    const struct carrier *carrier;
     const char *address;
     char **xl;
     const char *format;
-    struct transport_options options;
+    struct carrier_options options;
     struct board *board;
     struct link link;
     struct hello hello;
@@ -49,52 +49,49 @@ static uint32_t request_of(char *const *xl)
     return request;
 }
 
-static int fail(struct carrier *carrier, const char *text)
+static int fail(struct transport *t, const char *text)
 {
-    report_about(carrier->address, text);
-    snprintf(carrier->board->error, sizeof(carrier->board->error), "%s", text);
+    report_about(t->address, text);
+    snprintf(t->board->error, sizeof(t->board->error), "%s", text);
     return STATUS_FAILED;
 }
 
 /* Connects and negotiates once. */
-static int attempt(struct carrier *carrier, bool first)
+static int attempt(struct transport *t, bool first)
 {
     const struct negotiate_times times = {
         .seconds = HANDSHAKE_SECONDS,
-        .from_first_octet = !carrier->transport->sender_first,
+        .from_first_octet = !t->carrier->sender_first,
     };
     struct hello_offer offer;
 
-    if (carrier->transport->connect(&carrier->link, carrier->address,
-                                    carrier->xl, &carrier->options) < 0)
-        return fail(carrier, carrier->link.error);
-    negotiate_offer(&offer, HELLO_SENDER, carrier->format);
+    if (t->carrier->connect(&t->link, t->address, t->xl, &t->options) < 0)
+        return fail(t, t->link.error);
+    negotiate_offer(&offer, HELLO_SENDER, t->format);
     offer.first = first;
-    offer.request = request_of(carrier->xl);
-    negotiate(&carrier->link, &carrier->hello, &offer, &times);
-    if (carrier->hello.state == HELLO_AGREED ||
-        carrier->hello.state == HELLO_STOCK)
+    offer.request = request_of(t->xl);
+    negotiate(&t->link, &t->hello, &offer, &times);
+    if (t->hello.state == HELLO_AGREED || t->hello.state == HELLO_STOCK)
         return STATUS_OK;
     /* The link may know better why nothing came. */
-    return fail(carrier,
-                carrier->link.error[0] && carrier->hello.state == HELLO_FAILED
-                    ? carrier->link.error
-                    : carrier->hello.error.text);
+    return fail(t, t->link.error[0] && t->hello.state == HELLO_FAILED
+                       ? t->link.error
+                       : t->hello.error.text);
 }
 
-static int reach_agreement(struct carrier *carrier)
+static int reach_agreement(struct transport *t)
 {
-    bool first = carrier->transport->sender_first && !carrier->options.stock;
-    int status = attempt(carrier, first);
+    bool first = t->carrier->sender_first && !t->options.stock;
+    int status = attempt(t, first);
 
-    if (status || carrier->hello.state != HELLO_STOCK || !first)
+    if (status || t->hello.state != HELLO_STOCK || !first)
         return status;
     /* It took the HELLO for a domain: begin again, in silence. */
-    link_close(&carrier->link);
-    carrier->options.stock = true;
-    status = attempt(carrier, false);
-    if (!status && carrier->hello.state != HELLO_STOCK)
-        return fail(carrier, "a stock xl answered first, and then another");
+    link_close(&t->link);
+    t->options.stock = true;
+    status = attempt(t, false);
+    if (!status && t->hello.state != HELLO_STOCK)
+        return fail(t, "a stock xl answered first, and then another");
     return status;
 }
 
@@ -107,13 +104,13 @@ static int child_status(pid_t pid)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-static int carry(struct carrier *carrier)
+static int carry(struct transport *t)
 {
-    struct board *board = carrier->board;
+    struct board *board = t->board;
     struct link xl;
     struct pump pump = {
         .a = &xl,
-        .b = &carrier->link,
+        .b = &t->link,
         .a_to_b = &board->sent,
         .b_to_a = &board->received,
         /* xl does not wait for this process: its command reads the board. */
@@ -125,46 +122,44 @@ static int carry(struct carrier *carrier)
     int r;
 
     /* The banner. */
-    pump.early = carrier->hello.in;
-    pump.early_length = carrier->hello.in_length;
+    pump.early = t->hello.in;
+    pump.early_length = t->hello.in_length;
     if (link_open_fds(&xl, STDIN_FILENO, STDOUT_FILENO, "xl") < 0)
-        return fail(carrier, xl.error);
+        return fail(t, xl.error);
     r = pump_run(&pump, why, sizeof(why));
-    link_close(&carrier->link);
+    link_close(&t->link);
     if (r < 0)
-        return fail(carrier, why[0] ? why : "the connection broke");
+        return fail(t, why[0] ? why : "the connection broke");
     return STATUS_OK;
 }
 
-static int carrier_run(struct carrier *carrier)
+static int transport_serve(struct transport *t)
 {
-    struct board *board = carrier->board;
+    struct board *board = t->board;
     char why[320];
     int status, child;
 
-    if (carrier->transport->prepare &&
-        carrier->transport->prepare(&carrier->options, false, why,
-                                    sizeof(why)) < 0)
-        return fail(carrier, why);
-    status = reach_agreement(carrier);
+    if (t->carrier->prepare &&
+        t->carrier->prepare(&t->options, false, why, sizeof(why)) < 0)
+        return fail(t, why);
+    status = reach_agreement(t);
     if (status == STATUS_OK) {
-        snprintf(board->transport, sizeof(board->transport), "%s",
-                 carrier->transport->name);
-        snprintf(board->peer, sizeof(board->peer), "%s", carrier->hello.peer);
+        snprintf(board->carrier, sizeof(board->carrier), "%s",
+                 t->carrier->name);
+        snprintf(board->peer, sizeof(board->peer), "%s", t->hello.peer);
         board->began = now_ms();
         /* Before xl sees an octet of the banner. */
-        board_negotiated(board, carrier->hello.version,
-                         carrier->hello.features);
-        status = carry(carrier);
+        board_negotiated(board, t->hello.version, t->hello.features);
+        status = carry(t);
     }
-    link_close(&carrier->link);
-    child = child_status(carrier->link.child);
+    link_close(&t->link);
+    child = child_status(t->link.child);
     return status ? status : child;
 }
 
 static int transport_run(const struct command *self, int argc, char **argv)
 {
-    static struct carrier carrier;
+    static struct transport transport;
     static struct board own_board;
     const char *board = NULL;
     int opt, status;
@@ -175,31 +170,31 @@ static int transport_run(const struct command *self, int argc, char **argv)
         if (opt == OPTION_BOARD)
             board = optarg;
         else if (opt == OPTION_FORMAT)
-            carrier.format = optarg;
+            transport.format = optarg;
         else
-            transport_option(opt, optarg, &carrier.options);
+            carrier_option(opt, optarg, &transport.options);
     }
     if (argc - optind < 2)
         return command_misuse(self, "needs an address and what xl is to "
                                     "run there");
-    carrier.transport = transport_find(argv[optind], false, &carrier.address);
-    carrier.xl = argv + optind + 1;
-    carrier.board = board ? board_open(board) : NULL;
-    if (board && !carrier.board) {
+    transport.carrier = carrier_find(argv[optind], false, &transport.address);
+    transport.xl = argv + optind + 1;
+    transport.board = board ? board_open(board) : NULL;
+    if (board && !transport.board) {
         /* The plugin cannot read it either: what xl sends is v2. */
         report("warning: %s: %s", board, strerror(errno));
-        carrier.format = "v2";
+        transport.format = "v2";
     }
-    if (!carrier.board)
-        carrier.board = &own_board;
+    if (!transport.board)
+        transport.board = &own_board;
     signal(SIGPIPE, SIG_IGN);
-    return carrier_run(&carrier);
+    return transport_serve(&transport);
 }
 
 /* clang-format off */
 const struct command command_transport = {
     .name = "transport",
-    .arguments = "[OPTION...] [TRANSPORT:]ADDRESS xl ARGUMENT...",
+    .arguments = "[OPTION...] [CARRIER:]ADDRESS xl ARGUMENT...",
     .summary = "What migrate has xl run in the place of ssh",
     .internal = true,
     .details = "",

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "common/fd.h"
-#include "transport.h"
+#include "carrier.h"
 
 static struct board *map(int fd)
 {

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "transport.h"
+#include "carrier.h"
 
 int64_t now_ms(void)
 {

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "transport.h"
+#include "carrier.h"
 
 #define FLUSH_MS 10000 /* for what is left to be sent */
 

@@ -9,25 +9,25 @@ static const struct {
     const char *name;
     size_t offset;
 } texts[] = {
-    { OPTION_SSH, "ssh", offsetof(struct transport_options, ssh) },
-    { OPTION_CERT, "cert", offsetof(struct transport_options, cert) },
-    { OPTION_KEY, "key", offsetof(struct transport_options, key) },
+    { OPTION_SSH, "ssh", offsetof(struct carrier_options, ssh) },
+    { OPTION_CERT, "cert", offsetof(struct carrier_options, cert) },
+    { OPTION_KEY, "key", offsetof(struct carrier_options, key) },
     { OPTION_AUTHORITY, "ca",
-      offsetof(struct transport_options, authority) },
-    { OPTION_REVOKED, "crl", offsetof(struct transport_options, revoked) },
+      offsetof(struct carrier_options, authority) },
+    { OPTION_REVOKED, "crl", offsetof(struct carrier_options, revoked) },
     { OPTION_PEER_NAME, "peer-name",
-      offsetof(struct transport_options, peer_name) },
+      offsetof(struct carrier_options, peer_name) },
 }, truths[] = {
     { OPTION_INSECURE, "insecure",
-      offsetof(struct transport_options, insecure) },
-    { OPTION_STOCK, "stock", offsetof(struct transport_options, stock) },
+      offsetof(struct carrier_options, insecure) },
+    { OPTION_STOCK, "stock", offsetof(struct carrier_options, stock) },
 };
 
 #define TEXTS  (sizeof(texts) / sizeof(texts[0]))
 #define TRUTHS (sizeof(truths) / sizeof(truths[0]))
 
-bool transport_option(int opt, const char *value,
-                      struct transport_options *options)
+bool carrier_option(int opt, const char *value,
+                    struct carrier_options *options)
 {
     size_t i;
 
@@ -46,8 +46,8 @@ bool transport_option(int opt, const char *value,
     return false;
 }
 
-void transport_options_words(const struct transport_options *options,
-                             struct arguments *words)
+void carrier_options_words(const struct carrier_options *options,
+                           struct arguments *words)
 {
     const char *value;
     char *word;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Options that the commands which connect and those which listen share. */
-#ifndef XL_CMDS_TRANSPORT_OPTIONS_H
-#define XL_CMDS_TRANSPORT_OPTIONS_H
+#ifndef XL_CMDS_CARRIER_OPTIONS_H
+#define XL_CMDS_CARRIER_OPTIONS_H
 
 #include "xl-cmds/plugin.h"
-#include "transport.h"
+#include "carrier.h"
 
 enum {
     OPTION_INSECURE = OPTION_LONG + 32,
@@ -56,10 +56,10 @@ enum {
 #define TLS_DIRECTORY "/etc/xen/xl-aligned/"
 
 /* True if `opt` was one of these. */
-bool transport_option(int opt, const char *value,
-                      struct transport_options *options);
+bool carrier_option(int opt, const char *value,
+                    struct carrier_options *options);
 /* The words that say the same to `xl-aligned transport`. */
-void transport_options_words(const struct transport_options *options,
-                             struct arguments *words);
+void carrier_options_words(const struct carrier_options *options,
+                           struct arguments *words);
 
-#endif /* XL_CMDS_TRANSPORT_OPTIONS_H */
+#endif /* XL_CMDS_CARRIER_OPTIONS_H */

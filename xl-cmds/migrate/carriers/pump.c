@@ -12,7 +12,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "transport.h"
+#include "carrier.h"
 
 #define BUFFER_SIZE (256 << 10)
 #define SPLICE_MAX  (1 << 20)

@@ -12,8 +12,7 @@
 #include <unistd.h>
 
 #include "xl-cmds/cmds.h"
-#include "shell.h"
-#include "transport.h"
+#include "carrier.h"
 
 /* For the shell of the other host, whatever shell that is. */
 static char *remote_command(char *const *xl, bool stock)
@@ -46,7 +45,7 @@ static void child(const char *ssh, const char *host, const char *remote,
 }
 
 static int ssh_connect(struct link *link, const char *host, char *const *xl,
-                       const struct transport_options *options)
+                       const struct carrier_options *options)
 {
     int in[2] = { -1, -1 }, out[2] = { -1, -1 }, r = -1;
     char *remote = NULL;
@@ -85,9 +84,49 @@ out:
     return r;
 }
 
-const struct transport transport_ssh = {
+const struct carrier carrier_ssh = {
     .name = "ssh",
     .sender_first = false,
     .trusted = true,
     .connect = ssh_connect,
 };
+
+#define PLAIN                                              \
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" \
+    "0123456789_-+./:,@%="
+
+char *shell_quote(const char *word)
+{
+    char *quoted, *to;
+
+    if (*word && !word[strspn(word, PLAIN)])
+        return xstrdup(word);
+    /* At worst each character becomes '\'' . */
+    to = quoted = xrealloc(NULL, 4 * strlen(word) + 3);
+    *to++ = '\'';
+    for (; *word; word++) {
+        if (*word == '\'') {
+            memcpy(to, "'\\''", 4);
+            to += 4;
+        } else {
+            *to++ = *word;
+        }
+    }
+    *to++ = '\'';
+    *to = '\0';
+    return quoted;
+}
+
+char *shell_join(char *const *words)
+{
+    char *all = xstrdup(""), *quoted, *longer;
+
+    for (; *words; words++) {
+        quoted = shell_quote(*words);
+        longer = xasprintf("%s%s%s", all, *all ? " " : "", quoted);
+        free(quoted);
+        free(all);
+        all = longer;
+    }
+    return all;
+}

@@ -7,7 +7,7 @@
 
 #include "common/text.h"
 #include "subject.h"
-#include "transport.h"
+#include "carrier.h"
 
 /* What X509_NAME_print_ex is told by `openssl x509 -subject`, past and new. */
 #define SUBJECT_NEW (XN_FLAG_ONELINE & ~XN_FLAG_SPC_EQ)

@@ -3,16 +3,16 @@
 
 #include "xl-cmds/cmds.h"
 #include "common/text.h"
-#include "transport.h"
+#include "carrier.h"
 
-static const struct transport *const transports[] = {
-    &transport_ssh,
-    &transport_tls,
-    &transport_unix,
-    &transport_tcp,
+static const struct carrier *const carriers[] = {
+    &carrier_ssh,
+    &carrier_tls,
+    &carrier_unix,
+    &carrier_tcp,
 };
 
-#define TRANSPORTS (sizeof(transports) / sizeof(transports[0]))
+#define CARRIERS (sizeof(carriers) / sizeof(carriers[0]))
 
 /* ssh would only say that it cannot resolve it. */
 static bool is_misspelt(const char *address, size_t length)
@@ -24,35 +24,35 @@ static bool is_misspelt(const char *address, size_t length)
         return false;
     memcpy(word, address, length);
     word[length] = '\0';
-    for (i = 0; i < TRANSPORTS; i++) {
-        if (!text_resembles(word, transports[i]->name))
+    for (i = 0; i < CARRIERS; i++) {
+        if (!text_resembles(word, carriers[i]->name))
             continue;
-        report("unknown transport %s; did you mean %s%s?", word,
-               transports[i]->name, address + length);
+        report("unknown carrier %s; did you mean %s%s?", word,
+               carriers[i]->name, address + length);
         return true;
     }
     return false;
 }
 
-const struct transport *transport_find(const char *address, bool to_listen,
-                                       const char **rest)
+const struct carrier *carrier_find(const char *address, bool to_listen,
+                                   const char **rest)
 {
     size_t i, length = strcspn(address, ":");
 
-    for (i = 0; i < TRANSPORTS; i++) {
-        if (strncmp(address, transports[i]->name, length) ||
-            transports[i]->name[length] || address[length] != ':')
+    for (i = 0; i < CARRIERS; i++) {
+        if (strncmp(address, carriers[i]->name, length) ||
+            carriers[i]->name[length] || address[length] != ':')
             continue;
         *rest = address + length + 1;
-        if (!to_listen || transports[i]->listen)
-            return transports[i];
+        if (!to_listen || carriers[i]->listen)
+            return carriers[i];
     }
     if (is_misspelt(address, length))
         return NULL;
     if (!to_listen) {
         /* A host as xl migrate takes it. */
         *rest = address;
-        return &transport_ssh;
+        return &carrier_ssh;
     }
     report("%s is none of tls:HOST[:PORT], unix:PATH, tcp:HOST[:PORT]",
            address);

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "transport.h"
+#include "carrier.h"
 
 #define DEAD_AFTER_MS 30000 /* negotiation.md, section 6 */
 #define IDLE_S        10
@@ -210,11 +210,11 @@ int tcp_name_peer(struct link *link, int fd)
     return is_loopback((struct sockaddr *)&address);
 }
 
-/* ---- the transport ------------------------------------------------------ */
+/* ---- the carrier ------------------------------------------------------ */
 
 static int plain_connect(struct link *link, const char *address,
                          char *const *xl,
-                         const struct transport_options *options)
+                         const struct carrier_options *options)
 {
     char host[256];
 
@@ -223,14 +223,14 @@ static int plain_connect(struct link *link, const char *address,
 }
 
 static int plain_listen(const char *address,
-                        const struct transport_options *options, char *why,
+                        const struct carrier_options *options, char *why,
                         size_t size)
 {
     return tcp_listen(address, !options->insecure, why, size);
 }
 
 static int plain_accept(struct link *link, int fd, int64_t deadline,
-                        const struct transport_options *options)
+                        const struct carrier_options *options)
 {
     int local;
 
@@ -248,7 +248,7 @@ static int plain_accept(struct link *link, int fd, int64_t deadline,
     return 0;
 }
 
-const struct transport transport_tcp = {
+const struct carrier carrier_tcp = {
     .name = "tcp",
     .sender_first = true,
     .connect = plain_connect,

@@ -21,7 +21,7 @@
 #include "common/text.h"
 #include "key.h"
 #include "subject.h"
-#include "transport.h"
+#include "carrier.h"
 
 #define ENDING_MS 1000 /* for a handshake that is broken off */
 #define DIRECTORY "/etc/xen/xl-aligned/"
@@ -222,7 +222,7 @@ static int load_revoked(SSL_CTX *context, const char *path)
 
 /* The step that failed, or NULL. */
 static const char *load(SSL_CTX *context,
-                        const struct transport_options *options)
+                        const struct carrier_options *options)
 {
     const char *cert = path_or(options->cert, DIRECTORY "cert.pem");
     const char *key = path_or(options->key, DIRECTORY "key.pem");
@@ -289,7 +289,7 @@ static int on_verify(int ok, X509_STORE_CTX *store)
     return 0;
 }
 
-static int tls_prepare(struct transport_options *options, bool receiver,
+static int tls_prepare(struct carrier_options *options, bool receiver,
                        char *why, size_t size)
 {
     SSL_CTX *context;
@@ -329,7 +329,7 @@ static int tls_prepare(struct transport_options *options, bool receiver,
 /* ---- who it is ---------------------------------------------------------- */
 
 static int check_subject(struct link *link,
-                         const struct transport_options *options)
+                         const struct carrier_options *options)
 {
     X509 *certificate = SSL_get1_peer_certificate(link->tls);
     size_t used;
@@ -425,7 +425,7 @@ static int tls_open(struct link *link, SSL_CTX *context)
 }
 
 static int tls_connect(struct link *link, const char *address, char *const *xl,
-                       const struct transport_options *options)
+                       const struct carrier_options *options)
 {
     char host[256];
     const char *name;
@@ -442,7 +442,7 @@ static int tls_connect(struct link *link, const char *address, char *const *xl,
 }
 
 static int tls_listen(const char *address,
-                      const struct transport_options *options, char *why,
+                      const struct carrier_options *options, char *why,
                       size_t size)
 {
     (void)options;
@@ -450,7 +450,7 @@ static int tls_listen(const char *address,
 }
 
 static int tls_accept(struct link *link, int fd, int64_t deadline,
-                      const struct transport_options *options)
+                      const struct carrier_options *options)
 {
     if (link_open_fds(link, fd, fd, "tls") < 0 || tcp_name_peer(link, fd) < 0)
         return -1;
@@ -460,7 +460,7 @@ static int tls_accept(struct link *link, int fd, int64_t deadline,
     return check_subject(link, options);
 }
 
-const struct transport transport_tls = {
+const struct carrier carrier_tls = {
     .name = "tls",
     .sender_first = true,
     .trusted = true,

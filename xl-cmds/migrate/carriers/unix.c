@@ -8,7 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "transport.h"
+#include "carrier.h"
 
 static int fill(struct sockaddr_un *address, const char *path)
 {
@@ -23,7 +23,7 @@ static int fill(struct sockaddr_un *address, const char *path)
 }
 
 static int unix_connect(struct link *link, const char *path, char *const *xl,
-                        const struct transport_options *options)
+                        const struct carrier_options *options)
 {
     struct sockaddr_un address;
     int fd;
@@ -59,9 +59,8 @@ static void remove_stale(const struct sockaddr_un *address)
     close(fd);
 }
 
-static int unix_listen(const char *path,
-                       const struct transport_options *options, char *why,
-                       size_t size)
+static int unix_listen(const char *path, const struct carrier_options *options,
+                       char *why, size_t size)
 {
     struct sockaddr_un address;
     mode_t mask;
@@ -88,7 +87,7 @@ failed:
 }
 
 /* systemd may have opened the socket, with any mode. */
-static bool may_send(const struct transport_options *options, uid_t uid)
+static bool may_send(const struct carrier_options *options, uid_t uid)
 {
     const char *const *entry;
     char name[32];
@@ -104,7 +103,7 @@ static bool may_send(const struct transport_options *options, uid_t uid)
 }
 
 static int unix_accept(struct link *link, int fd, int64_t deadline,
-                       const struct transport_options *options)
+                       const struct carrier_options *options)
 {
     struct ucred peer = { 0 };
     socklen_t length = sizeof(peer);
@@ -125,7 +124,7 @@ static int unix_accept(struct link *link, int fd, int64_t deadline,
     return 0;
 }
 
-const struct transport transport_unix = {
+const struct carrier carrier_unix = {
     .name = "unix",
     .sender_first = true,
     .trusted = true,

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The operations that are told in xenstore: docs/spec/progress.md. */
-#ifndef XL_CMDS_ENTRIES_H
-#define XL_CMDS_ENTRIES_H
+#ifndef XL_CMDS_OPERATIONS_H
+#define XL_CMDS_OPERATIONS_H
 
 #include "operation/operation.h"
 #include "bar.h"
 #include "cmds.h"
 
-struct entry {
+struct operation {
     char name[ENTRY_NAME];
     struct process owner;
     bool has_domid;
     uint32_t domid;
     char *domain; /* its name; these may be NULL */
-    char *operation, *phase, *format, *file, *peer, *result;
+    char *kind, *phase, *format, *file, *peer, *result;
     uint64_t bytes, total, written, rate, begun;
 };
 
-struct entries {
-    struct entry *list;
+struct operations {
+    struct operation *list;
     size_t count;
 };
 
@@ -29,13 +29,15 @@ int store_connect(struct store *store);
 char *domain_name_of(uint32_t domid);
 
 /* Removes what a killed xl has left, if that can be done; says nothing. */
-void entries_sweep(void);
-/* Removes stale entries, and reports it. */
-void entries_read(struct store *store, struct entries *entries);
-void entries_free(struct entries *entries);
+void operations_sweep(void);
+/* Removes stale operations, and reports it. */
+void operations_read(struct store *store, struct operations *operations);
+void operations_free(struct operations *operations);
 
-void entry_figures(const struct entry *entry, struct figures *figures);
+void operation_figures(const struct operation *operation,
+                       struct figures *figures);
 /* "web01 (3)", "web01", "domain 3", "a domain". */
-void entry_title(const struct entry *entry, char *title, size_t size);
+void operation_title(const struct operation *operation, char *title,
+                     size_t size);
 
-#endif /* XL_CMDS_ENTRIES_H */
+#endif /* XL_CMDS_OPERATIONS_H */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What carries a domain from one host to another.  A transport is one struct
+ * What carries a domain from one host to another.  A carrier is one struct
  * transport in one file; table.c holds the table of them.  What has been
  * connected is a struct link, whatever carries it.
  */
-#ifndef XL_CMDS_TRANSPORT_H
-#define XL_CMDS_TRANSPORT_H
+#ifndef XL_CMDS_CARRIER_H
+#define XL_CMDS_CARRIER_H
 
 #include <poll.h>
 #include <stdbool.h>
@@ -71,11 +71,11 @@ int wait_for(int fd, short events, int64_t deadline);
  */
 void link_linger(struct link *link, int64_t deadline);
 
-/* ---- transports --------------------------------------------------------- */
+/* ---- carriers --------------------------------------------------------- */
 
 #define ALLOW_UID "uid:" /* of `allow`: a user, on UNIX sockets */
 
-struct transport_options {
+struct carrier_options {
     bool insecure;   /* plain TCP beyond the loopback interface */
     bool stock;      /* the peer knows nothing of HELLO */
     const char *ssh; /* command, in the shell's syntax */
@@ -87,7 +87,7 @@ struct transport_options {
     void *tls;                /* tls.c's, once prepared */
 };
 
-struct transport {
+struct carrier {
     const char *name;
     bool sender_first; /* negotiation.md, section 2 */
     bool trusted;      /* what has connected is known: silence may
@@ -97,33 +97,38 @@ struct transport {
      * what the receiver is to run if it can be told.  -1: link->error.
      */
     int (*connect)(struct link *link, const char *address, char *const *xl,
-                   const struct transport_options *options);
+                   const struct carrier_options *options);
     /* A listening socket, or -1 with one line in `why`. */
-    int (*listen)(const char *address, const struct transport_options *options,
+    int (*listen)(const char *address, const struct carrier_options *options,
                   char *why, size_t size);
     /* Reads what only a privileged process can; NULL: nothing to read. */
-    int (*prepare)(struct transport_options *options, bool receiver, char *why,
+    int (*prepare)(struct carrier_options *options, bool receiver, char *why,
                    size_t size);
     /*
      * Makes a link of an accepted connection; `peer` of the link is set.
      * -1: link->error says why it was refused.
      */
     int (*accept)(struct link *link, int fd, int64_t deadline,
-                  const struct transport_options *options);
+                  const struct carrier_options *options);
     /* Says no to a connection that nobody has time for. */
     void (*turn_away)(int fd, const char *why);
 };
 
-extern const struct transport transport_ssh, transport_unix, transport_tcp,
-    transport_tls;
+extern const struct carrier carrier_ssh, carrier_unix, carrier_tcp,
+    carrier_tls;
 
 /*
  * "NAME:ADDRESS", or a host alone for ssh.  `*rest` is the address.  NULL
- * after a report if there is no such transport, or if it cannot listen and
+ * after a report if there is no such carrier, or if it cannot listen and
  * `to_listen`.
  */
-const struct transport *transport_find(const char *address, bool to_listen,
-                                       const char **rest);
+const struct carrier *carrier_find(const char *address, bool to_listen,
+                                   const char **rest);
+
+/* ssh.c: words for a shell to take as they are, to be freed. */
+char *shell_quote(const char *word);
+/* Each word quoted, a space between them. */
+char *shell_join(char *const *words);
 
 /* tcp.c, for tls.c as well */
 int tcp_connect(struct link *link, const char *address, bool only_loopback,
@@ -157,7 +162,7 @@ void negotiate(struct link *link, struct hello *hello,
 void negotiate_refuse(struct link *link, struct hello *hello,
                       enum hello_status status, const char *text,
                       int64_t deadline);
-/* struct transport's turn_away where nothing is encrypted. */
+/* struct carrier's turn_away where nothing is encrypted. */
 void negotiate_turn_away(int fd, const char *why);
 
 /* ---- pump.c ------------------------------------------------------------- */
@@ -182,13 +187,13 @@ int pump_run(struct pump *pump, char *why, size_t size);
 /* ---- board.c ------------------------------------------------------------ */
 
 /*
- * Where a transport tells the command that started it, and the plugin, how it
+ * Where the command transport tells the command that started it, and the plugin, how it
  * is getting on (negotiation.md, section 7).
  */
 struct board {
     char negotiated[128]; /* "format=v3\nfeatures=0x3\n" */
     char told[128];       /* "suspended=MS\n", the plugin's */
-    char transport[64];   /* "tls, TLS_AES_256_GCM_SHA384" */
+    char carrier[64];     /* "tls, TLS_AES_256_GCM_SHA384" */
     char peer[64];        /* its program */
     char error[1024];
     uint64_t sent, received; /* on the link, HELLO included */
@@ -204,4 +209,4 @@ struct board *board_open(const char *path);
 void board_negotiated(struct board *board, unsigned version,
                       uint64_t features);
 
-#endif /* XL_CMDS_TRANSPORT_H */
+#endif /* XL_CMDS_CARRIER_H */
