@@ -15,7 +15,7 @@ enum { OPTION_PROGRESS = OPTION_LONG + SETTINGS };
 /* Its own word of which domain it holds; NULL: it does not say. */
 static char *domain_in(const char *name)
 {
-    struct config config = { 0 };
+    struct domain_config config = { 0 };
     struct savefile file;
 
     if (savefile_open(&file, name) == 0) {
