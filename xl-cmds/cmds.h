@@ -61,6 +61,14 @@ extern const struct command command_save, command_restore, command_run,
 #define OPTION_DONE (-2)
 int command_option(const struct command *self, int argc, char **argv,
                    int *status);
+/*
+ * "-" is the standard input of what reads a file, and both of convert; other
+ * commands need a name.  0, or STATUS_USAGE after a report with what to name
+ * `instead`.
+ */
+bool is_standard(const char *name);
+int command_refuse_standard(const struct command *self, const char *name,
+                            const char *instead);
 /* Prints one line; returns STATUS_USAGE. */
 int command_misuse(const struct command *self, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

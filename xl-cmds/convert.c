@@ -69,7 +69,7 @@ static bool is_file_mode(mode_t mode)
 
 static int open_input(struct conversion *c)
 {
-    bool is_stdin = strcmp(c->in_name, "-") == 0;
+    bool is_stdin = is_standard(c->in_name);
     struct stat st;
     int fd;
 
@@ -123,7 +123,7 @@ static int open_output(struct conversion *c)
     struct stat st;
     int flags;
 
-    if (strcmp(c->out_name, "-") == 0) {
+    if (is_standard(c->out_name)) {
         c->out_name = "standard output";
         if (isatty(1)) {
             report("standard output is a terminal; name a file");

@@ -66,6 +66,9 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
     if (argc - optind != 2)
         return command_misuse(self, "needs a domain and a file");
 
+    status = command_refuse_standard(self, argv[optind + 1], "");
+    if (status)
+        return status;
     if (!xl_program())
         return STATUS_NO_XL;
     status = target_check(argv[optind + 1], &kind);

@@ -94,6 +94,31 @@ static void describe_refused(const struct command *self, int opt,
                        why);
 }
 
+bool is_standard(const char *name)
+{
+    return strcmp(name, "-") == 0;
+}
+
+int command_refuse_standard(const struct command *self, const char *name,
+                            const char *instead)
+{
+    return is_standard(name)
+               ? command_misuse(self, "- is not taken here: name a file%s",
+                                instead)
+               : STATUS_OK;
+}
+
+/* False: an operand is empty.  What run is to start has its own arguments. */
+static bool operands_named(const struct command *self, int argc, char **argv)
+{
+    int i, end = self->short_options[0] == '+' ? optind + 1 : argc;
+
+    for (i = optind; i < end && i < argc; i++)
+        if (!*argv[i])
+            return false;
+    return true;
+}
+
 int command_option(const struct command *self, int argc, char **argv,
                    int *status)
 {
@@ -105,6 +130,17 @@ int command_option(const struct command *self, int argc, char **argv,
              self->short_options[0] == '+' ? "+:" : ":",
              self->short_options + (self->short_options[0] == '+'));
     opt = getopt_long(argc, argv, short_options, self->long_options, NULL);
+    *status = STATUS_USAGE;
+    if (opt == -1 && !operands_named(self, argc, argv)) {
+        command_misuse(self, "an operand is empty: it must name a file, "
+                             "domain, host or address");
+        return OPTION_DONE;
+    }
+    if (opt > 0 && opt != '?' && opt != ':' && optarg && !*optarg) {
+        describe_refused(self, ':',
+                         argv[optind - (*argv[optind - 1] ? 1 : 2)]);
+        return OPTION_DONE;
+    }
     switch (opt) {
     case 'h':
         command_help(self);
@@ -113,7 +149,6 @@ int command_option(const struct command *self, int argc, char **argv,
     case '?':
     case ':':
         describe_refused(self, opt, argv[optind - 1]);
-        *status = STATUS_USAGE;
         return OPTION_DONE;
     default:
         return opt;

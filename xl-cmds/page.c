@@ -236,8 +236,8 @@ static int extract(struct output *output, struct pfn_range *ranges, int count)
     if (output->absent)
         return absent(output);
     output->fd = STDOUT_FILENO;
-    return strcmp(output->name, "-") == 0 ? write_pages(output, ranges, count)
-                                          : write_file(output, ranges, count);
+    return is_standard(output->name) ? write_pages(output, ranges, count)
+                                     : write_file(output, ranges, count);
 }
 
 static int show(struct output *output, struct pfn_range *ranges, int count,

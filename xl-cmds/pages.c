@@ -11,18 +11,18 @@ int pages_open(struct pages *pages, const char *name)
 
     *pages = (struct pages){ .file.fd = -1 };
     if (savefile_open(&pages->file, name)) {
-        report_about(name, pages->file.error.text);
+        report_about(pages->file.name, pages->file.error.text);
         return -1;
     }
     if (xensave_file_check(pages->file.fd, &pages->file.probed, &error)) {
-        report_about(name, error.text);
+        report_about(pages->file.name, error.text);
         goto failed;
     }
     pages->index = xensave_index_open(pages->file.fd, &pages->file.probed,
                                       &pages->error);
     if (pages->index)
         return 0;
-    report_about(name, pages->error.text);
+    report_about(pages->file.name, pages->error.text);
 
 failed:
     pages_close(pages);

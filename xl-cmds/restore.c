@@ -81,6 +81,9 @@ static int restore_run(const struct command *self, int argc, char **argv)
                                       "configuration before it");
         goto out;
     }
+    status = command_refuse_standard(self, argv[argc - 1], ", or /dev/stdin");
+    if (status)
+        goto out;
     arguments_add_operands(&xl.arguments, argv + optind);
 
     xl.program = xl_program();

@@ -152,6 +152,10 @@ static int save_run(const struct command *self, int argc, char **argv)
                                       "at most a configuration after them");
         goto out;
     }
+    status = command_refuse_standard(self, argv[optind + 1],
+                                     ", or /dev/stdout");
+    if (status)
+        goto out;
     status = plugin_options_check(self, &settings);
     if (status)
         goto out;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/fd.h"
 #include "savefile.h"
 #include "walk.h"
 
@@ -103,20 +104,23 @@ out:
 
 int savefile_open(struct savefile *file, const char *name)
 {
+    const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+    bool standard = is_standard(name);
     struct stat st;
-    int fd = -1;
+    int fd;
 
     memset(file, 0, sizeof(*file));
-    file->name = name;
+    file->name = standard ? "standard input" : name;
     file->fd = -1;
+    if (standard ? fstat(STDIN_FILENO, &st) : stat(name, &st))
+        return fail(file, errno, strerror(errno));
     /* A FIFO is not even opened: its writer would write to nobody. */
-    if (stat(name, &st) == 0) {
-        if (!is_seekable(&st))
-            return refuse_kind(file);
-        fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    }
+    if (!is_seekable(&st))
+        return refuse_kind(file);
+    /* With an offset of its own. */
+    fd = standard ? fd_reopen(STDIN_FILENO, flags) : open(name, flags);
     return fd < 0 ? fail(file, errno, strerror(errno))
-                  : savefile_attach(file, name, fd);
+                  : savefile_attach(file, file->name, fd);
 }
 
 void savefile_config(const struct savefile *file, struct domain_config *config)

@@ -18,7 +18,7 @@ struct savefile {
 };
 
 /*
- * Opens and probes a regular file or block device, whatever toolstack wrote
+ * Opens and probes a regular file or block device, also as "-", whatever toolstack wrote
  * its head.  -1: file->error says why; nothing is left open.
  */
 int savefile_open(struct savefile *file, const char *name);

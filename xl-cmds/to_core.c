@@ -24,7 +24,7 @@ struct to_core {
     const char *in_name, *out_name;
     struct savefile in;
     struct core_savefile *core;
-    struct target target; /* not if the output is stdout */
+    struct target target;
     int out;
     bool out_is_file; /* or a block device */
     struct xensave_io_options io;
@@ -49,15 +49,6 @@ static int open_output(struct to_core *c)
     struct partial_kind kind = target_core;
     int flags;
 
-    if (strcmp(c->out_name, "-") == 0) {
-        c->out_name = "standard output";
-        if (isatty(STDOUT_FILENO)) {
-            report("standard output is a terminal; name a file");
-            return -1;
-        }
-        c->out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
-        return c->out < 0 ? out_failed(c, "opening") : 0;
-    }
     /* A core does not hold what it takes to restore the domain. */
     if (target_names(c->out_name, c->in.fd)) {
         report("%s and %s are the same file; name another output", c->in_name,
@@ -153,7 +144,10 @@ static int write_core(struct to_core *c)
 
 static int to_core(struct to_core *c)
 {
-    if (savefile_open(&c->in, c->in_name)) {
+    int r = savefile_open(&c->in, c->in_name);
+
+    c->in_name = c->in.name;
+    if (r) {
         report_about(c->in_name, c->in.error.text);
         return STATUS_FAILED;
     }
@@ -213,6 +207,9 @@ static int to_core_run(const struct command *self, int argc, char **argv)
         return command_misuse(self, "needs a save file and a file to write");
     c.in_name = argv[optind];
     c.out_name = argv[optind + 1];
+    status = command_refuse_standard(self, c.out_name, "");
+    if (status)
+        return status;
     if (!quiet && isatty(STDERR_FILENO)) {
         c.options.progress = show_progress;
         c.options.progress_context = &c;
@@ -238,8 +235,6 @@ const struct command command_to_core = {
     .arguments = "[OPTION...] SAVEFILE COREFILE",
     .summary = "Write the memory of a saved domain as a core",
     .details =
-        "  COREFILE - is standard output (--format=xen only).\n"
-        "\n"
         "  --format=FORMAT        xen: what Xen's own tools read (default)\n"
         "                         elf: for crash, drgn, gdb and the like\n"
         "  --no-sparse            write zero pages too; no holes\n"

@@ -139,8 +139,10 @@ static int check_tail(struct verification *v)
 static void verify(struct verification *v)
 {
     struct xensave_error error = { 0 };
+    int r = savefile_open(&v->file, v->name);
 
-    if (savefile_open(&v->file, v->name)) {
+    v->name = v->file.name;
+    if (r) {
         judge(v, v->file.opened ? DAMAGED : UNCHECKED, "%s",
               v->file.error.text);
         return;

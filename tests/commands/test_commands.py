@@ -119,7 +119,7 @@ def test_help_of_a_command(command):
     (["save", "-cx", "a", "b"], "-x"),
     (["save", "--format"], "--format needs a value"),
     (["save", "--format=v4", "a", "b"], "--format=v4"),
-    (["save", "--format=", "a", "b"], "--format="),
+    (["save", "--format=", "a", "b"], "--format needs a value"),
     (["save", "--format=v3 compat", "a", "b"], "--format=v3 compat"),
     (["save", "--io=fast", "a", "b"], "--io=fast"),
     (["save", "--engine=steam", "a", "b"], "--engine=steam"),
@@ -144,6 +144,27 @@ def test_help_of_a_command(command):
     (["migrate", "a", "tsl:host:1"], "did you mean tls:host:1?"),
     (["listen"], "on which address"),
     (["listen", "--domains=0", "unix:a"], "0 is not a number"),
+    (["save", "", "a"], "an operand is empty"),
+    (["save", "a", ""], "an operand is empty"),
+    (["restore", ""], "an operand is empty"),
+    (["run", ""], "an operand is empty"),
+    (["info", "a", ""], "an operand is empty"),
+    (["verify", ""], "an operand is empty"),
+    (["convert", "--to=v2", "", "a"], "an operand is empty"),
+    (["page", "", "1"], "an operand is empty"),
+    (["page", "-o", "", "a", "1"], "-o needs a value"),
+    (["diff", "a", ""], "an operand is empty"),
+    (["dump-core", "a", ""], "an operand is empty"),
+    (["to-core", "a", ""], "an operand is empty"),
+    (["migrate", "", "a"], "an operand is empty"),
+    (["migrate", "--cert", "", "a", "b"], "--cert needs a value"),
+    (["listen", ""], "an operand is empty"),
+    (["cancel", ""], "an operand is empty"),
+    (["doctor", ""], "an operand is empty"),
+    (["save", "a", "-"], "name a file, or /dev/stdout"),
+    (["restore", "-"], "name a file, or /dev/stdin"),
+    (["dump-core", "a", "-"], "name a file"),
+    (["to-core", "a", "-"], "name a file"),
 ])
 def test_misuse_is_one_line_and_2(arguments, word):
     assert word in one_line(run(*arguments))
@@ -218,6 +239,36 @@ EXIT_STATUSES = [
 def test_exit_statuses(statuses_of, line, env, status):
     """Those of misuse (2) and of a signal to save are other tests'."""
     assert statuses_of(line, **env) == status
+
+
+@pytest.mark.parametrize("line", (
+    "info FILE", "info --json FILE", "verify FILE", "verify --json FILE",
+    "page --json FILE 0", "diff FILE @good", "to-core FILE @core"))
+def test_a_file_may_be_standard_input(folder, line):
+    """From wherever it is read, which no pipe allows."""
+    good, core = folder / "good", folder / "core"
+    good.write_bytes(save_file("v3", REGULAR))
+
+    def result(name, **options):
+        words = line.replace("FILE", name).replace("@", f"{folder}/")
+        done = run(*words.split(), **options)
+        written = core.read_bytes() if core.exists() else None
+        core.unlink(missing_ok=True)
+        return done.returncode, done.stdout, done.stderr, written
+
+    named = result(str(good))
+    with open(good) as file:
+        status, out, errors, written = result("-", stdin=file)
+        assert file.tell() == 0
+    assert (status, out.replace("standard input", str(good)),
+            errors.replace("standard input", str(good)), written) == named
+    reader = subprocess.Popen(["cat", good], stdout=subprocess.PIPE)
+    status, out, errors, _ = result("-", stdin=reader.stdout)
+    reader.stdout.close()
+    reader.wait()
+    assert status != 0
+    assert "standard input" in out + errors
+    assert "neither a regular file nor a block device" in out + errors
 
 
 def options_in_help(command):

@@ -110,8 +110,8 @@ static int collect(struct info *info, const char *name)
     struct xensave_error error = { 0 };
     int rc;
 
-    info->name = name;
     rc = savefile_open(&info->file, name);
+    info->name = info->file.name;
     if (rc) {
         snprintf(info->error, sizeof(info->error), "%s",
                  info->file.error.text);
