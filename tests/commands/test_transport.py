@@ -302,7 +302,7 @@ def test_ssh_as_xl_names_it(hosts):
     assert result.returncode == 0, result.stderr
     hosts.assert_migrated(3)
     # With xl's -s "" the host would be the command.
-    assert "need a command" in hosts.migrate("-s", "", "dom", "x").stderr
+    assert "-s needs a value" in hosts.migrate("-s", "", "dom", "x").stderr
 
 
 @pytest.mark.parametrize("address", ["unix:/nowhere/socket", "tcp:localhost:1"])
