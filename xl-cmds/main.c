@@ -133,7 +133,7 @@ int command_option(const struct command *self, int argc, char **argv,
     *status = STATUS_USAGE;
     if (opt == -1 && !operands_named(self, argc, argv)) {
         command_misuse(self, "an operand is empty: it must name a file, "
-                             "domain, host or address");
+                             "domain, host, address or page");
         return OPTION_DONE;
     }
     if (opt > 0 && opt != '?' && opt != ':' && optarg && !*optarg) {

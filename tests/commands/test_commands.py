@@ -152,6 +152,7 @@ def test_help_of_a_command(command):
     (["verify", ""], "an operand is empty"),
     (["convert", "--to=v2", "", "a"], "an operand is empty"),
     (["page", "", "1"], "an operand is empty"),
+    (["page", "a", ""], "an operand is empty"),
     (["page", "-o", "", "a", "1"], "-o needs a value"),
     (["diff", "a", ""], "an operand is empty"),
     (["dump-core", "a", ""], "an operand is empty"),

@@ -166,7 +166,7 @@ def test_the_save_file_is_no_output(tmp_path):
     assert file.read_bytes() == saved
 
 
-@pytest.mark.parametrize("pfn", ("", "x", "-1", "1-", "2-1", "1-2-3", "0x",
+@pytest.mark.parametrize("pfn", ("x", "-1", "1-", "2-1", "1-2-3", "0x",
                                  "1 ", "0x10000000000000", "1,2",
                                  "99999999999999999999"))
 def test_not_a_pfn(tmp_path, pfn):
