@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The clock that nobody sets. */
+/* The monotonic clock. */
 #ifndef XENSAVE_CLOCK_H
 #define XENSAVE_CLOCK_H
 

@@ -126,7 +126,7 @@ int directory_open_by(int at, const char *path)
 {
     int fd = openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    /* As root is nobody's on NFS: it may write, and not read. */
+    /* Root squashed by NFS: may be allowed to write, but not to read. */
     if (fd < 0 && errno == EACCES)
         fd = openat(at, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     return fd;

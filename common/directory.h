@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Where a privileged program writes, and who else has a say in it.
+ * Directories that a privileged program writes to.
  */
 #ifndef COMMON_DIRECTORY_H
 #define COMMON_DIRECTORY_H
@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
-/* Somebody else can place names in this open directory. */
+/* Another user can create files in this open directory. */
 bool directory_is_shared(int fd);
 
 /* Opens a directory, for names alone if it may not be read.  -1 with errno. */
@@ -16,8 +16,8 @@ int directory_open_by(int at, const char *path);
 
 /*
  * Opens the directory `path`, from the open directory `at` or AT_FDCWD on.
- * -1 with errno.  EPERM: a part of it is a symbolic link that somebody else
- * may have placed; it is not followed, as it could lead anywhere.
+ * -1 with errno.  EPERM: a component is a symbolic link that another user may
+ * have placed; it is not followed.
  */
 int directory_open(int at, const char *path);
 

@@ -212,7 +212,7 @@ static int open_in_place(struct partial *partial, const struct stat *seen,
     if (!magic && directory_is_shared(partial->dirfd) &&
         ((st->st_uid != 0 && st->st_uid != geteuid()) || st->st_nlink != 1))
         return fail(partial, EACCES,
-                    "belongs to somebody else, in a "
+                    "belongs to another user, in a "
                     "directory that others can write to");
     partial->in_place = true;
     if (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode))
@@ -271,13 +271,13 @@ static int find(struct partial *partial, const char *name,
     }
     return r ? r
              : fail(partial, EAGAIN,
-                    "is being replaced by somebody "
-                    "else all the time");
+                    "is being replaced by another "
+                    "process again and again");
 }
 
 /* ---- NAME.partial ------------------------------------------------------- */
 
-/* What an earlier run left may go if nobody could want it. */
+/* What an earlier run left is removed if it is of no use. */
 static int remove_stale(struct partial *partial,
                         const struct partial_kind *kind)
 {
@@ -448,7 +448,7 @@ int partial_sync_directory(struct partial *partial)
     /* One that was opened for names alone. */
     if (r && errno == EBADF)
         r = syncfs(partial->fd);
-    /* Not every filesystem can: then nobody else does better. */
+    /* Not supported by every filesystem. */
     return r && errno != EINVAL
                ? fail(partial, errno,
                       "putting its directory on stable storage: "
@@ -463,15 +463,15 @@ int partial_rename(struct partial *partial)
 
     if (!partial_is(partial, partial->temporary))
         return fail(partial, ESTALE,
-                    "%s was moved or removed by somebody "
-                    "else while it was written; the new file has no name",
+                    "%s was moved or removed by another "
+                    "process while it was written; the new file has no name",
                     partial->temporary);
     if (give_name(partial, &exchanged))
         return fail(partial, errno, "renaming %s to %s: %s",
                     partial->temporary, partial->base, strerror(errno));
     /* Another user of the directory may have been faster than the rename. */
     if (!partial_is(partial, partial->base))
-        fail(partial, ESTALE, "%s was replaced by somebody else",
+        fail(partial, ESTALE, "%s was replaced by another process",
              partial->temporary);
     else if (!partial_sync_directory(partial)) {
         if (exchanged && strcmp(partial->temporary, partial->base))

@@ -21,8 +21,8 @@
 
 enum partial_contents {
     PARTIAL_FOREIGN,    /* not of this kind */
-    PARTIAL_UNFINISHED, /* provably: nobody can use it */
-    PARTIAL_USABLE,     /* whole, or cannot be told */
+    PARTIAL_UNFINISHED, /* certainly of no use */
+    PARTIAL_USABLE,     /* complete, or unknown */
 };
 
 /* What a command writes, and may therefore replace. */

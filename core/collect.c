@@ -39,7 +39,7 @@ struct collect {
 static int bad(struct collect *collect, const char *name)
 {
     return xensave_fail(collect->error, EBADMSG,
-                        "a record %s of %u octets makes "
+                        "a record %s of %u bytes makes "
                         "no sense",
                         name, collect->record.length);
 }
@@ -225,14 +225,14 @@ static int read_record(struct collect *collect)
         most < PAGE_DATA_MAX)
         most = PAGE_DATA_MAX;
     if (length > XENSAVE_V2_RECORD_MAX || length > most)
-        return xensave_fail(collect->error, EBADMSG, "a record of %u octets",
+        return xensave_fail(collect->error, EBADMSG, "a record of %u bytes",
                             collect->record.length);
     if (length > collect->allocated) {
         body = realloc(collect->body, length);
         if (!body)
             return xensave_fail(collect->error, ENOMEM,
                                 "no memory for a record "
-                                "of %u octets",
+                                "of %u bytes",
                                 collect->record.length);
         collect->body = body;
         collect->allocated = length;

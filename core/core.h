@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Core files of domains: docs/spec/core-dump.md.  What is here knows no Xen
- * library: whoever calls it brings the registers and the memory.
+ * library: the caller supplies the registers and the memory.
  */
 #ifndef XENSAVE_CORE_H
 #define XENSAVE_CORE_H
@@ -23,7 +23,7 @@ int core_format_parse(const char *name, enum core_format *format);
 /* vcpu_guest_context of x86-64, as Xen's interface has it. */
 #define CORE_CONTEXT_SIZE 5168
 
-/* The part of the hypervisor's CPU record that a context has no room for. */
+/* The part of the hypervisor's CPU record that does not fit into a context. */
 struct core_segment {
     uint32_t selector, limit, attributes;
     uint64_t base;
@@ -49,7 +49,7 @@ struct core_vcpu {
     struct core_segment segment[CORE_SEGMENTS];
 };
 
-/* A note of the Xen format, octet for octet. */
+/* A note of the Xen format, byte for byte. */
 struct core_xen_version {
     uint64_t major, minor;
     char extra_version[16];
@@ -62,11 +62,11 @@ struct core_xen_version {
 
 struct core_domain {
     bool translated;   /* HVM and PVH: pages have no machine frame */
-    uint32_t width;    /* octets of a word of the guest, 4 or 8 */
-    uint64_t nr_pages; /* Xen format: how many pages it has room for */
+    uint32_t width;    /* bytes of a word of the guest, 4 or 8 */
+    uint64_t nr_pages; /* Xen format: the number of pages it has space for */
     uint32_t vcpus;
     struct core_vcpu *vcpu;
-    const void *shared_info; /* 4096 octets, or NULL */
+    const void *shared_info; /* 4096 bytes, or NULL */
     /* The kernel's note, whole, where it is known already; or NULL. */
     const void *vmcoreinfo;
     size_t vmcoreinfo_length;
@@ -136,8 +136,8 @@ size_t core_find_vmcoreinfo(const void *page);
 
 struct core_options {
     enum core_format format;
-    bool no_sparse; /* write every octet */
-    /* NULL, or told now and then how far it is. */
+    bool no_sparse; /* write every byte */
+    /* NULL, or called now and then with the progress. */
     void (*progress)(void *context, uint64_t pages, uint64_t of);
     void *progress_context;
 };
@@ -153,7 +153,7 @@ struct core_result {
 };
 
 /*
- * Octets of the file, as far as they are known before the memory is read
+ * Bytes of the file, as far as they are known before the memory is read
  * (ELF: with nr_pages pages).
  */
 uint64_t core_size(const struct core_domain *domain, enum core_format format);
@@ -177,7 +177,7 @@ struct core_savefile;
  * A domain out of a save file of any format; `savefile` as xensave_file_probe
  * filled it, `fd` readable and the caller's.  What the memory hands out are
  * the pages as a dump of the options' format has them.  All of the file is
- * read: progress is told in 4096 octets of it.
+ * read: progress is told in 4096 bytes of it.
  */
 struct core_savefile *core_savefile_open(int fd,
                                          const struct xensave_file *savefile,

@@ -28,10 +28,10 @@ static uint64_t notes_room(const struct core_domain *domain)
 static uint64_t pages_offset(const struct core_domain *domain,
                              uint32_t alignment)
 {
-    uint64_t room = sizeof(Elf64_Ehdr) + ROOM_HEADERS * sizeof(Elf64_Phdr) +
-                    notes_room(domain);
+    uint64_t length = sizeof(Elf64_Ehdr) + ROOM_HEADERS * sizeof(Elf64_Phdr) +
+                      notes_room(domain);
 
-    return round_up(room, alignment);
+    return round_up(length, alignment);
 }
 
 static Elf64_Phdr *add_header(struct core_writer *writer, struct elf *elf)

@@ -35,7 +35,7 @@ struct core_share {
 /* `to`: a file open for reading and writing; -1: nothing can be shared. */
 void core_share_init(struct core_share *share, int from, int to);
 bool core_can_share(const struct core_share *share);
-/* False: the octets, if they came at all, are to be written. */
+/* False: the bytes, if they came at all, are to be written. */
 bool core_share(struct core_share *share, uint64_t from, uint64_t to,
                 uint64_t length);
 

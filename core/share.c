@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Octets of one file in another that this program does not read.  The ways
+ * Bytes of one file in another that this program does not read.  The ways
  * are tried in turn; one that refuses is not asked again.
  */
 #include <fcntl.h>
@@ -44,7 +44,7 @@ static bool copy_exact(struct core_share *share, uint64_t from, uint64_t to,
 }
 
 /*
- * NFS, CIFS, Ceph and FUSE: whoever has the files copies.  Other filesystems
+ * NFS, CIFS, Ceph and FUSE: the server copies.  Other filesystems
  * copy as well, through the page cache, which direct I/O does better.
  */
 static bool copy_range(struct core_share *share, uint64_t from, uint64_t to,

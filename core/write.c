@@ -35,7 +35,7 @@ uint64_t core_size(const struct core_domain *domain, enum core_format format)
     return formats[format]->size(domain);
 }
 
-/* ---- octets ------------------------------------------------------------- */
+/* ---- bytes ------------------------------------------------------------- */
 
 static int flush_zeros(struct core_writer *writer)
 {

@@ -13,7 +13,7 @@ struct core_writer {
     const struct core_options *options;
     struct core_result *result;
     struct xensave_error *error;
-    uint64_t pending_zeros; /* octets, not yet given to the sink */
+    uint64_t pending_zeros; /* bytes, not yet given to the sink */
     uint64_t progress_at;   /* pages */
     struct core_batch batch;
 };
@@ -41,7 +41,7 @@ int core_put_pages(struct core_writer *writer, uint64_t limit,
 /* The zeros that are pending go out; then nothing but the end may come. */
 int core_finish(struct core_writer *writer);
 
-/* core_notes.c: the notes of an ELF core, at most so many octets a vCPU. */
+/* core_notes.c: the notes of an ELF core, at most so many bytes a vCPU. */
 #define CORE_NOTES_PER_VCPU 1024U
 /* Appends to `data` and returns the new length. */
 size_t core_elf_notes(const struct core_domain *domain, const void *vmcoreinfo,

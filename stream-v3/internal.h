@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the files of this library share, and nobody else sees. */
+/* Internal to this library. */
 #ifndef XENSAVE_INTERNAL_H
 #define XENSAVE_INTERNAL_H
 
@@ -33,7 +33,7 @@ static inline uint64_t min_u64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* The octets of padding behind a record of this length. */
+/* The bytes of padding behind a record of this length. */
 static inline uint32_t record_padding(uint32_t length)
 {
     return -length & 7;
@@ -71,7 +71,7 @@ int xensave_value_of(const struct xensave_name *names, size_t count,
 uint32_t xensave_direct_alignment(int fd);
 /* Of a regular file or a block device. -1 with errno. */
 int xensave_file_size(int fd, uint64_t *size, bool *is_device);
-/* Octets of the range that are in the page cache; -1 if unknown. */
+/* Bytes of the range that are in the page cache; -1 if unknown. */
 int64_t xensave_resident(int fd, uint64_t offset, uint64_t length);
 /*
  * Starts writing a range back, or waits until it is written.  The kernel
@@ -96,16 +96,16 @@ void xensave_buffers_free(struct xensave_buffers *buffers);
 /* ---- sink.c ------------------------------------------------------------- */
 
 struct xensave_sink_ops {
-    /* Contiguous room for at least one and at most `want` octets. */
-    void *(*room)(struct xensave_sink *sink, size_t want, size_t *got);
-    /* `length` octets of the room have been filled. */
+    /* Contiguous room for at least one and at most `want` bytes. */
+    void *(*space)(struct xensave_sink *sink, size_t want, size_t *got);
+    /* `length` bytes of the room have been filled. */
     void (*advance)(struct xensave_sink *sink, size_t length);
-    /* The held octets may go. */
+    /* The held bytes may go. */
     int (*release)(struct xensave_sink *sink);
-    /* Rewrites octets behind the hold; they are still in memory. */
+    /* Rewrites bytes behind the hold; they are still in memory. */
     void (*patch)(struct xensave_sink *sink, uint64_t offset, const void *data,
                   size_t length);
-    /* NULL, or octets that are on their way: the device is not idle yet. */
+    /* NULL, or bytes that are on their way: the device is not idle yet. */
     uint64_t (*pending)(struct xensave_sink *sink);
     /* NULL, or whether what is at the offset is zero without a write. */
     bool (*can_skip)(const struct xensave_sink *sink);
@@ -135,8 +135,8 @@ struct xensave_sink_ops {
 struct xensave_sink {
     const struct xensave_sink_ops *ops;
     struct xensave_error *error;
-    uint64_t offset;    /* file offset of the next octet */
-    uint64_t hold;      /* first held octet, UINT64_MAX for none */
+    uint64_t offset;    /* file offset of the next byte */
+    uint64_t hold;      /* first held byte, UINT64_MAX for none */
     uint32_t alignment; /* for page contents */
     bool rewritable;
     bool finished;
@@ -147,7 +147,7 @@ void xensave_sink_init(struct xensave_sink *sink,
                        struct xensave_error *error);
 void xensave_sink_hold(struct xensave_sink *sink);
 int xensave_sink_release(struct xensave_sink *sink);
-/* Ends the hold and writes over octets from `offset`, which it covers. */
+/* Ends the hold and writes over bytes from `offset`, which it covers. */
 int xensave_sink_patch(struct xensave_sink *sink, uint64_t offset,
                        const void *data, size_t length);
 int xensave_sink_zeros(struct xensave_sink *sink, size_t length);
@@ -234,7 +234,7 @@ bool xensave_pfns_check(const uint64_t *pfns, uint32_t count, bool zero_bit,
                         struct xensave_pfns *seen);
 
 uint32_t xensave_count_contents(const uint64_t *pfns, uint32_t count);
-/* Spec 3.3: this PAGE_DATA gives the same octets back when re-encoded. */
+/* Spec 3.3: this PAGE_DATA gives the same bytes back when re-encoded. */
 bool xensave_page_data_regular(
     const struct xensave_v2_record_header *record,
     const struct xensave_v2_page_data_header *page_data, const uint64_t *pfns);

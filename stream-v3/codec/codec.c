@@ -15,7 +15,7 @@ const struct xensave_codec_ops *xensave_codec_find(uint32_t codec)
 
 /* ---- unpacking ---------------------------------------------------------- */
 
-void *xensave_unpacker_room(struct xensave_unpacker *unpacker)
+void *xensave_unpacker_buffer(struct xensave_unpacker *unpacker)
 {
     if (!unpacker->stored &&
         posix_memalign((void **)&unpacker->stored, XENSAVE_V2_PAGE_SIZE,

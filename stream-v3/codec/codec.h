@@ -17,13 +17,13 @@ const struct xensave_codec_facts *xensave_codec_facts(uint32_t codec);
 struct xensave_codec_ops {
     /* State of one thread; NULL if there is no memory. */
     void *(*pack_new)(int level);
-    /* Octets written, 0 if they do not fit into `room`. */
-    size_t (*pack)(void *state, void *to, size_t room, const void *from,
+    /* Bytes written, 0 if they do not fit into `size`. */
+    size_t (*pack)(void *state, void *to, size_t size, const void *from,
                    size_t length);
     void (*pack_free)(void *state);
 
     void *(*unpack_new)(void);
-    /* Whether `length` octets came of it, no more and no less. */
+    /* Whether `length` bytes came of it, no more and no less. */
     bool (*unpack)(void *state, void *to, size_t length, const void *from,
                    size_t stored);
     void (*unpack_free)(void *state);
@@ -36,17 +36,17 @@ const struct xensave_codec_ops *xensave_codec_find(uint32_t codec);
 
 /* ---- unpacking ---------------------------------------------------------- */
 
-/* State and room for the stored octets of one batch, made when needed. */
+/* State and room for the stored bytes of one batch, made when needed. */
 struct xensave_unpacker {
     void *state[XENSAVE_CODECS];
     uint8_t *stored; /* on 4096 */
 };
 
-/* Room for the stored octets; NULL if there is no memory. */
-void *xensave_unpacker_room(struct xensave_unpacker *unpacker);
+/* Room for the stored bytes; NULL if there is no memory. */
+void *xensave_unpacker_buffer(struct xensave_unpacker *unpacker);
 /*
- * Unpacks what was read into the room, and whose checksum has matched.
- * Returns an errno value: EBADMSG if it is not `length` octets.
+ * Unpacks what was read into the size, and whose checksum has matched.
+ * Returns an errno value: EBADMSG if it is not `length` bytes.
  */
 int xensave_unpack(struct xensave_unpacker *unpacker, uint32_t codec, void *to,
                    size_t length, size_t stored);

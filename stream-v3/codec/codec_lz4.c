@@ -20,15 +20,15 @@ static void *lz4_pack_new(int level)
     return packer;
 }
 
-static size_t lz4_pack(void *state, void *to, size_t room, const void *from,
+static size_t lz4_pack(void *state, void *to, size_t size, const void *from,
                        size_t length)
 {
     struct packer *packer = state;
 
     if (packer->level > 1)
         return LZ4_compress_HC_extStateHC(packer->state, from, to, length,
-                                          room, packer->level);
-    return LZ4_compress_fast_extState(packer->state, from, to, length, room,
+                                          size, packer->level);
+    return LZ4_compress_fast_extState(packer->state, from, to, length, size,
                                       1);
 }
 

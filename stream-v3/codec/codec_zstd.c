@@ -17,10 +17,10 @@ static void *zstd_pack_new(int level)
     return context;
 }
 
-static size_t zstd_pack(void *state, void *to, size_t room, const void *from,
+static size_t zstd_pack(void *state, void *to, size_t size, const void *from,
                         size_t length)
 {
-    size_t r = ZSTD_compress2(state, to, room, from, length);
+    size_t r = ZSTD_compress2(state, to, size, from, length);
 
     return ZSTD_isError(r) ? 0 : r;
 }

@@ -38,7 +38,7 @@ static int read_padding(struct xensave_decoder *decoder)
                                  decoder->record.length - sizeof(*body));
 }
 
-/* Hands out a PAGE_DATA of which `here` octets of the body have been read. */
+/* Hands out a PAGE_DATA of which `here` bytes of the body have been read. */
 static int pass_page_data(struct xensave_decoder *decoder, size_t here)
 {
     xensave_decoder_pass_record(decoder);

@@ -3,7 +3,7 @@
 #include "decoder.h"
 
 /*
- * The stored pages stand at the end of the room, in order; each moves to its
+ * The stored pages stand at the end of the buffer, in order; each moves to its
  * place, which is not behind where it stands.
  */
 static void spread(const struct xensave_decoder *decoder, uint8_t *to)
@@ -30,14 +30,14 @@ int xensave_decoder_read_packed(struct xensave_decoder *decoder, uint8_t *to)
 {
     const struct xensave_aligned_page_data *aligned = &decoder->aligned;
     size_t length = (size_t)aligned->pages * XENSAVE_V2_PAGE_SIZE;
-    uint8_t *room = xensave_unpacker_room(&decoder->unpacker);
+    uint8_t *buffer = xensave_unpacker_buffer(&decoder->unpacker);
     uint32_t codec = xensave_batch_codec(aligned);
     int r;
 
-    if (!room)
+    if (!buffer)
         return xensave_fail(decoder->error, ENOMEM,
                             "cannot allocate memory for a compressed batch");
-    if (xensave_decoder_read_stored(decoder, room, decoder->stored) ||
+    if (xensave_decoder_read_stored(decoder, buffer, decoder->stored) ||
         xensave_decoder_zeros(decoder,
                               record_padding(decoder->record.length)) ||
         xensave_decoder_check_batch(decoder))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Any format in, v2 octets out.  The stream is walked record by record; each
+ * Any format in, v2 bytes out.  The stream is walked record by record; each
  * becomes something to hand out: a structure that is in memory, a body that
  * comes straight from the source, or the pages of a batch, which are handed
  * out only when the checksum of all of them has matched.
@@ -35,14 +35,14 @@ static void hand_out(struct xensave_decoder *decoder, const void *piece,
 int xensave_decoder_zeros(struct xensave_decoder *decoder, uint64_t length)
 {
     static const uint8_t zeros[4096];
-    uint8_t octets[4096];
+    uint8_t bytes[4096];
     size_t part;
 
     for (; length; length -= part) {
-        part = min_u64(length, sizeof(octets));
-        if (xensave_source_read(decoder->source, octets, part))
+        part = min_u64(length, sizeof(bytes));
+        if (xensave_source_read(decoder->source, bytes, part))
             return -1;
-        if (memcmp(octets, zeros, part))
+        if (memcmp(bytes, zeros, part))
             return xensave_decoder_fail(decoder,
                                         "%s has padding that is not zero; the "
                                         "stream is damaged",
@@ -107,7 +107,7 @@ static int read_record_header(struct xensave_decoder *decoder)
         return -1;
     if (decoder->record.length > XENSAVE_V2_RECORD_MAX)
         return xensave_decoder_fail(decoder,
-                                    "%s record of %" PRIu32 " octets, "
+                                    "%s record of %" PRIu32 " bytes, "
                                     "more than 128 MiB; the stream is damaged",
                                     xensave_record_name(decoder->record.type)
                                         ?: "unknown",
@@ -170,7 +170,7 @@ static int (*const begin[])(struct xensave_decoder *) = {
 
 /* ---- pages -------------------------------------------------------------- */
 
-/* Stored octets, into the checksum while they are in the CPU's cache. */
+/* Stored bytes, into the checksum while they are in the CPU's cache. */
 int xensave_decoder_read_stored(struct xensave_decoder *decoder, uint8_t *to,
                                 size_t length)
 {
@@ -288,9 +288,9 @@ static ssize_t give_body(struct xensave_decoder *decoder, uint8_t *to,
     return length;
 }
 
-/* Some octets of what is next; 0 only at the end of the stream. */
-static ssize_t find_octets(struct xensave_decoder *decoder, uint8_t *to,
-                           size_t length)
+/* Some bytes of what is next; 0 only at the end of the stream. */
+static ssize_t find_bytes(struct xensave_decoder *decoder, uint8_t *to,
+                          size_t length)
 {
     size_t pages;
 
@@ -323,7 +323,7 @@ static ssize_t find_octets(struct xensave_decoder *decoder, uint8_t *to,
 
 static ssize_t give(struct xensave_decoder *decoder, void *to, size_t length)
 {
-    ssize_t given = find_octets(decoder, to, length);
+    ssize_t given = find_bytes(decoder, to, length);
 
     if (given > 0)
         decoder->totals.v2_bytes += given;

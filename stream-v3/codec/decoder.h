@@ -51,11 +51,11 @@ struct xensave_decoder {
     /* What is handed out next, in this order. */
     const uint8_t *piece; /* a structure, or a staged batch */
     size_t piece_left;
-    uint64_t body_left; /* octets straight from the source */
+    uint64_t body_left; /* bytes straight from the source */
     bool pages_pending; /* the pages of the batch below */
 
     struct xensave_aligned_page_data aligned;
-    uint32_t stored;   /* octets of its contents in the stream */
+    uint32_t stored;   /* bytes of its contents in the stream */
     uint32_t contents; /* of the v2 batch, in pages */
     uint8_t *staging;  /* one batch, if it is asked for in parts */
     struct xensave_unpacker unpacker;
@@ -72,9 +72,9 @@ int xensave_decoder_fail(struct xensave_decoder *decoder, const char *format,
                          ...) __attribute__((format(printf, 2, 3)));
 /* Hands out the current record as it is. */
 int xensave_decoder_pass_record(struct xensave_decoder *decoder);
-/* Reads octets that must be zero. */
+/* Reads bytes that must be zero. */
 int xensave_decoder_zeros(struct xensave_decoder *decoder, uint64_t length);
-/* Reads octets of the contents of a batch, into its checksum as well. */
+/* Reads bytes of the contents of a batch, into its checksum as well. */
 int xensave_decoder_read_stored(struct xensave_decoder *decoder, uint8_t *to,
                                 size_t length);
 /* The contents have been read: whether the checksum of the batch matches. */

@@ -13,7 +13,7 @@ static int compat_begin(struct xensave_encoder *encoder)
     return xensave_sink_write(encoder->sink, &padding, sizeof(padding));
 }
 
-/* The octets of a PAGE_DATA record that come before its pages. */
+/* The bytes of a PAGE_DATA record that come before its pages. */
 static size_t head_length(const struct xensave_encoder *encoder)
 {
     return sizeof(encoder->record) + sizeof(encoder->page_data) +

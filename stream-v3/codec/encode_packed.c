@@ -83,14 +83,14 @@ static int packed_flush(struct xensave_encoder *encoder)
 static int packed_batch(struct xensave_encoder *encoder)
 {
     uint32_t count = encoder->page_data.count;
-    struct xensave_pack_job *job = xensave_packer_room(encoder->packer);
+    struct xensave_pack_job *job = xensave_packer_job(encoder->packer);
 
     if (!job) {
         if (!encoder->options.compression.all)
             wait_for_first(encoder);
         if (write_first(encoder))
             return -1;
-        job = xensave_packer_room(encoder->packer);
+        job = xensave_packer_job(encoder->packer);
     }
     job->count = count;
     job->pages = 0;

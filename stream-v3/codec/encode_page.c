@@ -5,15 +5,15 @@ int xensave_encoder_copy_page(struct xensave_encoder *encoder,
                               const void *page)
 {
     size_t left = XENSAVE_V2_PAGE_SIZE, got;
-    void *room;
+    void *space;
 
     while (left) {
-        room = encoder->sink->ops->room(encoder->sink, left, &got);
-        if (!room)
+        space = encoder->sink->ops->space(encoder->sink, left, &got);
+        if (!space)
             return -1;
-        memcpy(room, page, got);
+        memcpy(space, page, got);
         /* Of the copy: the guest may still be writing to its page. */
-        xensave_checksum_add(&encoder->batch, room, got);
+        xensave_checksum_add(&encoder->batch, space, got);
         encoder->sink->ops->advance(encoder->sink, got);
         page = (const uint8_t *)page + got;
         left -= got;

@@ -33,7 +33,7 @@ static int xensave_begin(struct xensave_encoder *encoder)
 
 static int xensave_batch(struct xensave_encoder *encoder)
 {
-    static const uint64_t room[(8 + sizeof(encoder->aligned)) / 8];
+    static const uint64_t zeros[(8 + sizeof(encoder->aligned)) / 8];
 
     memset(&encoder->aligned, 0, sizeof(encoder->aligned));
     encoder->pages_offset = 0;
@@ -41,7 +41,7 @@ static int xensave_batch(struct xensave_encoder *encoder)
     xensave_checksum_reset(&encoder->batch);
     /* The header and the array are known only when the pages are. */
     xensave_sink_hold(encoder->sink);
-    if (xensave_sink_write(encoder->sink, room, sizeof(room)))
+    if (xensave_sink_write(encoder->sink, zeros, sizeof(zeros)))
         return -1;
     return xensave_sink_write(encoder->sink, encoder->pfns,
                               8ULL * encoder->page_data.count);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * v2 octets in, any format out.  The octets arrive in pieces of any size:
+ * v2 bytes in, any format out.  The bytes arrive in pieces of any size:
  * small structures are collected until they are whole, page contents are
  * taken from where they lie.  What differs between the formats is in the
  * table of operations; encode_v3.c and encode_compat.c hold theirs.
  */
 #include "encoder.h"
 
-/* ---- what the stages do when their octets are complete ------------------ */
+/* ---- what the stages do when their bytes are complete ------------------ */
 
 static int stage(struct xensave_encoder *encoder, enum stage next,
                  uint64_t need)
@@ -256,7 +256,7 @@ PUBLIC int xensave_encoder_push(struct xensave_encoder *encoder,
         if (encoder->error->text[0])
             return -1;
         if (encoder->stage == STAGE_ENDED)
-            return fail(encoder, "octets behind the END record");
+            return fail(encoder, "bytes behind the END record");
         taken = consume(encoder, data, length);
         if (taken < 0)
             return -1;

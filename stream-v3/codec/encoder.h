@@ -19,7 +19,7 @@ struct xensave_encoder_format {
     /* The contents of pfns[next_pfn]. */
     int (*page)(struct xensave_encoder *encoder, const void *page);
     int (*batch_end)(struct xensave_encoder *encoder);
-    /* NULL, or writes what is held back: octets of another kind come. */
+    /* NULL, or writes what is held back: bytes of another kind come. */
     int (*flush)(struct xensave_encoder *encoder);
     /* Before END is written. */
     int (*end)(struct xensave_encoder *encoder);
@@ -67,7 +67,7 @@ struct xensave_encoder {
     struct xensave_checksum context, batch;
 
     enum stage stage;
-    uint64_t need, have; /* octets of the stage */
+    uint64_t need, have; /* bytes of the stage */
 
     struct xensave_v2_record_header record;
     struct xensave_v2_page_data_header page_data;
@@ -96,12 +96,12 @@ struct xensave_encoder {
     uint8_t page[XENSAVE_V2_PAGE_SIZE]; /* one that came in pieces */
 };
 
-/* Writes octets that are not page data. */
+/* Writes bytes that are not page data. */
 int xensave_encoder_emit(struct xensave_encoder *encoder, const void *data,
                          size_t length);
 /*
  * Fills in the length and the checksum of a batch whose contents take
- * `stored` octets and are in `checksum` already.
+ * `stored` bytes and are in `checksum` already.
  */
 void xensave_encoder_seal_batch(struct xensave_encoder *encoder,
                                 struct xensave_batch_head *head,

@@ -87,7 +87,7 @@ static void *run(void *argument)
 
 /* ---- the ring ----------------------------------------------------------- */
 
-struct xensave_pack_job *xensave_packer_room(struct xensave_packer *packer)
+struct xensave_pack_job *xensave_packer_job(struct xensave_packer *packer)
 {
     if (packer->submitted - packer->released == packer->count)
         return NULL;
@@ -162,7 +162,7 @@ static uint32_t default_threads(void)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
-    /* One CPU is kept busy by whoever hands the pages in. */
+    /* The caller, who hands the pages in, keeps one CPU busy. */
     return cpus < 3 ? 1 : min_u64(cpus - 1, THREADS_MAX);
 }
 

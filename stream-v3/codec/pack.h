@@ -32,8 +32,8 @@ struct xensave_packer *xensave_packer_new(
     const struct xensave_compression *compression, uint32_t threads,
     struct xensave_error *error);
 /* One to be filled; NULL if one has to be taken first. */
-struct xensave_pack_job *xensave_packer_room(struct xensave_packer *packer);
-/* What xensave_packer_room gave has been filled. */
+struct xensave_pack_job *xensave_packer_job(struct xensave_packer *packer);
+/* What xensave_packer_job gave has been filled. */
 void xensave_packer_submit(struct xensave_packer *packer);
 /*
  * Waits for the first of those submitted; NULL if there is none.  Stays the

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The octets of Xen's v2 stream and of stream v3 (docs/spec/stream-v3.md).
+ * The bytes of Xen's v2 stream and of stream v3 (docs/spec/stream-v3.md).
  * All fields are little-endian unless a comment says otherwise.
  */
 #ifndef XENSAVE_FORMAT_H

@@ -20,7 +20,7 @@
  * E2BIG if anything beyond what it knows is not zero.
  *
  * Objects are not shared between threads without a lock of the caller's;
- * different objects are independent.  Lengths and offsets are in octets.
+ * different objects are independent.  Lengths and offsets are in bytes.
  */
 #ifndef XENSAVE_H
 #define XENSAVE_H
@@ -100,7 +100,7 @@ struct xensave_passes {
     uint64_t pages[XENSAVE_PASSES]; /* with contents, zero or not */
 };
 
-/* ---- moving octets ------------------------------------------------------ */
+/* ---- moving bytes ------------------------------------------------------ */
 
 enum xensave_io {
     XENSAVE_IO_AUTO,     /* direct; window where that is refused */
@@ -122,7 +122,7 @@ struct xensave_io_options {
     enum xensave_engine engine;
     uint32_t buffer_size; /* a multiple of 65536; default 1 MiB */
     uint32_t buffers;     /* at least 8 for sinks; default 16 */
-    uint64_t reserve;     /* sinks: octets to preallocate, 0 for none */
+    uint64_t reserve;     /* sinks: bytes to preallocate, 0 for none */
 };
 
 #define XENSAVE_IO_OPTIONS_INIT                   \
@@ -134,7 +134,7 @@ struct xensave_io_options {
 struct xensave_io_state {
     enum xensave_io io;
     enum xensave_engine engine;
-    uint32_t alignment; /* octets that page contents are placed on */
+    uint32_t alignment; /* bytes that page contents are placed on */
     bool huge_pages;    /* the buffers are backed by huge pages */
 };
 
@@ -144,7 +144,7 @@ const char *xensave_engine_name(enum xensave_engine engine);
 int xensave_engine_parse(const char *name, enum xensave_engine *engine);
 
 /*
- * A sink takes octets in order, from the file offset that `fd` has when it is
+ * A sink takes bytes in order, from the file offset that `fd` has when it is
  * opened.  The fd stays the caller's; the data may travel through another
  * open file description of the same file (with O_DIRECT).
  */
@@ -152,7 +152,7 @@ struct xensave_sink;
 
 /*
  * Regular file or block device.  `fd` must be open for writing.  Blocks that
- * the octets before the offset share are written through `fd` itself.
+ * the bytes before the offset share are written through `fd` itself.
  */
 struct xensave_sink *xensave_sink_open_file(
     int fd, const struct xensave_io_options *options,
@@ -162,7 +162,7 @@ struct xensave_sink *xensave_sink_open_stream(int fd,
                                               struct xensave_error *error);
 /*
  * Memory.  On success of xensave_sink_finish, `*data` (malloc, the caller's to
- * free) holds `*length` octets.  `start` is the file offset to pretend.
+ * free) holds `*length` bytes.  `start` is the file offset to pretend.
  */
 struct xensave_sink *xensave_sink_open_memory(uint64_t start, void **data,
                                               size_t *length,
@@ -171,18 +171,18 @@ struct xensave_sink *xensave_sink_open_memory(uint64_t start, void **data,
 int xensave_sink_write(struct xensave_sink *sink, const void *data,
                        size_t length);
 /*
- * As many octets of zero.  In a regular file, what lies behind the end that
+ * As many bytes of zero.  In a regular file, what lies behind the end that
  * it had when the sink was opened becomes a hole where it is large enough.
  */
 int xensave_sink_skip(struct xensave_sink *sink, uint64_t length);
-/* File offset of the next octet (stream sinks: octets so far). */
+/* File offset of the next byte (stream sinks: bytes so far). */
 uint64_t xensave_sink_offset(const struct xensave_sink *sink);
 /*
- * Waits until every octet is written (not until it is on stable storage) and
+ * Waits until every byte is written (not until it is on stable storage) and
  * leaves the offset of `fd` directly behind the last.
  */
 int xensave_sink_finish(struct xensave_sink *sink);
-/* Overwrites octets at a file offset; only after xensave_sink_finish. */
+/* Overwrites bytes at a file offset; only after xensave_sink_finish. */
 int xensave_sink_rewrite(struct xensave_sink *sink, uint64_t offset,
                          const void *data, size_t length);
 bool xensave_sink_can_rewrite(const struct xensave_sink *sink);
@@ -196,14 +196,14 @@ void xensave_sink_state(const struct xensave_sink *sink,
 /* Also ends a sink that was not finished; pending writes are waited for. */
 void xensave_sink_free(struct xensave_sink *sink);
 
-/* A source gives octets in order, from the current offset of `fd`. */
+/* A source gives bytes in order, from the current offset of `fd`. */
 struct xensave_source;
 
 /* Regular file or block device: several reads ahead. */
 struct xensave_source *xensave_source_open_file(
     int fd, const struct xensave_io_options *options,
     struct xensave_error *error);
-/* Pipe or socket: never reads an octet more than asked for. */
+/* Pipe or socket: never reads a byte more than asked for. */
 struct xensave_source *xensave_source_open_stream(int fd,
                                                   struct xensave_error *error);
 /* Memory of the caller's that outlives the source. */
@@ -211,18 +211,18 @@ struct xensave_source *xensave_source_open_memory(const void *data,
                                                   size_t length,
                                                   uint64_t start,
                                                   struct xensave_error *error);
-/* All of `length` octets or an error (end of file: errnum ENODATA). */
+/* All of `length` bytes or an error (end of file: errnum ENODATA). */
 int xensave_source_read(struct xensave_source *source, void *data,
                         size_t length);
 int xensave_source_skip(struct xensave_source *source, uint64_t length);
 uint64_t xensave_source_offset(const struct xensave_source *source);
-/* Leaves the offset of `fd` directly behind the last octet consumed. */
+/* Leaves the offset of `fd` directly behind the last byte consumed. */
 int xensave_source_finish(struct xensave_source *source);
 void xensave_source_state(const struct xensave_source *source,
                           struct xensave_io_state *state);
 void xensave_source_free(struct xensave_source *source);
 
-/* ---- encoder: v2 octets in, any format out ------------------------------ */
+/* ---- encoder: v2 bytes in, any format out ------------------------------ */
 
 struct xensave_encoder_options {
     size_t size; /* of this struct: XENSAVE_ENCODER_OPTIONS_INIT */
@@ -248,8 +248,8 @@ struct xensave_encoder;
 struct xensave_encoder *xensave_encoder_new(
     struct xensave_sink *sink, const struct xensave_encoder_options *options);
 /*
- * Octets of the v2 stream, in pieces of any size.  The push that completes
- * the END record returns only after xensave_sink_finish; octets after it are an
+ * Bytes of the v2 stream, in pieces of any size.  The push that completes
+ * the END record returns only after xensave_sink_finish; bytes after it are an
  * error.
  */
 int xensave_encoder_push(struct xensave_encoder *encoder, const void *data,
@@ -274,25 +274,25 @@ void xensave_encoder_free(struct xensave_encoder *encoder);
 uint64_t xensave_encoder_most(enum xensave_format format, uint64_t pages,
                               uint64_t others);
 
-/* ---- decoder: any format in, v2 octets out ------------------------------ */
+/* ---- decoder: any format in, v2 bytes out ------------------------------ */
 
 struct xensave_decoder;
 
 /* The source stands at the image header.  The format is found by reading. */
 struct xensave_decoder *xensave_decoder_new(struct xensave_source *source);
 /*
- * Exactly `length` octets of the v2 stream.  Page contents are handed out
+ * Exactly `length` bytes of the v2 stream.  Page contents are handed out
  * only after the checksum of their whole batch has matched.  The read that
  * takes the last byte of END calls xensave_source_finish.  Reading past END is
  * an error (errnum ENODATA).
  */
 int xensave_decoder_read(struct xensave_decoder *decoder, void *data,
                          size_t length);
-/* Up to `length` octets, 0 at the end of the stream, -1 on error. */
+/* Up to `length` bytes, 0 at the end of the stream, -1 on error. */
 ssize_t xensave_decoder_read_some(struct xensave_decoder *decoder, void *data,
                                   size_t length);
 bool xensave_decoder_ended(const struct xensave_decoder *decoder);
-/* Known once the domain header and 8 more octets have been read. */
+/* Known once the domain header and 8 more bytes have been read. */
 enum xensave_format xensave_decoder_format(
     const struct xensave_decoder *decoder);
 /* compat, known as the format is: NULs that were added to xl's head. */
@@ -343,7 +343,7 @@ int xensave_file_commit(int fd, const struct xensave_file *savefile,
                         uint64_t file_length, struct xensave_error *error);
 /*
  * Spec 4: if the file begins with xl's header, which ends at the current
- * offset of `fd`, appends NULs so that a stream start 24 octets on is a
+ * offset of `fd`, appends NULs so that a stream start 24 bytes on is a
  * multiple of 8, and says how many.  -1 with errnum EINVAL if the head is not
  * xl's and the start would not be a multiple of 8.
  */
@@ -391,7 +391,7 @@ uint64_t xensave_index_batches(const struct xensave_index *index);
 int xensave_index_map(struct xensave_index *index, uint64_t first,
                       uint32_t count, struct xensave_index_page *pages);
 /*
- * The 4096 octets of a page.  Its whole batch is read, not through the page
+ * The 4096 bytes of a page.  Its whole batch is read, not through the page
  * cache, its checksum tested before, and decompressed if it has to be; the
  * last few batches are kept.
  */

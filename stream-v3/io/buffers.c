@@ -24,9 +24,9 @@ int xensave_buffers_alloc(struct xensave_buffers *buffers, uint32_t count,
         /* Room to start on a huge page, so that one can back it. */
         base = map(length + HUGE_PAGE, 0);
         if (base == MAP_FAILED)
-            return xensave_fail(
-                error, errno, "cannot allocate %zu octets of I/O buffers: %s",
-                length, strerror(errno));
+            return xensave_fail(error, errno,
+                                "cannot allocate %zu bytes of I/O buffers: %s",
+                                length, strerror(errno));
         aligned = (uint8_t *)round_up((uintptr_t)base, HUGE_PAGE);
         if (aligned > base)
             munmap(base, aligned - base);

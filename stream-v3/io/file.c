@@ -111,7 +111,7 @@ int xensave_sync_range(int fd, uint64_t offset, uint64_t length, bool wait)
 
     if (wait)
         flags |= SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER;
-    /* A kernel without the call has reported nothing to anybody either. */
+    /* Without the call there is no error to lose: fsync will report it. */
     return sync_file_range(fd, offset, length, flags) && errno != ENOSYS ? -1
                                                                          : 0;
 }

@@ -16,19 +16,19 @@ static int sink_fill(struct xensave_sink *sink, const void *data,
                      size_t length)
 {
     size_t got;
-    void *room;
+    void *space;
 
     if (sink->finished)
         return xensave_fail(sink->error, EINVAL, "write to a finished sink");
     while (length) {
-        room = sink->ops->room(sink, length, &got);
-        if (!room)
+        space = sink->ops->space(sink, length, &got);
+        if (!space)
             return -1;
         if (data) {
-            memcpy(room, data, got);
+            memcpy(space, data, got);
             data = (const char *)data + got;
         } else {
-            memset(room, 0, got);
+            memset(space, 0, got);
         }
         sink->ops->advance(sink, got);
         length -= got;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Regular files and block devices.  Octets are collected in buffers, each of
+ * Regular files and block devices.  Bytes are collected in buffers, each of
  * which stands for one aligned range of the file, and go out in one of the
  * manners of sink_manner.c.  Blocks that are only partly ours (the first,
  * shared with the head, and the last, shared with the tail) go through the
@@ -44,7 +44,7 @@ static int put_full(struct file_sink *file)
     return 0;
 }
 
-static void *file_room(struct xensave_sink *sink, size_t want, size_t *got)
+static void *file_space(struct xensave_sink *sink, size_t want, size_t *got)
 {
     struct file_sink *file = (struct file_sink *)sink;
     uint64_t number = file_number(file, sink->offset);
@@ -138,7 +138,7 @@ static bool file_can_skip(const struct xensave_sink *sink)
     return sink->offset >= file->hole_from;
 }
 
-/* A hole at the end is octets that no write has brought about. */
+/* A hole at the end is bytes that no write has brought about. */
 static int file_extend(struct file_sink *file)
 {
     uint64_t size;
@@ -241,7 +241,7 @@ static void file_free(struct xensave_sink *sink)
 }
 
 static const struct xensave_sink_ops file_ops = {
-    .room = file_room,
+    .space = file_space,
     .advance = file_advance,
     .release = file_release,
     .patch = file_patch,

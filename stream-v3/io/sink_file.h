@@ -8,8 +8,8 @@
 struct buffer {
     uint64_t offset;     /* of the file, since it was put */
     uint64_t number;     /* while busy */
-    uint32_t begin, end; /* octets of it to write */
-    uint32_t done;       /* direct octets written so far */
+    uint32_t begin, end; /* bytes of it to write */
+    uint32_t done;       /* direct bytes written so far */
     bool busy;
 };
 
@@ -28,9 +28,9 @@ struct file_sink {
     bool may_fall_back;
     bool fell_back_checked;
     bool dontcache;        /* window: pwritev2 takes the flag */
-    uint64_t dropped;      /* window: octets before this are gone */
-    uint64_t hole_from;    /* octets from here on read as zero */
-    bool in_place;         /* octets of an earlier life may be there */
+    uint64_t dropped;      /* window: bytes before this are gone */
+    uint64_t hole_from;    /* bytes from here on read as zero */
+    bool in_place;         /* bytes of an earlier life may be there */
     uint64_t first_unput;  /* buffer numbers */
     struct buffer *buffer; /* number n lives in n % count */
 };

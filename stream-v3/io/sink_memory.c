@@ -15,7 +15,7 @@ static size_t used(const struct memory_sink *memory)
     return memory->sink.offset - memory->start;
 }
 
-static void *memory_room(struct xensave_sink *sink, size_t want, size_t *got)
+static void *memory_space(struct xensave_sink *sink, size_t want, size_t *got)
 {
     struct memory_sink *memory = (struct memory_sink *)sink;
     size_t need = used(memory) + want, capacity = memory->capacity;
@@ -25,7 +25,7 @@ static void *memory_room(struct xensave_sink *sink, size_t want, size_t *got)
         capacity = capacity * 2 > need ? capacity * 2 : need;
         data = realloc(memory->data, capacity);
         if (!data) {
-            xensave_fail(sink->error, ENOMEM, "cannot allocate %zu octets",
+            xensave_fail(sink->error, ENOMEM, "cannot allocate %zu bytes",
                          capacity);
             return NULL;
         }
@@ -88,7 +88,7 @@ static void memory_free(struct xensave_sink *sink)
 }
 
 static const struct xensave_sink_ops memory_ops = {
-    .room = memory_room,
+    .space = memory_space,
     .advance = memory_advance,
     .release = memory_release,
     .patch = memory_patch,

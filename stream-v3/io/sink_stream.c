@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Pipes and sockets: octets in order, and no second thoughts. */
+/* Pipes and sockets: bytes in order, and no second thoughts. */
 #include <unistd.h>
 
 #include "stream-v3/internal.h"
@@ -36,22 +36,22 @@ static int stream_flush(struct stream_sink *stream)
     return 0;
 }
 
-static void *stream_room(struct xensave_sink *sink, size_t want, size_t *got)
+static void *stream_space(struct xensave_sink *sink, size_t want, size_t *got)
 {
     struct stream_sink *stream = (struct stream_sink *)sink;
-    size_t room = stream->buffers.length - stream->used;
+    size_t space = stream->buffers.length - stream->used;
 
     if (sink->hold == UINT64_MAX && stream->used >= STREAM_FLUSH) {
         if (stream_flush(stream))
             return NULL;
-        room = stream->buffers.length;
+        space = stream->buffers.length;
     }
-    if (!room) {
-        xensave_fail(sink->error, EOVERFLOW, "batch larger than %u octets",
+    if (!space) {
+        xensave_fail(sink->error, EOVERFLOW, "batch larger than %u bytes",
                      XENSAVE_HOLD_MAX);
         return NULL;
     }
-    *got = min_u64(want, room);
+    *got = min_u64(want, space);
     return stream->buffers.base + stream->used;
 }
 
@@ -100,7 +100,7 @@ static void stream_free(struct xensave_sink *sink)
 }
 
 static const struct xensave_sink_ops stream_ops = {
-    .room = stream_room,
+    .space = stream_space,
     .advance = stream_advance,
     .release = stream_release,
     .patch = stream_patch,

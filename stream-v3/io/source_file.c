@@ -14,8 +14,8 @@
 
 struct buffer {
     uint64_t number;
-    uint32_t want; /* octets of it that the file has */
-    uint32_t done; /* octets read so far */
+    uint32_t want; /* bytes of it that the file has */
+    uint32_t done; /* bytes read so far */
     bool busy;
 };
 

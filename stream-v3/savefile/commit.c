@@ -19,7 +19,7 @@ struct reader {
     int fd;     /* the caller's */
     int direct; /* -1: there is no direct I/O */
     uint32_t alignment;
-    uint8_t *octets; /* PART of them */
+    uint8_t *bytes; /* PART of them */
 };
 
 static bool read_direct(struct reader *reader, size_t need, uint64_t at)
@@ -28,7 +28,7 @@ static bool read_direct(struct reader *reader, size_t need, uint64_t at)
     ssize_t r;
 
     while (reader->direct >= 0 && done < need) {
-        r = pread(reader->direct, reader->octets + done,
+        r = pread(reader->direct, reader->bytes + done,
                   round_up(need, reader->alignment) - done, at + done);
         if (r <= 0 || (done + r < need && r % reader->alignment)) {
             close(reader->direct);
@@ -46,7 +46,7 @@ static int read_part(struct reader *reader, size_t need, uint64_t at)
     bool cached = xensave_resident(reader->fd, at, need) > 0;
 
     if (!read_direct(reader, need, at) &&
-        pread_exact(reader->fd, reader->octets, need, at))
+        pread_exact(reader->fd, reader->bytes, need, at))
         return -1;
     if (!cached)
         posix_fadvise(reader->fd, at, need, POSIX_FADV_DONTNEED);
@@ -63,7 +63,7 @@ static int checksum_range(struct reader *reader, const struct range *range,
     if (range->end > range->begin &&
         range->end - range->begin > XENSAVE_SURROUNDINGS_MAX)
         return xensave_fail(error, EFBIG,
-                            "%" PRIu64 " octets from offset %" PRIu64
+                            "%" PRIu64 " bytes from offset %" PRIu64
                             " on are not the stream's; no toolstack "
                             "writes more than 1 GiB there",
                             range->end - range->begin, range->begin);
@@ -82,7 +82,7 @@ static int checksum_range(struct reader *reader, const struct range *range,
                                           : strerror(errno));
             goto out;
         }
-        xensave_checksum_add(&checksum, reader->octets + (offset - at),
+        xensave_checksum_add(&checksum, reader->bytes + (offset - at),
                              end - offset);
     }
     *range->checksum = xensave_checksum_get(&checksum);
@@ -102,8 +102,8 @@ static int reader_open(struct reader *reader, int fd,
         reader->direct = fd_reopen(fd, O_RDONLY | O_DIRECT);
     else
         reader->alignment = XENSAVE_ALIGNMENT_MIN;
-    if (posix_memalign((void **)&reader->octets, PART, PART)) {
-        reader->octets = NULL;
+    if (posix_memalign((void **)&reader->bytes, PART, PART)) {
+        reader->bytes = NULL;
         return xensave_fail(error, ENOMEM,
                             "cannot allocate memory to read "
                             "back");
@@ -115,7 +115,7 @@ static void reader_close(struct reader *reader)
 {
     if (reader->direct >= 0)
         close(reader->direct);
-    free(reader->octets);
+    free(reader->bytes);
 }
 
 static int checksum_surroundings(int fd, const struct xensave_file *savefile,
@@ -165,7 +165,7 @@ PUBLIC int xensave_file_check(int fd, const struct xensave_file *savefile,
     if (savefile->file_size < header->file_length ||
         (savefile->file_size > header->file_length && !savefile->is_device))
         return xensave_fail(error, EBADMSG,
-                            "%s has %" PRIu64 " octets instead "
+                            "%s has %" PRIu64 " bytes instead "
                             "of %" PRIu64 ": it was %s",
                             name, savefile->file_size, header->file_length,
                             savefile->file_size < header->file_length
@@ -176,13 +176,13 @@ PUBLIC int xensave_file_check(int fd, const struct xensave_file *savefile,
         return -1;
     if (head != header->head_checksum)
         return xensave_fail(error, EBADMSG,
-                            "%s: the first %" PRIu64 " octets "
+                            "%s: the first %" PRIu64 " bytes "
                             "(toolstack header, configuration) do not match "
                             "their checksum; the file is damaged",
                             name, savefile->stream_start);
     if (tail != header->tail_checksum)
         return xensave_fail(error, EBADMSG,
-                            "%s: the octets from offset %" PRIu64
+                            "%s: the bytes from offset %" PRIu64
                             " on (device model records) do not match their "
                             "checksum; the file is damaged",
                             name,

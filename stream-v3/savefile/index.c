@@ -26,7 +26,7 @@ int xensave_index_pread(struct xensave_index *index, void *data, size_t length,
                             ", in the midst of a record; it is not whole",
                             offset + length);
     return xensave_fail(index->error, errno,
-                        "reading %zu octets at offset %" PRIu64 ": %s", length,
+                        "reading %zu bytes at offset %" PRIu64 ": %s", length,
                         offset, strerror(errno));
 }
 
@@ -117,7 +117,7 @@ static int load_entries(struct xensave_index *index,
         for (size_t i = 0; i < n; i++) {
             if (!entry_fits(index, &some[i], after))
                 return damaged(index, offset + i * sizeof(some[0]),
-                               "an index entry that cannot be");
+                               "an invalid index entry");
             after = some[i].offset + 1;
             some[i].offset += start;
             if (some[i].pages)

@@ -45,7 +45,7 @@ struct xensave_index {
     uint64_t end;
     uint64_t uses;
     struct xensave_index_head head; /* of the batch looked at last */
-    uint32_t stored;                /* octets of its contents in the file */
+    uint32_t stored;                /* bytes of its contents in the file */
     struct xensave_unpacker unpacker;
     struct xensave_index_cached cached[XENSAVE_INDEX_CACHED];
 };

@@ -238,7 +238,7 @@ static int read_batch(struct xensave_index *index, uint64_t batch,
     packed = index->savefile.format == XENSAVE_FORMAT_V3 &&
              xensave_batch_codec(&index->head.aligned);
     if (packed) {
-        stored = xensave_unpacker_room(&index->unpacker);
+        stored = xensave_unpacker_buffer(&index->unpacker);
         if (!stored)
             return xensave_fail(index->error, ENOMEM, "out of memory");
     }

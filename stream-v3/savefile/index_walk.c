@@ -62,7 +62,7 @@ static int walk_aligned(struct walk *walk)
         return -1;
     if (!xensave_index_take_pfns(head->pfns, header.count, true, &entry) ||
         entry.pages != header.pages)
-        return bad(walk, "ALIGNED_PAGE_DATA with pfns that cannot be");
+        return bad(walk, "ALIGNED_PAGE_DATA with invalid pfns");
     return add(walk, &entry, at + array + header.pad_length);
 }
 

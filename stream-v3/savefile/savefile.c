@@ -40,7 +40,7 @@ static int probe_xl(int fd, const char *name, struct xensave_file *savefile,
     if (xl.optional_data_len > XL_HEAD_MAX)
         return xensave_fail(error, EBADMSG,
                             "%s: xl header with %" PRIu32
-                            " octets of optional data; the file is damaged",
+                            " bytes of optional data; the file is damaged",
                             name, xl.optional_data_len);
     savefile->xl_head = true;
     savefile->libxl_offset = sizeof(xl) + xl.optional_data_len;
@@ -51,7 +51,7 @@ static int probe_xl(int fd, const char *name, struct xensave_file *savefile,
     if (length > xl.optional_data_len - sizeof(length))
         return xensave_fail(error, EBADMSG,
                             "%s: xl header with a configuration "
-                            "of %" PRIu32 " octets in %" PRIu32
+                            "of %" PRIu32 " bytes in %" PRIu32
                             " of optional data; the file is damaged",
                             name, length, xl.optional_data_len);
     savefile->config_offset = sizeof(xl) + sizeof(length);
@@ -118,7 +118,7 @@ static int probe_first_record(int fd, const char *name,
         return 0;
     if (read_at(fd, name, &padding, sizeof(padding), offset, error))
         return -1;
-    /* The magic too, so that one damaged octet does not make it a v2. */
+    /* The magic too, so that one damaged byte does not make it a v2. */
     if (header.record.type == XENSAVE_RECORD_PADDING) {
         savefile->format = XENSAVE_FORMAT_COMPAT;
         savefile->head_padding = padding.body.head_padding;

@@ -625,7 +625,7 @@ def test_pipe_of_somebody_else_is_refused(xl, shared):
     os.mkfifo(shared / "file")
     os.chown(shared / "file", 65534, 65534)
     error = one_line(xl.run("save", "web01", shared / "file"), 1)
-    assert "belongs to somebody else" in error
+    assert "belongs to another user" in error
 
 
 def test_partial_of_a_crash_is_replaced(xl, folder):

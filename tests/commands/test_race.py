@@ -192,6 +192,6 @@ def test_pipe_of_another_user(folder):
                    group=NOBODY, extra_groups=[], check=True)
     reader = os.open(race.file, os.O_RDONLY | os.O_NONBLOCK)
     done = domain.dump(program, out=race.file)
-    assert done.returncode == 1 and "belongs to somebody else" in done.stderr
+    assert done.returncode == 1 and "belongs to another user" in done.stderr
     assert os.read(reader, 100) == b""
     os.close(reader)

@@ -100,7 +100,7 @@ static int null_rewrite(struct xensave_sink *sink, uint64_t offset,
 }
 
 static const struct xensave_sink_ops null_ops = {
-    .room = null_room,
+    .space = null_room,
     .advance = null_advance,
     .can_skip = null_can_skip,
     .skip = null_skip,

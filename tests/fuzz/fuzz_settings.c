@@ -5,6 +5,7 @@
 
 #include "fuzz.h"
 
+#include "common/fd.h"
 #include "operation/settings.h"
 
 #define FLAG_VARIABLES 1U
