@@ -12,35 +12,7 @@
 
 #include "internal.h"
 
-#define ENVIRONMENT_MAX 65536 /* octets of pointers, and of LD_PRELOAD */
-
-/* libxl-save-helper, in every Xen since 4.14; the stream type comes last. */
-static const struct helper_mode {
-    const char *name;
-    bool restore;
-    int argc;
-} helper_modes[] = {
-    { "--save-domain", false, 8 },
-    { "--restore-domain", true, 11 },
-};
-
-static const struct helper_mode *helper_mode(char *const argv[])
-{
-    size_t i;
-    int argc;
-
-    for (argc = 0; argv[argc]; argc++)
-        ;
-    if (argc < 2)
-        return NULL;
-    for (i = 0; i < sizeof(helper_modes) / sizeof(helper_modes[0]); i++) {
-        /* Remus and COLO (stream types other than 0) are left alone. */
-        if (!strcmp(argv[1], helper_modes[i].name) &&
-            argc == helper_modes[i].argc && !strcmp(argv[argc - 1], "0"))
-            return &helper_modes[i];
-    }
-    return NULL;
-}
+#define ENVIRONMENT_MAX 65536 /* bytes of pointers, and of LD_PRELOAD */
 
 static bool is_variable(const char *entry, const char *name)
 {
@@ -71,7 +43,7 @@ int exec_with_library(const char *file, char *const argv[], char *stream,
              others && *others ? ":" : "", others ? others : "");
     for (i = 0; i < count; i++) {
         if (!is_variable(environ[i], "LD_PRELOAD") &&
-            !is_variable(environ[i], "XL_ALIGNED_STREAM"))
+            !is_variable(environ[i], STREAM_VARIABLE))
             variables[used++] = environ[i];
     }
     variables[used++] = preload;
@@ -81,32 +53,24 @@ int exec_with_library(const char *file, char *const argv[], char *stream,
     return execvpe(file, argv, variables);
 }
 
-static int exec_helper(const char *file, char *const argv[], const char *plan,
-                       const char *progress, const char *library)
-{
-    char stream[PLAN_TEXT_MAX + 192];
-    int r = snprintf(stream, sizeof(stream), "XL_ALIGNED_STREAM=fd=%s;%s%s%s",
-                     argv[2], plan, progress ? ";progress=" : "",
-                     progress ? progress : "");
-
-    if (r < 0 || r >= (int)sizeof(stream))
-        return execvpe(file, argv, environ);
-    return exec_with_library(file, argv, stream, library);
-}
-
 EXPORT int execvp(const char *file, char *const argv[])
 {
-    const struct helper_mode *mode = helper_mode(argv);
-    const char *plan = mode ? plan_find(atoi(argv[2]), mode->restore) : NULL;
-    const char *progress = mode ? operation_child(atoi(argv[2]), mode->restore,
-                                                  atoi(argv[4]))
-                                : NULL;
+    char stream[sizeof(STREAM_VARIABLE "=") + STREAM_PLAN_MAX];
+    const size_t used = strlen(STREAM_VARIABLE "=");
+    const struct stream_plan *plan = NULL;
+    const struct helper_mode *mode;
+    int argc;
 
-    if (!plan)
+    for (argc = 0; argv[argc]; argc++)
+        ;
+    mode = helper_mode(argc, argv);
+    if (mode && helper_is_plain(argc, argv))
+        plan = operation_child(atoi(argv[HELPER_FD]), mode->restore,
+                               atoi(argv[HELPER_DOMID]));
+    strcpy(stream, STREAM_VARIABLE "=");
+    if (!plan || stream_plan_format(plan, stream + used, STREAM_PLAN_MAX))
         return execvpe(file, argv, environ);
-    if (!mode->restore)
-        interrupt_child();
-    /* A plan is only made once the runtime is known: this does not block. */
-    return exec_helper(file, argv, plan, progress,
-                       runtime_get()->helper_library);
+    /* A plan is made after the runtime is known: this does not block. */
+    return exec_with_library(file, argv, stream,
+                             runtime_get()->helper_library);
 }

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "libxl-aligned/helper/probe.h"
+#include "operation/stream_plan.h"
 #include "internal.h"
 
 /* libxl's own constant, with the NUL behind it. */
@@ -81,7 +81,7 @@ static void __attribute__((noreturn))
 become_helper(const char *helper, const char *library, int out)
 {
     char *argv[] = { (char *)helper, (char *)PROBE_MODE, NULL };
-    char stream[] = "XL_ALIGNED_STREAM=" PROBE_STREAM;
+    char stream[] = STREAM_VARIABLE "=" PROBE_STREAM;
     /* 1, and not 0: no core through a pipe either. */
     const struct rlimit core = { 1, 1 };
     int null = open("/dev/null", O_RDWR);

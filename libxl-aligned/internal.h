@@ -12,8 +12,10 @@
 #include "common/fd.h"
 #include "libxl-aligned.h"
 #include "operation/domain_config.h"
+#include "operation/handoff.h"
 #include "operation/operation.h"
 #include "operation/settings.h"
+#include "operation/stream_plan.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -71,29 +73,6 @@ const struct runtime *runtime_get(void);
 /* Whether it can; the first time that it cannot, says why. */
 bool runtime_usable(const struct runtime *runtime, xentoollog_logger *lg);
 
-/* ---- plan.c: what the helper of an fd is to be told --------------------- */
-
-#define PLAN_TEXT_MAX 256
-
-struct plan_stream {
-    bool restore;
-    bool lasting; /* outlives the call that made it (ao_how) */
-    enum xensave_format format;
-    enum xensave_io io;
-    enum xensave_engine engine;
-    struct xensave_compression compression; /* v3 */
-    uint32_t head_padding;
-};
-
-/* -1: no room. */
-int plan_publish(int fd, const struct plan_stream *stream);
-void plan_withdraw(int fd);
-/*
- * For a forked child: no lock, no memory.  `fd` may be a duplicate of the fd
- * that the plan was made for.
- */
-const char *plan_find(int fd, bool restore);
-
 /* ---- dominfo.c ---------------------------------------------------------- */
 
 struct domain_facts {
@@ -114,7 +93,7 @@ void domain_config(const struct real *real, libxl_ctx *ctx,
 /* ---- exec.c ------------------------------------------------------------- */
 
 /*
- * execvp with `library` preloaded; `stream` is "XL_ALIGNED_STREAM=...".  For
+ * execvp with `library` preloaded; `stream` is STREAM_VARIABLE=...  For
  * a forked child: no lock, no memory.
  */
 int exec_with_library(const char *file, char *const argv[], char *stream,
@@ -187,31 +166,45 @@ bool commit_discard(int fd, bool sole);
 
 /*
  * While a save runs in a program that does not catch SIGINT, SIGTERM and
- * SIGHUP itself: they end all of its saves, not the program, so that it
- * resumes the domains.
+ * SIGHUP itself: they cancel all of its saves and do not end the program, so
+ * that it resumes the domains.
  */
 void interrupt_begin(void);
-bool interrupt_pending(void);
 void interrupt_end(void);
 /* In the child that becomes the helper. */
 void interrupt_child(void);
 
-/* ---- progress.c --------------------------------------------------------- */
-
-/* NULL: how far it is cannot be told.  `*fd` stays open, or is -1. */
-struct progress_page *progress_open(char path[FD_PATH], int *fd);
-void progress_close(struct progress_page *page, int fd);
-
 /* ---- operation.c -------------------------------------------------------- */
 
-struct operation_info {
+/* One save, restore or dump, from before its helper starts to its end. */
+struct operation {
+    int fd;           /* of the stream; -1: none */
+    struct stat st;   /* of fd */
+    char *name;       /* of the file, the final one if it is known; or NULL */
+    int file;         /* the same file, for reading and writing, or -1 */
     const char *kind; /* docs/spec/progress.md */
     bool restore;
-    int fd;         /* of the stream; -1: none */
-    uint32_t domid; /* DOMID_UNKNOWN */
-    uint64_t total; /* octets of memory; 0: not known */
-    char
-        domain[CONFIG_TEXT_MAX]; /* its name where domid has none yet, or "" */
+    bool interruptible; /* by a signal to this program */
+    bool entered;       /* helpers find it */
+    bool orphan;        /* its end is not seen */
+    uint64_t age;
+    bool planned; /* otherwise the helper is stock's */
+    struct stream_plan plan;
+    struct handoff *page; /* NULL: cannot be watched or cancelled */
+    int page_fd;
+    struct entry *entry;
+    char domain[CONFIG_TEXT_MAX];
+    char *format;
+    char *moved; /* where the file is now, if it moved */
+};
+
+struct operation_info {
+    const char *kind;
+    uint32_t domid;     /* or DOMID_UNKNOWN */
+    uint64_t total;     /* bytes of memory; 0: not known */
+    const char *format; /* NULL: not known */
+    const char *file;   /* the name that it will have; NULL: that of fd */
+    char domain[CONFIG_TEXT_MAX]; /* its name while it has no domid, or "" */
 };
 
 struct operation_sample {
@@ -219,29 +212,46 @@ struct operation_sample {
     uint64_t total, done, written;
 };
 
-struct operation;
-/* NULL, which all of these take: nobody will hear of it. */
-struct operation *operation_new(const struct operation_info *info);
-/* From here on others can see and cancel it.  `file` NULL: what fd is. */
-void operation_start(struct operation *operation, const char *format,
-                     const char *file);
+static inline bool operation_is_stream(const struct operation *operation)
+{
+    return S_ISFIFO(operation->st.st_mode) || S_ISSOCK(operation->st.st_mode);
+}
+
+/* Takes the place of an earlier one with this fd.  NULL with errno. */
+struct operation *operation_new(int fd, bool restore);
+/* Fills `file`; -1 with errno. */
+int operation_open_file(struct operation *operation);
+/* What its helper does.  -1: there are too many operations. */
+int operation_plan(struct operation *operation,
+                   const struct stream_plan *plan);
+/* From here on it can be watched and cancelled. */
+void operation_publish(struct operation *operation,
+                       const struct operation_info *info);
+/* These two take NULL. */
 void operation_phase(struct operation *operation, uint32_t phase);
-void operation_done(struct operation *operation, uint64_t octets);
+void operation_done(struct operation *operation, uint64_t bytes);
 /* Its file is now `path` (malloc, the operation's from here on; or NULL). */
 void operation_moved(struct operation *operation, char *path);
 bool operation_cancelled(const struct operation *operation);
-/* Frees it; `rc` not 0: it has failed. */
+/* Frees it (NULL: does nothing); `rc` not 0: it has failed. */
 void operation_end(struct operation *operation, int rc, xentoollog_logger *lg);
+/* Instead: it runs on, and the caller will not see its end. */
+void operation_abandon(struct operation *operation);
+/* A helper with this fd gets no plan. */
+void operation_forget(int fd);
 
 /* From the thread of the entry. */
 void operation_sample(const struct operation *operation,
                       struct operation_sample *sample);
 void operation_cancel(struct operation *operation);
+/* From a signal handler. */
+void operation_cancel_interruptible(void);
 /*
- * In the child that becomes a helper: no lock, no memory.  Where it is to say
- * how far it is, or NULL.
+ * In the child that becomes a helper; takes no lock and allocates nothing.
+ * NULL: it is left to stock.
  */
-const char *operation_child(int fd, bool restore, uint32_t domid);
+const struct stream_plan *operation_child(int fd, bool restore,
+                                          uint32_t domid);
 
 /* ---- entry.c ------------------------------------------------------------ */
 
@@ -274,7 +284,7 @@ int live_flags(const struct real *real, libxl_ctx *ctx, uint32_t domid,
  * Format and compression of a stream whose receiver a transport has asked; V2
  * if in doubt.
  */
-void negotiated_stream(struct plan_stream *stream, xentoollog_logger *lg);
+void negotiated_stream(struct stream_plan *stream, xentoollog_logger *lg);
 
 /* ---- watch.c ------------------------------------------------------------ */
 

@@ -50,7 +50,7 @@ static uint64_t parse_features(const char *text)
 }
 
 /* The receiver, and not the user, decides; the user is told. */
-static void restrict_compression(struct plan_stream *stream, uint64_t features,
+static void restrict_compression(struct stream_plan *stream, uint64_t features,
                                  xentoollog_logger *lg)
 {
     enum xensave_codec codec = stream->compression.codec;
@@ -73,11 +73,11 @@ static void restrict_compression(struct plan_stream *stream, uint64_t features,
     stream->compression.codec = codec;
 }
 
-void negotiated_stream(struct plan_stream *stream, xentoollog_logger *lg)
+void negotiated_stream(struct stream_plan *stream, xentoollog_logger *lg)
 {
     const char *features = "";
     enum xensave_format format;
-    char text[128];
+    char text[sizeof(((struct handoff_board *)NULL)->negotiated)];
 
     /* Every receiver reads it, also one that has agreed to v3. */
     stream->format = XENSAVE_FORMAT_V2;

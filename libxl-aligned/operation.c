@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is under way in this process: how far it is, which helper moves its
- * memory, and whether somebody has asked for its end.
+ * The saves, restores and dumps of this process: what their helpers are told,
+ * how far they are, and whether they are to give up.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -15,37 +18,41 @@
 
 #define OPERATIONS 64
 
-struct operation {
-    struct operation_info info;
-    struct stat st; /* of info.fd */
-    struct progress_page *page;
-    char page_path[FD_PATH];
-    int page_fd;
-    struct entry *entry;
-    char *format, *file;
-    char *moved; /* where the file is now, if it moved */
-};
-
 /*
- * Written under a lock; read without one in forked children, which see a
- * snapshot (plan.c).
+ * By fd, so that the child that becomes a helper finds its operation.  Written
+ * under a lock; read without one in forked children, whose copy is complete
+ * as far as their own operation goes: the thread that forked wrote it.
  */
 static _Atomic(struct operation *) operations[OPERATIONS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* Signal handlers that walk the table. */
+static atomic_int readers;
 
-static int enter(struct operation *operation)
+static void operation_free(struct operation *operation)
 {
-    int i, r = -1;
+    if (operation->page)
+        munmap(operation->page, HANDOFF_SIZE);
+    if (operation->page_fd >= 0)
+        close(operation->page_fd);
+    if (operation->file >= 0)
+        close(operation->file);
+    free(operation->format);
+    free(operation->name);
+    free(operation->moved);
+    free(operation);
+}
 
-    pthread_mutex_lock(&lock);
-    for (i = 0; i < OPERATIONS && r; i++) {
-        if (atomic_load(&operations[i]))
-            continue;
-        atomic_store(&operations[i], operation);
-        r = 0;
-    }
-    pthread_mutex_unlock(&lock);
-    return r;
+static void leave_locked(int i)
+{
+    struct operation *operation = atomic_load(&operations[i]);
+
+    atomic_store(&operations[i], NULL);
+    operation->entered = false;
+    if (!operation->orphan)
+        return;
+    while (atomic_load(&readers))
+        sched_yield();
+    operation_free(operation);
 }
 
 static void leave(struct operation *operation)
@@ -54,64 +61,165 @@ static void leave(struct operation *operation)
 
     pthread_mutex_lock(&lock);
     for (i = 0; i < OPERATIONS; i++)
-        if (atomic_load(&operations[i]) == operation)
-            atomic_store(&operations[i], NULL);
+        if (operation && atomic_load(&operations[i]) == operation)
+            leave_locked(i);
+    pthread_mutex_unlock(&lock);
+    while (atomic_load(&readers))
+        sched_yield();
+}
+
+static void forget_locked(int fd)
+{
+    struct operation *operation;
+    int i;
+
+    for (i = 0; i < OPERATIONS; i++) {
+        operation = atomic_load(&operations[i]);
+        if (operation && operation->fd == fd)
+            leave_locked(i);
+    }
+}
+
+void operation_forget(int fd)
+{
+    pthread_mutex_lock(&lock);
+    forget_locked(fd);
+    pthread_mutex_unlock(&lock);
+}
+
+/* An orphan has no end of its own: the oldest gives up its place. */
+static void enter(struct operation *operation)
+{
+    static uint64_t entered;
+    struct operation *other, *oldest = NULL;
+    int i, place = -1;
+
+    pthread_mutex_lock(&lock);
+    forget_locked(operation->fd);
+    for (i = 0; i < OPERATIONS; i++) {
+        other = atomic_load(&operations[i]);
+        if (!other) {
+            place = i;
+            break;
+        }
+        if (other->orphan && (!oldest || other->age < oldest->age)) {
+            oldest = other;
+            place = i;
+        }
+    }
+    if (place >= 0) {
+        if (atomic_load(&operations[place]))
+            leave_locked(place);
+        operation->age = entered++;
+        operation->entered = true;
+        atomic_store(&operations[place], operation);
+    }
     pthread_mutex_unlock(&lock);
 }
 
 /* ---- its life ----------------------------------------------------------- */
 
-struct operation *operation_new(const struct operation_info *info)
+struct operation *operation_new(int fd, bool restore)
 {
     struct operation *operation = calloc(1, sizeof(*operation));
+    char name[PATH_MAX];
+    int errnum;
 
     if (!operation)
         return NULL;
-    operation->info = *info;
-    operation->page = progress_open(operation->page_path, &operation->page_fd);
-    if (!operation->page || (info->fd >= 0 && fstat(info->fd, &operation->st)))
-        goto failed;
-    atomic_store(&progress_control(operation->page)->domid, info->domid);
-    atomic_store(&operation->page->total, info->total);
-    atomic_store(&operation->page->phase, PROGRESS_MEMORY);
-    if (enter(operation))
-        goto failed;
-    return operation;
-
-failed:
-    progress_close(operation->page, operation->page_fd);
-    free(operation);
-    return NULL;
-}
-
-/* Of a file or device; the name it is to get comes before the one it has. */
-static char *file_name(const struct operation *operation, const char *name)
-{
-    char path[PATH_MAX];
-
-    if (name)
-        return strdup(name);
-    if (operation->info.fd < 0 || S_ISFIFO(operation->st.st_mode) ||
-        S_ISSOCK(operation->st.st_mode))
+    operation->fd = fd;
+    operation->restore = restore;
+    operation->page_fd = operation->file = -1;
+    if (fd < 0)
+        return operation;
+    if (fstat(fd, &operation->st)) {
+        errnum = errno;
+        free(operation);
+        errno = errnum;
         return NULL;
-    return fd_read_name(operation->info.fd, path, sizeof(path)) < 0
-               ? NULL
-               : strdup(path);
+    }
+    if (!operation_is_stream(operation) &&
+        fd_read_name(fd, name, sizeof(name)) >= 0)
+        operation->name = strdup(name);
+    enter(operation);
+    return operation;
 }
 
-void operation_start(struct operation *operation, const char *format,
-                     const char *file)
+int operation_open_file(struct operation *operation)
 {
-    struct entry_text text = { 0 };
+    operation->file = fd_reopen(operation->fd, O_RDWR);
+    return operation->file < 0 ? -1 : 0;
+}
+
+int operation_plan(struct operation *operation, const struct stream_plan *plan)
+{
+    if (!operation->entered)
+        return -1;
+    operation->plan = *plan;
+    operation->planned = true;
+    return 0;
+}
+
+void operation_abandon(struct operation *operation)
+{
+    bool entered;
 
     if (!operation)
         return;
-    operation->format = format ? strdup(format) : NULL;
-    operation->file = file_name(operation, file);
-    text.kind = operation->info.kind;
-    text.domain = operation->info.domain[0] ? operation->info.domain : NULL;
+    pthread_mutex_lock(&lock);
+    operation->orphan = true;
+    entered = operation->entered;
+    pthread_mutex_unlock(&lock);
+    if (!entered)
+        operation_free(operation);
+}
+
+/* The page of the command that has started this program for one operation. */
+static struct handoff *given_page(char path[FD_PATH])
+{
+    static atomic_flag taken = ATOMIC_FLAG_INIT;
+    struct handoff *page;
+
+    if (!environment.progress || strlen(environment.progress) >= FD_PATH ||
+        /* It is part of the text of a plan. */
+        strpbrk(environment.progress, ";=") ||
+        atomic_flag_test_and_set(&taken))
+        return NULL;
+    page = handoff_map(environment.progress);
+    if (page)
+        strcpy(path, environment.progress);
+    return page;
+}
+
+void operation_publish(struct operation *operation,
+                       const struct operation_info *info)
+{
+    struct entry_text text = { 0 };
+    char path[FD_PATH] = "";
+
+    if (!operation)
+        return;
+    operation->kind = info->kind;
+    operation->page = given_page(path);
+    if (!operation->page)
+        operation->page = handoff_create("libxl-aligned progress", path,
+                                         &operation->page_fd);
+    if (!operation->page)
+        return;
+    strcpy(operation->plan.progress, path);
+    atomic_store(&operation->page->domid, info->domid);
+    atomic_store(&operation->page->total, info->total);
+    atomic_store(&operation->page->phase, PROGRESS_MEMORY);
+    operation->format = info->format ? strdup(info->format) : NULL;
+    if (info->file) {
+        free(operation->name);
+        operation->name = strdup(info->file);
+    }
+    memcpy(operation->domain, info->domain, sizeof(operation->domain));
+    text.kind = operation->kind;
+    text.domain = operation->domain[0] ? operation->domain : NULL;
     text.format = operation->format;
-    text.file = operation->file;
+    text.file = operation->name;
     if (!strcmp(text.kind, "migrate") || !strcmp(text.kind, "receive"))
         text.peer = environment.peer;
     operation->entry = entry_begin(operation, &text);
@@ -124,35 +232,31 @@ void operation_end(struct operation *operation, int rc, xentoollog_logger *lg)
     if (!operation)
         return;
     leave(operation);
-    atomic_store(&progress_control(operation->page)->helper.pid, 0);
+    if (operation->page)
+        atomic_store(&operation->page->helper_pid, 0);
     if (rc && cancelled)
-        report(lg, XTL_ERROR, "%s: ended on request", operation->info.kind);
-    /* If xenstore does not answer, it is not ours to free any more. */
-    if (!entry_end(operation->entry,
-                   !rc         ? "complete"
-                   : cancelled ? "cancelled"
-                               : "failed",
-                   operation->moved))
-        return;
-    progress_close(operation->page, operation->page_fd);
-    free(operation->format);
-    free(operation->file);
-    free(operation->moved);
-    free(operation);
+        report(lg, XTL_ERROR, "%s: ended on request", operation->kind);
+    /* If xenstore does not answer, its thread still needs it. */
+    if (entry_end(operation->entry,
+                  !rc         ? "complete"
+                  : cancelled ? "cancelled"
+                              : "failed",
+                  operation->moved))
+        operation_free(operation);
 }
 
 /* ---- how far it is ------------------------------------------------------ */
 
 void operation_phase(struct operation *operation, uint32_t phase)
 {
-    if (operation)
+    if (operation && operation->page)
         atomic_store(&operation->page->phase, phase);
 }
 
-void operation_done(struct operation *operation, uint64_t octets)
+void operation_done(struct operation *operation, uint64_t bytes)
 {
-    if (operation)
-        atomic_store(&operation->page->done, octets);
+    if (operation && operation->page)
+        atomic_store(&operation->page->done, bytes);
 }
 
 void operation_moved(struct operation *operation, char *path)
@@ -163,11 +267,11 @@ void operation_moved(struct operation *operation, char *path)
         free(path);
 }
 
-/* What a helper without our library has moved, by the word of the kernel. */
+/* What the kernel says that a helper without our library has moved. */
 static uint64_t moved_by(pid_t helper, bool restore)
 {
     char path[32], line[64];
-    unsigned long long octets = 0;
+    unsigned long long bytes = 0;
     FILE *file;
 
     snprintf(path, sizeof(path), "/proc/%ld/io", (long)helper);
@@ -175,54 +279,67 @@ static uint64_t moved_by(pid_t helper, bool restore)
     if (!file)
         return 0;
     while (fgets(line, sizeof(line), file))
-        if (sscanf(line, restore ? "rchar: %llu" : "wchar: %llu", &octets) ==
-            1)
+        if (sscanf(line, restore ? "rchar: %llu" : "wchar: %llu", &bytes) == 1)
             break;
     fclose(file);
-    return octets;
+    return bytes;
 }
 
 void operation_sample(const struct operation *operation,
                       struct operation_sample *sample)
 {
-    struct progress_control *control = progress_control(operation->page);
-    pid_t helper = atomic_load(&control->helper.pid);
+    const struct handoff *page = operation->page;
+    pid_t helper = atomic_load(&page->helper_pid);
 
-    sample->domid = atomic_load(&control->domid);
-    sample->phase = atomic_load(&operation->page->phase);
-    sample->total = atomic_load(&operation->page->total);
-    sample->done = atomic_load(&operation->page->done);
-    sample->written = atomic_load(&operation->page->written);
+    sample->domid = atomic_load(&page->domid);
+    sample->phase = atomic_load(&page->phase);
+    sample->total = atomic_load(&page->total);
+    sample->done = atomic_load(&page->done);
+    sample->written = atomic_load(&page->written);
     if (!sample->done && helper > 0)
-        sample->done = moved_by(helper, operation->info.restore);
+        sample->done = moved_by(helper, operation->restore);
 }
 
 /* ---- its end ------------------------------------------------------------ */
 
 void operation_cancel(struct operation *operation)
 {
-    struct progress_control *control = progress_control(operation->page);
     struct process helper;
 
+    if (!operation->page)
+        return;
     /* In this order: the child does the reverse, so one of us notices. */
-    atomic_store(&control->cancelled, 1);
-    xensave_helper_get(&control->helper, &helper);
+    atomic_store(&operation->page->cancelled, 1);
+    handoff_helper(operation->page, &helper);
     if (helper.pid > 0)
         process_signal(&helper, SIGTERM);
 }
 
+void operation_cancel_interruptible(void)
+{
+    struct operation *operation;
+    int i;
+
+    atomic_fetch_add(&readers, 1);
+    for (i = 0; i < OPERATIONS; i++) {
+        operation = atomic_load(&operations[i]);
+        if (operation && operation->interruptible)
+            operation_cancel(operation);
+    }
+    atomic_fetch_sub(&readers, 1);
+}
+
 bool operation_cancelled(const struct operation *operation)
 {
-    return operation &&
-           atomic_load(&progress_control(operation->page)->cancelled);
+    return operation && operation->page &&
+           atomic_load(&operation->page->cancelled);
 }
 
 /* ---- in the child that becomes a helper --------------------------------- */
 
-const char *operation_child(int fd, bool restore, uint32_t domid)
+const struct stream_plan *operation_child(int fd, bool restore, uint32_t domid)
 {
     struct operation *found = NULL, *operation;
-    struct progress_control *control;
     struct stat st;
     int i;
 
@@ -230,20 +347,26 @@ const char *operation_child(int fd, bool restore, uint32_t domid)
         return NULL;
     for (i = 0; i < OPERATIONS; i++) {
         operation = atomic_load(&operations[i]);
-        if (!operation || operation->info.fd < 0 ||
-            operation->info.restore != restore ||
+        if (!operation || operation->restore != restore ||
             !stat_same(&operation->st, &st))
             continue;
         /* libxl hands the helper a duplicate of fds 0 to 2. */
-        if (operation->info.fd == fd || (!found && operation->info.fd <= 2))
+        if (operation->fd == fd || (!found && operation->fd <= 2))
             found = operation;
+        if (operation->fd == fd)
+            break;
     }
     if (!found)
         return NULL;
-    control = progress_control(found->page);
-    atomic_store(&control->domid, domid);
-    xensave_helper_enter(&control->helper);
-    if (atomic_load(&control->cancelled))
-        _exit(1);
-    return found->page_path;
+    /* SIGTERM must end this process before its pid is known. */
+    if (found->interruptible)
+        interrupt_child();
+    if (found->page) {
+        atomic_store(&found->page->domid, domid);
+        handoff_enter(found->page);
+        if (atomic_load(&found->page->cancelled))
+            _exit(1);
+    }
+    found->plan.fd = fd;
+    return found->planned ? &found->plan : NULL;
 }

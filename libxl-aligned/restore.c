@@ -51,7 +51,7 @@ struct choice {
     bool ours;          /* to be read by the stream library, */
     bool v3;            /* and by nothing else */
     const char *format; /* NULL: found out by reading */
-    uint64_t memory;    /* octets; 0: not known */
+    uint64_t memory;    /* bytes; 0: not known */
 };
 
 /* Stock would find out that it cannot with a domain half built. */
@@ -110,29 +110,23 @@ static int choose(int fd, const libxl_domain_restore_params *params,
     return choice->v3 ? check_v3(fd, runtime, opts->lg) : 0;
 }
 
-/* What others may see of it, and stop. */
-static struct operation *tell(int restore_fd, int send_back_fd,
-                              const struct choice *choice,
-                              const struct domain_config *config)
+static void restore_publish(struct operation *operation, int send_back_fd,
+                            const struct choice *choice,
+                            const struct domain_config *config)
 {
     struct operation_info info = {
         .kind = "restore",
-        .restore = true,
-        .fd = restore_fd,
         .domid = DOMID_UNKNOWN,
         .total = choice->memory,
+        .format = choice->ours ? choice->format : "stock",
     };
-    struct operation *operation;
-    struct stat st;
 
     memcpy(info.domain, config->name, sizeof(info.domain));
     if (!info.total && config->memory_kib > 0)
         info.total = (uint64_t)config->memory_kib << 10;
-    if (send_back_fd >= 0 || (!fstat(restore_fd, &st) && S_ISSOCK(st.st_mode)))
+    if (send_back_fd >= 0 || S_ISSOCK(operation->st.st_mode))
         info.kind = "receive";
-    operation = operation_new(&info);
-    operation_start(operation, choice->ours ? choice->format : "stock", NULL);
-    return operation;
+    operation_publish(operation, &info);
 }
 
 int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
@@ -143,19 +137,19 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
                    const libxl_asyncprogress_how *aop_console_how)
 {
     const struct runtime *runtime = runtime_get();
-    struct plan_stream stream = {
+    struct stream_plan stream = {
         .restore = true,
-        .lasting = ao_how,
         .format = XENSAVE_FORMAT_V2, /* found out by reading */
-        .io = opts->restore_io,
-        .engine = opts->engine,
+        .io = { .io = opts->restore_io, .engine = opts->engine },
     };
     struct choice choice = { 0 };
     struct operation *operation = NULL;
     struct domain_config config;
     int rc;
 
-    plan_withdraw(restore_fd);
+    /* NULL: libxl is told of a bad descriptor by itself. */
+    if (restore_fd >= 0)
+        operation = operation_new(restore_fd, true);
     /* Remus and COLO are left alone. */
     if (restore_fd >= 0 && params &&
         params->checkpointed_stream == LIBXL_CHECKPOINTED_STREAM_NONE) {
@@ -163,7 +157,7 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
         if (rc)
             goto out;
     }
-    if (choice.ours && plan_publish(restore_fd, &stream)) {
+    if (choice.ours && (!operation || operation_plan(operation, &stream))) {
         if (choice.v3) {
             report(opts->lg, XTL_ERROR, "not restored: too many at once");
             rc = ERROR_FAIL;
@@ -173,17 +167,19 @@ int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
         report(opts->lg, XTL_WARN, "using stock restore: too many at once");
     }
     /* With ao_how its end is not ours to see. */
-    if (!ao_how && restore_fd >= 0) {
+    if (!ao_how && operation) {
         domain_config(&runtime->real, ctx, d_config, &config);
-        operation = tell(restore_fd, send_back_fd, &choice, &config);
+        restore_publish(operation, send_back_fd, &choice, &config);
     }
 
     rc = runtime->real.create_restore(ctx, d_config, domid, restore_fd,
                                       send_back_fd, params, ao_how,
                                       aop_console_how);
     /* With ao_how the helper may start after this call has returned. */
-    if (!ao_how || rc)
-        plan_withdraw(restore_fd);
+    if (ao_how && !rc) {
+        operation_abandon(operation);
+        return 0;
+    }
 
 out:
     if (rc) {

@@ -14,19 +14,15 @@
 
 /* One save, from the choice to the commit. */
 struct save {
-    int fd;
-    int file; /* the same file, for reading and writing, or -1 */
-    struct stat st;
+    struct operation *operation;
     uint64_t libxl_offset;
     enum xensave_format planned;
-    bool stock; /* the stream library has no part in it */
-    bool interruptible;
+    bool stock;     /* the stream library has no part in it */
     bool preloaded; /* the toolstack leaves a failed file behind */
     bool resumes;   /* after a failure */
     libxl_ctx *ctx; /* for that */
     uint32_t domid;
     const char *format; /* its name */
-    struct operation *operation;
     char *commit_name;
     xentoollog_logger *lg;
     struct save *next;
@@ -40,20 +36,18 @@ static void save_free(struct save *save)
 {
     if (!save)
         return;
-    if (save->file >= 0)
-        close(save->file);
     free(save->commit_name);
     free(save);
 }
 
-static struct save *save_new(int fd, const xl_aligned_options *opts)
+/* libxl's error; `*made` is NULL then. */
+static int save_new(struct save **made, int fd, const xl_aligned_options *opts)
 {
     struct save *save = calloc(1, sizeof(*save));
 
+    *made = NULL;
     if (!save)
-        return NULL;
-    save->fd = fd;
-    save->file = -1;
+        return ERROR_NOMEM;
     save->stock = true;
     save->format = "stock";
     save->lg = opts->lg;
@@ -61,10 +55,22 @@ static struct save *save_new(int fd, const xl_aligned_options *opts)
         save->commit_name = strdup(opts->commit_name);
         if (!save->commit_name) {
             save_free(save);
-            return NULL;
+            return ERROR_NOMEM;
         }
     }
-    return save;
+    save->operation = operation_new(fd, false);
+    if (!save->operation) {
+        report(save->lg, XTL_ERROR, "not saved: fstat: %s", strerror(errno));
+        save_free(save);
+        return ERROR_FAIL;
+    }
+    *made = save;
+    return 0;
+}
+
+static bool save_is_regular(const struct save *save)
+{
+    return S_ISREG(save->operation->st.st_mode);
 }
 
 /* ---- before ------------------------------------------------------------- */
@@ -76,21 +82,22 @@ static enum xensave_format file_format(const xl_aligned_options *opts)
                : (enum xensave_format)opts->format;
 }
 
-/* compat needs a stream start on 8 octets, spec 4. */
-static int align_head(struct save *save, struct plan_stream *stream)
+/* compat needs a stream start on 8 bytes, spec 4. */
+static int align_head(struct save *save, struct stream_plan *stream)
 {
     struct xensave_error error = { 0 };
-    off_t offset = lseek(save->fd, 0, SEEK_CUR);
+    off_t offset = lseek(save->operation->fd, 0, SEEK_CUR);
 
-    if (offset < 0 || lseek(save->file, offset, SEEK_SET) != offset)
+    if (offset < 0 || lseek(save->operation->file, offset, SEEK_SET) != offset)
         goto failed;
-    if (xensave_file_align_head(save->file, &stream->head_padding, &error)) {
+    if (xensave_file_align_head(save->operation->file, &stream->head_padding,
+                                &error)) {
         report(save->lg, XTL_WARN, "saving as v2, not compat: %s", error.text);
         stream->format = XENSAVE_FORMAT_V2;
         return 0;
     }
     offset += stream->head_padding;
-    if (lseek(save->fd, offset, SEEK_SET) == offset)
+    if (lseek(save->operation->fd, offset, SEEK_SET) == offset)
         return 0;
 failed:
     report(save->lg, XTL_ERROR, "not saved: lseek: %s", strerror(errno));
@@ -100,7 +107,7 @@ failed:
 static int prepare_file(struct save *save, const struct real *real,
                         libxl_ctx *ctx, uint32_t domid,
                         const xl_aligned_options *opts,
-                        struct plan_stream *stream)
+                        struct stream_plan *stream)
 {
     off_t offset;
     int rc;
@@ -111,59 +118,56 @@ static int prepare_file(struct save *save, const struct real *real,
         if (rc)
             return rc;
     }
-    offset = lseek(save->fd, 0, SEEK_CUR);
+    offset = lseek(save->operation->fd, 0, SEEK_CUR);
     if (offset < 0) {
         report(save->lg, XTL_ERROR, "not saved: lseek: %s", strerror(errno));
         return ERROR_FAIL;
     }
     save->libxl_offset = offset;
     /* With the head that xl wrote, and NULs. */
-    if (fstat(save->fd, &save->st)) {
+    if (fstat(save->operation->fd, &save->operation->st)) {
         report(save->lg, XTL_ERROR, "not saved: fstat: %s", strerror(errno));
         return ERROR_FAIL;
     }
     if (!opts->reserve)
         return 0;
-    return reserve_space(real, ctx, domid, save->file, &save->st, offset,
-                         stream->format, save->lg);
+    return reserve_space(real, ctx, domid, save->operation->file,
+                         &save->operation->st, offset, stream->format,
+                         save->lg);
 }
 
-/* A file or device of which every octet that is written can be read back. */
+/* A file or device of which every byte that is written can be read back. */
 static bool is_file(struct save *save)
 {
-    int flags = fcntl(save->fd, F_GETFL);
+    struct operation *operation = save->operation;
+    int flags = fcntl(operation->fd, F_GETFL);
 
-    if (!S_ISREG(save->st.st_mode) && !S_ISBLK(save->st.st_mode))
+    if (!save_is_regular(save) && !S_ISBLK(operation->st.st_mode))
         return false;
     /* Appending puts every write at the end: offsets mean nothing. */
     if (flags < 0 || (flags & O_APPEND))
         return false;
-    save->file = fd_reopen(save->fd, O_RDWR);
-    if (save->file < 0)
-        report(save->lg, XTL_WARN,
-               "using stock save: the file cannot be "
-               "opened for reading: %s",
-               strerror(errno));
-    return save->file >= 0;
-}
-
-static bool is_stream(const struct save *save)
-{
-    return S_ISFIFO(save->st.st_mode) || S_ISSOCK(save->st.st_mode);
+    if (!operation_open_file(operation))
+        return true;
+    report(save->lg, XTL_WARN,
+           "using stock save: the file cannot be opened for reading: %s",
+           strerror(errno));
+    return false;
 }
 
 /* Stock's way after all: the file is as stock expects it. */
 static int give_way(const struct save *save)
 {
     report(save->lg, XTL_WARN, "using stock save: too many saves at once");
-    if (!S_ISREG(save->st.st_mode) || !ftruncate(save->file, save->st.st_size))
+    if (!save_is_regular(save) ||
+        !ftruncate(save->operation->file, save->operation->st.st_size))
         return 0;
     report(save->lg, XTL_ERROR, "not saved: ftruncate: %s", strerror(errno));
     return ERROR_FAIL;
 }
 
 /* Of a pipe or socket: whoever reads it may know v2 only. */
-static void choose_stream(struct plan_stream *stream,
+static void choose_stream(struct stream_plan *stream,
                           const xl_aligned_options *opts)
 {
     if (environment.negotiated) {
@@ -182,22 +186,16 @@ static void choose_stream(struct plan_stream *stream,
 /* Chooses how to save; an error means that the domain is not to be touched. */
 static int save_begin(struct save *save, const struct runtime *runtime,
                       libxl_ctx *ctx, uint32_t domid, bool usable,
-                      const xl_aligned_options *opts, bool lasting)
+                      const xl_aligned_options *opts)
 {
-    struct plan_stream stream = {
-        .lasting = lasting,
+    struct stream_plan stream = {
         .format = file_format(opts),
-        .io = opts->io,
-        .engine = opts->engine,
+        /* The space is reserved on this side. */
+        .io = { .io = opts->io, .engine = opts->engine },
         .compression = opts->compression,
     };
     int rc;
 
-    plan_withdraw(save->fd);
-    if (fstat(save->fd, &save->st)) {
-        report(save->lg, XTL_ERROR, "not saved: fstat: %s", strerror(errno));
-        return ERROR_FAIL;
-    }
     if (is_file(save)) {
         if (!usable)
             return 0;
@@ -205,7 +203,7 @@ static int save_begin(struct save *save, const struct runtime *runtime,
         if (rc)
             return rc;
     } else {
-        if (!usable || !is_stream(save))
+        if (!usable || !operation_is_stream(save->operation))
             return 0;
         choose_stream(&stream, opts);
         if (stream.format == XENSAVE_FORMAT_V2)
@@ -213,7 +211,7 @@ static int save_begin(struct save *save, const struct runtime *runtime,
     }
 
     save->planned = stream.format;
-    save->stock = plan_publish(save->fd, &stream);
+    save->stock = operation_plan(save->operation, &stream);
     if (save->stock)
         return give_way(save);
     save->format = xensave_format_name(stream.format);
@@ -222,30 +220,20 @@ static int save_begin(struct save *save, const struct runtime *runtime,
 
 /* ---- after -------------------------------------------------------------- */
 
-static int check_interrupted(const struct save *save)
-{
-    if (operation_cancelled(save->operation))
-        return ERROR_FAIL; /* its end says so */
-    if (!save->interruptible || !interrupt_pending())
-        return 0;
-    report(save->lg, XTL_ERROR, "not saved: interrupted");
-    return ERROR_FAIL;
-}
-
 /* Stock does not sync; success means stable storage all the same. */
 static int stock_commit(struct save *save)
 {
-    if (!S_ISREG(save->st.st_mode) && !S_ISBLK(save->st.st_mode))
+    if (!save_is_regular(save) && !S_ISBLK(save->operation->st.st_mode))
         return 0;
-    if (fsync(save->fd) && errno != EINVAL) {
+    if (fsync(save->operation->fd) && errno != EINVAL) {
         report(save->lg, XTL_ERROR, "not saved: fsync: %s", strerror(errno));
         return ERROR_FAIL;
     }
-    if (!S_ISREG(save->st.st_mode))
+    if (!save_is_regular(save))
         return 0;
     if (!save->commit_name)
-        return commit_folder(save->fd, save->lg);
-    return commit_rename(save->fd, save->commit_name, save->lg);
+        return commit_folder(save->operation->fd, save->lg);
+    return commit_rename(save->operation->fd, save->commit_name, save->lg);
 }
 
 static int save_commit(struct save *save)
@@ -255,28 +243,26 @@ static int save_commit(struct save *save)
 
     if (save->stock)
         return stock_commit(save);
-    if (save->file < 0)
+    if (save->operation->file < 0)
         return 0;
     /* Not between the mark and success: a marked file would stay. */
-    rc = check_interrupted(save);
-    if (rc)
-        return rc;
-    length = lseek(save->fd, 0, SEEK_CUR);
+    if (operation_cancelled(save->operation))
+        return ERROR_FAIL;
+    length = lseek(save->operation->fd, 0, SEEK_CUR);
     if (length < 0) {
         report(save->lg, XTL_ERROR, "not saved: lseek: %s", strerror(errno));
         return ERROR_FAIL;
     }
     operation_phase(save->operation, PROGRESS_COMMIT);
-    rc = commit_file(save->file, save->libxl_offset, length, save->planned,
-                     save->lg);
-    if (rc || !S_ISREG(save->st.st_mode))
+    rc = commit_file(save->operation->file, save->libxl_offset, length,
+                     save->planned, save->lg);
+    if (rc || !save_is_regular(save))
         return rc;
     if (!save->commit_name)
-        return commit_folder(save->file, save->lg);
-    rc = check_interrupted(save);
-    if (rc)
-        return rc;
-    return commit_rename(save->file, save->commit_name, save->lg);
+        return commit_folder(save->operation->file, save->lg);
+    if (operation_cancelled(save->operation))
+        return ERROR_FAIL;
+    return commit_rename(save->operation->file, save->commit_name, save->lg);
 }
 
 /*
@@ -285,16 +271,16 @@ static int save_commit(struct save *save)
  */
 static void save_abandon(struct save *save)
 {
-    if (!S_ISREG(save->st.st_mode))
+    if (!save_is_regular(save))
         return;
     if (save->commit_name)
-        commit_discard(save->fd, false);
-    else if (save->preloaded && !commit_discard(save->fd, true) &&
-             ftruncate(save->fd, 0))
+        commit_discard(save->operation->fd, false);
+    else if (save->preloaded && !commit_discard(save->operation->fd, true) &&
+             ftruncate(save->operation->fd, 0))
         report(save->lg, XTL_WARN, "the file of a failed save stays: %s",
                strerror(errno));
-    if (!save->stock &&
-        ftruncate(save->file, save->preloaded ? 0 : save->libxl_offset))
+    if (!save->stock && ftruncate(save->operation->file,
+                                  save->preloaded ? 0 : save->libxl_offset))
         report(save->lg, XTL_WARN,
                "reserved space stays allocated: "
                "ftruncate: %s",
@@ -303,7 +289,6 @@ static void save_abandon(struct save *save)
 
 static int save_end(struct save *save, int rc)
 {
-    plan_withdraw(save->fd);
     if (!rc)
         rc = save_commit(save);
     if (rc)
@@ -317,24 +302,23 @@ static int save_end(struct save *save, int rc)
 
 /* ---- both --------------------------------------------------------------- */
 
-/* What others may see of it, and stop. */
-static void save_tell(struct save *save, const struct real *real,
-                      libxl_ctx *ctx, uint32_t domid, int flags)
+static void save_publish(struct save *save, const struct real *real,
+                         libxl_ctx *ctx, uint32_t domid, int flags)
 {
-    bool migrates = S_ISSOCK(save->st.st_mode) || environment.negotiated ||
-                    (S_ISFIFO(save->st.st_mode) &&
-                     (flags & LIBXL_SUSPEND_LIVE));
+    const struct stat *st = &save->operation->st;
+    bool migrates = S_ISSOCK(st->st_mode) || environment.negotiated ||
+                    (S_ISFIFO(st->st_mode) && (flags & LIBXL_SUSPEND_LIVE));
     struct operation_info info = {
         .kind = migrates ? "migrate" : "save",
-        .fd = save->fd,
         .domid = domid,
+        .format = save->format,
+        .file = save->commit_name,
     };
     struct domain_facts facts;
 
     domain_facts(real, ctx, domid, &facts);
     info.total = facts.memory;
-    save->operation = operation_new(&info);
-    operation_start(save->operation, save->format, save->commit_name);
+    operation_publish(save->operation, &info);
 }
 
 static void pending_add(struct save *save)
@@ -350,7 +334,8 @@ static struct save *pending_take(int fd)
     struct save **link, *save;
 
     pthread_mutex_lock(&pending_lock);
-    for (link = &pending; *link && (*link)->fd != fd; link = &(*link)->next)
+    for (link = &pending; *link && (*link)->operation->fd != fd;
+         link = &(*link)->next)
         ;
     save = *link;
     if (save)
@@ -366,27 +351,31 @@ int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
     const struct runtime *runtime = runtime_get();
     struct watch *watch;
     struct save *save;
+    bool interruptible;
     int rc;
 
-    save = save_new(fd, opts);
-    if (!save)
-        return ERROR_NOMEM;
+    rc = save_new(&save, fd, opts);
+    if (rc)
+        return rc;
     save->preloaded = preloaded;
     rc = save_begin(save, runtime, ctx, domid,
-                    runtime_usable(runtime, opts->lg), opts, ao_how);
+                    runtime_usable(runtime, opts->lg), opts);
     if (rc) {
         save_abandon(save);
+        operation_end(save->operation, rc, save->lg);
         goto out;
     }
 
-    save_tell(save, &runtime->real, ctx, domid, flags);
+    save_publish(save, &runtime->real, ctx, domid, flags);
     /* The signals of a program that called for this itself are its own. */
-    save->interruptible = preloaded && !save->stock;
-    save->resumes = preloaded && !ao_how && !is_stream(save) &&
+    interruptible = preloaded && !save->stock;
+    save->operation->interruptible = interruptible;
+    save->resumes = preloaded && !ao_how &&
+                    !operation_is_stream(save->operation) &&
                     resume_is_ours(&runtime->real, ctx, domid);
     save->ctx = ctx;
     save->domid = domid;
-    if (save->interruptible)
+    if (interruptible)
         interrupt_begin();
 
     watch = ao_how ? NULL : watch_begin(&runtime->real, ctx, domid);
@@ -397,7 +386,7 @@ int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
         return 0;
     }
     rc = save_end(save, rc);
-    if (save->interruptible)
+    if (interruptible)
         interrupt_end();
 
 out:
@@ -415,7 +404,7 @@ EXPORT int libxl_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd,
     flags = live_flags(&runtime->real, ctx, domid, flags, runtime->opts.lg);
     /* Its end is not ours to see, so it cannot be committed. */
     if (ao_how) {
-        plan_withdraw(fd);
+        operation_forget(fd);
         return runtime->real.suspend(ctx, domid, fd, flags, ao_how);
     }
     return suspend_domain(ctx, domid, fd, flags, &runtime->opts, true, NULL);

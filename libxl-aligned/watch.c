@@ -16,7 +16,6 @@
 #include "common/thread.h"
 #include "internal.h"
 
-#define TOLD_OFFSET 128
 #define INTERVAL_NS 5000000
 
 struct watch {
@@ -40,7 +39,8 @@ static void tell(void)
     clock_gettime(CLOCK_MONOTONIC, &now);
     length = snprintf(text, sizeof(text), "suspended=%" PRId64 "\n",
                       now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000);
-    r = pwrite(fd, text, length + 1, TOLD_OFFSET);
+    r = pwrite(fd, text, length + 1,
+               offsetof(struct handoff_board, suspended));
     (void)r; /* it is only a figure */
     close(fd);
 }

@@ -12,7 +12,7 @@
 
 #include "common/clock.h"
 #include "operation.h"
-#include "progress_page.h"
+#include "handoff.h"
 
 /* How much an older rate counts after a second. */
 #define OLDER          0.7
@@ -196,25 +196,6 @@ void entry_list(struct store *store,
         store->rm(store->handle, 0, path);
     }
     free(names);
-}
-
-/* ---- control ------------------------------------------------------------ */
-
-void xensave_helper_enter(struct xensave_helper *helper)
-{
-    struct process self;
-
-    if (process_of(getpid(), &self))
-        return;
-    atomic_store(&helper->start, self.start);
-    atomic_store(&helper->pid, self.pid);
-}
-
-void xensave_helper_get(const struct xensave_helper *helper,
-                        struct process *process)
-{
-    process->pid = atomic_load(&helper->pid);
-    process->start = atomic_load(&helper->start);
 }
 
 /* ---- figures ------------------------------------------------------------ */

@@ -7,13 +7,10 @@
 #ifndef XENSAVE_OPERATION_H
 #define XENSAVE_OPERATION_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
-
-#include "progress_page.h"
 
 #define ENTRY_ROOT "/local/domain/0/xl-aligned"
 #define ENTRY_NAME 64U /* octets, NUL included */
@@ -81,34 +78,6 @@ bool entry_stale(struct store *store, const char *name);
 void entry_list(struct store *store,
                 void (*each)(void *context, const char *name),
                 void (*stale)(void *context, const char *name), void *context);
-
-/* ---- control ------------------------------------------------------------ */
-
-/* The save helper of a stream, in memory that it shares. */
-struct xensave_helper {
-    _Atomic int32_t pid; /* 0: none yet; -1: being written */
-    _Atomic uint64_t start;
-};
-
-/* By the process itself: no lock, no memory. */
-void xensave_helper_enter(struct xensave_helper *helper);
-void xensave_helper_get(const struct xensave_helper *helper,
-                        struct process *process);
-
-/* In the page of struct progress_page, behind it. */
-struct progress_control {
-    struct xensave_helper helper;
-    _Atomic uint32_t domid;
-    _Atomic uint32_t cancelled; /* not 0: an end was asked for */
-};
-
-#define DOMID_UNKNOWN UINT32_MAX
-
-static inline struct progress_control *progress_control(
-    struct progress_page *page)
-{
-    return (struct progress_control *)((char *)page + PROGRESS_LENGTH / 2);
-}
 
 /* ---- figures ------------------------------------------------------------ */
 

@@ -15,14 +15,14 @@
 /* xl shows a progress of its own, which would tear the bar. */
 #define XL_PROGRESS "xc: progress: "
 
-struct progress_page *progress_page(int *fd)
+struct handoff *progress_page(int *fd)
 {
     char path[FD_PATH];
-    struct progress_page *page;
+    struct handoff *page;
 
-    page = progress_page_create("xl-aligned progress", path, fd);
+    page = handoff_create("xl-aligned progress", path, fd);
     if (page && setenv("XL_ALIGNED_PROGRESS", path, 1)) {
-        munmap(page, PROGRESS_LENGTH);
+        munmap(page, HANDOFF_SIZE);
         close(*fd);
         *fd = -1;
         page = NULL;
@@ -30,14 +30,14 @@ struct progress_page *progress_page(int *fd)
     return page;
 }
 
-static uint32_t passes_count(const struct progress_page *page)
+static uint32_t passes_count(const struct handoff *page)
 {
     uint32_t count = page ? atomic_load(&page->passes) : 0;
 
     return count < XENSAVE_PASSES ? count : XENSAVE_PASSES;
 }
 
-void passes_json(yajl_gen gen, const struct progress_page *page)
+void passes_json(yajl_gen gen, const struct handoff *page)
 {
     uint32_t count = passes_count(page), i;
 
@@ -51,7 +51,7 @@ void passes_json(yajl_gen gen, const struct progress_page *page)
     yajl_gen_array_close(gen);
 }
 
-void passes_print(FILE *file, const struct progress_page *page)
+void passes_print(FILE *file, const struct handoff *page)
 {
     uint32_t count = passes_count(page), i;
 
@@ -78,7 +78,7 @@ struct progress_ops {
 
 struct progress {
     const struct progress_ops *ops;
-    struct progress_page *page;
+    struct handoff *page;
     int page_fd;
     int xl_stderr;   /* read end, -1: xl has stderr itself */
     char line[4096]; /* of xl's, that has not ended */
@@ -333,7 +333,7 @@ void progress_end(struct progress *p, bool whole)
     p->ops->end(p, whole);
     if (p->xl_stderr >= 0)
         close(p->xl_stderr);
-    munmap(p->page, PROGRESS_LENGTH);
+    munmap(p->page, HANDOFF_SIZE);
     close(p->page_fd);
     free(p);
 }

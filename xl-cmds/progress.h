@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "operation/progress_page.h"
+#include "operation/handoff.h"
 #include "json.h"
 #include "xl.h"
 
@@ -39,10 +39,10 @@ void progress_end(struct progress *progress, bool whole);
  * Of this process and, through XL_ALIGNED_PROGRESS, of the xl that it starts.
  * `*fd` stays open: the path leads through it.  NULL: errno says why.
  */
-struct progress_page *progress_page(int *fd);
+struct handoff *progress_page(int *fd);
 
 /* How often each stretch of memory was gone through; nothing if unknown. */
-void passes_json(yajl_gen gen, const struct progress_page *page);
-void passes_print(FILE *file, const struct progress_page *page);
+void passes_json(yajl_gen gen, const struct handoff *page);
+void passes_print(FILE *file, const struct handoff *page);
 
 #endif /* XL_CMDS_PROGRESS_H */

@@ -146,25 +146,22 @@ static int dump_by_stock(xc_interface *xch, uint32_t domid,
     return xen.dumpcore(xch, domid, path);
 }
 
-/* What others may see of it, and stop. */
-static struct operation *tell(xc_interface *xch, uint32_t domid,
-                              const struct output *output,
-                              const struct core_options *options)
+static struct operation *publish(xc_interface *xch, uint32_t domid,
+                                 const struct output *output,
+                                 const struct core_options *options)
 {
+    struct operation *operation = operation_new(-1, false);
+    char name[PARTIAL_PATH];
     struct operation_info info = {
         .kind = "dump-core",
-        .fd = -1,
         .domid = domid,
+        .format = xen_why[0] ? "stock" : core_format_name(options->format),
+        .file = output_name(output, name) ? name : NULL,
     };
-    struct operation *operation;
-    char name[PARTIAL_PATH];
 
     if (!xen_why[0])
         info.total = dump_domain_pages(&xen, xch, domid) * PAGE_OCTETS;
-    operation = operation_new(&info);
-    operation_start(operation,
-                    xen_why[0] ? "stock" : core_format_name(options->format),
-                    output_name(output, name) ? name : NULL);
+    operation_publish(operation, &info);
     return operation;
 }
 
@@ -185,7 +182,7 @@ EXPORT int xc_domain_dumpcore(xc_interface *xch, uint32_t domid,
     }
     if (output_open(&output, corename))
         return -errno;
-    operation = tell(xch, domid, &output, &options);
+    operation = publish(xch, domid, &output, &options);
     options.progress = tell_progress;
     options.progress_context = operation;
     r = xen_why[0] ? dump_by_stock(xch, domid, &output)

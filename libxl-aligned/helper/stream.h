@@ -7,29 +7,13 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-#include "xensave.h"
+#include "operation/stream_plan.h"
 
 #define EXPORT __attribute__((visibility("default")))
-
-/* What the toolstack said in XL_ALIGNED_STREAM. */
-struct stream_plan {
-    int fd;
-    bool restore;
-    enum xensave_format format;
-    struct xensave_io_options io;
-    struct xensave_compression compression;
-    uint32_t head_padding;
-    char progress[64]; /* file to tell how far it is; "": none */
-};
-
-/* setup.c: -1 and one line in `why` if the text is not to be understood. */
-int stream_plan_parse(struct stream_plan *plan, const char *text, char *why,
-                      size_t size);
 
 /* report.c: one line on stderr; stdout is the helper's control channel. */
 void stream_report(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* progress.c */
 void stream_progress_open(const char *path);
 void stream_progress(const struct xensave_totals *totals,
                      const struct xensave_passes *passes);

@@ -129,7 +129,7 @@ def page_text(name: str) -> str:
 def test_every_variable_is_explained():
     """All that the C sources read or set, and no other."""
     source = "\n".join(path.read_text() for folder in SOURCES
-                       for path in ROOT.glob(f"{folder}/**/*.c"))
+                       for path in ROOT.glob(f"{folder}/**/*.[ch]"))
     variables = set(re.findall(r'"(XL_ALIGNED_[A-Z_]+)["=]', source))
     assert len(variables) >= 20
     page = read("docs/man/xl-aligned.8").split(".Sh ENVIRONMENT")[1]

@@ -95,7 +95,7 @@ def migrate():
     note(negotiated=line, live=os.environ.get("XL_ALIGNED_LIVE"),
          features=features, compress=os.environ.get("XL_ALIGNED_COMPRESS"))
     if os.environ.get("FAKE_PASSES"):
-        # What the helper's library does: struct progress_page.
+        # What the helper's library does: struct handoff.
         passes = json.loads(os.environ["FAKE_PASSES"])
         with open(os.environ["XL_ALIGNED_PROGRESS"], "r+b") as page:
             page.seek(40)

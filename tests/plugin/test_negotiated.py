@@ -142,7 +142,7 @@ def test_pages_per_pass_are_told(tools, tmp_path, passes, pages):
     with progress_page() as page:
         bench.send(tmp_path, XL_ALIGNED_NEGOTIATED=str(board),
                    XL_ALIGNED_PROGRESS=page_path(page), FAKE_LIVE="yes")
-        # struct progress_page
+        # struct handoff
         count, *found = struct.unpack_from("<I4x16Q", page.read(), 40)
     assert found[:count] == pages
     assert not any(found[count:])

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "operation/handoff.h"
 #include "operation/operation.h"
 
 static pid_t bystander(void)
@@ -64,12 +65,12 @@ static void test_nobody(void **state)
 
 static void test_helper(void **state)
 {
-    struct xensave_helper helper = { 0 };
+    struct handoff handoff = { 0 };
     struct process process, self;
 
     (void)state;
-    xensave_helper_enter(&helper);
-    xensave_helper_get(&helper, &process);
+    handoff_enter(&handoff);
+    handoff_helper(&handoff, &process);
     assert_int_equal(process_of(getpid(), &self), 0);
     assert_int_equal(process.pid, self.pid);
     assert_int_equal(process.start, self.start);

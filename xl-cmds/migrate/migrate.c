@@ -26,7 +26,7 @@ struct migration {
     bool json;
     const char *live; /* for XL_ALIGNED_LIVE; NULL: if it can be */
     struct board *board;
-    struct progress_page *page; /* NULL: pages are not counted */
+    struct handoff *page; /* NULL: pages are not counted */
     char board_path[FD_PATH];
     int64_t began, ended;
     int64_t shown_at; /* 0: no progress has been shown */
@@ -116,7 +116,7 @@ static int stream_version(const struct board *board)
 {
     int version = 0;
 
-    sscanf(board->negotiated, "format=v%d", &version);
+    sscanf(board->plugin.negotiated, "format=v%d", &version);
     return version;
 }
 
@@ -129,7 +129,7 @@ static const char *compression_used(const struct migration *migration)
 
     if (migration->compress)
         xensave_compression_parse(migration->compress, &asked);
-    sscanf(migration->board->negotiated, "format=v%d features=%" SCNx64,
+    sscanf(migration->board->plugin.negotiated, "format=v%d features=%" SCNx64,
            &version, &features);
     if (version < 3 || !(features & xensave_codec_feature(asked.codec)))
         asked.codec = XENSAVE_CODEC_NONE;
@@ -145,7 +145,7 @@ static double downtime(const struct migration *migration, int status)
     const struct board *board = migration->board;
     int64_t suspended;
 
-    if (status || sscanf(board->told, "suspended=%" SCNd64, &suspended) != 1)
+    if (status || sscanf(board->plugin.suspended, "suspended=%" SCNd64, &suspended) != 1)
         return -1;
     return (board->answered - suspended) / 1000.0;
 }
@@ -195,7 +195,7 @@ static void print_text(const struct migration *migration, int status)
 
     if (!strcmp(compression, "none"))
         compression = "";
-    if (!board->negotiated[0])
+    if (!board->plugin.negotiated[0])
         return;
     host = printable(migration->host);
     peer = printable(board->peer);

@@ -48,6 +48,6 @@ struct board *board_open(const char *path)
 
 void board_negotiated(struct board *board, unsigned version, uint64_t features)
 {
-    snprintf(board->negotiated, sizeof(board->negotiated),
+    snprintf(board->plugin.negotiated, sizeof(board->plugin.negotiated),
              "format=v%u\nfeatures=0x%" PRIx64 "\n", version, features);
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "operation/handoff.h"
 #include "operation/hello.h"
 #include "operation/operation.h"
 
@@ -191,10 +192,9 @@ int pump_run(struct pump *pump, char *why, size_t size);
  * is getting on (negotiation.md, section 7).
  */
 struct board {
-    char negotiated[128]; /* "format=v3\nfeatures=0x3\n" */
-    char told[128];       /* "suspended=MS\n", the plugin's */
-    char carrier[64];     /* "tls, TLS_AES_256_GCM_SHA384" */
-    char peer[64];        /* its program */
+    struct handoff_board plugin;
+    char carrier[64]; /* "tls, TLS_AES_256_GCM_SHA384" */
+    char peer[64];    /* its program */
     char error[1024];
     uint64_t sent, received; /* on the link, HELLO included */
     uint64_t spliced;        /* 1: some without a copy */

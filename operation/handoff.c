@@ -5,27 +5,28 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "handoff.h"
 #include "operation.h"
 
 #define MAGIC "XLAPROG1"
 
-static struct progress_page *map(int fd)
+static struct handoff *map(int fd)
 {
-    void *page = mmap(NULL, PROGRESS_LENGTH, PROT_READ | PROT_WRITE,
-                      MAP_SHARED, fd, 0);
+    void *page = mmap(NULL, HANDOFF_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+                      fd, 0);
 
     return page == MAP_FAILED ? NULL : page;
 }
 
 static bool is_page(const struct stat *st)
 {
-    return S_ISREG(st->st_mode) && st->st_size == PROGRESS_LENGTH &&
+    return S_ISREG(st->st_mode) && st->st_size == HANDOFF_SIZE &&
            st->st_uid == geteuid();
 }
 
-struct progress_page *progress_page_map(const char *path)
+struct handoff *handoff_map(const char *path)
 {
-    struct progress_page *page = NULL;
+    struct handoff *page = NULL;
     struct stat st;
     int fd, seals;
 
@@ -41,18 +42,17 @@ struct progress_page *progress_page_map(const char *path)
         page = map(fd);
     close(fd);
     if (page && memcmp(page->magic, MAGIC, sizeof(page->magic))) {
-        munmap(page, PROGRESS_LENGTH);
+        munmap(page, HANDOFF_SIZE);
         page = NULL;
     }
     return page;
 }
 
-struct progress_page *progress_page_create(const char *name,
-                                           char path[FD_PATH], int *fd)
+struct handoff *handoff_create(const char *name, char path[FD_PATH], int *fd)
 {
-    struct progress_page *page;
+    struct handoff *page;
 
-    *fd = fd_shared_memory(name, PROGRESS_LENGTH, path);
+    *fd = fd_shared_memory(name, HANDOFF_SIZE, path);
     if (*fd < 0)
         return NULL;
     page = map(*fd);
@@ -63,4 +63,22 @@ struct progress_page *progress_page_create(const char *name,
     }
     memcpy(page->magic, MAGIC, sizeof(page->magic));
     return page;
+}
+
+/* ---- the helper ---------------------------------------------------------- */
+
+void handoff_enter(struct handoff *handoff)
+{
+    struct process self;
+
+    if (process_of(getpid(), &self))
+        return;
+    atomic_store(&handoff->helper_start, self.start);
+    atomic_store(&handoff->helper_pid, self.pid);
+}
+
+void handoff_helper(const struct handoff *handoff, struct process *process)
+{
+    process->pid = atomic_load(&handoff->helper_pid);
+    process->start = atomic_load(&handoff->helper_start);
 }
