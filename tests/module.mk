@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 include tests/unit/module.mk
+include tests/fakes/module.mk
 include tests/demo/module.mk
 include tests/bench/module.mk
 include tests/fuzz/module.mk
@@ -15,7 +16,7 @@ CHECK += check-python check-lab
 # pyproject.toml has the markers.
 .PHONY: check-python check-lab check-all vectors
 # No Xen needed: model, library, commands, the plugin under a fake libxl.
-check-python: all
+check-python: all fakes
 	$(PYTEST) -m "not lab and not slow"
 
 # On the embedded Xen host.  TESTS= narrows it, e.g. TESTS="-k pvh".

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import pytest
 
 from model import savefile
 from model.generator import Generator
+from support import ROOT, cc
 
-ROOT = Path(__file__).parents[2]
 PROGRAM = os.environ.get("XL_ALIGNED", str(ROOT / "build/xl-aligned"))
 # Of a save file whose pages can all be found (no PAGE_DATA of an odd form).
 REGULAR = 8
@@ -167,6 +166,5 @@ class FakeXl:
 def build_empty_plugin(directory: Path) -> Path:
     """A library that can be preloaded and does nothing."""
     plugin = directory / "plugin.so"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-o", plugin, "-"],
-                   input=b"", check=True, stdout=sys.stderr)
+    cc(plugin, "-shared", "-fPIC", source="")
     return plugin

@@ -13,8 +13,9 @@ import time
 
 import pytest
 
-from commands.program import (PROGRAM, REGULAR, ROOT, FakeXl,
-                              build_empty_plugin, run, save_file)
+from commands.program import (PROGRAM, REGULAR, FakeXl, build_empty_plugin,
+                              run, save_file)
+from support import ROOT, eventually
 
 # All that it says it has: none may lack what is tested here.
 COMMANDS = re.findall(r"^  ([a-z][\w-]+) +\S", run("--help").stdout,
@@ -54,13 +55,6 @@ def shared(tmp_path):
 
 def names(folder):
     return sorted(os.listdir(folder))
-
-
-def eventually(condition, what):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 # ---- arguments ---------------------------------------------------------

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from commands.program import ROOT
+from support import ROOT
+
 
 SCRIPT = ROOT / "xl-cmds/completion/xl-aligned"
 HEADING = "Name                       ID   Mem VCPUs\tState\tTime(s)\n"

@@ -17,8 +17,8 @@ from model import codecs, generator, savefile
 from model.core_reader import read_elf, read_xen
 from model.domains import cpu_record, hvm_stream, p2m_frames, pv_stream
 from model.records import record
+from support import ROOT
 
-ROOT = Path(__file__).parents[2]
 XL_ALIGNED = os.environ.get("XL_ALIGNED", ROOT / "build" / "xl-aligned")
 FORMATS = ("v2", "compat", "v3")
 PACKED = {"lz4": codecs.LZ4, "zstd": codecs.ZSTD}   # v3 as well
@@ -516,16 +516,9 @@ def test_full_disk(hvm, option):
 # -- shared blocks ---------------------------------------------------------
 
 @pytest.fixture(scope="module")
-def shares(tmp_path_factory):
+def shares(tools):
     """Preloaded, other filesystems: core_shares.c."""
-    cc = shutil.which("cc") or shutil.which("gcc")
-    if not cc:
-        pytest.skip("no compiler")
-    library = tmp_path_factory.mktemp("shares") / "shares.so"
-    subprocess.run([cc, "-O1", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror",
-                    "-fPIC", "-shared", "-o", library,
-                    ROOT / "tests/fakes/core_shares.c"], check=True)
-    return library
+    return tools / "shares.so"
 
 
 def shared_octets(log: Path, what: str) -> int:

@@ -3,15 +3,14 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from model import layout as L
 from model import domains, generator, savefile
 from model.core_reader import read_xen
+from support import ROOT
 
-ROOT = Path(__file__).parents[2]
 XL_ALIGNED = os.environ.get("XL_ALIGNED", ROOT / "build" / "xl-aligned")
 ALLOWED_MIB = 100
 ENTRIES = 512

@@ -8,10 +8,9 @@ import subprocess
 
 import pytest
 
-from commands.program import ROOT
+from support import ROOT
 
-TOOLS = ("dh", "dpkg-buildpackage", "lintian")
-PACKAGES = ("libxl-aligned0", "xl-aligned", "libxl-aligned-dev")
+
 CONFIG, SERVICES = "etc/xen/xl-aligned.conf", "etc/default/xl-aligned"
 # The user that sessions run as stays: what it owned must not become another's.
 USERS = {f"etc/{name}" for name in
@@ -46,25 +45,6 @@ def test_versions_agree():
     changelog = (ROOT / "debian/changelog").read_text()
     assert changelog.startswith(f"xl-aligned ({version}-")
     assert f"\n## {version}\n" in (ROOT / "CHANGELOG.md").read_text()
-
-
-@pytest.fixture(scope="module")
-def packages():
-    """Paths of the packages; XL_ALIGNED_DEBS names a place that has them."""
-    place = os.environ.get("XL_ALIGNED_DEBS")
-    if not place:
-        missing = [name for name in TOOLS if not shutil.which(name)]
-        if missing:
-            pytest.skip(f"not installed: {' '.join(missing)}")
-        tool("make", "-s", "-C", ROOT, "deb",
-             env={**os.environ, "DEB_BUILD_OPTIONS": "nocheck"})
-        place = ROOT / "build/deb"
-    found = {}
-    for name in PACKAGES:
-        found[name], = (entry.path for entry in os.scandir(place)
-                        if entry.name.startswith(name + "_") and
-                        entry.name.endswith(".deb"))
-    return found
 
 
 def test_lintian_has_nothing_to_say(packages):

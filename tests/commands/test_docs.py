@@ -7,8 +7,9 @@ import subprocess
 
 import pytest
 
-from commands.program import (PROGRAM, REGULAR, ROOT, FakeXl,
-                              build_empty_plugin, save_file)
+from commands.program import (PROGRAM, REGULAR, FakeXl, build_empty_plugin,
+                              save_file)
+from support import ROOT
 
 DOCS = sorted(path for path in [*ROOT.glob("*.md"),
                                 *ROOT.glob("docs/**/*.md"),

@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from commands.program import PROGRAM, ROOT, run
+from commands.program import PROGRAM, run
+from support import BUILD, ROOT, cc
 
-BUILD = ROOT / "build"
 PLUGIN = BUILD / "libxl-aligned.so.0"
 
 # What of Xen's libraries is called across them.
@@ -46,12 +46,9 @@ def toolstack(tmp_path_factory):
     for name, (source, libraries) in SOURCES.items():
         shared = ["-shared", "-fPIC", f"-Wl,-soname,{name}"] \
             if name.startswith("lib") and ".so" in name else []
-        subprocess.run(
-            ["gcc", "-w", "-x", "c", "-o", place / name, "-", *shared,
-             "-Wl,--no-as-needed", f"-Wl,-rpath,{place}",
-             f"-Wl,-rpath-link,{place}",
-             *(f"-l:{library}" for library in libraries), f"-L{place}"],
-            input=source.encode(), check=True)
+        cc(place / name, "-w", *shared, "-Wl,--no-as-needed",
+           f"-Wl,-rpath,{place}", f"-Wl,-rpath-link,{place}", f"-L{place}",
+           *(f"-l:{library}" for library in libraries), source=source)
     return place
 
 
@@ -93,8 +90,7 @@ def test_every_hook_binds(toolstack, tmp_path):
 def test_a_plugin_that_does_not_bind(toolstack, tmp_path):
     """One of nothing but its name."""
     plugin = tmp_path / "libxl-aligned.so.0"
-    subprocess.run(["gcc", "-shared", "-x", "c", "-o", plugin, "-"],
-                   input=b"", check=True)
+    cc(plugin, "-shared", source="")
     found = examine(toolstack, BUILD, plugin=plugin)
     assert levels(found, "plugin") == ["bad"]
     assert "is not the plugin's" in text(found, "plugin")
@@ -106,8 +102,7 @@ def test_missing_pieces(toolstack, tmp_path):
     found = examine(toolstack, BUILD, plugin=tmp_path / "none.so")
     assert levels(found, "plugin") == ["bad"]
     static = tmp_path / "static"
-    subprocess.run(["gcc", "-static", "-x", "c", "-o", static, "-"],
-                   input=b"int main(void){return 0;}", check=True)
+    cc(static, "-static", source="int main(void){return 0;}")
     found = examine(toolstack, BUILD, XL_ALIGNED_XL=str(static))
     assert levels(found, "plugin") == ["bad"]
     assert levels(found, "libxl") == ["bad"]
@@ -234,10 +229,8 @@ def test_services(toolstack, tmp_path, content, level, words):
 def test_daemons(toolstack, tmp_path, preload, wanted, level, words):
     """One of libvirt's name, that runs."""
     daemon = tmp_path / "virtxend"
-    subprocess.run(["gcc", "-x", "c", "-o", daemon, "-"], check=True,
-                   input=b"#include <unistd.h>\n#include <stdio.h>\n"
-                         b"int main(void){puts(\"up\");fflush(stdout);"
-                         b"return pause();}")
+    cc(daemon, source="#include <unistd.h>\n#include <stdio.h>\n"
+       "int main(void){puts(\"up\");fflush(stdout);return pause();}")
     process = subprocess.Popen([daemon], stdout=subprocess.PIPE,
                                env={"LD_PRELOAD": preload})
     try:

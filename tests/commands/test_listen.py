@@ -15,9 +15,9 @@ import pytest
 
 from commands.program import PROGRAM, run
 from commands.transport import (CONTENT, Listener, certificates, children_of,
-                                eventually, free_port, hosts, path, plugin,
-                                status_of)
+                                free_port, hosts, path, plugin, status_of)
 from model.hello import SENDER, Offer
+from support import eventually
 
 __all__ = ["certificates", "hosts", "path", "plugin"]
 

@@ -11,10 +11,11 @@ import time
 import pytest
 
 from commands.transport import (CONTENT, Listener, certificates, children_of,
-                                eventually, frame, free_port, hosts, path,
-                                plugin, tls_listener)
+                                frame, free_port, hosts, path, plugin,
+                                tls_listener)
 from model import hello
 from model.hello import BANNER, BUSY, SENDER, Offer
+from support import eventually
 
 __all__ = ["certificates", "hosts", "path", "plugin"]
 

@@ -16,10 +16,10 @@ from contextlib import suppress
 import pytest
 
 from commands.transport import (CONTENT, Authority, Certificates, Listener,
-                                children_of, eventually, frame, free_port,
-                                hosts, plugin)
+                                children_of, frame, free_port, hosts, plugin)
 from model import hello
 from model.hello import BANNER, SENDER, Offer
+from support import eventually
 
 __all__ = ["hosts", "plugin"]
 

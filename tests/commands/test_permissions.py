@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from commands.program import (CONFIG, PROGRAM, ROOT, FakeXl,
-                              build_empty_plugin, run)
+from commands.program import CONFIG, PROGRAM, FakeXl, build_empty_plugin, run
 from commands.test_page import TAIL, stream
 from model import savefile
-from plugin.bench import Bench, build_tools
+from plugin.bench import Bench
+from support import ROOT, cc
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0,
                                 reason="only root can be two users")
@@ -199,13 +199,6 @@ def test_the_partial_is_a_file_of_somebody_else(xl, sticky, private,
 # ---- the plugin ---------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def tools(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tools")
-    build_tools(folder)
-    return folder
-
-
 def test_directories_exchanged_during_the_save(tools, folder, sticky,
                                                private):
     """The rename stays in the directory in which the file was made."""
@@ -251,9 +244,7 @@ __attribute__((constructor)) static void loaded(void)
         close(open("{trace}", O_CREAT | O_WRONLY, 0666));
 }}
 """
-    subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-o",
-                    directory / "evil.so", "-"], input=source.encode(),
-                   check=True)
+    cc(directory / "evil.so", "-shared", "-fPIC", source=source)
     (directory / "conf").write_text('format="compat"\n')
     return directory
 

@@ -13,7 +13,8 @@ import pytest
 from commands.program import (PROGRAM, FakeXl, build_empty_plugin, run,
                               save_file)
 from model.generator import Generator
-from plugin.bench import PLUGIN, Bench, build_tools
+from plugin.bench import PLUGIN, Bench
+from support import cc
 
 MIB = 1 << 20
 V3 = save_file("v3")
@@ -435,10 +436,8 @@ def test_live_without_the_plugin(xl, file):
 # ---- with the plugin and a helper ------------------------------------------
 
 
-def test_the_helper_tells_how_far_it_is(tmp_path, file):
+def test_the_helper_tells_how_far_it_is(tools, tmp_path, file):
     """Through the plugin and the helper's library, as in a real save."""
-    tools = tmp_path / "tools"
-    build_tools(tools)
     stream = Generator(5, 3000).hvm()
     folder = tmp_path / "bench"
     folder.mkdir()
@@ -447,10 +446,9 @@ def test_the_helper_tells_how_far_it_is(tmp_path, file):
     source = ('#include <unistd.h>\nint main(int c, char **v){execl("%s",'
               '"toolstack","save",v[c-1],(char*)0);return 9;}'
               % (tools / "toolstack"))
-    subprocess.run(["gcc", "-static", "-x", "c", "-o", tools / "xl", "-"],
-                   input=source.encode(), check=True)
+    cc(tmp_path / "xl", "-static", source=source)
     result = run("save", "--progress=json", "d", file, env={
-        **bench.environment(preload=""), "XL_ALIGNED_XL": str(tools / "xl"),
+        **bench.environment(preload=""), "XL_ALIGNED_XL": str(tmp_path / "xl"),
         "XL_ALIGNED_PLUGIN": str(PLUGIN)})
     assert result.returncode == 0, result.stderr
     last = [json.loads(line) for line in result.stdout.splitlines()

@@ -12,7 +12,7 @@ import pytest
 
 from commands.program import FakeXl, build_empty_plugin, run
 from commands.test_permissions import NOBODY, SECRET, V2
-from plugin.test_core_engine import HVM, Domain, build
+from plugin.test_core_engine import HVM, Domain
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0,
                                 reason="only root can be two users")
@@ -158,13 +158,12 @@ def test_save(folder, hard_links, mode):
     assert race.good + race.bad > 10
 
 
-def test_dump(folder, hard_links):
-    program = build(folder)
+def test_dump(tools, folder, hard_links):
     domain = Domain(folder, **{**HVM, "pages": 600, "present": "0-9e"})
-    expected = domain.good(program).read_bytes()
+    expected = domain.good(tools / "dumper").read_bytes()
     race = Race(folder, 0o1777)
     for _ in race.begin(SECONDS):
-        result = domain.dump(program, out=race.file)
+        result = domain.dump(tools / "dumper", out=race.file)
         race.check(result, lambda data: data == expected)
     assert race.good + race.bad > 10
 
@@ -183,15 +182,14 @@ def test_files(folder, hard_links, kind):
     assert race.good + race.bad > 10
 
 
-def test_pipe_of_another_user(folder):
+def test_pipe_of_another_user(tools, folder):
     """No race: it was there all the time."""
-    program = build(folder)
     domain = Domain(folder, **HVM)
     race = Race(folder, 0o1777)
     subprocess.run(["mkfifo", "-m", "666", race.file], user=NOBODY,
                    group=NOBODY, extra_groups=[], check=True)
     reader = os.open(race.file, os.O_RDONLY | os.O_NONBLOCK)
-    done = domain.dump(program, out=race.file)
+    done = domain.dump(tools / "dumper", out=race.file)
     assert done.returncode == 1 and "belongs to another user" in done.stderr
     assert os.read(reader, 100) == b""
     os.close(reader)

@@ -11,7 +11,7 @@ import pytest
 
 from commands.program import (CONFIG, PROGRAM, REGULAR, FakeXl,
                               build_empty_plugin, run, save_file)
-from plugin.bench import Bench, build_tools
+from plugin.bench import Bench
 
 V2, V3, COMPAT = (save_file(format_) for format_ in ("v2", "v3", "compat"))
 OTHER = save_file("v3", config=CONFIG.replace(b'"web01"', b'"mail1"'))
@@ -252,13 +252,6 @@ elif action == "kill":"""))
 
 
 # ---- a failed save under plain xl ----------------------------------------
-
-
-@pytest.fixture(scope="module")
-def tools(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tools")
-    build_tools(folder)
-    return folder
 
 
 @pytest.mark.parametrize("io", ("auto", "never"))

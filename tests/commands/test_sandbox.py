@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from commands.program import ROOT, run
-from commands.transport import (Listener, children_of, eventually, hosts, path,
-                                plugin, status_of)
+from commands.program import run
+from commands.transport import (Listener, children_of, hosts, path, plugin,
+                                status_of)
+from support import ROOT, cc, eventually
 
 __all__ = ["hosts", "path", "plugin"]
 
@@ -21,17 +22,9 @@ FATAL = re.findall(r"FATAL\((\w+)\)[,\n]", SOURCE.read_text())
 REFUSED = re.findall(r"REFUSED\((\w+)\)[,\n]", SOURCE.read_text())
 
 
-def build(folder, source, *options):
-    out = folder / source.stem
-    subprocess.run(["gcc", "-O1", "-D_GNU_SOURCE", "-Wall", "-Wextra",
-                    "-Werror", "-o", out, source, *options], check=True)
-    return out
-
-
 @pytest.fixture(scope="module")
-def intruder(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("intruder"), SOURCE, "-shared",
-                 "-fPIC")
+def intruder(tools):
+    return tools / "intruder.so"
 
 
 @contextmanager
@@ -71,8 +64,8 @@ def test_every_other_number_is_refused(hosts, path, intruder):
 
 def test_a_kernel_without_seccomp(hosts, path, tmp_path):
     """One warning; sessions have dropped everything else."""
-    source = tmp_path / "without.c"
-    source.write_text(r'''
+    without = tmp_path / "without"
+    cc(without, "-lseccomp", source=r'''
 #include <errno.h>
 #include <seccomp.h>
 #include <unistd.h>
@@ -84,7 +77,6 @@ int main(int argc, char **argv)
            seccomp_load(filter) || execv(argv[1], argv + 1);
 }
 ''')
-    without = build(tmp_path, source, "-lseccomp")
     with Listener(hosts, f"unix:{path}", prefix=[without]) as listener:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(path))

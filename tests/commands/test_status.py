@@ -17,21 +17,11 @@ import pytest
 from commands.program import PROGRAM, run
 from model import savefile
 from model.generator import Generator
-import plugin.test_core_engine as core_engine
-from plugin.bench import PLUGIN, Bench, build_tools
+from plugin.bench import PLUGIN, Bench
+from support import eventually
 
 STREAM = Generator(5, 3000).hvm()
 MIB = 1 << 20
-
-
-def eventually(condition, what="", seconds=30):
-    deadline = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def start_of(pid) -> str:
@@ -75,13 +65,6 @@ class Store:
     def make(self, name: str, **keys) -> None:
         for key, value in keys.items():
             self.put(f"/local/domain/0/xl-aligned/{name}/{key}", str(value))
-
-
-@pytest.fixture(scope="session")
-def tools(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tools")
-    build_tools(folder)
-    return folder
 
 
 @pytest.fixture
@@ -637,12 +620,11 @@ def test_what_is_received_has_no_file(site, store, tmp_path):
 
 def start_dump(site, folder, **env):
     """A dump that takes three seconds for its second batch."""
-    program = core_engine.build(folder)
     memory = folder / "memory"
     memory.write_bytes(bytes(range(256)) * 16 * 6000)
     plugins = f"{PLUGIN}:{site.tools / 'libxenstore.so.4'}"
     return subprocess.Popen(
-        [program, "7", folder / "core"], stderr=subprocess.PIPE,
+        [site.tools / "dumper", "7", folder / "core"], stderr=subprocess.PIPE,
         env=site.environment(plugins, FAKE_MEMORY=str(memory),
                              FAKE_PRESENT="c0-1700", FAKE_AT="2:sleep"))
 

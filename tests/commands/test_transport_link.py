@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from commands.program import ROOT
-from commands.transport import (Listener, children_of, cmdline, eventually,
-                                hosts, path, plugin)
+
+from commands.transport import (Listener, children_of, cmdline, hosts, path,
+                                plugin)
+from support import ROOT, eventually
 
 __all__ = ["hosts", "path", "plugin"]
 

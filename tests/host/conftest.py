@@ -9,16 +9,15 @@ build_overlay   the tree of `make install` that all of them run with
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import lab
+from support import BUILD, install
 
 HERE = Path(__file__).parent
-TREE = str(HERE.parents[1])
 
 
 def pytest_collection_modifyitems(items):
@@ -40,7 +39,7 @@ def save_logs(request, *hosts):
         return
     name = re.sub(r"[^\w.-]+", "_", request.node.nodeid)
     for host in hosts:
-        place = os.path.join(TREE, "build", "lab-logs", name, host.name)
+        place = str(BUILD / "lab-logs" / name / host.name)
         host.collect_logs(place)
         print(f"logs of {host.name}: {place}", file=sys.stderr)
 
@@ -63,12 +62,7 @@ def build_overlay(tmp_path_factory):
     if os.environ.get("XL_ALIGNED_OVERLAY"):
         return os.environ["XL_ALIGNED_OVERLAY"]
     tree = tmp_path_factory.mktemp("overlay")
-    done = subprocess.run(
-        ["make", "-s", "-C", TREE, "install", f"DESTDIR={tree}",
-         "PREFIX=/usr"], text=True, capture_output=True)
-    if done.returncode:
-        pytest.fail(f"make install: {done.stdout}{done.stderr}",
-                    pytrace=False)
+    install(tree)
     return str(tree)
 
 

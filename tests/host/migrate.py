@@ -7,13 +7,15 @@ import os
 import re
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+import support
 from lab import host_pair, hvm, pvh
+from support import ROOT, cc, install
 
-ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 
 PORT = 8002
@@ -29,12 +31,6 @@ LASTING = (GUEST.name, PVH.name)
 # ---- two hosts -------------------------------------------------------
 
 
-def install(tree: Path) -> None:
-    subprocess.run(
-        ["make", "-s", "-C", ROOT, "install", f"DESTDIR={tree}",
-         "PREFIX=/usr"], check=True, stdout=subprocess.DEVNULL)
-
-
 def build_newer(target: Path, required: str) -> None:
     """xl-aligned as a later version would introduce itself."""
     objects = [ROOT / "build" / source.relative_to(ROOT).with_suffix(".o")
@@ -44,15 +40,13 @@ def build_newer(target: Path, required: str) -> None:
         ["make", "-s", "-C", ROOT, "print-libraries"], check=True,
         capture_output=True, text=True).stdout.split()
     target.parent.mkdir(parents=True)
-    subprocess.run(
-        ["gcc", "-O2", "-D_GNU_SOURCE", '-DXL_ALIGNED_VERSION="9.0"',
-         "-DNEGOTIATE_VERSION_MAX=4", "-DNEGOTIATE_FEATURES="
-         "(XENSAVE_MANDATORY_LZ4 | XENSAVE_MANDATORY_ZSTD | 0x20000ULL)",
-         f"-DNEGOTIATE_REQUIRED={required}",
-         '-DNEGOTIATE_TEXT="newer 9.0\\nfeature 17 DEDUP\\n"',
-         f"-I{ROOT}", f"-I{ROOT / 'stream-v3/include'}", "-o", target,
-         ROOT / "xl-cmds/migrate/carriers/negotiate.c", *objects,
-         *libraries], check=True)
+    cc(target, '-DXL_ALIGNED_VERSION="9.0"', "-DNEGOTIATE_VERSION_MAX=4",
+       "-DNEGOTIATE_FEATURES="
+       "(XENSAVE_MANDATORY_LZ4 | XENSAVE_MANDATORY_ZSTD | 0x20000ULL)",
+       f"-DNEGOTIATE_REQUIRED={required}",
+       '-DNEGOTIATE_TEXT="newer 9.0\\nfeature 17 DEDUP\\n"',
+       f"-I{ROOT}", f"-I{ROOT / 'stream-v3/include'}",
+       ROOT / "xl-cmds/migrate/carriers/negotiate.c", *objects, *libraries)
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +55,7 @@ def overlay(tmp_path_factory):
     install(tree)
     tools = tree / "usr/libexec"
     tools.mkdir(exist_ok=True)
-    subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o",
-                    tools / "domwatch", HERE / "domwatch.c", "-lxenctrl"],
-                   check=True)
+    cc(tools / "domwatch", HERE / "domwatch.c", "-lxenctrl")
     for script in (HERE / "crowd.py", ROOT / "tests/fakes/relay.py"):
         (tools / script.name).write_text(script.read_text())
     for name, required in (("newer", "0"), ("newest", "0x20000ULL")):
@@ -148,11 +140,8 @@ def names(host) -> list:
             if line.strip()]
 
 
-def eventually(condition, what, seconds=240) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.3)
+# Each look is a command on a host.
+eventually = partial(support.eventually, seconds=240, pause=0.3)
 
 
 def assert_arrived(sender, receiver, guest=GUEST) -> None:

@@ -2,17 +2,14 @@
 """Checkpoints of guests that run on, beside those of stock xl."""
 import json
 import signal
-import subprocess
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 import lab
 from lab import pv, pvh
-
-ROOT = Path(__file__).parents[2]
+from support import ROOT, cc, install
 
 pytestmark = pytest.mark.slow
 
@@ -24,13 +21,10 @@ PAUSE_SHARE = 0.2
 @pytest.fixture(scope="module")
 def host(tmp_path_factory):
     tree = tmp_path_factory.mktemp("install")
-    subprocess.run(["make", "-s", "-C", ROOT, "install", f"DESTDIR={tree}",
-                    "PREFIX=/usr"], check=True, stdout=subprocess.DEVNULL)
+    install(tree)
     (tree / "usr/libexec").mkdir(exist_ok=True)
-    subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o",
-                    tree / "usr/libexec/pausewatch",
-                    ROOT / "tests/host/pausewatch.c", "-lxenctrl"],
-                   check=True)
+    cc(tree / "usr/libexec/pausewatch", ROOT / "tests/host/pausewatch.c",
+       "-lxenctrl")
     with lab.XenHost(overlays=(str(tree),), parts=()) as host:
         yield host
 

@@ -2,14 +2,12 @@
 """Guests of a real Xen host, saved compressed: restored right, and smaller."""
 import json
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from lab import pv, pvh
 from model import audit, savefile
-
-ROOT = Path(__file__).parents[2]
+from support import ROOT
 
 pytestmark = pytest.mark.slow
 

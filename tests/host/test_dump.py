@@ -13,8 +13,7 @@ import lab
 from lab.cpio import Archive
 from lab.measure import MemoryWatch, drop_caches
 from model.core_reader import INVALID, read_elf, read_xen
-
-ROOT = Path(__file__).parents[2]
+from support import ROOT, cc
 
 pytestmark = pytest.mark.slow
 
@@ -29,10 +28,7 @@ KINDS = ("pv", "pvh", "hvm")
 @pytest.fixture(scope="module")
 def host(build_overlay, tmp_path_factory):
     place = tmp_path_factory.mktemp("dump")
-    subprocess.run(["cc", "-O2", "-static", "-Wall", "-Wextra", "-Werror",
-                    "-o", place / "init",
-                    ROOT / "tests/host/dump_guest.c"],
-                   check=True)
+    cc(place / "init", "-static", ROOT / "tests/host/dump_guest.c")
     with Archive(str(place / "guest.cpio.gz")) as archive:
         archive.copy("init", str(place / "init"))
         archive.directory("proc")

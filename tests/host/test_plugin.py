@@ -10,8 +10,7 @@ import pytest
 from lab import Disk, XenHost, hvm, pv, pvh
 from model import layout as L
 from model import audit, savefile
-
-ROOT = Path(__file__).parents[2]
+from support import ROOT
 
 PLUGIN = "/usr/lib/libxl-aligned.so.0"
 FILE = "/data/file"
@@ -20,12 +19,9 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    tree = tmp_path_factory.mktemp("install")
-    subprocess.run(["make", "-s", "-C", ROOT, "install", f"DESTDIR={tree}",
-                    "PREFIX=/usr"], check=True, stdout=subprocess.DEVNULL)
+def host(build_overlay, tmp_path_factory):
     disks = tmp_path_factory.mktemp("disks")
-    with XenHost(overlays=(str(tree),), disks=(
+    with XenHost(overlays=(build_overlay,), disks=(
             Disk(str(disks / "device"), 1 << 30, None),
             Disk(str(disks / "minix"), 1 << 30, "minix"),
             Disk(str(disks / "small"), 96 << 20, "ext4", "/small"))) as host:

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from lab import XenHost, pv, pvh
-
-ROOT = Path(__file__).parents[2]
+from support import ROOT, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -40,14 +39,13 @@ def clean(host):
     host.run("rm -f /data/web01* /data/core*")
 
 
-def eventually(host, command: str, words: str, seconds: float = 120) -> str:
+def says(host, command: str, words: str) -> str:
     """What the command says when it says that."""
-    deadline = time.monotonic() + seconds
-    while True:
-        result = host.run(command, check=False)
-        if re.search(words, result.stdout):
-            return result.stdout
-        assert time.monotonic() < deadline, (words, result)
+    def look() -> str:
+        text = host.run(command, check=False).stdout
+        return text if re.search(words, text) else ""
+
+    return eventually(look, words, 120)
 
 
 def keys(host) -> dict:
@@ -156,7 +154,7 @@ def test_two_terminals(host, tmp_path):
     f"env LD_PRELOAD=/usr/lib/libxl-aligned.so.0 xl save web01 {FILE}"))
 def test_a_save_is_told_and_cancelled(host, start):
     job = host.popen(start)
-    eventually(host, "xl-aligned status", r"web01 .* save .* [1-9]\d*/1024 ")
+    says(host, "xl-aligned status", r"web01 .* save .* [1-9]\d*/1024 ")
     found = keys(host)
     assert found["operation"] == "save" and found["format"] == "v3"
     assert found["file"] == FILE
@@ -179,7 +177,7 @@ def test_a_save_is_told_and_cancelled(host, start):
 def test_the_owner_is_killed(host):
     """The entry stays, status notices it, and the guest can be had back."""
     job = host.popen(f"xl-aligned run -- xl save web01 {FILE}")
-    eventually(host, "xl-aligned status", r"web01 .* memory .* [1-9]\d*/")
+    says(host, "xl-aligned status", r"web01 .* memory .* [1-9]\d*/")
     entry = host.run(f"xenstore-list {TREE}").stdout.strip()
     owner = entry.split("-")[0]
     helper = host.run(f"cat /proc/{owner}/task/*/children").stdout.split()
@@ -206,7 +204,7 @@ def test_the_next_operation_cleans_up(host):
 
 def test_a_dump_is_cancelled(host):
     job = host.popen("xl-aligned dump-core web01 /data/core")
-    eventually(host, "xl-aligned status", r"web01 .* dump-core .* [1-9]\d*/")
+    says(host, "xl-aligned status", r"web01 .* dump-core .* [1-9]\d*/")
     assert keys(host)["file"] == "/data/core"
     done = host.run("xl-aligned cancel web01")
     assert "dump-core cancelled: there is no file" in done.stdout
@@ -220,7 +218,7 @@ def test_a_restore_is_cancelled(host):
     host.run(f"xl-aligned save web01 {FILE}", timeout=300)
     before = host.run(f"sha256sum {FILE}").stdout
     job = host.popen(f"xl-aligned restore {FILE}")
-    eventually(host, "xl-aligned status",
+    says(host, "xl-aligned status",
                r"web01 .* restore .* [1-9]\d*/\d+ .* v3 +/data/web01")
     done = host.run("xl-aligned cancel web01")
     assert "restore cancelled: there is no domain" in done.stdout
@@ -243,14 +241,14 @@ def test_a_migration_is_cancelled(host):
     host.write_text("/root/local", '#!/bin/sh\nshift\nexec sh -c "$*"\n')
     host.run("chmod 755 /root/local")
     job = host.popen("xl-aligned migrate --ssh=/root/local wanders here")
-    text = eventually(host, "xl-aligned status",
+    text = says(host, "xl-aligned status",
                       r"wanders .* migrate .* memory .*[1-9]\d*/384 ")
     assert re.search(r" receive ", text), text
     done = host.run("xl-aligned cancel wanders migrate")
     assert re.fullmatch(r"wanders \(\d+\): migrate cancelled: the domain "
                         r"runs on\n", done.stdout)
     assert job.wait(90, check=False).status != 0
-    eventually(host, f"xenstore-list {TREE} | wc -l", r"^0$")
+    says(host, f"xenstore-list {TREE} | wc -l", r"^0$")
     assert host.run("xl list").stdout.count("wanders") == 1
     memory_is_right(host, guest.name)
     host.destroy(guest.name)

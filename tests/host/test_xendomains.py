@@ -4,15 +4,13 @@ again, by the scripts that Debian and Xen ship."""
 import json
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
 import lab
 from lab import debian, pv, pvh
 from model import audit
-
-ROOT = Path(__file__).parents[2]
+from support import ROOT
 
 pytestmark = pytest.mark.slow
 

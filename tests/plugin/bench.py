@@ -1,52 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A toolstack, a libxenlight and a save helper of a few lines each, built
-into a folder of the test's, for what the plugin must do without Xen."""
+"""The plugin in the toolstack, with the libxenlight and the save helper of
+tests/fakes/."""
 import os
 import subprocess
 from pathlib import Path
 
 from model import savefile
 from model.generator import Generator
+from support import BUILD
 
-ROOT = Path(__file__).parents[2]
-FAKES = ROOT / "tests/fakes"
-BUILD = ROOT / "build"
 PLUGIN = BUILD / "libxl-aligned.so.0"
 STREAM_LIBRARY = BUILD / "libxl-aligned-stream.so"
-
-CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra",
-          "-Werror", f"-I{ROOT}", f"-I{ROOT / 'stream-v3/include'}",
-          f"-I{ROOT / 'libxl-aligned'}"]
-
-
-def cc(*args) -> None:
-    subprocess.run(["gcc", *CFLAGS, *map(str, args)], check=True)
-
-
-def build_tools(folder: Path, soname: str = "libxenlight.so.4.17",
-                *flags: str) -> None:
-    """`toolstack`, `toolstack-api` (linked with the plugin), `daemon` (loads
-    the toolstack as a module) and `helper`; flags are libxenlight's."""
-    folder.mkdir(parents=True, exist_ok=True)
-    library = folder / soname
-    store = folder / "libxenstore.so.4"
-    cc("-shared", "-fPIC", f"-Wl,-soname,{store.name}",
-       FAKES / "libxenstore.c", "-o", store)
-    # As libxenlight does, it brings libxenstore into the program.
-    cc("-shared", "-fPIC", f"-Wl,-soname,{soname}",
-       f"-Wl,--version-script={FAKES / 'libxenlight.map'}",
-       *flags, FAKES / "libxenlight.c", "-o", library,
-       "-Wl,--no-as-needed", store, f"-Wl,-rpath,{folder}")
-    link = [library, f"-Wl,-rpath,{folder}", "-pthread"]
-    cc(FAKES / "toolstack.c", "-o", folder / "toolstack", *link)
-    cc("-DAPI", FAKES / "toolstack.c", "-o", folder / "toolstack-api",
-       "-Wl,--no-as-needed", PLUGIN, f"-Wl,-rpath,{BUILD}", *link)
-    cc("-shared", "-fPIC", "-Dmain=toolstack_main", FAKES / "toolstack.c",
-       "-o", folder / "libtoolstack-module.so", "-Wno-missing-prototypes",
-       *link)
-    cc(FAKES / "daemon.c", "-o", folder / "daemon", "-pthread")
-    cc(FAKES / "save_helper.c", "-o", folder / "helper", "-lxenctrl")
-    cc("-shared", "-fPIC", FAKES / "faults.c", "-o", folder / "faults.so")
 
 
 def signature() -> str:

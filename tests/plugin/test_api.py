@@ -16,7 +16,8 @@ from model import audit, savefile
 from model.encoder import header_record
 from model.generator import Generator
 from model.records import record
-from plugin.bench import BUILD, PLUGIN, STREAM_LIBRARY, Bench, build_tools
+from plugin.bench import PLUGIN, STREAM_LIBRARY, Bench
+from support import BUILD, build_fakes
 
 OURS = ("XL_ALIGNED_STREAM", "XL_ALIGNED_CONFIG", "XL_ALIGNED_FORMAT",
         "XL_ALIGNED_COMMIT_NAME")
@@ -326,14 +327,14 @@ def check_falls_back(bench, tmp_path, word, **env) -> None:
                                     "libxenlight.so"))
 def test_unknown_version(tmp_path_factory, tmp_path, soname):
     tools = tmp_path_factory.mktemp("other")
-    build_tools(tools, soname)
+    build_fakes(tools, soname)
     bench = Bench(tools, tmp_path)
     check_falls_back(bench, tmp_path, soname, XL_ALIGNED_CONFIG="")
 
 
 def test_newer_version(tmp_path_factory, tmp_path):
     tools = tmp_path_factory.mktemp("newer")
-    build_tools(tools, "libxenlight.so.4.22")
+    build_fakes(tools, "libxenlight.so.4.22")
     bench = Bench(tools, tmp_path)
     result = bench.run("save", tmp_path / "file", XL_ALIGNED_CONFIG="")
     assert result.status == 0 and not result.lines, result

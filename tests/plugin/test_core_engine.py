@@ -4,7 +4,6 @@ import fcntl
 import os
 import random
 import re
-import shutil
 import signal
 import struct
 import subprocess
@@ -12,37 +11,20 @@ from pathlib import Path
 
 import pytest
 
+import support
 from model.core_reader import INVALID, read_elf, read_xen
+from support import BUILD
 
-ROOT = Path(__file__).parents[2]
 LIBRARY = Path(os.environ.get("LIBXL_ALIGNED",
-                              ROOT / "build" / "libxl-aligned.so.0"))
+                              BUILD / "libxl-aligned.so.0"))
 PAGE = 4096
 ZERO = bytes(PAGE)
 RNG = random.Random(11)
 
 
-def build(directory: Path, *options: str) -> Path:
-    """The program, with Xen's libraries as a library that it links."""
-    cc = shutil.which("cc") or shutil.which("gcc")
-    if not cc:
-        pytest.skip("no compiler")
-    library, program = directory / "libfake.so", directory / "dumper"
-    source = ROOT / "tests/fakes/core_fake_xen.c"
-    common = [cc, "-O1", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run([*common, *options, "-Dmain=fake_main", "-fPIC",
-                    "-shared", "-o", library, source], check=True)
-    (directory / "main.c").write_text(
-        "int fake_main(int, char **);\n"
-        "int main(int c, char **v) { return fake_main(c, v); }\n")
-    subprocess.run([*common, "-o", program, directory / "main.c", library],
-                   check=True)
-    return program
-
-
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("fake"))
+def program(tools):
+    return tools / "dumper"
 
 
 class Domain:
@@ -349,7 +331,9 @@ def test_links_and_pipes(program, hvm):
 
 
 def test_without_what_it_needs_stock_does_it(tmp_path):
-    program = build(tmp_path, "-DWITHOUT_MEMINFO")
+    support.make(tmp_path / "dumper", FAKES_DIR=tmp_path,
+                 FAKES_FLAGS="-DWITHOUT_MEMINFO")
+    program = tmp_path / "dumper"
     domain = Domain(tmp_path, **HVM)
     done = domain.dump(program)
     assert done.returncode == 0 and domain.out.read_text() == "stock"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from model import audit, savefile
-from plugin.bench import PLUGIN, STREAM_LIBRARY, Bench, build_tools
+from plugin.bench import PLUGIN, STREAM_LIBRARY, Bench
 
 NOBODY = 65534
 
@@ -46,7 +46,7 @@ def test_stock_path_syncs(bench, tmp_path, command):
 
 
 @pytest.fixture
-def squashed(tmp_path_factory):
+def squashed(tools):
     """A Bench that nobody can use, and a folder in which nobody can make
     names and see none: what root is left with on NFS."""
     if os.getuid():
@@ -54,7 +54,7 @@ def squashed(tmp_path_factory):
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        build_tools(folder / "tools")
+        shutil.copytree(tools, folder / "tools")
         (folder / "tools/xl-aligned").mkdir()
         shutil.copy(PLUGIN, folder / "tools")
         shutil.copy(STREAM_LIBRARY, folder / "tools/xl-aligned")

@@ -1,29 +1,21 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The helper's library under valgrind, in the stand-in for the save helper."""
 import re
-import subprocess
-from pathlib import Path
 
 import pytest
 
 from model import savefile
 from model.generator import Generator
 from model.records import record
-from plugin.bench import FAKES, Bench, cc
+from plugin.bench import PLUGIN, Bench
+from support import cc
 
-ROOT = Path(__file__).parents[2]
 TAIL = record(3, b"emulator state")
 
 
-@pytest.fixture(scope="module")
-def checked_tools(tools):
-    cc("-static", FAKES / "memcheck.c", "-o", tools / "memcheck")
-    return tools
-
-
 @pytest.fixture
-def bench(checked_tools, tmp_path) -> Bench:
-    return Bench(checked_tools, tmp_path, Generator(3, pages=400).hvm(), TAIL)
+def bench(tools, tmp_path) -> Bench:
+    return Bench(tools, tmp_path, Generator(3, pages=400).hvm(), TAIL)
 
 
 def run(bench, *args, status=0, **env):
@@ -80,13 +72,16 @@ def test_damaged_file(bench, tmp_path):
 
 def test_it_would_be_found(bench, tmp_path):
     """A helper with a leak of its own."""
-    source = tmp_path / "leak.c"
-    source.write_text("#include <stdlib.h>\n__attribute__((constructor)) "
-                      "static void leak(void) { static void *volatile p; "
-                      "p = malloc(77); p = NULL; }\n")
-    subprocess.run(["gcc", "-shared", "-fPIC", "-g", "-o",
-                    tmp_path / "leak.so", source], check=True)
+    cc(tmp_path / "leak.so", "-w", "-shared", "-fPIC", source="""
+#include <stdlib.h>
+__attribute__((constructor)) static void leak(void)
+{
+    static void *volatile p;
+    p = malloc(77);
+    p = NULL;
+}
+""")
     _, log = run(bench, "save", tmp_path / "file", preload=":".join(
-        (str(ROOT / "build/libxl-aligned.so.0"), str(tmp_path / "leak.so"))))
+        (str(PLUGIN), str(tmp_path / "leak.so"))))
     with pytest.raises(AssertionError):
         clean(log)

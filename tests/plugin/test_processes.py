@@ -2,10 +2,10 @@
 """The plugin and the processes around it: signals, forks, environments."""
 import shlex
 import signal
-import time
 
 import pytest
 
+import support
 from model import savefile
 from model.generator import Generator
 from plugin.bench import PLUGIN, Bench
@@ -19,12 +19,8 @@ def bench(tools, tmp_path) -> Bench:
 
 
 def eventually(process, condition) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        assert process.poll() is None
-        time.sleep(0.02)
-    raise AssertionError("it did not come to that")
+    support.eventually(lambda: condition() or process.poll() is not None)
+    assert process.poll() is None
 
 
 @pytest.mark.parametrize("signum", (signal.SIGINT, signal.SIGTERM))

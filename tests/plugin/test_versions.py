@@ -3,7 +3,8 @@
 
 import pytest
 
-from plugin.bench import Bench, build_tools
+from plugin.bench import Bench
+from support import build_fakes
 
 
 @pytest.mark.parametrize("minor,size,type_at", [
@@ -14,7 +15,7 @@ from plugin.bench import Bench, build_tools
 def test_layouts_of_dominfo(tmp_path_factory, tmp_path, minor, size, type_at):
     """A PV domain is known as one, and nothing beside it is written."""
     tools = tmp_path_factory.mktemp("tools")
-    build_tools(tools, f"libxenlight.so.4.{minor}",
+    build_fakes(tools, f"libxenlight.so.4.{minor}",
                 f"-DDOMINFO_SIZE={size}", f"-DDOMINFO_TYPE={type_at}")
     bench = Bench(tools, tmp_path)
     for pv, flags in ((None, 2), ("yes", 0)):
@@ -33,7 +34,7 @@ def test_layouts_of_dominfo(tmp_path_factory, tmp_path, minor, size, type_at):
 def old(tmp_path_factory):
     """The tools of the last version whose xl exits."""
     tools = tmp_path_factory.mktemp("old")
-    build_tools(tools, "libxenlight.so.4.19")
+    build_fakes(tools, "libxenlight.so.4.19")
     return tools
 
 
@@ -58,6 +59,6 @@ def test_monitor_survives_a_suspension(old, tmp_path, events, says):
 
 def test_monitor_is_left_to_newer_xl(tmp_path_factory, tmp_path):
     tools = tmp_path_factory.mktemp("new")
-    build_tools(tools, "libxenlight.so.4.20")
+    build_fakes(tools, "libxenlight.so.4.20")
     result = Bench(tools, tmp_path).run("monitor", FAKE_EVENTS="s")
     assert result.out == "suspended, exiting\n" and not result.lines, result

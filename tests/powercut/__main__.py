@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
+
+from support import install
 
 from . import cuts, record, restore
 
@@ -25,8 +26,7 @@ def overlay(directory: str) -> str:
     if given:
         return given
     tree = f"{directory}/install"
-    subprocess.run(["make", "-s", "-C", TREE, "install", f"DESTDIR={tree}",
-                    "PREFIX=/usr"], check=True, stdout=subprocess.DEVNULL)
+    install(tree)
     return tree
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 
 import lab
+from support import cc
 
 from .image import make_filesystem
 from .log import copy
@@ -78,13 +78,9 @@ def build_tools(tree: str) -> str:
     libraries = os.path.join(tree, "usr", "lib", "powercut")
     os.makedirs(programs, exist_ok=True)
     os.makedirs(libraries, exist_ok=True)
-    flags = ["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra",
-             "-Werror"]
-    subprocess.run([*flags, "-o", f"{programs}/mark", f"{HERE}/mark.c"],
-                   check=True)
-    subprocess.run([*flags, "-shared", "-fPIC", "-fvisibility=hidden", "-o",
-                    f"{libraries}/preload.so", f"{HERE}/preload.c"],
-                   check=True)
+    cc(f"{programs}/mark", f"{HERE}/mark.c")
+    cc(f"{libraries}/preload.so", "-shared", "-fPIC", "-fvisibility=hidden",
+       f"{HERE}/preload.c")
     return tree
 
 

@@ -17,7 +17,7 @@ from model import layout as L
 from model import codecs, savefile
 from model.generator import Generator, page_data
 from model.records import STREAM_HEADERS, record, walk
-from model.savefile import XL_HEADER, hvm_tail, libxl_head, xl_head
+from model.savefile import XL_HEADER, hvm_tail, libxl_head
 from stream import clib
 
 FLIPS = int(os.environ.get("XENSAVE_FLIPS", 12000))
