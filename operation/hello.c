@@ -366,7 +366,7 @@ static void check_header(struct hello *hello)
     }
     if (header.length < message->fixed || header.length > HELLO_BODY_MAX) {
         fail(hello, EBADMSG,
-             "%s with a body of %u octets; %zu to %u are "
+             "%s with a body of %u bytes; %zu to %u are "
              "allowed",
              kind_name(header.kind), header.length, message->fixed,
              HELLO_BODY_MAX);
@@ -377,10 +377,10 @@ static void check_header(struct hello *hello)
 
 static void take_message(struct hello *hello)
 {
-    /* As wide as the widest field: the body lies behind 24 octets. */
+    /* As wide as the widest field: the body lies behind 24 bytes. */
     union {
         uint64_t alignment;
-        uint8_t octets[HELLO_BODY_MAX];
+        uint8_t bytes[HELLO_BODY_MAX];
     } body;
     const struct message *message;
     struct hello_header header;
@@ -397,22 +397,22 @@ static void take_message(struct hello *hello)
         return;
     }
     message = find_message(header.kind);
-    memcpy(body.octets, hello->in + sizeof(header), header.length);
-    memcpy(&text_offset, body.octets + message->text_offset,
+    memcpy(body.bytes, hello->in + sizeof(header), header.length);
+    memcpy(&text_offset, body.bytes + message->text_offset,
            sizeof(text_offset));
     if (text_offset < message->fixed || text_offset > header.length) {
-        fail(hello, EBADMSG, "%s whose text begins at octet %u of %u",
+        fail(hello, EBADMSG, "%s whose text begins at byte %u of %u",
              kind_name(header.kind), text_offset, header.length);
         return;
     }
     if (message->state != hello->state &&
-        ((struct xensave_result_body *)body.octets)->status == HELLO_OK) {
+        ((struct xensave_result_body *)body.bytes)->status == HELLO_OK) {
         fail(hello, EBADMSG, "RESULT came instead of %s", awaited(hello));
         return;
     }
     hello->in_length = 0;
     hello->in_want = sizeof(header);
-    message->take(hello, body.octets, (char *)body.octets + text_offset,
+    message->take(hello, body.bytes, (char *)body.bytes + text_offset,
                   header.length - text_offset);
 }
 
@@ -541,7 +541,7 @@ void hello_timeout(struct hello *hello, unsigned seconds)
         return;
     if (hello->in_length)
         fail(hello, ETIMEDOUT,
-             "no whole %s within %u s: %zu octets of it "
+             "no whole %s within %u s: %zu bytes of it "
              "came",
              awaited(hello), seconds, hello->in_length);
     else

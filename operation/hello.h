@@ -3,7 +3,7 @@
  * HELLO: what the two ends of a migration agree on before xl's banner
  * (docs/spec/negotiation.md; "spec N" below names its sections).
  *
- * This is the exchange without any input or output: the caller moves octets
+ * This is the exchange without any input or output: the caller moves bytes
  * between a struct hello and the link, and keeps the time.
  */
 #ifndef XENSAVE_HELLO_H
@@ -15,7 +15,7 @@
 
 #include "xensave.h"
 
-/* ---- spec 3: the octets ------------------------------------------------- */
+/* ---- spec 3: the bytes ------------------------------------------------- */
 
 struct hello_header {
     uint8_t magic[8];
@@ -71,7 +71,7 @@ enum hello_status {
     HELLO_BROKEN,
 };
 
-/* The first octets of a receiver that knows nothing of this. */
+/* The first bytes of a receiver that knows nothing of this. */
 #define HELLO_BANNER "xl migration receiver ready, send binary domain data.\n"
 
 /* ---- the exchange ------------------------------------------------------- */
@@ -107,7 +107,7 @@ struct hello {
     uint64_t features, optional;
     uint32_t request;
     char peer[64]; /* its program, printable */
-    /* Octets for the link; the caller takes them from the front. */
+    /* Bytes for the link; the caller takes them from the front. */
     uint8_t out[2 * HELLO_MESSAGE_MAX];
     size_t out_length;
     /* The message (or the banner) that is arriving. */
@@ -122,12 +122,12 @@ static inline bool hello_over(const struct hello *hello)
     return hello->state >= HELLO_AGREED;
 }
 /*
- * How many more octets may be read from the link: never one that does not
+ * How many more bytes may be read from the link: never one that does not
  * belong to the exchange.  0 once it is over.
  */
 size_t hello_want(const struct hello *hello);
 /*
- * `length` octets of the link, at most hello_want().  What is to be sent
+ * `length` bytes of the link, at most hello_want().  What is to be sent
  * then is in `out`, also if this ended the exchange.
  */
 void hello_push(struct hello *hello, const void *data, size_t length);
@@ -146,7 +146,7 @@ void hello_timeout(struct hello *hello, unsigned seconds);
  */
 void hello_refuse(struct hello *hello, enum hello_status status,
                   const char *text);
-/* `length` octets of `out` are on the link. */
+/* `length` bytes of `out` are on the link. */
 void hello_sent(struct hello *hello, size_t length);
 
 #endif /* XENSAVE_HELLO_H */

@@ -13,7 +13,7 @@
 #include <sys/types.h>
 
 #define ENTRY_ROOT "/local/domain/0/xl-aligned"
-#define ENTRY_NAME 64U /* octets, NUL included */
+#define ENTRY_NAME 64U /* bytes, NUL included */
 #define ENTRY_PATH 160U
 
 /* ---- processes ---------------------------------------------------------- */
@@ -83,7 +83,7 @@ void entry_list(struct store *store,
 
 const char *phase_name(uint32_t phase);
 
-/* Octets a second, smoothed. */
+/* Bytes a second, smoothed. */
 struct rate {
     double at; /* seconds */
     uint64_t done;

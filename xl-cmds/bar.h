@@ -12,8 +12,8 @@
 struct figures {
     const char *phase;
     bool moving;          /* in the phase that `rate` is about */
-    uint64_t done, total; /* octets; total 0: not known */
-    double rate;          /* octets of `done` a second */
+    uint64_t done, total; /* bytes; total 0: not known */
+    double rate;          /* bytes of `done` a second */
 };
 
 /* -1: not known.  100 is for what is over. */

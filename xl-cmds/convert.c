@@ -15,7 +15,7 @@
 #include "tail.h"
 
 #define BUFFER (1U << 20)
-/* Image header, domain header and 8 octets: the decoder knows the format. */
+/* Image header, domain header and 8 bytes: the decoder knows the format. */
 #define FIRST 48
 
 struct conversion {

@@ -228,13 +228,13 @@ static void end_json(struct comparison *c)
 
 static void print_summary(const struct comparison *c)
 {
-    uint64_t octets = c->count[CHANGED] * XENSAVE_V2_PAGE_SIZE;
+    uint64_t bytes = c->count[CHANGED] * XENSAVE_V2_PAGE_SIZE;
 
     printf("%" PRIu64 " pages in A, %" PRIu64 " in B: %" PRIu64
            " the same, %" PRIu64 " changed (%.1f MiB), %" PRIu64
            " only in A, %" PRIu64 " only in B\n",
            c->side[A].count, c->side[B].count, c->count[NONE],
-           c->count[CHANGED], (double)octets / (1 << 20), c->count[ONLY_A],
+           c->count[CHANGED], (double)bytes / (1 << 20), c->count[ONLY_A],
            c->count[ONLY_B]);
 }
 

@@ -61,7 +61,7 @@ static int read_xl(struct head *head, struct xensave_source *source,
     return 0;
 }
 
-/* Another toolstack's: up to libxl's header, octet by octet. */
+/* Another toolstack's: up to libxl's header, byte by byte. */
 static int read_other(struct head *head, struct xensave_source *source,
                       struct xensave_error *error)
 {
@@ -126,7 +126,7 @@ void head_config(const struct head *head, struct domain_config *config)
                  length ? length - 1 : 0);
 }
 
-/* Octets of optional data behind the configuration. */
+/* Bytes of optional data behind the configuration. */
 static uint32_t spare(const struct head *head)
 {
     uint32_t config;

@@ -13,7 +13,7 @@ struct head {
 };
 
 /*
- * Reads up to the stream and not an octet further; -1 and `error` if no libxl
+ * Reads up to the stream and not a byte further; -1 and `error` if no libxl
  * header comes.
  */
 int head_read(struct head *head, struct xensave_source *source,

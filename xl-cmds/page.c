@@ -37,16 +37,16 @@ struct output {
 
 /* ---- for people --------------------------------------------------------- */
 
-static void dump_line(unsigned offset, const unsigned char *octets)
+static void dump_line(unsigned offset, const unsigned char *bytes)
 {
     unsigned i;
 
     printf("  %03x ", offset);
     for (i = 0; i < LINE; i++)
-        printf("%s%02x", i == LINE / 2 ? "  " : " ", octets[i]);
+        printf("%s%02x", i == LINE / 2 ? "  " : " ", bytes[i]);
     printf("  |");
     for (i = 0; i < LINE; i++)
-        putchar(octets[i] < 0x80 && isprint(octets[i]) ? octets[i] : '.');
+        putchar(bytes[i] < 0x80 && isprint(bytes[i]) ? bytes[i] : '.');
     printf("|\n");
 }
 

@@ -195,7 +195,7 @@ static void print_json(const struct progress *p, const char *phase)
 {
     double seconds = figures_left(&p->figures);
 
-    printf("{\"phase\": \"%s\", \"done\": %" PRIu64 ", \"total\": %" PRIu64
+    printf("{\"phase\": \"%s\", \"bytes\": %" PRIu64 ", \"total\": %" PRIu64
            ", \"written\": %" PRIu64 ", \"rate\": %.0f",
            phase, p->figures.done, p->figures.total, p->written,
            p->figures.rate);

@@ -36,7 +36,7 @@ void savefile_config(const struct savefile *file,
 enum partial_contents savefile_look(int fd);
 
 /*
- * The octets from the libxl header up to the stream: "LibxlFmt", version 2,
+ * The bytes from the libxl header up to the stream: "LibxlFmt", version 2,
  * options 0, LIBXC_CONTEXT.
  */
 #define LIBXL_HEAD_LENGTH 24

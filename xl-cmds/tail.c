@@ -7,7 +7,7 @@
 #include "common/fd.h"
 #include "tail.h"
 
-/* Follows the records in octets that come in pieces of any size. */
+/* Follows the records in bytes that come in pieces of any size. */
 struct scan {
     unsigned char header[sizeof(struct xensave_v2_record_header)];
     size_t filled;
@@ -15,9 +15,9 @@ struct scan {
     bool ended;
 };
 
-/* How many of the octets lie before the end of END. */
-static size_t scan_octets(struct scan *scan, const unsigned char *data,
-                          size_t length)
+/* How many of the bytes lie before the end of END. */
+static size_t scan_bytes(struct scan *scan, const unsigned char *data,
+                         size_t length)
 {
     struct xensave_v2_record_header header;
     size_t at = 0;
@@ -69,7 +69,7 @@ static struct xensave_source *open_source(struct tail *tail, uint64_t *left,
     return xensave_source_open_file(tail->in, &options, error);
 }
 
-/* How many octets came; -1 with the error. */
+/* How many bytes came; -1 with the error. */
 static ssize_t take(struct tail *tail, struct xensave_source *source,
                     void *buffer, size_t length, struct xensave_error *error)
 {
@@ -98,16 +98,16 @@ static int copy(struct tail *tail, struct xensave_source *source,
             return -1;
         if (!r)
             break;
-        n = scan_octets(&scan, buffer, r);
+        n = scan_bytes(&scan, buffer, r);
         if (!scan.ended || !tail->stop_at_end)
             n = r;
-        if (tail->octets + n > XENSAVE_SURROUNDINGS_MAX) {
+        if (tail->bytes + n > XENSAVE_SURROUNDINGS_MAX) {
             errno = EFBIG;
             return fail(error, "more than 1 GiB");
         }
         if (tail->out >= 0 && write_all(tail->out, buffer, n))
             return fail(error, "writing");
-        tail->octets += n;
+        tail->bytes += n;
         left -= n;
         if (scan.ended && tail->stop_at_end)
             break;
@@ -126,7 +126,7 @@ int tail_copy(struct tail *tail, struct xensave_error *error)
     source = open_source(tail, &left, error);
     if (!source && error->text[0])
         return -1;
-    tail->octets = 0;
+    tail->bytes = 0;
     r = copy(tail, source, left, error);
     xensave_source_free(source);
     return r;

@@ -8,9 +8,9 @@
 struct tail {
     int in;           /* stands directly behind the stream */
     int out;          /* -1: read only */
-    uint64_t limit;   /* octets to take at most; UINT64_MAX: to the end */
+    uint64_t limit;   /* bytes to take at most; UINT64_MAX: to the end */
     bool stop_at_end; /* a device goes on behind END, a file does not */
-    uint64_t octets;  /* that were taken */
+    uint64_t bytes;   /* that were taken */
     bool ended;       /* END was among them */
 };
 

@@ -164,7 +164,7 @@ static void verify(struct verification *v)
                   "every record is right; a v3 stream through a "
                   "pipe has no checksums of head and tail");
         else
-            judge(v, WHOLE, "every octet is right");
+            judge(v, WHOLE, "every byte is right");
     }
     savefile_close(&v->file);
 }
@@ -187,8 +187,8 @@ static void put(yajl_gen gen, const struct verification *v)
         json_number(gen, "batches", v->totals.batches);
         json_number(gen, "pages_stored", v->totals.pages_stored);
         json_number(gen, "pages_zero", v->totals.pages_zero);
-        json_number(gen, "octets", v->totals.bytes);
-        json_number(gen, "v2_octets", v->totals.v2_bytes);
+        json_number(gen, "bytes", v->totals.bytes);
+        json_number(gen, "v2_bytes", v->totals.v2_bytes);
     }
     yajl_gen_map_close(gen);
 }
@@ -246,7 +246,7 @@ static int verify_run(const struct command *self, int argc, char **argv)
 const struct command command_verify = {
     .name = "verify",
     .arguments = "[OPTION...] FILE...",
-    .summary = "Check every octet of a save file",
+    .summary = "Check every byte of a save file",
     .details =
         "  --json                 for programs; an array, one element a "
         "file\n"

@@ -36,7 +36,7 @@ const char *walk_record_name(const struct walk_record *record)
                : xensave_libxl_record_name(record->type);
 }
 
-uint64_t walk_record_octets(const struct walk_record *record)
+uint64_t walk_record_bytes(const struct walk_record *record)
 {
     uint64_t body = (uint64_t)record->length + record_padding(record->length);
 
@@ -65,7 +65,7 @@ fail(struct walk *walk, int errnum, const char *format, ...)
     return -1;
 }
 
-/* `length` octets at a file offset, at most WINDOW; NULL after fail(). */
+/* `length` bytes at a file offset, at most WINDOW; NULL after fail(). */
 static const void *look(struct walk *walk, uint64_t offset, size_t length)
 {
     ssize_t r;
@@ -158,7 +158,7 @@ static int look_at_contents(struct walk *walk, struct walk_record *record,
 
     if (before > record->length)
         return fail(walk, EBADMSG,
-                    "ALIGNED_PAGE_DATA with %u octets of "
+                    "ALIGNED_PAGE_DATA with %u bytes of "
                     "padding in %u; the file is damaged",
                     header->pad_length, record->length);
     record->codec = header->flags & XENSAVE_BATCH_CODEC_MASK;
@@ -187,7 +187,7 @@ static int look_at_aligned(struct walk *walk, struct walk_record *record)
         sizeof(header) + (uint64_t)header.count * 8 > record->length)
         return fail(walk, EBADMSG,
                     "ALIGNED_PAGE_DATA with %u pfns in %u "
-                    "octets; the file is damaged",
+                    "bytes; the file is damaged",
                     header.count, record->length);
     r = count_pfns(walk, body + sizeof(header), true, record);
     if (r < 0)
@@ -234,9 +234,9 @@ static int next_record(struct walk *walk, enum walk_layer layer,
     if (header.length > XENSAVE_V2_RECORD_MAX)
         return fail(walk, EBADMSG,
                     "a record of type 0x%08x claims %u "
-                    "octets; the file is damaged",
+                    "bytes; the file is damaged",
                     header.type, header.length);
-    if (walk->savefile->file_size - walk->offset < walk_record_octets(record))
+    if (walk->savefile->file_size - walk->offset < walk_record_bytes(record))
         return fail(walk, ENODATA,
                     "the file ends at %" PRIu64
                     ", in the midst of a record; it is not whole",
@@ -247,7 +247,7 @@ static int next_record(struct walk *walk, enum walk_layer layer,
             return -1;
     walk->function(record, walk->context);
     walk->records++;
-    walk->offset += walk_record_octets(record);
+    walk->offset += walk_record_bytes(record);
     return 0;
 }
 

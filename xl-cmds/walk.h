@@ -24,12 +24,12 @@ struct walk_record {
     uint32_t pages;           /* with contents in the file */
     uint32_t zero_pages;      /* elided */
     uint64_t page_offset;     /* in the file, of the first of `pages` */
-    uint64_t stored;          /* octets that `pages` take in the file */
+    uint64_t stored;          /* bytes that `pages` take in the file */
     enum xensave_codec codec; /* whole batches are compressed */
 };
 
-/* The octets of a record: header, body, padding to 8. */
-uint64_t walk_record_octets(const struct walk_record *record);
+/* The bytes of a record: header, body, padding to 8. */
+uint64_t walk_record_bytes(const struct walk_record *record);
 /* The name that the specification gives the type, or NULL. */
 const char *walk_record_name(const struct walk_record *record);
 

@@ -85,15 +85,15 @@ def test_info_counts_what_is_there(tmp_path, format_, seed):
         stored += pages
         on_page += pages if (start + r.offset + at) % 4096 == 0 else 0
     assert found["format"] == format_
-    assert {r["type"]: (r["count"], r["octets"])
+    assert {r["type"]: (r["count"], r["bytes"])
             for r in found["record_types"] if r["layer"] == "libxc"} == types
     assert found["pages"]["pfns"] == pfns
     assert found["pages"]["stored"] == stored
     assert found["pages"]["aligned"] == on_page
-    assert found["size"] == len(data)
-    assert found["head"]["octets"] == found["stream"]["offset"] == start
-    end = start + found["stream"]["octets"]
-    assert found["tail"] == {"offset": end, "octets": len(data) - end,
+    assert found["bytes"] == len(data)
+    assert found["head"]["bytes"] == found["stream"]["offset"] == start
+    end = start + found["stream"]["bytes"]
+    assert found["tail"] == {"offset": end, "bytes": len(data) - end,
                              "has_end": True}
     if stored:
         percent = 100 * (end - start - 4096 * stored) / (4096 * stored)
@@ -174,7 +174,7 @@ def test_info_records(tmp_path):
     result = run("info", "--json", "--records", place(tmp_path, data))
     records = json.loads(result.stdout)[0]["records"]
     stream = [r for r in records if r["layer"] == "libxc"]
-    assert [(r["type"], r["offset"], r["octets"]) for r in stream] == [
+    assert [(r["type"], r["offset"], r["bytes"]) for r in stream] == [
         (r.type, start + r.offset, len(r.raw)) for r in walk(data[start:])]
     assert [r["name"] for r in records if r["layer"] == "libxl"] == [
         "EMULATOR_XENSTORE_DATA", "EMULATOR_CONTEXT", "END"]
@@ -206,7 +206,7 @@ def test_info_of_a_cut_file(tmp_path, format_):
     (found,), status = info(place(tmp_path, data[:-3000]))
     assert status == 1
     assert "not whole" in found["error"]
-    assert found["stream"]["octets"] is not None
+    assert found["stream"]["bytes"] is not None
     assert found["tail"]["has_end"] is False
     said = run("info", place(tmp_path, data[:-3000])).stdout
     state = re.search(r"^ *state +(.*)", said, re.M)[1]

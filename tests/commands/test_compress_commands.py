@@ -87,8 +87,8 @@ def test_verify_and_info(tmp_path):
     records = [r for r in found["records"]
                if r["name"] == "ALIGNED_PAGE_DATA"]
     assert {r["compression"] for r in records} == {"zstd"}
-    assert sum(r["stored_octets"] for r in records) == \
-        packed["stored_octets"]
+    assert sum(r["stored_bytes"] for r in records) == \
+        packed["stored_bytes"]
     assert found["overhead_percent"] < 5
 
 

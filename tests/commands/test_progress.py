@@ -86,12 +86,12 @@ def test_json(xl, file):
     assert lines[0]["phase"] in ("start", "memory")
     memory = [line for line in lines if line["phase"] == "memory"]
     assert memory and memory[0]["total"] == 200 * MIB
-    assert 0 < memory[0]["done"] < memory[0]["total"]
+    assert 0 < memory[0]["bytes"] < memory[0]["total"]
     assert memory[0]["seconds_left"] > 0
     # 8 MiB every tenth of a second.
     assert 20 * MIB < memory[0]["rate"] < 100 * MIB
     assert lines[-1]["phase"] == "saved"
-    assert lines[-1]["done"] == 104 * MIB
+    assert lines[-1]["bytes"] == 104 * MIB
     assert lines[-1]["written"] == 52 * MIB
     # What xl says is xl's, as ever.
     assert result.stderr.splitlines() == [
@@ -269,7 +269,7 @@ def test_json_of_readers(xl, reader, command, word):
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     phases = [line["phase"] for line in lines]
     assert phases[-1] == word and "memory" in phases
-    assert lines[-1]["done"] == 104 * MIB
+    assert lines[-1]["bytes"] == 104 * MIB
     # What xl says goes where no objects are.
     assert result.stderr.splitlines() == ["Parsing config from <saved>",
                                           "Loading new save file"]
@@ -454,7 +454,7 @@ def test_the_helper_tells_how_far_it_is(tools, tmp_path, file):
     last = [json.loads(line) for line in result.stdout.splitlines()
             if line.startswith("{")][-1]
     assert last["phase"] == "saved"
-    assert last["done"] == len(stream)
+    assert last["bytes"] == len(stream)
     # The stream; its head and tail are not the helper's.
     assert file.stat().st_size - 200 < last["written"] < file.stat().st_size
     # Nothing else that is started hears of it.

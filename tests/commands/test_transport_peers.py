@@ -140,7 +140,7 @@ def test_senders_that_are_refused(hosts, path, offer, word):
     (Offer(RECEIVER).pack()[:-1] + b"?", "wrong checksum"),
     (hello.message(1, bytes(4072)), "text begins at octet 0 of 4072"),
     (Offer(7).pack(), "unknown role: 7"),
-    (hello.HEADER.pack(hello.MAGIC, 1, 1 << 30, 0), "1073741824 octets"),
+    (hello.HEADER.pack(hello.MAGIC, 1, 1 << 30, 0), "1073741824 bytes"),
 ], ids=range(10))
 def test_receivers_that_talk_nonsense(hosts, path, answer, word):
     def script(sock):

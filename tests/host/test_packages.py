@@ -109,8 +109,8 @@ def test_save_and_restore(installed):
     lines = [json.loads(line) for line in saved.stdout.splitlines()]
     assert lines[-1]["phase"] == "saved"
     memory = guest.memory << 20
-    assert 0.98 * memory < lines[-1]["done"] < 1.1 * memory
-    assert 64 << 20 <= lines[-1]["written"] < lines[-1]["done"]
+    assert 0.98 * memory < lines[-1]["bytes"] < 1.1 * memory
+    assert 64 << 20 <= lines[-1]["written"] < lines[-1]["bytes"]
     assert 0.98 * memory < lines[-1]["total"] < 1.1 * memory
     host.mark(guest.name)
     installed.run(f"xl-aligned restore {FILE}", 120)

@@ -319,7 +319,7 @@ static void stock_sender(void **unused)
     hello_push(hello, "X", 1);
     assert_false(hello_silence(hello));
     hello_timeout(hello, 10);
-    assert_text(hello, "no whole HELLO within 10 s: 1 octets");
+    assert_text(hello, "no whole HELLO within 10 s: 1 bytes");
     free(hello);
 }
 
@@ -398,9 +398,9 @@ static void bad_fields(void **unused)
         { 8, 4, 0, "unknown kind" },
         { 8, 4, 3, "unknown kind" },
         { 8, 4, 2, "RESULT whose text begins at octet 0" },
-        { 12, 4, 39, "39 octets; 40 to 4072" },
-        { 12, 4, 4073, "4073 octets" },
-        { 12, 4, UINT32_MAX, "4294967295 octets" },
+        { 12, 4, 39, "39 bytes; 40 to 4072" },
+        { 12, 4, 4073, "4073 bytes" },
+        { 12, 4, UINT32_MAX, "4294967295 bytes" },
         { HEADER + 0, 2, 1, "impossible versions: 1 to 3" },
         { HEADER + 0, 2, 4, "impossible versions: 4 to 3" },
         { HEADER + 4, 4, 39, "text begins at octet 39" },

@@ -97,7 +97,7 @@ static void check_alignment(struct doctor *doctor, int fd)
         else
             doctor_find(doctor, FINDING_OK, "O_DIRECT",
                         "in blocks of %u "
-                        "octets, memory on %u, says statx",
+                        "bytes, memory on %u, says statx",
                         facts.stx_dio_offset_align, facts.stx_dio_mem_align);
     }
 #else
@@ -109,14 +109,14 @@ static void check_alignment(struct doctor *doctor, int fd)
 static void check_space(struct doctor *doctor, int fd)
 {
     struct statvfs facts;
-    uint64_t free_octets;
+    uint64_t free_bytes;
 
     if (fstatvfs(fd, &facts))
         return;
-    free_octets = (uint64_t)facts.f_bavail * facts.f_frsize;
-    doctor_find(doctor, free_octets < SAMPLE ? FINDING_BAD : FINDING_OK,
+    free_bytes = (uint64_t)facts.f_bavail * facts.f_frsize;
+    doctor_find(doctor, free_bytes < SAMPLE ? FINDING_BAD : FINDING_OK,
                 "space", "%.1f GiB free in %s, on %s",
-                (double)free_octets / (1 << 30), doctor->directory,
+                (double)free_bytes / (1 << 30), doctor->directory,
                 filesystem_name(fd));
 }
 
@@ -155,8 +155,8 @@ out:
 
 static bool has_dontcache(int fd)
 {
-    char octet = 0;
-    struct iovec iov = { &octet, 1 };
+    char byte = 0;
+    struct iovec iov = { &byte, 1 };
 
     return pwritev2(fd, &iov, 1, 0, RWF_DONTCACHE) == 1;
 }

@@ -66,7 +66,7 @@ static void on_record(const struct walk_record *record, void *context)
 
     if (type) {
         type->count++;
-        type->octets += walk_record_octets(record);
+        type->bytes += walk_record_bytes(record);
     } else {
         info->other_types++;
     }

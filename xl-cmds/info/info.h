@@ -10,7 +10,7 @@
 struct info_type {
     struct walk_record first;
     uint64_t count;
-    uint64_t octets;
+    uint64_t bytes;
 };
 #define INFO_TYPES_MAX 64 /* a damaged file may make up any number */
 
@@ -33,7 +33,7 @@ struct info {
     uint64_t aligned_pages;   /* of `pages`, on a multiple of 4096 */
     uint64_t aligned_batches; /* on the alignment that the header states */
     uint64_t page_batches;    /* with pages in the file */
-    uint64_t stored;          /* octets that `pages` take in the file */
+    uint64_t stored;          /* bytes that `pages` take in the file */
     struct info_codec {       /* what is compressed; by enum xensave_codec */
         uint64_t batches, pages, stored;
     } packed[XENSAVE_CODECS];
@@ -51,7 +51,7 @@ struct info {
 
 /* Pages in batches that are not compressed: they have places of their own. */
 uint64_t info_plain_pages(const struct info *info);
-/* Octets of the stream that are not page contents, in % of those that are. */
+/* Bytes of the stream that are not page contents, in % of those that are. */
 bool info_overhead(const struct info *info, double *percent);
 /* What page contents should lie on: what the header says, or 4096. */
 uint32_t info_alignment(const struct info *info);

@@ -42,11 +42,11 @@ static void put_layout(yajl_gen gen, const struct info *info)
 
     json_open_map(gen, "head");
     json_text(gen, "toolstack", probed->xl_head ? "xl" : "other");
-    json_number(gen, "octets", probed->stream_start);
+    json_number(gen, "bytes", probed->stream_start);
     json_number(gen, "padding", probed->head_padding);
     if (probed->xl_head) {
         json_number(gen, "config_offset", probed->config_offset);
-        json_number(gen, "config_octets", probed->config_length);
+        json_number(gen, "config_bytes", probed->config_length);
     }
     json_number(gen, "libxl_offset", probed->libxl_offset);
     yajl_gen_map_close(gen);
@@ -54,9 +54,9 @@ static void put_layout(yajl_gen gen, const struct info *info)
     json_open_map(gen, "stream");
     json_number(gen, "offset", probed->stream_start);
     if (walked->stream_end)
-        json_number(gen, "octets", walked->stream_end - probed->stream_start);
+        json_number(gen, "bytes", walked->stream_end - probed->stream_start);
     else
-        json_null(gen, "octets");
+        json_null(gen, "bytes");
     json_number(gen, "records", info->records);
     json_number(gen, "batches", info->batches);
     yajl_gen_map_close(gen);
@@ -68,9 +68,9 @@ static void put_layout(yajl_gen gen, const struct info *info)
     json_open_map(gen, "tail");
     json_number(gen, "offset", walked->stream_end);
     if (info->length >= walked->stream_end)
-        json_number(gen, "octets", info->length - walked->stream_end);
+        json_number(gen, "bytes", info->length - walked->stream_end);
     else
-        json_null(gen, "octets");
+        json_null(gen, "bytes");
     json_truth(gen, "has_end", walked->tail_end != 0);
     yajl_gen_map_close(gen);
 }
@@ -130,7 +130,7 @@ static void put_compression(yajl_gen gen, const struct info *info)
         json_text(gen, "codec", xensave_codec_name(i));
         json_number(gen, "batches", packed->batches);
         json_number(gen, "pages", packed->pages);
-        json_number(gen, "stored_octets", packed->stored);
+        json_number(gen, "stored_bytes", packed->stored);
         yajl_gen_map_close(gen);
     }
     yajl_gen_array_close(gen);
@@ -148,7 +148,7 @@ static void put_pages(yajl_gen gen, const struct info *info)
                 info->pfns - info->pages - info->zero_pages);
     json_number(gen, "aligned", info->aligned_pages);
     json_number(gen, "compressed", info->pages - info_plain_pages(info));
-    json_number(gen, "stored_octets", info->stored);
+    json_number(gen, "stored_bytes", info->stored);
     yajl_gen_map_close(gen);
     put_compression(gen, info);
     json_open_map(gen, "batches");
@@ -184,7 +184,7 @@ static void put_records(yajl_gen gen, const struct info *info)
         yajl_gen_map_open(gen);
         put_type(gen, &type->first);
         json_number(gen, "count", type->count);
-        json_number(gen, "octets", type->octets);
+        json_number(gen, "bytes", type->bytes);
         yajl_gen_map_close(gen);
     }
     yajl_gen_array_close(gen);
@@ -197,7 +197,7 @@ static void put_records(yajl_gen gen, const struct info *info)
         yajl_gen_map_open(gen);
         put_type(gen, record);
         json_number(gen, "offset", record->offset);
-        json_number(gen, "octets", walk_record_octets(record));
+        json_number(gen, "bytes", walk_record_bytes(record));
         if (record->pfns) {
             json_number(gen, "pfns", record->pfns);
             json_number(gen, "pages", record->pages);
@@ -205,7 +205,7 @@ static void put_records(yajl_gen gen, const struct info *info)
         }
         if (record->pages) {
             json_number(gen, "page_offset", record->page_offset);
-            json_number(gen, "stored_octets", record->stored);
+            json_number(gen, "stored_bytes", record->stored);
         }
         if (record->pages && xensave_codec_name(record->codec))
             json_text(gen, "compression", xensave_codec_name(record->codec));
@@ -220,7 +220,7 @@ static void put_contents(yajl_gen gen, const struct info *info)
 
     json_text(gen, "format", xensave_format_name(probed->format));
     put_whole(gen, info);
-    json_number(gen, "size", probed->file_size);
+    json_number(gen, "bytes", probed->file_size);
     json_truth(gen, "device", probed->is_device);
     json_number(gen, "xen_major", probed->xen_major);
     json_number(gen, "xen_minor", probed->xen_minor);

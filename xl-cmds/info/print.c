@@ -18,11 +18,11 @@ static void print_text(const char *text)
 }
 
 /* "4 KiB", "1.5 GiB". */
-static const char *size_text(uint64_t octets, char text[32])
+static const char *size_text(uint64_t bytes, char text[32])
 {
-    static const char *const units[] = { "octets", "KiB", "MiB", "GiB",
-                                         "TiB",    "PiB", "EiB" };
-    double value = octets;
+    static const char *const units[] = { "bytes", "KiB", "MiB", "GiB",
+                                         "TiB",   "PiB", "EiB" };
+    double value = bytes;
     unsigned unit = 0;
 
     while (value >= 1024 && unit < sizeof(units) / sizeof(units[0]) - 1) {
@@ -34,13 +34,13 @@ static const char *size_text(uint64_t octets, char text[32])
     return text;
 }
 
-static void print_octets(const char *label, uint64_t octets)
+static void print_bytes(const char *label, uint64_t bytes)
 {
     char text[32];
 
-    printf(LABEL "%" PRIu64 " octets", label, octets);
-    if (octets >= 1024)
-        printf(" (%s)", size_text(octets, text));
+    printf(LABEL "%" PRIu64 " bytes", label, bytes);
+    if (bytes >= 1024)
+        printf(" (%s)", size_text(bytes, text));
 }
 
 static void print_format(const struct info *info)
@@ -101,23 +101,23 @@ static void print_layout(const struct info *info)
     const struct walk_result *walked = &info->walked;
 
     if (probed->is_device) {
-        print_octets("device", probed->file_size);
+        print_bytes("device", probed->file_size);
         putchar('\n');
     } else {
-        print_octets("file", probed->file_size);
+        print_bytes("file", probed->file_size);
         putchar('\n');
     }
-    print_octets("head", probed->stream_start);
+    print_bytes("head", probed->stream_start);
     printf(", of %s", probed->xl_head ? "xl" : "another toolstack than xl");
     if (probed->head_padding)
         printf(", %" PRIu32 " of padding", probed->head_padding);
     putchar('\n');
     if (walked->stream_end) {
-        print_octets("stream", walked->stream_end - probed->stream_start);
+        print_bytes("stream", walked->stream_end - probed->stream_start);
         putchar('\n');
     }
     if (walked->stream_end && info->length >= walked->stream_end) {
-        print_octets("tail", info->length - walked->stream_end);
+        print_bytes("tail", info->length - walked->stream_end);
         puts(walked->tail_end ? "" : ", cut off before its END");
     }
 }
@@ -192,14 +192,14 @@ static void print_types(const struct info *info)
     const struct info_type *type;
     enum walk_layer layer = WALK_LIBXC;
 
-    printf("\n  %-26s%10s%18s\n", "record", "count", "octets");
+    printf("\n  %-26s%10s%18s\n", "record", "count", "bytes");
     for (type = info->types; type < info->types + info->type_count; type++) {
         if (type->first.layer != layer) {
             layer = type->first.layer;
             printf("  %-26s\n", "of libxl, in the tail:");
         }
         print_type_name(&type->first);
-        printf("%10" PRIu64 "%18" PRIu64 "\n", type->count, type->octets);
+        printf("%10" PRIu64 "%18" PRIu64 "\n", type->count, type->bytes);
     }
     if (info->other_types)
         printf("  %-26s%10" PRIu64 "\n", "more types", info->other_types);
@@ -209,13 +209,13 @@ static void print_records(const struct info *info)
 {
     const struct walk_record *record;
 
-    printf("\n  %-26s%14s%11s%6s%6s%6s\n", "record", "offset", "octets",
-           "pfns", "pages", "zero");
+    printf("\n  %-26s%14s%11s%6s%6s%6s\n", "record", "offset", "bytes", "pfns",
+           "pages", "zero");
     for (size_t i = 0; i < info->kept_count; i++) {
         record = &info->kept[i];
         print_type_name(record);
         printf("%14" PRIu64 "%11" PRIu64, record->offset,
-               walk_record_octets(record));
+               walk_record_bytes(record));
         if (record->pfns)
             printf("%6" PRIu32 "%6" PRIu32 "%6" PRIu32, record->pfns,
                    record->pages, record->zero_pages);

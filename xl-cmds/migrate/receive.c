@@ -27,7 +27,7 @@ static int agree(const char *format)
 {
     const struct negotiate_times times = {
         .seconds = HANDSHAKE_SECONDS,
-        .from_first_octet = true,
+        .from_first_byte = true,
     };
     static struct hello hello;
     struct hello_offer offer;

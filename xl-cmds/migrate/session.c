@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One connection to xl-aligned listen, from the first octet to the last. */
+/* One connection to xl-aligned listen, from the first byte to the last. */
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -93,7 +93,7 @@ static int agree(const struct session *session, struct link *link,
 
 union space {
     struct cmsghdr align;
-    char octets[CMSG_SPACE(2 * sizeof(int))];
+    char bytes[CMSG_SPACE(2 * sizeof(int))];
 };
 
 int control_send_fds(int control, const int fds[2])
@@ -104,8 +104,8 @@ int control_send_fds(int control, const int fds[2])
     struct msghdr message = {
         .msg_iov = &iov,
         .msg_iovlen = 1,
-        .msg_control = space.octets,
-        .msg_controllen = sizeof(space.octets),
+        .msg_control = space.bytes,
+        .msg_controllen = sizeof(space.bytes),
     };
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 
@@ -124,8 +124,8 @@ static int control_receive_fds(int control, int fds[2], char *why, size_t size)
     struct msghdr message = {
         .msg_iov = &iov,
         .msg_iovlen = 1,
-        .msg_control = space.octets,
-        .msg_controllen = sizeof(space.octets),
+        .msg_control = space.bytes,
+        .msg_controllen = sizeof(space.bytes),
     };
     struct cmsghdr *header;
     ssize_t r;
@@ -184,7 +184,7 @@ static int carry(const struct session *session, struct link *link,
     report("%s: receiving: stream v%u from %s", link->peer, hello->version,
            hello->peer);
     r = pump_run(&pump, why, sizeof(why));
-    report("%s: %s: %" PRIu64 " octets received%s%s", link->peer,
+    report("%s: %s: %" PRIu64 " bytes received%s%s", link->peer,
            r < 0 ? "broken off" : "ended", received, r < 0 ? ": " : "",
            r < 0 ? why : "");
     return r < 0 ? STATUS_FAILED : STATUS_OK;

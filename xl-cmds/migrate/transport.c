@@ -61,7 +61,7 @@ static int attempt(struct transport *t, bool first)
 {
     const struct negotiate_times times = {
         .seconds = HANDSHAKE_SECONDS,
-        .from_first_octet = !t->carrier->sender_first,
+        .from_first_byte = !t->carrier->sender_first,
     };
     struct hello_offer offer;
 
@@ -148,7 +148,7 @@ static int transport_serve(struct transport *t)
                  t->carrier->name);
         snprintf(board->peer, sizeof(board->peer), "%s", t->hello.peer);
         board->began = now_ms();
-        /* Before xl sees an octet of the banner. */
+        /* Before xl sees a byte of the banner. */
         board_negotiated(board, t->hello.version, t->hello.features);
         status = carry(t);
     }

@@ -43,7 +43,7 @@ struct link {
     int in, out; /* may be the same; do not block */
     short read_events, write_events;
     bool open;                  /* both ends can be understood */
-    bool splice_in, splice_out; /* octets pass through the fds as they are */
+    bool splice_in, splice_out; /* bytes pass through the fds as they are */
     pid_t child;                /* program behind a pipe, or 0 */
     void *tls;                  /* tls.c's */
     char peer[160];             /* for messages */
@@ -148,7 +148,7 @@ void negotiate_offer(struct hello_offer *offer, enum hello_role role,
 
 struct negotiate_times {
     unsigned seconds;       /* for the whole exchange */
-    bool from_first_octet;  /* a person may be typing a passphrase */
+    bool from_first_byte;   /* a person may be typing a passphrase */
     int64_t deadline;       /* instead of `seconds` from now, if not 0 */
     unsigned stock_seconds; /* receiver: silence is a stock sender */
 };
@@ -172,7 +172,7 @@ struct pump {
     struct link *a, *b;
     unsigned stall_seconds; /* how long b may keep this waiting; 0: for
                                  * ever */
-    /* Octets that were read from b already and belong to a. */
+    /* Bytes that were read from b already and belong to a. */
     const void *early;
     size_t early_length;
     /* Counted as they go; others may look. */
@@ -198,7 +198,7 @@ struct board {
     char error[1024];
     uint64_t sent, received; /* on the link, HELLO included */
     uint64_t spliced;        /* 1: some without a copy */
-    int64_t began, last;     /* ms of the first, last octet */
+    int64_t began, last;     /* ms of the first, last byte */
     int64_t answered;        /* ms of the last from the receiver */
 };
 

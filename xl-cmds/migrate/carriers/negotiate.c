@@ -104,7 +104,7 @@ void negotiate(struct link *link, struct hello *hello,
     int64_t begin = now_ms(), deadline = times->deadline, silent_until = 0;
 
     hello_begin(hello, offer);
-    if (!deadline && !times->from_first_octet)
+    if (!deadline && !times->from_first_byte)
         deadline = begin + times->seconds * 1000LL;
     if (times->stock_seconds && !offer->refuse_stock)
         silent_until = begin + times->stock_seconds * 1000LL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Moves octets both ways between two links: with splice where they are what
+ * Moves bytes both ways between two links: with splice where they are what
  * they are, through a buffer where one side encrypts.
  */
 #include <errno.h>

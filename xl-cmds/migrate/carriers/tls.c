@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * TLS 1.3 in which both ends show a certificate of the same authority.  The
- * kernel encrypts where it can (kTLS): octets then go to the socket by splice
+ * kernel encrypts where it can (kTLS): bytes then go to the socket by splice
  * as with plain TCP.
  */
 #include <errno.h>
