@@ -433,8 +433,7 @@ static int cancel_run(const struct command *self, int argc, char **argv)
                                   optarg, TIMEOUT_MAX);
     }
     if (argc - optind < 1 || argc - optind > 2)
-        return command_misuse(self, "needs a domain, and takes at most an "
-                                    "operation after it");
+        return command_misuse(self, "expected DOMAIN [OPERATION]");
     kind = argv[optind + 1];
     if (kind && !kind_of(kind))
         return command_misuse(self,
@@ -456,7 +455,7 @@ static int cancel_run(const struct command *self, int argc, char **argv)
 const struct command command_cancel = {
     .name = "cancel",
     .arguments = "[OPTION...] DOMAIN [OPERATION]",
-    .summary = "End what is under way with a domain",
+    .summary = "Cancel a running save, restore, dump or migration",
     .details =
         "OPERATION is needed only if there are several of them: save restore\n"
         "dump-core migrate receive.\n"

@@ -334,8 +334,8 @@ static int convert_run(const struct command *self, int argc, char **argv)
         c.force |= opt == OPTION_FORCE;
     }
     if (!to_given)
-        return command_misuse(self, "to which format? --to=v2, --to=compat "
-                                    "or --to=v3");
+        return command_misuse(self,
+                              "expected --to=v2, --to=compat or --to=v3");
     if (c.compression.codec && c.to != XENSAVE_FORMAT_V3)
         return command_misuse(self,
                               "--compress=%s: only v3 can be "
@@ -343,7 +343,7 @@ static int convert_run(const struct command *self, int argc, char **argv)
                               xensave_codec_name(c.compression.codec),
                               xensave_format_name(c.to));
     if (argc - optind != 2)
-        return command_misuse(self, "needs an input and an output");
+        return command_misuse(self, "expected IN OUT");
     c.in_name = argv[optind];
     c.out_name = argv[optind + 1];
     return convert(&c) ? STATUS_FAILED : STATUS_OK;

@@ -287,7 +287,7 @@ static int diff_run(const struct command *self, int argc, char **argv)
         c.summary |= opt == OPTION_SUMMARY;
     }
     if (argc - optind != 2)
-        return command_misuse(self, "needs two files");
+        return command_misuse(self, "expected A B");
     for (s = A; s <= B; s++) {
         if (pages_open(&c.side[s].pages, argv[optind + s])) {
             if (s == B)
@@ -305,7 +305,7 @@ static int diff_run(const struct command *self, int argc, char **argv)
 const struct command command_diff = {
     .name = "diff",
     .arguments = "[OPTION...] A B",
-    .summary = "Tell which pages differ between two saves",
+    .summary = "Show which pages differ between two saves",
     .details =
         "  --summary              only how many pages, no ranges of pfns\n"
         "  --json                 for programs\n"

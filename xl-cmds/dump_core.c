@@ -64,7 +64,7 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
         }
     }
     if (argc - optind != 2)
-        return command_misuse(self, "needs a domain and a file");
+        return command_misuse(self, "expected DOMAIN FILE");
 
     status = command_refuse_standard(self, argv[optind + 1], "");
     if (status)

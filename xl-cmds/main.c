@@ -85,13 +85,14 @@ static void command_help(const struct command *self)
 static void describe_refused(const struct command *self, int opt,
                              const char *argument)
 {
-    const char *why = opt == ':' ? "needs a value" : "is not an option here";
+    const char *before = opt == ':' ? "" : "unknown option ";
+    const char *after = opt == ':' ? " needs a value" : "";
 
     if (optopt > 0 && optopt < OPTION_LONG)
-        command_misuse(self, "-%c %s", optopt, why);
+        command_misuse(self, "%s-%c%s", before, optopt, after);
     else
-        command_misuse(self, "%.*s %s", (int)strcspn(argument, "="), argument,
-                       why);
+        command_misuse(self, "%s%.*s%s", before, (int)strcspn(argument, "="),
+                       argument, after);
 }
 
 bool is_standard(const char *name)
@@ -226,7 +227,7 @@ int main(int argc, char **argv)
         return STATUS_OK;
     }
     if (name[0] == '-') {
-        report("%s is not an option; see xl-aligned --help", name);
+        report("unknown option %s; see xl-aligned --help", name);
         return STATUS_USAGE;
     }
     command = find_command(name);

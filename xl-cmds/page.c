@@ -288,9 +288,9 @@ static int page_run(const struct command *self, int argc, char **argv)
     }
     count = argc - optind - 1;
     if (count < 1)
-        return command_misuse(self, "needs a file and at least one pfn");
+        return command_misuse(self, "expected FILE PFN[-PFN]...");
     if (json && output.name)
-        return command_misuse(self, "--json and --output exclude each other");
+        return command_misuse(self, "--json and --output cannot be combined");
 
     struct pfn_range ranges[count];
 

@@ -77,8 +77,7 @@ static int restore_run(const struct command *self, int argc, char **argv)
         goto out;
     }
     if (argc - optind < 1 || argc - optind > 2) {
-        status = command_misuse(self, "needs the file, and takes at most a "
-                                      "configuration before it");
+        status = command_misuse(self, "expected [CONFIG] FILE");
         goto out;
     }
     status = command_refuse_standard(self, argv[argc - 1], ", or /dev/stdin");

@@ -16,7 +16,7 @@ static int run_run(const struct command *self, int argc, char **argv)
             return STATUS_USAGE;
     }
     if (optind == argc)
-        return command_misuse(self, "which program?");
+        return command_misuse(self, "expected a program and its arguments");
     if (plugin_options_check(self, &settings))
         return STATUS_USAGE;
 

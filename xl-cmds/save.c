@@ -148,8 +148,7 @@ static int save_run(const struct command *self, int argc, char **argv)
         runs_on |= opt == 'c' || opt == 'p';
     }
     if (argc - optind < 2 || argc - optind > 3) {
-        status = command_misuse(self, "needs a domain and a file, and takes "
-                                      "at most a configuration after them");
+        status = command_misuse(self, "expected DOMAIN FILE [CONFIG]");
         goto out;
     }
     status = command_refuse_standard(self, argv[optind + 1],

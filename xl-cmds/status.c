@@ -326,7 +326,7 @@ static int status_run(const struct command *self, int argc, char **argv)
         json |= opt == OPTION_JSON;
     }
     if (optind != argc)
-        return command_misuse(self, "takes no operand");
+        return command_misuse(self, "expected no operands");
     if (store_connect(&store) < 0)
         return STATUS_FAILED;
     if (json)

@@ -204,7 +204,7 @@ static int to_core_run(const struct command *self, int argc, char **argv)
         }
     }
     if (argc - optind != 2)
-        return command_misuse(self, "needs a save file and a file to write");
+        return command_misuse(self, "expected SAVEFILE COREFILE");
     c.in_name = argv[optind];
     c.out_name = argv[optind + 1];
     status = command_refuse_standard(self, c.out_name, "");

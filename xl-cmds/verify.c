@@ -208,7 +208,7 @@ static int verify_run(const struct command *self, int argc, char **argv)
         json |= opt == OPTION_JSON;
     }
     if (optind == argc)
-        return command_misuse(self, "which file?");
+        return command_misuse(self, "expected FILE...");
     if (json) {
         gen = json_begin();
         if (!gen) {

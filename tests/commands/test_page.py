@@ -377,6 +377,6 @@ def test_two_files_are_needed(tmp_path):
     for arguments in (["a"], ["a", "b", "c"], []):
         result = run("diff", *arguments)
         assert result.returncode == 2
-        assert "needs two files" in result.stderr
+        assert "expected A B" in result.stderr
     result = run("diff", tmp_path / "none", tmp_path / "none")
     assert result.returncode == 2 and result.stderr.count("\n") == 1

@@ -777,9 +777,9 @@ def test_an_owner_that_dies_of_it(site, store):
 
 
 @pytest.mark.parametrize("arguments,word", (
-    (("status", "web01"), "takes no operand"),
-    (("cancel",), "needs a domain"),
-    (("cancel", "a", "save", "b"), "needs a domain"),
+    (("status", "web01"), "expected no operands"),
+    (("cancel",), "expected DOMAIN [OPERATION]; see"),
+    (("cancel", "a", "save", "b"), "expected DOMAIN [OPERATION]; see"),
     (("cancel", "a", "convert"), "none of save restore"),
     (("cancel", "--timeout=soon", "a"), "--timeout=soon"),
     (("cancel", "--timeout=100000", "a"), "--timeout=100000"),

@@ -52,7 +52,7 @@ def files(tmp_path):
 def test_a_name_forges_no_verdict(files):
     result = raw("verify", files[-1])
     text = harmless(result.stdout, lines=1)
-    assert text.endswith(": whole: every octet is right\n")
+    assert text.endswith(": whole: every byte is right\n")
     assert "a: damaged\\x0ab: whole: every page is right\\x0d\\x1b[2J" in text
 
 

@@ -138,7 +138,7 @@ def test_senders_that_are_refused(hosts, path, offer, word):
     (os.urandom(4096).replace(b"x", b"y").replace(b"X", b"Y"), "garbage"),
     (Offer(SENDER).pack(), "is a sender as well"),
     (Offer(RECEIVER).pack()[:-1] + b"?", "wrong checksum"),
-    (hello.message(1, bytes(4072)), "text begins at octet 0 of 4072"),
+    (hello.message(1, bytes(4072)), "text begins at byte 0 of 4072"),
     (Offer(7).pack(), "unknown role: 7"),
     (hello.HEADER.pack(hello.MAGIC, 1, 1 << 30, 0), "1073741824 bytes"),
 ], ids=range(10))

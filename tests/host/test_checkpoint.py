@@ -130,7 +130,7 @@ def test_live_checkpoint(host, make):
     info = json.loads(host.run(f"xl-aligned info --json {FILE}").stdout)[0]
     assert info["format"] == "v3"
     verified = host.run(f"xl-aligned verify {FILE}").stdout
-    assert "every octet is right" in verified
+    assert "every byte is right" in verified
     host.destroy(guest.name)
     host.mark(guest.name)
     host.run(f"xl-aligned restore {FILE}", 120)

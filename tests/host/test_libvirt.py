@@ -127,7 +127,7 @@ def test_managed_save(daemon, kind):
     found = info(daemon, f"{MANAGED}/{name}.save")
     assert found["format"] == "v3"
     verified = daemon.run(f"xl-aligned verify {MANAGED}/{name}.save").stdout
-    assert "every octet is right" in verified
+    assert "every byte is right" in verified
     daemon.host.mark(name)
     virsh(daemon, f"start {name}")
     check_running(daemon, name)

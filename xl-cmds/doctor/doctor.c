@@ -103,7 +103,7 @@ static int doctor_run(const struct command *self, int argc, char **argv)
         carrier_option(opt, optarg, &tls);
     }
     if (argc - optind > 1)
-        return command_misuse(self, "takes one directory");
+        return command_misuse(self, "expected [DIRECTORY]");
     if (optind < argc)
         doctor.directory = argv[optind];
 
@@ -130,7 +130,7 @@ static int doctor_run(const struct command *self, int argc, char **argv)
 const struct command command_doctor = {
     .name = "doctor",
     .arguments = "[OPTION...] [DIRECTORY]",
-    .summary = "Tell what a save on this host will do, and why",
+    .summary = "Show what a save on this host will do, and why",
     .details =
         "  --json                 for programs\n"
         TLS_HELP

@@ -204,7 +204,7 @@ static int info_run(const struct command *self, int argc, char **argv)
     }
     count = argc - optind;
     if (count < 1)
-        return command_misuse(self, "which file?");
+        return command_misuse(self, "expected FILE...");
 
     infos = calloc(count, sizeof(*infos));
     if (!infos) {

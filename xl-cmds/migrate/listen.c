@@ -124,8 +124,8 @@ static int confine(struct listener *listener)
         user = getpwnam("nobody");
     }
     if (!user || !user->pw_uid) {
-        report("%s is %s: --user says as whom to talk to peers", name,
-               user ? "root" : "not a user");
+        report("%s is %s; --user names the user for the connection processes",
+               name, user ? "root" : "not a user");
         return STATUS_FAILED;
     }
     listener->uid = user->pw_uid;
@@ -231,7 +231,7 @@ static int listen_run(const struct command *self, int argc, char **argv)
             return status;
     }
     if (optind == argc && !listener.systemd)
-        return command_misuse(self, "on which address?");
+        return command_misuse(self, "expected ADDRESS...");
     /* One sender alone is not to keep the others out. */
     if (!listener.domains_each)
         listener.domains_each = listener.domains > 1 ? listener.domains - 1
@@ -268,7 +268,7 @@ const struct command command_listen = {
         "                         leave room for others)\n"
         "  --handshake-timeout=S  seconds for TLS and HELLO (10)\n"
         "  --stall-timeout=S      seconds that a sender may be silent (300)\n"
-        "  --user=USER            as whom to talk to peers (" SESSION_USER ")\n"
+        "  --user=USER            user for the connection processes ("  SESSION_USER ")\n"
         "\n"
         "Exit status: 0 ended by SIGTERM, 1 it cannot listen, 127 there is no "
         "xl.\n"

@@ -329,7 +329,7 @@ static int migrate_run(const struct command *self, int argc, char **argv)
         goto out;
     }
     if (argc - optind != 2) {
-        status = command_misuse(self, "needs a domain and a host");
+        status = command_misuse(self, "expected DOMAIN HOST");
         goto out;
     }
     migration.domain = argv[optind];
@@ -363,9 +363,9 @@ const struct command command_migrate = {
         "  --peer-name=NAME       in the receiver's certificate, instead of\n"
         "                         HOST\n"
         TLS_HELP
-        "  --no-live              let the domain stand still meanwhile\n"
-        "  --live                 never let it: fail where Xen cannot copy a\n"
-        "                         domain that runs\n"
+        "  --no-live              pause the domain during the migration\n"
+        "  --live                 fail if Xen cannot copy the domain while it\n"
+        "                         runs\n"
         "  --json                 the outcome, on stdout\n"
         "\n"
         "xl's own options:\n"

@@ -76,7 +76,7 @@ static int receive_run(const struct command *self, int argc, char **argv)
         format = optarg;
     }
     if (optind == argc || strcmp(argv[optind], "xl"))
-        return command_misuse(self, "needs xl and its arguments");
+        return command_misuse(self, "expected xl ARGUMENT...");
     program = xl_program();
     if (!program)
         return STATUS_NO_XL;

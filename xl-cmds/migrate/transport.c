@@ -175,8 +175,7 @@ static int transport_run(const struct command *self, int argc, char **argv)
             carrier_option(opt, optarg, &transport.options);
     }
     if (argc - optind < 2)
-        return command_misuse(self, "needs an address and what xl is to "
-                                    "run there");
+        return command_misuse(self, "expected ADDRESS xl ARGUMENT...");
     transport.carrier = carrier_find(argv[optind], false, &transport.address);
     transport.xl = argv + optind + 1;
     transport.board = board ? board_open(board) : NULL;
