@@ -71,5 +71,5 @@ def test_a_record_longer_than_the_file(tmp_path):
     v2 = saved(0, 1, [])[:-8] + L.RECORD_HEADER.pack(0x9, 127 << 20)
     status, text, mib = to_core(tmp_path, v2 + bytes(64), "v2")
     assert status == 1
-    assert f"record of {127 << 20} octets" in text and text.count("\n") == 1
+    assert f"record of {127 << 20} bytes" in text and text.count("\n") == 1
     assert mib < ALLOWED_MIB, f"{mib} MiB"
