@@ -174,6 +174,15 @@ void operation_abandon(struct operation *operation)
         operation_free(operation);
 }
 
+/* Without memfds: the helper, forked from here, still shares it. */
+static struct handoff *private_page(void)
+{
+    void *page = mmap(NULL, HANDOFF_SIZE, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    return page == MAP_FAILED ? NULL : page;
+}
+
 /* The page of the command that has started this program for one operation. */
 static struct handoff *given_page(char path[FD_PATH])
 {
@@ -204,6 +213,8 @@ void operation_publish(struct operation *operation,
     if (!operation->page)
         operation->page = handoff_create("libxl-aligned progress", path,
                                          &operation->page_fd);
+    if (!operation->page)
+        operation->page = private_page();
     if (!operation->page)
         return;
     strcpy(operation->plan.progress, path);

@@ -66,7 +66,10 @@ int command_option(const struct command *self, int argc, char **argv,
  * commands need a name.  0, or STATUS_USAGE after a report with what to name
  * `instead`.
  */
-bool is_standard(const char *name);
+static inline bool is_standard(const char *name)
+{
+    return name[0] == '-' && !name[1];
+}
 int command_refuse_standard(const struct command *self, const char *name,
                             const char *instead);
 /* Prints one line; returns STATUS_USAGE. */

@@ -95,11 +95,6 @@ static void describe_refused(const struct command *self, int opt,
                        argument, after);
 }
 
-bool is_standard(const char *name)
-{
-    return strcmp(name, "-") == 0;
-}
-
 int command_refuse_standard(const struct command *self, const char *name,
                             const char *instead)
 {

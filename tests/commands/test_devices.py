@@ -27,7 +27,7 @@ def saved(tmp_path_factory):
     '"$1" to-core --io=direct "$2" $device',
     '"$1" to-core --io=window "$2" $device',
     '"$1" to-core --io=buffered "$2" $device',
-    '"$1" to-core "$2" - >$device',
+    '"$1" to-core "$2" /dev/stdout >$device',
     '"$1" page --output=$device "$2" 0x1000-0x2fff',
     '"$1" page --output=- "$2" 0x1000-0x2fff >$device',
     '"$1" convert --to=v2 "$2" $device',

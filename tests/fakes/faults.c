@@ -3,7 +3,7 @@
  * Preloaded ahead of the plugin: the FAULT_N-th call of FAULT_CALL, in the
  * program of the name FAULT_IN, fails with EIO and leaves a file FAULT_MARK.
  * FAULT_MEMFD: memfd_create is that of a kernel with vm.memfd_noexec=2
- * ("noexec"), or of one older than that ("old").
+ * ("noexec"), of one older than that ("old"), or refuses ("none").
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -112,6 +112,8 @@ int memfd_create(const char *name, unsigned flags)
     if (!kernel)
         return REAL(memfd_create)(name, flags);
     errno = strcmp(kernel, "old") ? EACCES : EINVAL;
+    if (!strcmp(kernel, "none"))
+        return -1;
     return sealed == !strcmp(kernel, "old")
                ? -1
                : REAL(memfd_create)(name, flags & ~noexec_seal);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Any octets as a save file that xl-aligned looks at: its head, the walk over
+ * Any bytes as a save file that xl-aligned looks at: its head, the walk over
  * its records, its tail.  Where the decoder gets to END, so does the walk.
  */
 #include <string.h>
@@ -23,9 +23,9 @@ static void on_record(const struct walk_record *record, void *context)
     struct seen *seen = context;
 
     FUZZ_ASSERT(record->offset == seen->next, NULL);
-    FUZZ_ASSERT(walk_record_octets(record) <= seen->size - record->offset,
+    FUZZ_ASSERT(walk_record_bytes(record) <= seen->size - record->offset,
                 NULL);
-    seen->next += walk_record_octets(record);
+    seen->next += walk_record_bytes(record);
     if (record->pages)
         FUZZ_ASSERT(record->page_offset > record->offset, NULL);
     walk_record_name(record);
@@ -111,7 +111,7 @@ static void read_tail(const uint8_t *data, size_t size, uint16_t number,
     tail.in = fuzz_file(data, size);
     lseek(tail.in, number % (size + 1), SEEK_SET);
     FUZZ_ASSERT(!tail_copy(&tail, &error), &error);
-    FUZZ_ASSERT(tail.octets <= size, NULL);
+    FUZZ_ASSERT(tail.bytes <= size, NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

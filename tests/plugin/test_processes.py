@@ -36,6 +36,18 @@ def test_a_signal_ends_every_save(bench, tmp_path, signum):
     assert err.count(b"given up on request") == SAVES, err
 
 
+def test_a_signal_without_shared_memory(bench, tmp_path):
+    """No page can be made that others see; the helper is known all the same."""
+    process = bench.start(
+        "save", tmp_path / "file", FAKE_PAUSE="3", FAULT_MEMFD="none",
+        preload=f"{bench.tools / 'faults.so'}:{PLUGIN}")
+    eventually(process, lambda: (tmp_path / "paused").exists())
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and out == b"resume\n", err
+    assert err.count(b"given up on request") == 1, err
+
+
 def test_helper_without_an_environment(bench, tmp_path):
     """The toolstack has none when it starts it."""
     wrapper = tmp_path / "wrapper"

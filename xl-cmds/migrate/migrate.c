@@ -145,7 +145,8 @@ static double downtime(const struct migration *migration, int status)
     const struct board *board = migration->board;
     int64_t suspended;
 
-    if (status || sscanf(board->plugin.suspended, "suspended=%" SCNd64, &suspended) != 1)
+    if (status ||
+        sscanf(board->plugin.suspended, "suspended=%" SCNd64, &suspended) != 1)
         return -1;
     return (board->answered - suspended) / 1000.0;
 }
