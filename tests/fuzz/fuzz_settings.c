@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct environment environment;
     struct settings settings;
-    char room[6][64], path[32], why[256];
+    char room[6][64], path[FD_PATH], why[256];
     uint8_t flags;
     int r;
 
