@@ -26,7 +26,7 @@
 /* A translated domain has gaps below 4 GiB: pfns without a page. */
 #define PFNS_OF_GAPS (1U << 20)
 
-#define MIB(octets)  ((unsigned long long)((octets) + (1 << 20) - 1) >> 20)
+#define MIB(bytes)   ((unsigned long long)((bytes) + (1 << 20) - 1) >> 20)
 
 static int too_little(uint64_t need, uint64_t have, xentoollog_logger *lg)
 {

@@ -30,9 +30,9 @@ enum handoff_phase {
 struct handoff {
     char magic[8];
     _Atomic uint32_t phase;
-    _Atomic uint64_t total;   /* octets of the domain's memory; 0: unknown */
-    _Atomic uint64_t done;    /* octets of the v2 stream; may pass total */
-    _Atomic uint64_t written; /* octets of the file or stream */
+    _Atomic uint64_t total;   /* bytes of the domain's memory; 0: unknown */
+    _Atomic uint64_t done;    /* bytes of the v2 stream; may pass total */
+    _Atomic uint64_t written; /* bytes of the file or stream */
     _Atomic uint32_t passes;  /* struct xensave_passes */
     _Atomic uint64_t pass_pages[XENSAVE_PASSES];
     _Atomic int32_t helper_pid; /* 0: none yet */

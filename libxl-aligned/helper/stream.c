@@ -15,7 +15,7 @@
 
 enum state {
     PASSING, /* not ours, or not ours any more */
-    WAITING, /* for the first octet */
+    WAITING, /* for the first byte */
     MOVING,
     FAILED,
 };
