@@ -5,6 +5,12 @@
 
 #include "stream-v3/internal.h"
 
+/* Of the types that spec 3 reserves for this format. */
+static inline bool xensave_record_is_ours(uint32_t type)
+{
+    return (type & XENSAVE_RECORD_VENDOR_MASK) == XENSAVE_RECORD_VENDOR;
+}
+
 struct xensave_codec_facts {
     const char *name;
     uint64_t feature;             /* of ALIGNED_HEADER */

@@ -102,8 +102,7 @@ static int compat_record(struct xensave_decoder *decoder)
         return read_page_data(decoder);
     if (decoder->checksum_pending)
         return bad(decoder, "PADDING that is not followed by PAGE_DATA");
-    if ((decoder->record.type & XENSAVE_RECORD_VENDOR_MASK) ==
-        XENSAVE_RECORD_VENDOR)
+    if (xensave_record_is_ours(decoder->record.type))
         return xensave_decoder_fail(decoder,
                                     "record type 0x%08" PRIx32 " does "
                                     "not belong in a compat stream",

@@ -6,8 +6,7 @@
 
 static int v2_record(struct xensave_decoder *decoder)
 {
-    if ((decoder->record.type & XENSAVE_RECORD_VENDOR_MASK) ==
-        XENSAVE_RECORD_VENDOR)
+    if (xensave_record_is_ours(decoder->record.type))
         return xensave_decoder_fail(decoder,
                                     "record type 0x%08" PRIx32 " without "
                                     "ALIGNED_HEADER; the stream is damaged",

@@ -167,7 +167,7 @@ static int xensave_record(struct xensave_decoder *decoder)
     for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
         if (readers[i].type == type)
             return readers[i].read(decoder);
-    if ((type & XENSAVE_RECORD_VENDOR_MASK) == XENSAVE_RECORD_VENDOR)
+    if (xensave_record_is_ours(type))
         return xensave_decoder_fail(decoder,
                                     "record type 0x%08" PRIx32 " does "
                                     "not belong in a v3 stream",

@@ -101,9 +101,7 @@ static int record_complete(struct xensave_encoder *encoder)
             return fail(encoder, "END record with a body");
         return stage(encoder, STAGE_END, 0);
     }
-    if ((encoder->record.type & XENSAVE_RECORD_VENDOR_MASK) ==
-            XENSAVE_RECORD_VENDOR &&
-        encoder->format->batch)
+    if (xensave_record_is_ours(encoder->record.type) && encoder->format->batch)
         return fail(encoder, "a record of stream v3 in it; decode it first");
     if (encoder->record.type != XENSAVE_V2_RECORD_PAGE_DATA)
         return begin_body(encoder, padded(encoder->record.length));
