@@ -4,8 +4,7 @@
 #define XL_CMDS_OPERATIONS_H
 
 #include "operation/operation.h"
-#include "bar.h"
-#include "cmds.h"
+#include "progress.h"
 
 struct operation {
     char name[ENTRY_NAME];

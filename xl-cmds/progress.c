@@ -9,7 +9,6 @@
 
 #include "common/clock.h"
 #include "operation/operation.h"
-#include "bar.h"
 #include "progress.h"
 
 /* xl shows a progress of its own, which would tear the bar. */

@@ -5,11 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bar.h"
 #include "common/clock.h"
 #include "core/core.h"
 #include "operation/operation.h"
 #include "plugin.h"
+#include "progress.h"
 #include "savefile.h"
 #include "target.h"
 

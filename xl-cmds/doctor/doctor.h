@@ -34,20 +34,20 @@ void doctor_find(struct doctor *doctor, enum finding_level level,
     __attribute__((format(printf, 4, 5)));
 bool doctor_is_bad(const struct doctor *doctor);
 
-/* doctor-host.c: Xen, xl, the plugin and the helper's library. */
+/* host.c: Xen, xl, the plugin and the helper's library. */
 void doctor_host(struct doctor *doctor);
-/* doctor-services.c: xendomains and libvirt. */
+/* services.c: xendomains and libvirt. */
 void doctor_services(struct doctor *doctor);
-/* doctor-config.c: /etc/xen/xl-aligned.conf and the environment. */
-void doctor_config(struct doctor *doctor);
+/* settings.c: /etc/xen/xl-aligned.conf and the environment. */
+void doctor_settings(struct doctor *doctor);
 /*
- * doctor-tls.c: keys, certificates and lists of migration; those that are not
+ * tls.c: keys, certificates and lists of migration; those that are not
  * given are where migrate and listen look for them.
  */
 struct carrier_options;
 void doctor_tls(struct doctor *doctor, const struct carrier_options *given,
                 const char *allow);
-/* doctor-directory.c: the kernel, and what the directory is on. */
+/* directory.c: the kernel, and what the directory is on. */
 void doctor_directory(struct doctor *doctor);
 
 #endif /* XL_CMDS_DOCTOR_H */

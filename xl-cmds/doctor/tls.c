@@ -16,11 +16,6 @@
 #define DAY       86400
 #define SOON_DAYS 30
 
-static const char *path_or(const char *given, const char *otherwise)
-{
-    return given ? given : otherwise;
-}
-
 /* Whoever can read a key is this host; whoever can write a list is let in. */
 static void check_mode(struct doctor *doctor, const char *path, mode_t refused,
                        const char *advice)
@@ -125,7 +120,7 @@ void doctor_tls(struct doctor *doctor, const struct carrier_options *given,
                 const char *allow)
 {
     struct carrier_options options = *given;
-    const char *cert = path_or(given->cert, TLS_DIRECTORY "cert.pem");
+    const char *cert = given->cert ?: TLS_DIRECTORY "cert.pem";
     char why[320];
 
     if (!allow && !access(TLS_DIRECTORY "allow", F_OK))
@@ -139,10 +134,9 @@ void doctor_tls(struct doctor *doctor, const struct carrier_options *given,
         check_mode(doctor, allow, 022, "go-w");
         return;
     }
-    check_mode(doctor, path_or(given->key, TLS_DIRECTORY "key.pem"), 077,
-               "600");
+    check_mode(doctor, given->key ?: TLS_DIRECTORY "key.pem", 077, "600");
     check_mode(doctor, cert, 022, "go-w");
-    check_mode(doctor, path_or(given->authority, TLS_DIRECTORY "ca.pem"), 022,
+    check_mode(doctor, given->authority ?: TLS_DIRECTORY "ca.pem", 022,
                "go-w");
     check_mode(doctor, given->revoked, 022, "go-w");
     check_mode(doctor, allow, 022, "go-w");

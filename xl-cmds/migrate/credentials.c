@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "common/fd.h"
-#include "credentials.h"
 #include "listener.h"
 
 #define BLANKS          " \t\r\n\f\v"

@@ -10,9 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "credentials.h"
 #include "listener.h"
-#include "sandbox.h"
+#include "session.h"
 
 #define SYSTEMD_FIRST 3 /* sd_listen_fds(3) */
 #define CONNECTIONS   64

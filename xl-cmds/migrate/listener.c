@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "common/text.h"
-#include "credentials.h"
 #include "listener.h"
 #include "session.h"
 

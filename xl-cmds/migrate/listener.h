@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 
 #include "xl-cmds/migrate/carriers/options.h"
-#include "children.h"
 
 #define SOCKETS_MAX  16
 #define SESSION_USER "xl-aligned" /* sysusers.d has it */
@@ -17,6 +16,21 @@
 struct listening {
     int fd;
     const struct carrier *carrier;
+};
+
+/* One process: a session, or the xl that was started for one. */
+struct child {
+    pid_t pid;
+    bool is_xl;
+    bool asked;       /* sessions: for an xl */
+    pid_t xl;         /* sessions: the one that it got, or 0 */
+    bool told;        /* sessions: to end */
+    int64_t deadline; /* when it is killed; 0 never */
+    int control;      /* sessions: -1 once closed */
+    uint64_t order;
+    char address[64]; /* without a port */
+    char peer[160];
+    char subject[256]; /* of a certificate, of an xl */
 };
 
 struct listener {
@@ -44,5 +58,36 @@ struct listener {
 
 /* Its exit status. */
 int listener_serve(struct listener *listener);
+
+/* ---- children.c: the processes, and how many there may be --------------- */
+
+struct child *child_add(struct listener *listener, pid_t pid, bool is_xl,
+                        const char *peer);
+unsigned count_xl(const struct listener *listener);
+/* Those that are still shaking hands: how many there are. */
+unsigned children_shaking(const struct listener *listener);
+void children_reap(struct listener *listener);
+/* One more is to shake hands: ends another if there are too many. */
+void children_make_room(struct listener *listener);
+/* Ends those that shake hands: the listener is ending. */
+void children_end(struct listener *listener);
+/* Kills those that had to be gone by now; whether others will have to be. */
+bool children_expire(struct listener *listener);
+/* Why no other domain may arrive, by `subject` in particular; or NULL. */
+const char *children_refuse_domain(const struct listener *listener,
+                                   const char *subject, char *text,
+                                   size_t size);
+
+/* ---- credentials.c: certificates, and the lists of --allow -------------- */
+
+/* An entry that can match a certificate; another is reported, by `where`. */
+void allow_add(struct arguments *list, const char *where, const char *entry);
+/* The entries of a file: a status. */
+int allow_read(struct arguments *list, const char *name);
+
+/* Reads certificates, revocations and lists, all or none.  A status. */
+int credentials_load(struct listener *listener);
+/* If the revocations have changed; whatever fails leaves the old ones. */
+void credentials_refresh(struct listener *listener);
 
 #endif /* XL_CMDS_LISTENER_H */

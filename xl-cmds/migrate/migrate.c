@@ -14,6 +14,7 @@
 #include "xl-cmds/json.h"
 #include "xl-cmds/progress.h"
 #include "xl-cmds/migrate/carriers/options.h"
+#include "transport.h"
 
 #define SHOW_INTERVAL_MS 250
 

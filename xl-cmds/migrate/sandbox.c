@@ -19,7 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sandbox.h"
+#include "session.h"
 
 #ifndef SOL_TLS
 #define SOL_TLS 282

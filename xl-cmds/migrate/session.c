@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "xl-cmds/cmds.h"
-#include "sandbox.h"
 #include "session.h"
 
 /* negotiation.md, sections 4 and 6 */

@@ -36,4 +36,12 @@ int session_run(const struct session *session);
 /* The descriptors of xl for the session at the other end of `control`. */
 int control_send_fds(int control, const int fds[2]);
 
+/* ---- sandbox.c: what a session gives up before it talks to its peer ----- */
+
+/* -1 and errno if any privilege is left. */
+int privileges_drop(uid_t uid, gid_t gid);
+bool sandbox_supported(void); /* false: errno says what is missing */
+/* Only with what privileges_drop leaves; -1 and errno. */
+int sandbox_enter(void);
+
 #endif /* XL_CMDS_SESSION_H */

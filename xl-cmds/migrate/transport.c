@@ -4,13 +4,18 @@
  * the plugin the outcome, and carries the domain.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "xl-cmds/migrate/carriers/options.h"
+#include "transport.h"
 
 #define HANDSHAKE_SECONDS 30
 
@@ -24,6 +29,45 @@ struct transport {
     struct link link;
     struct hello hello;
 };
+
+/* ---- the board ---------------------------------------------------------- */
+
+static struct board *map(int fd)
+{
+    struct board *board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE,
+                               MAP_SHARED, fd, 0);
+
+    return board == MAP_FAILED ? NULL : board;
+}
+
+struct board *board_create(char path[FD_PATH])
+{
+    struct board *board = NULL;
+    int fd = fd_shared_memory("xl-aligned", sizeof(*board), path);
+
+    if (fd >= 0)
+        board = map(fd);
+    /* The fd stays open: the path leads through it. */
+    if (!board && fd >= 0)
+        close(fd);
+    return board;
+}
+
+static struct board *board_open(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    struct board *board = NULL;
+    struct stat st;
+
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, &st) == 0 && st.st_size == sizeof(*board))
+        board = map(fd);
+    close(fd);
+    return board;
+}
+
+/* ---- the connection ----------------------------------------------------- */
 
 /* What a receiver that was not started by this end is to tell xl. */
 static uint32_t request_of(char *const *xl)
@@ -149,7 +193,9 @@ static int transport_serve(struct transport *t)
         snprintf(board->peer, sizeof(board->peer), "%s", t->hello.peer);
         board->began = now_ms();
         /* Before xl sees a byte of the banner. */
-        board_negotiated(board, t->hello.version, t->hello.features);
+        snprintf(board->plugin.negotiated, sizeof(board->plugin.negotiated),
+                 "format=v%u\nfeatures=0x%" PRIx64 "\n", t->hello.version,
+                 (uint64_t)t->hello.features);
         status = carry(t);
     }
     link_close(&t->link);

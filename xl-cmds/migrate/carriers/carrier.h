@@ -185,28 +185,4 @@ struct pump {
 /* Until both ways have ended.  -1 if one ended in an error: in `why`. */
 int pump_run(struct pump *pump, char *why, size_t size);
 
-/* ---- board.c ------------------------------------------------------------ */
-
-/*
- * Where the command transport tells the command that started it, and the plugin, how it
- * is getting on (negotiation.md, section 7).
- */
-struct board {
-    struct handoff_board plugin;
-    char carrier[64]; /* "tls, TLS_AES_256_GCM_SHA384" */
-    char peer[64];    /* its program */
-    char error[1024];
-    uint64_t sent, received; /* on the link, HELLO included */
-    uint64_t spliced;        /* 1: some without a copy */
-    int64_t began, last;     /* ms of the first, last byte */
-    int64_t answered;        /* ms of the last from the receiver */
-};
-
-/* A file in memory, and a path by which processes of this user open it. */
-struct board *board_create(char path[FD_PATH]);
-/* NULL if there is none. */
-struct board *board_open(const char *path);
-void board_negotiated(struct board *board, unsigned version,
-                      uint64_t features);
-
 #endif /* XL_CMDS_CARRIER_H */

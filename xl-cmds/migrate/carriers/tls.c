@@ -5,6 +5,7 @@
  * as with plain TCP.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,21 +15,100 @@
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
 #include "xl-cmds/cmds.h"
 #include "common/text.h"
-#include "key.h"
 #include "subject.h"
-#include "carrier.h"
+#include "options.h"
 
 #define ENDING_MS 1000 /* for a handshake that is broken off */
-#define DIRECTORY "/etc/xen/xl-aligned/"
 
-static const char *path_or(const char *path, const char *otherwise)
+/* ---- memory that held a key --------------------------------------------- */
+
+static void *take(size_t size, const char *file, int line)
 {
-    return path ? path : otherwise;
+    (void)file;
+    (void)line;
+    return malloc(size);
+}
+
+static void wipe(void *pointer, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    if (pointer)
+        explicit_bzero(pointer, malloc_usable_size(pointer));
+    free(pointer);
+}
+
+static void *resize(void *pointer, size_t size, const char *file, int line)
+{
+    size_t old = malloc_usable_size(pointer);
+    void *resized = size ? malloc(size) : NULL;
+
+    if (resized && pointer)
+        memcpy(resized, pointer, old < size ? old : size);
+    if (resized || !size)
+        wipe(pointer, file, line);
+    return resized;
+}
+
+/* What reads a PEM file leaves copies of the key in memory that it frees. */
+static void key_wipe_freed_memory(void)
+{
+    CRYPTO_set_mem_functions(take, resize, wipe);
+}
+
+/* ---- the key ------------------------------------------------------------ */
+
+/* Beside the context and not in it, from where it could not be removed. */
+static int key_load(SSL_CTX *context, const char *path)
+{
+    FILE *file = fopen(path, "re");
+    EVP_PKEY *key;
+
+    if (!file)
+        return -1;
+    /* No buffer with a copy of it. */
+    setvbuf(file, NULL, _IONBF, 0);
+    key = PEM_read_PrivateKey(file, NULL, NULL, NULL);
+    fclose(file);
+    SSL_CTX_set_app_data(context, key);
+    return key && X509_check_private_key(SSL_CTX_get0_certificate(context),
+                                         key) == 1
+               ? 0
+               : -1;
+}
+
+static int key_use(SSL *tls)
+{
+    EVP_PKEY *key = SSL_CTX_get_app_data(SSL_get_SSL_CTX(tls));
+
+    return SSL_use_PrivateKey(tls, key) == 1 ? 0 : -1;
+}
+
+static void key_drop(SSL_CTX *context)
+{
+    if (!context)
+        return;
+    EVP_PKEY_free(SSL_CTX_get_app_data(context));
+    SSL_CTX_set_app_data(context, NULL);
+}
+
+/*
+ * A receiver signs with it once: what its peer sends after that, a certificate
+ * first of all, is read without the key in memory.
+ */
+static void key_forget(const SSL *tls, int where, int ret)
+{
+    (void)ret;
+    if (!(where & SSL_CB_LOOP) || SSL_get_state(tls) != TLS_ST_SW_CERT_VRFY)
+        return;
+    SSL_certs_clear((SSL *)tls);
+    key_drop(SSL_get_SSL_CTX(tls));
 }
 
 /* ---- errors ------------------------------------------------------------- */
@@ -224,9 +304,9 @@ static int load_revoked(SSL_CTX *context, const char *path)
 static const char *load(SSL_CTX *context,
                         const struct carrier_options *options)
 {
-    const char *cert = path_or(options->cert, DIRECTORY "cert.pem");
-    const char *key = path_or(options->key, DIRECTORY "key.pem");
-    const char *authority = path_or(options->authority, DIRECTORY "ca.pem");
+    const char *cert = options->cert ?: TLS_DIRECTORY "cert.pem";
+    const char *key = options->key ?: TLS_DIRECTORY "key.pem";
+    const char *authority = options->authority ?: TLS_DIRECTORY "ca.pem";
 
     if (SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) != 1 ||
         SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) != 1)

@@ -49,7 +49,7 @@ static void find_unknown(struct doctor *doctor, const char *path)
         fclose(file);
 }
 
-void doctor_config(struct doctor *doctor)
+void doctor_settings(struct doctor *doctor)
 {
     const struct setting *setting;
     struct environment env;
