@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "common/fd.h"
+#include "common/partial.h"
 #include "libxl-aligned.h"
 #include "operation/domain_config.h"
 #include "operation/handoff.h"
@@ -144,24 +145,6 @@ int reserve_space(const struct real *real, libxl_ctx *ctx, uint32_t domid,
                   int fd, const struct stat *st, uint64_t offset,
                   enum xensave_format format, xentoollog_logger *lg);
 
-/* ---- commit.c ----------------------------------------------------------- */
-
-/*
- * Makes the file whole; `fd` is open for reading and writing.  Says so if the
- * helper has not written the format that it was told to.
- */
-int commit_file(int fd, uint64_t libxl_offset, uint64_t file_length,
-                enum xensave_format format, xentoollog_logger *lg);
-/* Gives the file behind `fd` its final name, on stable storage. */
-int commit_rename(int fd, const char *name, xentoollog_logger *lg);
-/* Brings the name that the file behind `fd` has to stable storage. */
-int commit_folder(int fd, xentoollog_logger *lg);
-/*
- * Removes the name of the file behind `fd`, if it still is its name.  `sole`:
- * only if it is the caller's file and has no other name.
- */
-bool commit_discard(int fd, bool sole);
-
 /* ---- interrupt.c -------------------------------------------------------- */
 
 /*
@@ -178,8 +161,9 @@ void interrupt_child(void);
 
 /* One save, restore or dump, from before its helper starts to its end. */
 struct operation {
-    int fd;           /* of the stream; -1: none */
-    struct stat st;   /* of fd */
+    int fd;               /* of the stream; -1: none */
+    struct stat st;       /* of fd */
+    struct partial place; /* of a regular file that is saved to */
     char *name;       /* of the file, the final one if it is known; or NULL */
     int file;         /* the same file, for reading and writing, or -1 */
     const char *kind; /* docs/spec/progress.md */

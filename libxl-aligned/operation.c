@@ -36,6 +36,7 @@ static void operation_free(struct operation *operation)
         close(operation->page_fd);
     if (operation->file >= 0)
         close(operation->file);
+    partial_close(&operation->place);
     free(operation->format);
     free(operation->name);
     free(operation->moved);
@@ -130,6 +131,7 @@ struct operation *operation_new(int fd, bool restore)
     operation->fd = fd;
     operation->restore = restore;
     operation->page_fd = operation->file = -1;
+    operation->place = (struct partial)PARTIAL_INIT;
     if (fd < 0)
         return operation;
     if (fstat(fd, &operation->st)) {
@@ -141,6 +143,9 @@ struct operation *operation_new(int fd, bool restore)
     if (!operation_is_stream(operation) &&
         fd_read_name(fd, name, sizeof(name)) >= 0)
         operation->name = strdup(name);
+    if (!restore && S_ISREG(operation->st.st_mode))
+        partial_attach(&operation->place, fd,
+                       operation->name ? operation->name : "");
     enter(operation);
     return operation;
 }
