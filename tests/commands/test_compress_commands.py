@@ -10,8 +10,8 @@ from commands.program import CONFIG, PROGRAM, FakeXl, build_empty_plugin, run
 from model import layout as L
 from model import codecs, savefile
 from model.audit import audit_file
+from model.compressible import compressible
 from model.records import walk
-from stream.test_compression import compressible
 
 HOW = ("lz4", "lz4:9", "zstd", "zstd:19")
 V2 = savefile.build(compressible(4, 5, 300), CONFIG,
