@@ -284,6 +284,29 @@ def test_completion_knows_every_option(command):
         for option in options_in_help(command)}
 
 
+def words_of(command, *before):
+    """The values that the program itself names after `before`, and takes."""
+    listed = re.search(r"one of (.*?)(?:, or one of.*)?;",
+                       run(command, *before[:-1], before[-1] + "?").stderr)
+    words = re.split(r",? or |, | ", listed[1]) if listed else []
+    return {word for word in words if ":" not in word and before[-1] + word
+            not in run(command, *before[:-1], before[-1] + word).stderr}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_completion_knows_every_value(command):
+    for option in re.findall(r"^  (?:-\w, )?(--[\w-]+)=",
+                             run(command, "--help").stdout, re.M):
+        assert complete("xl-aligned", command, option, "=") == \
+            words_of(command, f"{option}="), option
+
+
+def test_completion_knows_every_operation():
+    listed = re.search("none of (.*);", run("cancel", "web01", "?").stderr)
+    assert complete("xl-aligned", "cancel", "web01", "") == \
+        set(listed[1].split())
+
+
 def complete(*words):
     """What bash offers for the last of the words."""
     script = ROOT / "xl-cmds/completion/xl-aligned"
