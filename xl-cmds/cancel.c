@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Asks for the end of what is under way with a domain, and waits until it has
- * come and the domain is as it is to be.
+ * Cancels the running operation of a domain, and waits until it has ended and
+ * the domain is in the expected state.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,18 +19,18 @@
 #define TIMEOUT_DEFAULT 60
 #define TIMEOUT_MAX     86400
 #define INTERVAL_NS     100000000
-#define TRIES           32 /* of a transaction */
+#define TRIES           32 /* per transaction */
 
 struct cancel {
     struct store store;
     struct operation *operation;
     char title[128];
     time_t deadline;
-    char *result, *file; /* as it ended */
-    bool ended;          /* before it was asked to */
+    char *result, *file; /* at the end */
+    bool ended;          /* before it was cancelled */
 };
 
-/* False: it is time. */
+/* False once the time is up. */
 static bool wait_a_little(const struct cancel *cancel)
 {
     const struct timespec interval = { 0, INTERVAL_NS };
@@ -45,7 +45,7 @@ static bool wait_a_little(const struct cancel *cancel)
 
 /* ---- what becomes of the domain ----------------------------------------- */
 
-/* The last but one word of the last line of `xl list DOMID`. */
+/* The second to last word of the last line of `xl list DOMID`. */
 static bool list_says(char *text, bool *suspended)
 {
     char *state = NULL, *last = NULL, *word, *next, *line;
@@ -97,7 +97,9 @@ static bool ask_xl(uint32_t domid, bool *suspended)
            list_says(text, suspended);
 }
 
-/* The toolstack has yet to resume it when the entry says that it is over. */
+/*
+ * The entry may say that it has ended before the toolstack resumes the domain.
+ */
 static int until_it_runs(struct cancel *cancel, const char **outcome)
 {
     bool suspended = true;
@@ -117,7 +119,7 @@ static int until_it_runs(struct cancel *cancel, const char **outcome)
     return STATUS_FAILED;
 }
 
-/* What is removed before it is restored is put back by the plugin. */
+/* The plugin puts back a file that was removed during its restore. */
 static int look_at_file(const struct cancel *cancel, const char **outcome)
 {
     static const char deleted[] = " (deleted)";
@@ -201,7 +203,9 @@ static void path_of(const struct cancel *cancel, const char *key, char *path,
              *key ? "/" : "", key);
 }
 
-/* 1: somebody else asks; 0: it is written or too late; -1: no answer. */
+/*
+ * 1: already being cancelled; 0: request written, or too late; -1: no answer.
+ */
 static int write_request(struct cancel *cancel, const char *self)
 {
     struct store *store = &cancel->store;
@@ -254,7 +258,7 @@ static int ask(struct cancel *cancel)
 
 /* ---- waiting ------------------------------------------------------------ */
 
-/* What it has come to; -1: it did not end in time. */
+/* The result; -1 if it did not end in time. */
 static int wait_for_result(struct cancel *cancel)
 {
     struct store *store = &cancel->store;
@@ -263,7 +267,7 @@ static int wait_for_result(struct cancel *cancel)
     bool lives;
 
     do {
-        /* In this order: the last that an owner does is to write a result. */
+        /* In this order: the owner writes the result last. */
         lives = process_lives(&cancel->operation->owner);
         cancel->result = entry_get(store, 0, name, "result");
         operation = entry_get(store, 0, name, "operation");
@@ -275,10 +279,7 @@ static int wait_for_result(struct cancel *cancel)
     return -1;
 }
 
-/*
- * A restore that had no domain at first may have one by now, and its file
- * another name.
- */
+/* By now a restore may have a domain, and its file another name. */
 static void learn_more(struct cancel *cancel)
 {
     char *domid = entry_get(&cancel->store, 0, cancel->operation->name,
@@ -293,7 +294,7 @@ static void learn_more(struct cancel *cancel)
                              "file");
 }
 
-/* xl resumes, says so, and exits; a daemon stays. */
+/* xl resumes the domain and exits; a daemon keeps running. */
 static void wait_for_xl(struct cancel *cancel)
 {
     char path[64], comm[16] = "";

@@ -76,7 +76,7 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
         return status;
     set_variable("XL_ALIGNED_DUMP_FORMAT", format);
     set_variable("XL_ALIGNED_DUMP_SPARSE", sparse);
-    /* What stock writes instead is not what was asked for. */
+    /* Without the plugin, xl would write another format. */
     if (!plugin_environment(&settings)) {
         if (strcmp(format, "xen") != 0) {
             report("--format=%s needs the plugin", format);

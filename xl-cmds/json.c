@@ -55,7 +55,7 @@ void json_text(yajl_gen gen, const char *key, const char *value)
     free(text);
 }
 
-/* yajl's integers are signed; offsets out of a damaged file may not fit. */
+/* yajl's integers are signed; offsets from a damaged file may not fit. */
 void json_number(yajl_gen gen, const char *key, uint64_t value)
 {
     char text[32];

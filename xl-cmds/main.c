@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * xl-aligned: xl's save and restore without the page cache of dom0, and
- * tools for the files that come of it.
+ * xl-aligned: xl save and restore without dom0's page cache, and tools for the
+ * save files.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -27,7 +27,10 @@ print_line(FILE *to, const char *start, const char *format, va_list ap,
 {
     char *text = text_message(format, ap);
 
-    /* In one write, so that lines of other processes do not mix in. */
+    /*
+     * A single write, so that the output of other processes does not
+     * interleave.
+     */
     fprintf(to, "%s%s%s\n", start, text ? text : "out of memory", end);
     free(text);
 }
@@ -80,8 +83,10 @@ static void command_help(const struct command *self)
            self->name, self->arguments, self->summary, self->details);
 }
 
-/* optopt is the letter of a short option; long ones have none, or a value
- * above every letter. */
+/*
+ * optopt: the letter of a short option; 0, or at least OPTION_LONG, for a long
+ * one.
+ */
 static void describe_refused(const struct command *self, int opt,
                              const char *argument)
 {
@@ -104,7 +109,10 @@ int command_refuse_standard(const struct command *self, const char *name,
                : STATUS_OK;
 }
 
-/* False: an operand is empty.  What run is to start has its own arguments. */
+/*
+ * False if an operand is empty.  After run's program come arguments of its
+ * own, which may be empty.
+ */
 static bool operands_named(const struct command *self, int argc, char **argv)
 {
     int i, end = self->short_options[0] == '+' ? optind + 1 : argc;

@@ -67,7 +67,7 @@ const char *plugin_path(void)
     return set && *set ? set : XL_ALIGNED_PLUGIN_PATH;
 }
 
-/* The plugin believes those of a process that is alive. */
+/* The plugin ignores the variables of a process that has ended. */
 static void sign(void)
 {
     struct process self;
@@ -89,7 +89,7 @@ bool plugin_environment(const struct environment *env)
     const char *preload = getenv("LD_PRELOAD");
     char *both;
 
-    /* One left over would be about another xl. */
+    /* A leftover value would be about another xl. */
     environment_unset(false);
     if (access(plugin, R_OK) < 0) {
         report("warning: no plugin at %s (%s): xl works as without it", plugin,
@@ -105,7 +105,7 @@ bool plugin_environment(const struct environment *env)
     return true;
 }
 
-/* ---- xl-aligned run ------------------------------------------------------ */
+/* ---- xl-aligned run ----------------------------------------------------- */
 
 static int run_run(const struct command *self, int argc, char **argv)
 {
@@ -149,7 +149,7 @@ const struct command command_run = {
         "\n"
         "Exit status: that of the command; 127 if it cannot be run.\n"
         "\n",
-    /* Options end at the first argument: the others are the program's. */
+    /* Options end at the first operand: the rest belong to the program. */
     .short_options = "+",
     .long_options = (const struct option[]){
         FORMAT_OPTION, IO_OPTION, ENGINE_OPTION, COMPRESS_OPTION,

@@ -11,7 +11,7 @@
 #include "operation/operation.h"
 #include "progress.h"
 
-/* xl shows a progress of its own, which would tear the bar. */
+/* xl's own progress messages would break up the bar. */
 #define XL_PROGRESS "xc: progress: "
 
 struct handoff *progress_page(int *fd)
@@ -69,7 +69,7 @@ void passes_print(FILE *file, const struct handoff *page)
 struct progress_ops {
     const char *name;
     double interval;   /* seconds */
-    bool takes_stderr; /* what xl prints goes through here */
+    bool takes_stderr; /* xl's stderr is a pipe to here */
     void (*show)(struct progress *progress);
     void (*stop)(struct progress *progress); /* the terminal is free again */
     void (*end)(struct progress *progress, bool whole);
@@ -80,12 +80,12 @@ struct progress {
     struct handoff *page;
     int page_fd;
     int xl_stderr;   /* read end, -1: xl has stderr itself */
-    char line[4096]; /* of xl's, that has not ended */
+    char line[4096]; /* unfinished line of xl's */
     size_t line_length;
     double begun, shown;
     const struct xl *xl;
     struct rate rate;
-    /* What is shown. */
+    /* The values shown. */
     struct figures figures;
     uint64_t written;
 };
@@ -130,7 +130,7 @@ static void pass_line(const struct progress *p)
     fprintf(stderr, "%s\n", p->line);
 }
 
-/* What xl has printed, line by line, above the bar. */
+/* Prints xl's messages line by line above the bar. */
 static void pass_stderr(struct progress *p)
 {
     char text[4096], *at;
@@ -269,7 +269,7 @@ static void tick(void *context)
     p->ops->show(p);
 }
 
-/* -1: xl writes to stderr as it always does. */
+/* -1: xl writes to stderr directly. */
 static void take_stderr(struct progress *p, struct xl *xl)
 {
     int fds[2];
@@ -277,7 +277,7 @@ static void take_stderr(struct progress *p, struct xl *xl)
     p->xl_stderr = -1;
     if (!p->ops->takes_stderr || pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
         return;
-    /* xl itself is to wait until there is room. */
+    /* xl blocks until there is room. */
     if (fcntl(fds[1], F_SETFL, 0) < 0) {
         close(fds[0]);
         close(fds[1]);
@@ -307,7 +307,7 @@ struct progress *progress_begin(const char *mode, struct xl *xl)
     p->begun = p->shown = monotonic_seconds();
     rate_begin(&p->rate);
     take_stderr(p, xl);
-    /* Nothing but objects on stdout. */
+    /* Only objects go to stdout. */
     if (p->ops == find_mode("json"))
         xl->fds[STDOUT_FILENO] = STDERR_FILENO;
     xl->tick = tick;

@@ -9,10 +9,10 @@
 #include "savefile.h"
 
 enum { OPTION_PROGRESS = OPTION_LONG + SETTINGS };
-/* With these, xl stays, or starts what talks to the terminal. */
+/* With these, xl keeps running, or starts a program that uses the terminal. */
 #define STAYS "FcVA"
 
-/* Its own word of which domain it holds; NULL: it does not say. */
+/* The domain's name as stored in the file; NULL if there is none. */
 static char *domain_in(const char *name)
 {
     struct domain_config config = { 0 };
@@ -25,10 +25,7 @@ static char *domain_in(const char *name)
     return config.name[0] ? xstrdup(config.name) : NULL;
 }
 
-/*
- * Without the plugin, xl would find out about v3 only after it has created
- * the domain.
- */
+/* Without the plugin, xl would reject v3 only after creating the domain. */
 static bool needs_plugin(const char *name)
 {
     struct savefile file;
@@ -102,7 +99,7 @@ static int restore_run(const struct command *self, int argc, char **argv)
         progress = "none";
     }
     xl.file = argv[argc - 1];
-    /* Another configuration may give it another name. */
+    /* The other configuration may have another name. */
     if (argc - optind == 1 && progress_wanted(progress))
         xl.domain = domain = domain_in(xl.file);
     status = xl_finish(&xl, progress);

@@ -20,8 +20,8 @@ static bool is_whole(const struct target *target, struct savefile *file)
 }
 
 /*
- * xl has reported success: the domain may be gone, so that from here on the
- * file is kept whatever happens.
+ * xl has reported success and the domain may be gone: from here on the file is
+ * always kept.
  */
 static int settle(struct target *target)
 {
@@ -30,7 +30,10 @@ static int settle(struct target *target)
 
     if (!target->final || target_is_renamed(target))
         return STATUS_OK;
-    /* The plugin did not commit it: it stood aside, or is not there. */
+    /*
+     * The plugin did not commit the file: it fell back to plain xl, or is
+     * missing.
+     */
     if (!is_whole(target, &file)) {
         report("xl reports success, but the file is not whole%s%s; it is "
                "kept as %s",
@@ -95,7 +98,10 @@ static int save(struct xl *xl, char **operands, struct environment *settings,
     if (status != STATUS_OK)
         return status;
 
-    /* xl holds the lock with it, even if this program is killed. */
+    /*
+     * xl inherits the descriptor, and with it the lock, even if this program
+     * is killed.
+     */
     fcntl(target.file.fd, F_SETFD, 0);
     operands[1] = target.path;
     arguments_add_operands(&xl->arguments, operands);
@@ -158,7 +164,7 @@ static int save_run(const struct command *self, int argc, char **argv)
     status = plugin_options_check(self, &settings);
     if (status)
         goto out;
-    /* There is nothing to gain for a domain that ends. */
+    /* Pointless if the domain is destroyed after the save. */
     if (settings.live && !runs_on) {
         status = command_misuse(self, "--live is for a domain that stays: "
                                       "-c or -p");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is under way on this host, one line for each operation. */
+/* The operations running on this host, one line each. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -234,14 +234,14 @@ static void draw_entry(const struct operation *operation, int width)
     text_printable(phase, sizeof(phase), figures.phase, strlen(figures.phase));
     figures.phase = phase;
     figures_bar(&figures, width - length - 1, bar, sizeof(bar));
-    /* A line that wraps would be two. */
+    /* A wrapped line would take two. */
     printf("\033[K%.*s", width - 1, title);
     if (length < width - 1)
         printf("%.*s", width - 1 - length, bar);
     putchar('\n');
 }
 
-/* `drawn` lines of the last time are above the cursor. */
+/* The cursor is below the `drawn` lines of the last update. */
 static size_t draw(const struct operations *before,
                    const struct operations *now, size_t drawn)
 {

@@ -49,7 +49,7 @@ judge(struct verification *v, enum verdict verdict, const char *format, ...)
 
 /* ---- checking ----------------------------------------------------------- */
 
-/* Takes the v2 stream from the decoder, which tests every checksum. */
+/* Discards the v2 stream of the decoder, which checks every checksum. */
 static int decode(struct verification *v)
 {
     const struct xensave_io_options options = XENSAVE_IO_OPTIONS_INIT;
@@ -91,7 +91,7 @@ out:
     return rc;
 }
 
-/* What ALIGNED_HEADER says, against what was found. */
+/* Compares ALIGNED_HEADER with what was found. */
 static int compare_totals(struct verification *v)
 {
     const struct xensave_aligned_header *header = &v->file.probed.header;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A file is written as a save would write it, and nothing stays of it. */
+/* Writes an unnamed file the way a save would. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -83,7 +83,7 @@ static int open_nameless(const char *directory)
     return fd;
 }
 
-/* Where statx says nothing, the sample below does. */
+/* If statx does not know, the sample below finds out. */
 static void check_alignment(struct doctor *doctor, int fd)
 {
 #ifdef STATX_DIOALIGN
@@ -120,7 +120,7 @@ static void check_space(struct doctor *doctor, int fd)
                 filesystem_name(fd));
 }
 
-/* The library's own choice: what it does here it does in a save. */
+/* The library's own choice, the same as in a save. */
 static int write_sample(struct doctor *doctor, int fd,
                         struct xensave_io_state *state)
 {

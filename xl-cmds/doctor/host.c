@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Whether the libraries of this host fit together: the dynamic linker itself
- * is asked which function would be called, without running the program.
+ * Checks whether the libraries of this host fit together: the dynamic linker
+ * lists the functions that would be called, without running the program.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,8 +23,8 @@
 struct hook {
     const char *name;
     const char *user;
-    bool seen;  /* somebody calls it */
-    bool bound; /* and gets ours */
+    bool seen;  /* it is called */
+    bool bound; /* and bound to ours */
 };
 
 struct linkage {
@@ -32,7 +32,7 @@ struct linkage {
     struct hook *hooks;
     size_t count;
     int minor;   /* of libxenlight; -1: not seen */
-    bool linked; /* anything was */
+    bool linked; /* something was */
 };
 
 /* ---- asking the linker -------------------------------------------------- */

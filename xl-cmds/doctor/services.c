@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Whether the saves that services make, when dom0 shuts down or by libvirt's
- * hand, go through the plugin: /etc/default/xl-aligned says so to those that
- * start, and their memory maps tell of those that run.
+ * Checks whether saves by services (at dom0 shutdown, or by libvirt) use the
+ * plugin: /etc/default/xl-aligned applies to services that start, and the
+ * memory maps of running ones show what they have loaded.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -17,7 +17,7 @@
 #define SERVICES_PATH "/etc/default/xl-aligned"
 #define PLUGIN_NAME   "libxl-aligned.so"
 
-/* They live on; xendomains starts anew each time. */
+/* Long-running; xendomains is started each time. */
 static const char *const daemons[] = { "libvirtd", "virtxend" };
 
 /* NAME=value or NAME="value", as systemd.exec(5) and sh(1) both take it. */
@@ -40,7 +40,7 @@ static char *value_of(char *line, const char *name)
     return at;
 }
 
-/* The library that services are to preload, or NULL.  To be freed. */
+/* The library that services preload, or NULL.  To be freed. */
 static char *preload_of_services(void)
 {
     FILE *file = fopen(SERVICES_PATH, "re");
@@ -61,7 +61,7 @@ static char *preload_of_services(void)
     return found;
 }
 
-/* One library of a list; others are not ours to judge. */
+/* Other libraries in the list are not checked. */
 static void check_library(struct doctor *doctor, char *list)
 {
     char *library, *rest = list;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The files of migration over TLS, loaded as migrate and listen load them. */
+/* The files for migration over TLS, loaded as migrate and listen load them. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +16,9 @@
 #define DAY       86400
 #define SOON_DAYS 30
 
-/* Whoever can read a key is this host; whoever can write a list is let in. */
+/*
+ * A reader of the key can act as this host; a writer of the list can connect.
+ */
 static void check_mode(struct doctor *doctor, const char *path, mode_t refused,
                        const char *advice)
 {
@@ -61,7 +63,7 @@ static void check_lists(struct doctor *doctor, X509_STORE *store)
     }
 }
 
-/* 0 if a peer will take the certificate in this role. */
+/* 0 if a peer will accept the certificate in this role. */
 static int verify(X509_STORE *store, X509 *cert, STACK_OF(X509) * chain,
                   const char *role)
 {

@@ -30,7 +30,7 @@ static void keep(struct info *info, const struct walk_record *record)
 {
     size_t n = info->kept_count;
 
-    /* Doubled whenever it is full. */
+    /* Doubled when full. */
     if (!(n & (n - 1)))
         info->kept = xrealloc(info->kept, (n ? 2 * n : 1) * sizeof(*record));
     info->kept[info->kept_count++] = *record;
@@ -52,7 +52,7 @@ static void count_batch(struct info *info, const struct walk_record *record)
         info->packed[record->codec].pages += record->pages;
         info->packed[record->codec].stored += record->stored;
     } else if (record->page_offset % XENSAVE_V2_PAGE_SIZE == 0) {
-        /* The pages of a batch follow each other: one decides for all. */
+        /* The pages of a batch are contiguous: the first decides for all. */
         info->aligned_pages += record->pages;
     }
     if (record->page_offset % info_alignment(info) == 0)
@@ -92,7 +92,7 @@ static void check(struct info *info)
     snprintf(info->check_text, sizeof(info->check_text), "%s", error.text);
 }
 
-/* A device is longer than what it holds. */
+/* A device is larger than its contents. */
 static uint64_t content_length(const struct info *info)
 {
     const struct xensave_file *probed = &info->file.probed;
@@ -182,7 +182,7 @@ const char *info_guest_type(const struct info *info)
         return "PV";
     if (type != XENSAVE_V2_GUEST_HVM)
         return "?";
-    /* The stream does not tell PVH from HVM; the configuration does. */
+    /* The stream does not distinguish PVH from HVM; the configuration does. */
     return strcasecmp(info->config.type, "pvh") == 0 ? "PVH" : "HVM";
 }
 

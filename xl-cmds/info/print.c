@@ -8,7 +8,7 @@
 
 #define LABEL "  %-11s "
 
-/* Text out of the file must not steer the terminal. */
+/* Text from the file must not control the terminal. */
 static void print_text(const char *text)
 {
     char *shown = printable(text);
