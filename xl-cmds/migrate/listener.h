@@ -11,7 +11,7 @@
 #include "xl-cmds/migrate/carriers/options.h"
 
 #define SOCKETS_MAX  16
-#define SESSION_USER "xl-aligned" /* sysusers.d has it */
+#define SESSION_USER "xl-aligned" /* created by sysusers.d */
 
 struct listening {
     int fd;
@@ -22,9 +22,9 @@ struct listening {
 struct child {
     pid_t pid;
     bool is_xl;
-    bool asked;       /* sessions: for an xl */
-    pid_t xl;         /* sessions: the one that it got, or 0 */
-    bool told;        /* sessions: to end */
+    bool asked;       /* sessions: xl was requested */
+    pid_t xl;         /* sessions: its xl, or 0 */
+    bool ending;      /* sessions: asked to end */
     int64_t deadline; /* when it is killed; 0 never */
     int control;      /* sessions: -1 once closed */
     uint64_t order;
@@ -39,7 +39,7 @@ struct listener {
     bool systemd;
     struct carrier_options options;
     struct arguments given, files; /* --allow, --allow-file */
-    struct arguments allow;        /* what both of them say */
+    struct arguments allow;        /* both combined */
     struct stat revoked;           /* the file of --crl when it was read */
     const char *format;
     const char *user; /* NULL: SESSION_USER */
@@ -48,8 +48,8 @@ struct listener {
     bool confine;
     unsigned connections, domains, domains_each;
     unsigned handshake_seconds, stall_seconds;
-    int reserve; /* closed to refuse when there is no other */
-    bool stock;  /* also over TCP, where anybody may come */
+    int reserve; /* closed to refuse a connection when none is left */
+    bool stock;  /* also over TCP, from any host */
     const char *program;
     struct child *children;
     size_t child_count, child_room;
@@ -64,30 +64,33 @@ int listener_serve(struct listener *listener);
 struct child *child_add(struct listener *listener, pid_t pid, bool is_xl,
                         const char *peer);
 unsigned count_xl(const struct listener *listener);
-/* Those that are still shaking hands: how many there are. */
+/* The number of handshakes in progress. */
 unsigned children_shaking(const struct listener *listener);
 void children_reap(struct listener *listener);
-/* One more is to shake hands: ends another if there are too many. */
+/* Before a new handshake: ends another if there are too many. */
 void children_make_room(struct listener *listener);
-/* Ends those that shake hands: the listener is ending. */
+/* Ends all handshakes: the listener is shutting down. */
 void children_end(struct listener *listener);
-/* Kills those that had to be gone by now; whether others will have to be. */
+/* Kills children past their deadline; true if others have a deadline. */
 bool children_expire(struct listener *listener);
-/* Why no other domain may arrive, by `subject` in particular; or NULL. */
+/* Why no further domain may arrive, in particular from `subject`; or NULL. */
 const char *children_refuse_domain(const struct listener *listener,
                                    const char *subject, char *text,
                                    size_t size);
 
 /* ---- credentials.c: certificates, and the lists of --allow -------------- */
 
-/* An entry that can match a certificate; another is reported, by `where`. */
+/*
+ * Adds an entry if it can match a certificate, else warns; `where` is its
+ * origin.
+ */
 void allow_add(struct arguments *list, const char *where, const char *entry);
-/* The entries of a file: a status. */
+/* Adds the entries of a file; a status. */
 int allow_read(struct arguments *list, const char *name);
 
-/* Reads certificates, revocations and lists, all or none.  A status. */
+/* Reads certificates, revocations and lists, all or none; a status. */
 int credentials_load(struct listener *listener);
-/* If the revocations have changed; whatever fails leaves the old ones. */
+/* Reloads revocations that have changed; on failure the old ones stay. */
 void credentials_refresh(struct listener *listener);
 
 #endif /* XL_CMDS_LISTENER_H */

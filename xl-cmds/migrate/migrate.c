@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * xl migrate with a carrier of ours: the two ends agree on the stream, and
- * the plugin encodes accordingly.
+ * xl migrate over a carrier of ours: both ends negotiate the stream, and the
+ * plugin encodes accordingly.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -20,12 +20,12 @@
 
 struct migration {
     const char *domain, *host, *format;
-    char *shown;          /* the domain, fit for a terminal */
-    const char *compress; /* NULL: not */
+    char *shown;          /* the domain, escaped for a terminal */
+    const char *compress; /* NULL: uncompressed */
     struct carrier_options options;
     struct xl xl;
     bool json;
-    const char *live; /* for XL_ALIGNED_LIVE; NULL: if it can be */
+    const char *live; /* for XL_ALIGNED_LIVE; NULL: live if possible */
     struct board *board;
     struct handoff *page; /* NULL: pages are not counted */
     char board_path[FD_PATH];
@@ -72,7 +72,7 @@ static int run_xl(struct migration *migration)
     return result.status;
 }
 
-/* The command that xl is to run instead of ssh, and what it calls the host. */
+/* The command that xl runs instead of ssh, and its name for the host. */
 static int add_transport(struct migration *migration)
 {
     struct arguments words = { 0 };
@@ -103,7 +103,7 @@ static int add_transport(struct migration *migration)
     free(word);
     arguments_free(&words);
 
-    /* Domains do not begin with "-"; what follows is the shell's to read. */
+    /* No domain's name begins with "-"; the host is read by a shell. */
     word = shell_quote(migration->host);
     char *const operands[] = { (char *)migration->domain, word, NULL };
     arguments_add_operands(&migration->xl.arguments, (char **)operands);
@@ -121,7 +121,7 @@ static int stream_version(const struct board *board)
     return version;
 }
 
-/* What the plugin has made of --compress: it goes by the same words. */
+/* The compression that the plugin uses, parsed and limited as it does. */
 static const char *compression_used(const struct migration *migration)
 {
     struct xensave_compression asked = { .codec = XENSAVE_CODEC_NONE };
@@ -138,8 +138,8 @@ static const char *compression_used(const struct migration *migration)
 }
 
 /*
- * From the suspended guest here to the word of the receiver that it runs
- * there; -1 if that is not known.
+ * From the suspension of the guest here to the receiver's report that it runs
+ * there; -1 if unknown.
  */
 static double downtime(const struct migration *migration, int status)
 {
@@ -240,7 +240,7 @@ static int migrate(struct migration *migration)
         report("memfd_create: %s", strerror(errno));
         return STATUS_FAILED;
     }
-    /* Whatever it says, it is not known to suit this receiver. */
+    /* Such a default may not suit this receiver. */
     unsetenv("XL_ALIGNED_FORMAT");
     unsetenv("XL_ALIGNED_COMPRESS");
     if (!plugin_environment(&settings)) {

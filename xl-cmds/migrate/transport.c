@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What `xl migrate -s` runs in the place of ssh: connects, negotiates, tells
- * the plugin the outcome, and carries the domain.
+ * Run by `xl migrate -s` instead of ssh: connects, negotiates, tells the
+ * plugin the outcome, and carries the stream.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -69,7 +69,7 @@ static struct board *board_open(const char *path)
 
 /* ---- the connection ----------------------------------------------------- */
 
-/* What a receiver that was not started by this end is to tell xl. */
+/* The options of xl that a receiver not started by this end must use. */
 static uint32_t request_of(char *const *xl)
 {
     static const struct {
@@ -117,7 +117,7 @@ static int attempt(struct transport *t, bool first)
     negotiate(&t->link, &t->hello, &offer, &times);
     if (t->hello.state == HELLO_AGREED || t->hello.state == HELLO_STOCK)
         return STATUS_OK;
-    /* The link may know better why nothing came. */
+    /* The link may have a more specific error. */
     return fail(t, t->link.error[0] && t->hello.state == HELLO_FAILED
                        ? t->link.error
                        : t->hello.error.text);
@@ -130,7 +130,7 @@ static int reach_agreement(struct transport *t)
 
     if (status || t->hello.state != HELLO_STOCK || !first)
         return status;
-    /* It took the HELLO for a domain: begin again, in silence. */
+    /* The receiver took HELLO for a stream: retry without it. */
     link_close(&t->link);
     t->options.stock = true;
     status = attempt(t, false);
@@ -157,7 +157,7 @@ static int carry(struct transport *t)
         .b = &t->link,
         .a_to_b = &board->sent,
         .b_to_a = &board->received,
-        /* xl does not wait for this process: its command reads the board. */
+        /* xl does not wait for this process: migrate reads the board. */
         .a_to_b_last = &board->last,
         .spliced = &board->spliced,
         .b_to_a_last = &board->answered,
@@ -226,7 +226,7 @@ static int transport_run(const struct command *self, int argc, char **argv)
     transport.xl = argv + optind + 1;
     transport.board = board ? board_open(board) : NULL;
     if (board && !transport.board) {
-        /* The plugin cannot read it either: what xl sends is v2. */
+        /* The plugin cannot read it either, and xl will send v2. */
         report("warning: %s: %s", board, strerror(errno));
         transport.format = "v2";
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * ssh, as xl migrate uses it: the other end is a command of ours where there
- * is one, and xl migrate-receive where there is none.
+ * ssh as used by xl migrate: runs xl-aligned receive on the other host if
+ * installed, else xl migrate-receive.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 #include "xl-cmds/xl.h"
 #include "carrier.h"
 
-/* For the shell of the other host, whatever shell that is. */
+/* For the login shell of the other host, whichever it is. */
 static char *remote_command(char *const *xl, bool stock)
 {
     char *words = shell_join(xl), *script, *quoted, *command;

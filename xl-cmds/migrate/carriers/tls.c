@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * TLS 1.3 in which both ends show a certificate of the same authority.  The
- * kernel encrypts where it can (kTLS): bytes then go to the socket by splice
- * as with plain TCP.
+ * TLS 1.3 with certificates of the same authority at both ends.  If possible,
+ * the kernel encrypts (kTLS): bytes are then spliced to the socket, as with
+ * plain TCP.
  */
 #include <errno.h>
 #include <malloc.h>
@@ -24,7 +24,7 @@
 #include "subject.h"
 #include "options.h"
 
-#define ENDING_MS 1000 /* for a handshake that is broken off */
+#define ENDING_MS 1000 /* for a handshake that is ended */
 
 /* ---- memory that held a key --------------------------------------------- */
 
@@ -56,7 +56,7 @@ static void *resize(void *pointer, size_t size, const char *file, int line)
     return resized;
 }
 
-/* What reads a PEM file leaves copies of the key in memory that it frees. */
+/* Reading a PEM file leaves copies of the key in freed memory. */
 static void key_wipe_freed_memory(void)
 {
     CRYPTO_set_mem_functions(take, resize, wipe);
@@ -64,7 +64,7 @@ static void key_wipe_freed_memory(void)
 
 /* ---- the key ------------------------------------------------------------ */
 
-/* Beside the context and not in it, from where it could not be removed. */
+/* Not in the context, which cannot drop a key. */
 static int key_load(SSL_CTX *context, const char *path)
 {
     FILE *file = fopen(path, "re");
@@ -72,7 +72,7 @@ static int key_load(SSL_CTX *context, const char *path)
 
     if (!file)
         return -1;
-    /* No buffer with a copy of it. */
+    /* Unbuffered: no copy of the key. */
     setvbuf(file, NULL, _IONBF, 0);
     key = PEM_read_PrivateKey(file, NULL, NULL, NULL);
     fclose(file);
@@ -99,8 +99,8 @@ static void key_drop(SSL_CTX *context)
 }
 
 /*
- * A receiver signs with it once: what its peer sends after that, a certificate
- * first of all, is read without the key in memory.
+ * A receiver signs once, before it reads the certificate and everything else
+ * of its peer, which it does without the key in memory.
  */
 static void key_forget(const SSL *tls, int where, int ret)
 {
@@ -113,7 +113,7 @@ static void key_forget(const SSL *tls, int where, int ret)
 
 /* ---- errors ------------------------------------------------------------- */
 
-/* What OpenSSL says in its own words, in those of the matter. */
+/* OpenSSL's errors in plain words. */
 static const struct {
     int reason;
     const char *meaning;
@@ -237,7 +237,7 @@ static int tls_finish(struct link *link)
 
     ERR_clear_error();
     errno = 0;
-    /* After an error of the connection there is nobody to say it to. */
+    /* After an error of the connection the peer cannot be notified. */
     if (link->error[0] || (SSL_get_shutdown(link->tls) & SSL_SENT_SHUTDOWN))
         return 0;
     r = SSL_shutdown(link->tls);
@@ -268,7 +268,7 @@ static const struct link_ops tls_ops = {
 
 /* ---- preparing ---------------------------------------------------------- */
 
-/* Beforehand, and not only to each peer that is refused. */
+/* Now, not only when a peer is refused. */
 static void warn_of_expired(X509_STORE *store, const char *path)
 {
     const STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(store);
@@ -285,7 +285,7 @@ static void warn_of_expired(X509_STORE *store, const char *path)
     }
 }
 
-/* Every certificate of a chain needs a list of its issuer. */
+/* Each certificate of a chain needs a list of its issuer. */
 static int load_revoked(SSL_CTX *context, const char *path)
 {
     X509_STORE *store = SSL_CTX_get_cert_store(context);
@@ -322,7 +322,7 @@ static const char *load(SSL_CTX *context,
     return NULL;
 }
 
-/* What is wrong with --crl, and not with the peer. */
+/* Errors of --crl, not of the peer. */
 static const struct {
     int error;
     const char *meaning;
@@ -342,14 +342,14 @@ static const char *describe_verify(X509_STORE_CTX *store)
     for (i = 0; i < sizeof(crl_errors) / sizeof(crl_errors[0]); i++) {
         if (crl_errors[i].error != error)
             continue;
-        /* The peer is not to be told that its certificate has expired. */
+        /* Else the peer is notified that its certificate has expired. */
         X509_STORE_CTX_set_error(store, X509_V_ERR_UNSPECIFIED);
         return crl_errors[i].meaning;
     }
     return X509_verify_cert_error_string(error);
 }
 
-/* Keeps what was wrong with which certificate; refuses as OpenSSL would. */
+/* Records which certificate failed and why; refuses as OpenSSL would. */
 static int on_verify(int ok, X509_STORE_CTX *store)
 {
     SSL *tls = X509_STORE_CTX_get_ex_data(
@@ -394,12 +394,12 @@ static int tls_prepare(struct carrier_options *options, bool receiver,
     if (receiver)
         SSL_CTX_set_info_callback(context, key_forget);
     SSL_CTX_set_options(context, SSL_OP_ENABLE_KTLS | SSL_OP_NO_RENEGOTIATION);
-    /* One connection a session; and no messages in between for kTLS. */
+    /* One connection per session; kTLS needs the stream free of messages. */
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(context, 0);
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    /* Sessions are not to inherit a key that is read no more. */
+    /* Sessions must not inherit a key that is no longer needed. */
     key_drop(options->tls);
     SSL_CTX_free(options->tls);
     options->tls = context;
@@ -431,7 +431,7 @@ static int check_subject(struct link *link,
     return 0;
 }
 
-/* The name or address that was connected to is the certificate's. */
+/* The certificate must be for the name or address connected to. */
 static int expect_host(SSL *tls, const char *host)
 {
     X509_VERIFY_PARAM *param = SSL_get0_param(tls);
@@ -450,7 +450,7 @@ static int expect_host(SSL *tls, const char *host)
 
 /* ---- connecting --------------------------------------------------------- */
 
-/* The alert internal_error, which is all that can be said before TLS is up. */
+/* The alert internal_error: nothing else can be sent before TLS is up. */
 static void tls_turn_away(int fd, const char *why)
 {
     static const uint8_t alert[] = { 21, 3, 3, 0, 2, 2, 80 };
@@ -480,14 +480,14 @@ static int shake_hands(struct link *link, int (*method)(SSL *),
              SSL_get_state(link->tls) == TLS_ST_SR_CLNT_HELLO)) {
             tls_turn_away(link->out, "");
         } else if (errno == EINTR && deadline > now_ms() + ENDING_MS) {
-            /* Nearly there: a peer that is up can be told why. */
+            /* Past the hello: wait a little, to send the peer the reason. */
             deadline = now_ms() + ENDING_MS;
             continue;
         }
         return link_fail(link, errno, "no TLS handshake in time");
     }
     link->open = true;
-    /* The kernel encrypts: what is written to the socket is what is sent. */
+    /* The kernel encrypts what is written to the socket. */
     link->splice_out = BIO_get_ktls_send(SSL_get_wbio(link->tls));
     return 0;
 }
