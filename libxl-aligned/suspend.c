@@ -206,10 +206,10 @@ static void save_publish(struct save *save, const struct real *real,
         .format = save->format,
         .file = save->commit_name,
     };
-    struct domain_facts facts;
+    struct dominfo dominfo;
 
-    domain_facts(real, ctx, domid, &facts);
-    info.total = facts.memory;
+    dominfo_read(real, ctx, domid, &dominfo);
+    info.total = dominfo.memory;
     operation_publish(save->operation, &info);
 }
 
@@ -236,12 +236,12 @@ static struct save *pending_take(int fd)
     return save;
 }
 
-int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
-                   const xl_aligned_options *opts, bool preloaded,
-                   const libxl_asyncop_how *ao_how)
+static int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
+                          const xl_aligned_options *opts, bool preloaded,
+                          const libxl_asyncop_how *ao_how)
 {
     const struct runtime *runtime = runtime_get();
-    struct watch *watch;
+    struct downtime *downtime;
     struct save *save;
     bool interruptible;
     int rc;
@@ -269,9 +269,9 @@ int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
     if (interruptible)
         interrupt_begin();
 
-    watch = ao_how ? NULL : watch_begin(&runtime->real, ctx, domid);
+    downtime = ao_how ? NULL : downtime_begin(&runtime->real, ctx, domid);
     rc = runtime->real.suspend(ctx, domid, fd, flags, ao_how);
-    watch_end(watch);
+    downtime_end(downtime);
     if (ao_how && !rc) {
         pending_add(save);
         return 0;

@@ -3,7 +3,7 @@
 #ifndef XL_CMDS_OPERATIONS_H
 #define XL_CMDS_OPERATIONS_H
 
-#include "operation/operation.h"
+#include "operation/xenstore.h"
 #include "progress.h"
 
 struct operation {

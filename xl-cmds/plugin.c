@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "operation/operation.h"
+#include "operation/xenstore.h"
 #include "plugin.h"
 
 /* ---- settings ----------------------------------------------------------- */

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "operation/operation.h"
+#include "operation/xenstore.h"
 #include "progress.h"
 
 /* xl's own progress messages would break up the bar. */

@@ -7,7 +7,7 @@
 
 #include "common/clock.h"
 #include "core/core.h"
-#include "operation/operation.h"
+#include "operation/xenstore.h"
 #include "plugin.h"
 #include "progress.h"
 #include "savefile.h"

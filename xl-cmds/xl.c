@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "operation/operation.h"
+#include "operation/xenstore.h"
 #include "operations.h"
 #include "progress.h"
 #include "xl.h"

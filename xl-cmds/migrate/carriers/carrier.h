@@ -15,7 +15,7 @@
 
 #include "operation/handoff.h"
 #include "operation/hello.h"
-#include "operation/operation.h"
+#include "operation/xenstore.h"
 
 #define DEFAULT_PORT "8002" /* that of Xen's old relocation server */
 
