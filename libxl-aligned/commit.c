@@ -45,21 +45,19 @@ static int commit_contents(const struct save *save)
 static int commit_name(const struct save *save)
 {
     struct partial *place = &save->operation->place;
+    const char *name = save->commit_name;
+    int r;
 
-    if (save->commit_name) {
-        if (!save->stock && operation_cancelled(save->operation))
-            return ERROR_FAIL;
-        if (!partial_rename_to(place, save->commit_name))
-            return 0;
-        report(save->lg, XTL_ERROR, "not saved: the file for %s: %s",
-               save->commit_name, place->reason);
+    if (name && !save->stock && operation_cancelled(save->operation))
         return ERROR_FAIL;
-    }
-    /* An unlinked file has no name to sync. */
-    if (place->dirfd < 0 || !partial_sync_directory(place))
+    /* A file that was unlinked has no name to sync. */
+    if (!name && place->dirfd < 0)
         return 0;
-    report(save->lg, XTL_ERROR, "not saved: %s: %s", save->operation->name,
-           place->reason);
+    r = name ? partial_rename_to(place, name) : partial_sync_directory(place);
+    if (!r)
+        return 0;
+    report(save->lg, XTL_ERROR, "not saved: %s: %s",
+           name ? name : save->operation->name, place->reason);
     return ERROR_FAIL;
 }
 
@@ -86,24 +84,23 @@ static int commit(const struct save *save)
 static void discard(const struct save *save)
 {
     const struct operation *operation = save->operation;
-    bool removes = save->commit_name;
+    bool removed = save->commit_name;
     struct stat st;
 
     if (!S_ISREG(operation->st.st_mode))
         return;
     /* Only the caller's own file, and only if it has no other name. */
-    if (!removes && save->preloaded)
-        removes = !fstat(operation->fd, &st) && st.st_nlink == 1 &&
+    if (!removed && save->preloaded)
+        removed = !fstat(operation->fd, &st) && st.st_nlink == 1 &&
                   st.st_uid == geteuid();
-    if (!(removes && partial_discard(&operation->place)) && save->preloaded &&
-        ftruncate(operation->fd, 0))
-        report(save->lg, XTL_WARN, "the file of a failed save stays: %s",
-               strerror(errno));
-    if (!save->stock &&
-        ftruncate(operation->file, save->preloaded ? 0 : save->libxl_offset))
+    if (removed)
+        removed = partial_discard(&operation->place);
+    /* Reserved space is freed, too. */
+    if ((!save->stock || (save->preloaded && !removed)) &&
+        ftruncate(operation->fd, save->preloaded ? 0 : save->libxl_offset))
         report(save->lg, XTL_WARN,
-               "reserved space stays allocated: "
-               "ftruncate: %s",
+               "the file of the failed save could not be "
+               "truncated: %s",
                strerror(errno));
 }
 
