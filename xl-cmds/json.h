@@ -15,11 +15,14 @@ yajl_gen json_begin_line(void);
 /* Writes the last newline; -1 if writing to stdout failed. */
 int json_end(yajl_gen gen);
 
-/* Keys and values of the open map. */
+/* Keys and values of the open map; docs/json.md lists the keys. */
 void json_key(yajl_gen gen, const char *key);
-/* Any bytes, escaped reversibly (common/text.h). */
+/* Any bytes, escaped reversibly (common/text.h); null if `value` is NULL. */
 void json_text(yajl_gen gen, const char *key, const char *value);
+/* Also null if `value` is "". */
+void json_optional_text(yajl_gen gen, const char *key, const char *value);
 void json_number(yajl_gen gen, const char *key, uint64_t value);
+/* null if negative. */
 void json_real(yajl_gen gen, const char *key, double value);
 void json_truth(yajl_gen gen, const char *key, bool value);
 void json_null(yajl_gen gen, const char *key);

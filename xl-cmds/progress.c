@@ -36,6 +36,17 @@ static uint32_t passes_count(const struct handoff *page)
     return count < XENSAVE_PASSES ? count : XENSAVE_PASSES;
 }
 
+void figures_json(yajl_gen gen, const struct figures *figures,
+                  uint64_t written)
+{
+    json_text(gen, "phase", figures->phase);
+    json_number(gen, "bytes_done", figures->done);
+    json_number(gen, "bytes_total", figures->total);
+    json_number(gen, "bytes_written", written);
+    json_number(gen, "bytes_per_second", figures->rate);
+    json_real(gen, "remaining_seconds", figures_left(figures));
+}
+
 void passes_json(yajl_gen gen, const struct handoff *page)
 {
     uint32_t count = passes_count(page), i;
@@ -190,28 +201,30 @@ static void end_line(struct progress *p, bool whole)
 
 /* ---- JSON --------------------------------------------------------------- */
 
-static void print_json(const struct progress *p, const char *phase)
+static void print_json(const struct progress *p, const char *result)
 {
-    double seconds = figures_left(&p->figures);
+    yajl_gen gen = json_begin_line();
 
-    printf("{\"phase\": \"%s\", \"bytes\": %" PRIu64 ", \"total\": %" PRIu64
-           ", \"written\": %" PRIu64 ", \"rate\": %.0f",
-           phase, p->figures.done, p->figures.total, p->written,
-           p->figures.rate);
-    if (seconds >= 0)
-        printf(", \"seconds_left\": %.1f", seconds);
-    printf("}\n");
-    fflush(stdout);
+    if (!gen)
+        return;
+    yajl_gen_map_open(gen);
+    figures_json(gen, &p->figures, p->written);
+    json_text(gen, "result", result);
+    yajl_gen_map_close(gen);
+    putchar('\n');
+    json_end(gen);
 }
 
 static void show_json(struct progress *p)
 {
-    print_json(p, p->figures.phase);
+    print_json(p, NULL);
 }
 
 static void end_json(struct progress *p, bool whole)
 {
-    print_json(p, whole ? p->xl->kind->done : "failed");
+    p->figures.phase = "ended";
+    p->figures.moving = false;
+    print_json(p, whole ? "complete" : "failed");
 }
 
 static const struct progress_ops modes[] = {

@@ -70,6 +70,10 @@ void figures_bar(const struct figures *figures, int width, char *text,
 void figures_ended(uint64_t done, uint64_t written, double seconds, char *text,
                    size_t size);
 
+/* The keys that `status` and --progress=json share. */
+void figures_json(yajl_gen gen, const struct figures *figures,
+                  uint64_t written);
+
 /* Columns of the terminal `fd`; 80 if unknown. */
 int terminal_width(int fd);
 

@@ -10,6 +10,7 @@
 #include "common/text.h"
 #include "operations.h"
 #include "json.h"
+#include "progress.h"
 
 #define BAR_INTERVAL_NS  500000000
 #define LINE_INTERVAL_NS 1000000000
@@ -137,43 +138,25 @@ static int show_table(const struct operations *operations, bool again)
 
 /* ---- JSON --------------------------------------------------------------- */
 
-static void put_text(yajl_gen gen, const char *key, const char *text)
-{
-    if (text)
-        json_text(gen, key, text);
-    else
-        json_null(gen, key);
-}
-
 static void put_operation(yajl_gen gen, const struct operation *operation)
 {
     struct figures figures;
-    double left;
 
     operation_figures(operation, &figures);
-    left = figures_left(&figures);
     yajl_gen_map_open(gen);
-    put_text(gen, "domain", operation->domain);
+    json_text(gen, "domain", operation->domain);
     if (operation->has_domid)
         json_number(gen, "domid", operation->domid);
     else
         json_null(gen, "domid");
     json_text(gen, "operation", operation->kind);
-    json_text(gen, "phase", figures.phase);
-    json_number(gen, "bytes", operation->bytes);
-    json_number(gen, "total", operation->total);
-    json_number(gen, "written", operation->written);
-    json_number(gen, "rate", operation->rate);
-    if (left >= 0)
-        json_real(gen, "seconds_left", left);
-    else
-        json_null(gen, "seconds_left");
-    put_text(gen, "format", operation->format);
-    put_text(gen, "file", operation->file);
-    put_text(gen, "peer", operation->peer);
-    json_number(gen, "begun", operation->begun);
+    figures_json(gen, &figures, operation->written);
+    json_text(gen, "format", operation->format);
+    json_text(gen, "file", operation->file);
+    json_text(gen, "host", operation->peer);
+    json_number(gen, "start_time", operation->begun);
     json_number(gen, "pid", operation->owner.pid);
-    put_text(gen, "result", operation->result);
+    json_text(gen, "result", operation->result);
     yajl_gen_map_close(gen);
 }
 

@@ -187,8 +187,8 @@ static void put(yajl_gen gen, const struct verification *v)
         json_number(gen, "batches", v->totals.batches);
         json_number(gen, "pages_stored", v->totals.pages_stored);
         json_number(gen, "pages_zero", v->totals.pages_zero);
-        json_number(gen, "bytes", v->totals.bytes);
-        json_number(gen, "v2_bytes", v->totals.v2_bytes);
+        json_number(gen, "stream_length", v->totals.bytes);
+        json_number(gen, "v2_length", v->totals.v2_bytes);
     }
     yajl_gen_map_close(gen);
 }

@@ -79,16 +79,16 @@ def test_verify_and_info(tmp_path):
     assert "zstd: 5 of 5 batches, 5.0 MiB in" in line
     assert "5 of 5 batches begin on a multiple of 4096" in result.stdout
     found, = json.loads(run("info", "--json", "--records", file).stdout)
-    packed, = found["compression"]
-    assert (packed["codec"], packed["batches"]) == ("zstd", 5)
-    assert packed["pages"] == found["pages"]["stored"] == \
-        found["pages"]["compressed"]
+    packed, = found["compressed"]
+    assert (packed["compression"], packed["batches"]) == ("zstd", 5)
+    assert packed["pages_stored"] == found["pages_stored"] == \
+        found["pages_compressed"]
     assert found["v3"]["mandatory_features"] == "0x2"
     records = [r for r in found["records"]
-               if r["name"] == "ALIGNED_PAGE_DATA"]
+               if r["record_name"] == "ALIGNED_PAGE_DATA"]
     assert {r["compression"] for r in records} == {"zstd"}
-    assert sum(r["stored_bytes"] for r in records) == \
-        packed["stored_bytes"]
+    assert sum(r["bytes_stored"] for r in records) == \
+        packed["bytes_stored"]
     assert found["overhead_percent"] < 5
 
 

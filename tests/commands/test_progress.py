@@ -85,14 +85,14 @@ def test_json(xl, file):
     assert 2 <= len(lines) <= 4
     assert lines[0]["phase"] in ("start", "memory")
     memory = [line for line in lines if line["phase"] == "memory"]
-    assert memory and memory[0]["total"] == 200 * MIB
-    assert 0 < memory[0]["bytes"] < memory[0]["total"]
-    assert memory[0]["seconds_left"] > 0
+    assert memory and memory[0]["bytes_total"] == 200 * MIB
+    assert 0 < memory[0]["bytes_done"] < memory[0]["bytes_total"]
+    assert memory[0]["remaining_seconds"] > 0
     # 8 MiB every tenth of a second.
-    assert 20 * MIB < memory[0]["rate"] < 100 * MIB
-    assert lines[-1]["phase"] == "saved"
-    assert lines[-1]["bytes"] == 104 * MIB
-    assert lines[-1]["written"] == 52 * MIB
+    assert 20 * MIB < memory[0]["bytes_per_second"] < 100 * MIB
+    assert (lines[-1]["phase"], lines[-1]["result"]) == ("ended", "complete")
+    assert lines[-1]["bytes_done"] == 104 * MIB
+    assert lines[-1]["bytes_written"] == 52 * MIB
     # What xl says is xl's, as ever.
     assert result.stderr.splitlines() == [
         "Saving to somewhere", "xc: progress: Frames: 512/1024 50%",
@@ -103,7 +103,7 @@ def test_json_of_a_failure(xl, file):
     xl.will("fail", b"")
     result = xl.run("save", "--progress=json", "d", file)
     assert result.returncode == 3
-    assert json.loads(result.stdout.splitlines()[-1])["phase"] == "failed"
+    assert json.loads(result.stdout.splitlines()[-1])["result"] == "failed"
 
 
 def test_plain(xl, file):
@@ -262,14 +262,15 @@ def reader(xl, file):
     return words
 
 
-@pytest.mark.parametrize("command,word", READERS)
-def test_json_of_readers(xl, reader, command, word):
+@pytest.mark.parametrize("command", DONE)
+def test_json_of_readers(xl, reader, command):
     result = xl.run(*reader(command, "--progress=json"))
     assert result.returncode == 0, result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     phases = [line["phase"] for line in lines]
-    assert phases[-1] == word and "memory" in phases
-    assert lines[-1]["bytes"] == 104 * MIB
+    assert phases[-1] == "ended" and "memory" in phases
+    assert [line["result"] for line in lines[-2:]] == [None, "complete"]
+    assert lines[-1]["bytes_done"] == 104 * MIB
     # What xl says goes where no objects are.
     assert result.stderr.splitlines() == ["Parsing config from <saved>",
                                           "Loading new save file"]
@@ -453,9 +454,10 @@ def test_the_helper_tells_how_far_it_is(tools, tmp_path, file):
     assert result.returncode == 0, result.stderr
     last = [json.loads(line) for line in result.stdout.splitlines()
             if line.startswith("{")][-1]
-    assert last["phase"] == "saved"
-    assert last["bytes"] == len(stream)
+    assert last["result"] == "complete"
+    assert last["bytes_done"] == len(stream)
     # The stream; its head and tail are not the helper's.
-    assert file.stat().st_size - 200 < last["written"] < file.stat().st_size
+    size = file.stat().st_size
+    assert size - 200 < last["bytes_written"] < size
     # Nothing else that is started hears of it.
     assert "XL_ALIGNED_PROGRESS" not in bench.helper()

@@ -389,10 +389,11 @@ def test_json(site, store):
                            else result.stdout)
         assert array == [{
             "domain": "web01", "domid": 1, "operation": "save",
-            "phase": "memory", "bytes": 100 * MIB, "total": 400 * MIB,
-            "written": 50 * MIB, "rate": 20 * MIB, "seconds_left": 15.0,
-            "format": "v3", "file": "/srv/saved/web01", "peer": None,
-            "begun": 1700000000, "pid": os.getpid(), "result": None}]
+            "phase": "memory", "bytes_done": 100 * MIB,
+            "bytes_total": 400 * MIB, "bytes_written": 50 * MIB,
+            "bytes_per_second": 20 * MIB, "remaining_seconds": 15.0,
+            "format": "v3", "file": "/srv/saved/web01", "host": None,
+            "start_time": 1700000000, "pid": os.getpid(), "result": None}]
     assert result.stdout.splitlines()[-1] == "[]"
 
 

@@ -109,7 +109,7 @@ def test_names_of_domains(name, tmp_path):
     file.write_bytes(save_file("v3", config=text.replace(b"NAME", quoted)))
     shown = harmless(raw("info", file).stdout)
     found, = json.loads(raw("info", "--json", file).stdout)
-    if found["domain"]["name"]:     # else it is no JSON in the file
-        assert undo(found["domain"]["name"]) == name
+    if found["domain"]:     # else it is no JSON in the file
+        assert undo(found["domain"]) == name
     else:
         assert "no configuration" in shown

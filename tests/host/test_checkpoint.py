@@ -149,9 +149,10 @@ def test_two_checkpoints_differ_where_the_guest_wrote(host):
     found = json.loads(result.stdout)
     assert found["pages_a"] == found["pages_b"]
     # Most of its memory is idle; what it rewrites between two checks is not.
-    assert 512 <= found["changed"] < found["same"]
+    assert 512 <= found["pages_changed"] < found["pages_same"]
     changed = next(r for r in found["ranges"] if r["change"] == "changed")
-    pages = [host.run(f"xl-aligned page {FILE}{n} {changed['first']}").stdout
+    pfn = changed["first_pfn"]
+    pages = [host.run(f"xl-aligned page {FILE}{n} {pfn}").stdout
              for n in (1, 2)]
     assert pages[0].splitlines()[1:] != pages[1].splitlines()[1:]
 

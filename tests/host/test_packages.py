@@ -107,11 +107,11 @@ def test_save_and_restore(installed):
     assert growth <= 1024
     assert host.domid(guest.name) is None
     lines = [json.loads(line) for line in saved.stdout.splitlines()]
-    assert lines[-1]["phase"] == "saved"
+    assert lines[-1]["result"] == "complete"
     memory = guest.memory << 20
-    assert 0.98 * memory < lines[-1]["bytes"] < 1.1 * memory
-    assert 64 << 20 <= lines[-1]["written"] < lines[-1]["bytes"]
-    assert 0.98 * memory < lines[-1]["total"] < 1.1 * memory
+    assert 0.98 * memory < lines[-1]["bytes_done"] < 1.1 * memory
+    assert 64 << 20 <= lines[-1]["bytes_written"] < lines[-1]["bytes_done"]
+    assert 0.98 * memory < lines[-1]["bytes_total"] < 1.1 * memory
     host.mark(guest.name)
     installed.run(f"xl-aligned restore {FILE}", 120)
     host.wait_verdict(guest.name)

@@ -167,24 +167,23 @@ static int print_json(const struct migration *migration, int status)
     yajl_gen_map_open(gen);
     json_text(gen, "domain", migration->domain);
     json_text(gen, "host", migration->host);
-    json_number(gen, "status", status);
-    json_text(gen, "carrier", board->carrier);
-    json_text(gen, "peer", board->peer);
-    json_number(gen, "stream_version", stream_version(board));
+    json_number(gen, "exit_status", status);
+    json_optional_text(gen, "carrier", board->carrier);
+    json_optional_text(gen, "peer", board->peer);
+    if (stream_version(board))
+        json_number(gen, "stream_version", stream_version(board));
+    else
+        json_null(gen, "stream_version");
     json_text(gen, "compression", compression_used(migration));
     json_number(gen, "bytes_sent", board->sent);
     json_number(gen, "bytes_received", board->received);
     json_truth(gen, "spliced", board->spliced);
     passes_json(gen, migration->page);
-    if (downtime(migration, status) >= 0)
-        json_real(gen, "downtime_seconds", downtime(migration, status));
-    else
-        json_null(gen, "downtime_seconds");
+    json_real(gen, "downtime_seconds", downtime(migration, status));
     json_real(gen, "transfer_seconds", seconds(board->began, board->last));
     json_real(gen, "total_seconds",
               seconds(migration->began, migration->ended));
-    if (board->error[0])
-        json_text(gen, "error", board->error);
+    json_optional_text(gen, "error", board->error);
     yajl_gen_map_close(gen);
     return json_end(gen);
 }
