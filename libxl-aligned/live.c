@@ -57,8 +57,8 @@ int live_flags(const struct real *real, libxl_ctx *ctx, uint32_t domid,
         has_shadow_paging(ctx))
         return flags;
     report(lg, XTL_WARN,
-           "domain %u stands still while it %s: it is a PV "
+           "domain %u is paused during the %s: it is a PV "
            "domain, and this Xen was built without shadow paging",
-           domid, environment.negotiated ? "migrates" : "is saved");
+           domid, environment.negotiated ? "migration" : "save");
     return flags & ~LIBXL_SUSPEND_LIVE;
 }

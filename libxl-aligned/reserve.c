@@ -32,7 +32,7 @@ static int too_little(uint64_t need, uint64_t have, xentoollog_logger *lg)
 {
     report(lg, XTL_ERROR,
            "not saved: needs %llu MiB, %llu MiB free; "
-           "the domain runs on (reserve=no tries all the same)",
+           "the domain keeps running (reserve=no tries all the same)",
            MIB(need), (unsigned long long)(have >> 20));
     return ERROR_FAIL;
 }

@@ -106,16 +106,16 @@ static int until_it_runs(struct cancel *cancel, const char **outcome)
 
     do {
         if (!ask_xl(cancel->operation->domid, &suspended)) {
-            *outcome = "but xl does not say whether the domain runs";
+            *outcome = "but xl list does not show the domain's state";
             return STATUS_FAILED;
         }
         if (!suspended) {
-            *outcome = "the domain runs on";
+            *outcome = "the domain keeps running";
             return STATUS_OK;
         }
     } while (wait_a_little(cancel));
-    *outcome = "but the domain is still suspended; what does the program "
-               "that was to resume it say?";
+    *outcome = "but the domain is still suspended; check the output of the "
+               "program that saved it";
     return STATUS_FAILED;
 }
 
@@ -126,26 +126,26 @@ static int look_at_file(const struct cancel *cancel, const char **outcome)
     const char *before = cancel->operation->file, *after = cancel->file;
     size_t length = after ? strlen(after) : 0;
 
-    *outcome = "there is no domain";
+    *outcome = "no domain is left";
     if (!before || !after)
         return STATUS_OK;
     if (strcmp(before, after) == 0) {
-        *outcome = "there is no domain, and the file is as it was";
+        *outcome = "no domain is left, and the file is unchanged";
         if (length < strlen(deleted) ||
             strcmp(after + length - strlen(deleted), deleted) != 0)
             return STATUS_OK;
         *outcome = "but its file was removed and has not been put back; "
-                   "what does the program that was to restore it say?";
+                   "check the output of the program that restored it";
         return STATUS_FAILED;
     }
     if (strncmp(before, after, length) == 0 &&
         strcmp(before + length, deleted) == 0)
-        *outcome = "there is no domain, and the file, which had been "
-                   "removed, is there again";
+        *outcome = "no domain is left, and the file, which had been "
+                   "removed, is back";
     else
-        *outcome = "there is no domain, and the file, which had been "
-                   "removed, is there again under another name; what does "
-                   "the program that was to restore it say?";
+        *outcome = "no domain is left, and the file, which had been "
+                   "removed, is back under another name; check the output "
+                   "of the program that restored it";
     return STATUS_OK;
 }
 
@@ -163,14 +163,14 @@ static int until_it_is_gone(struct cancel *cancel, const char **outcome)
         if (!there)
             return look_at_file(cancel, outcome);
     } while (wait_a_little(cancel));
-    *outcome = "but what was built of the domain is still there";
+    *outcome = "but the partial domain still exists";
     return STATUS_FAILED;
 }
 
 static int no_file(struct cancel *cancel, const char **outcome)
 {
     (void)cancel;
-    *outcome = "there is no file; the domain was not touched";
+    *outcome = "no file is left; the domain was not affected";
     return STATUS_OK;
 }
 
@@ -240,7 +240,7 @@ static int ask(struct cancel *cancel)
     int tries, r = -1;
 
     if (process_of(getpid(), &self) < 0) {
-        report("/proc does not say what this process is");
+        report("cannot read the start time of this process in /proc");
         return -1;
     }
     snprintf(text, sizeof(text), "%ld-%" PRIu64, (long)self.pid, self.start);
@@ -248,10 +248,10 @@ static int ask(struct cancel *cancel)
     for (tries = 0; tries < TRIES && r < 0 && errno == EAGAIN; tries++)
         r = write_request(cancel, text);
     if (r < 0)
-        report("%s: xenstore does not take the request: %s", cancel->title,
+        report("%s: cannot write the request to xenstore: %s", cancel->title,
                strerror(errno));
     if (r > 0)
-        report("%s: its %s is being cancelled already", cancel->title,
+        report("%s: its %s is already being cancelled", cancel->title,
                cancel->operation->kind);
     return r ? -1 : 0;
 }
@@ -331,15 +331,16 @@ static int conclude(struct cancel *cancel)
         return STATUS_FAILED;
     }
     if (!cancel->result) {
-        report("%s: process %ld, which ran its %s, is gone; is the domain as "
-               "it should be? See xl list",
+        report("%s: process %ld, which ran its %s, is gone; check the "
+               "domain with xl list",
                cancel->title, (long)operation->owner.pid, operation->kind);
         return STATUS_FAILED;
     }
     if (strcmp(cancel->result, "cancelled") != 0) {
         report("%s: too late: its %s %s", cancel->title, operation->kind,
-               strcmp(cancel->result, "complete") == 0 ? "is complete"
-                                                       : "had failed already");
+               strcmp(cancel->result, "complete") == 0 ? "is already "
+                                                         "complete"
+                                                       : "has already failed");
         return STATUS_FAILED;
     }
     wait_for_xl(cancel);
@@ -364,7 +365,7 @@ static int cancel_operation(struct cancel *cancel, unsigned seconds)
     if (ask(cancel) < 0)
         return STATUS_FAILED;
     if (wait_for_result(cancel) < 0) {
-        report("%s: its %s has been asked to end, but has not in %u s",
+        report("%s: its %s was cancelled, but has not ended in %u s",
                cancel->title, cancel->operation->kind, seconds);
         return STATUS_FAILED;
     }
@@ -399,15 +400,15 @@ static struct operation *choose(const struct operations *operations,
         if (!matches(&operations->list[i], domain, kind))
             continue;
         if (found) {
-            report("%s: a %s and a %s are under way: which one is to end? "
-                   "xl-aligned cancel %s OPERATION",
+            report("%s: a %s and a %s are running; name one: xl-aligned "
+                   "cancel %s OPERATION",
                    domain, found->kind, operations->list[i].kind, domain);
             return NULL;
         }
         found = &operations->list[i];
     }
     if (!found)
-        report("%s: no %s of this domain is under way; see xl-aligned status",
+        report("%s: no %s of this domain is running; see xl-aligned status",
                domain, kind ? kind : "operation");
     return found;
 }
@@ -429,7 +430,7 @@ static int cancel_run(const struct command *self, int argc, char **argv)
         seconds = strtoul(optarg, &end, 10);
         if (*optarg < '0' || *optarg > '9' || *end || seconds > TIMEOUT_MAX)
             return command_misuse(self,
-                                  "--timeout=%s: not a number of "
+                                  "--timeout=%s: expected a number of "
                                   "seconds up to %d",
                                   optarg, TIMEOUT_MAX);
     }
@@ -438,8 +439,8 @@ static int cancel_run(const struct command *self, int argc, char **argv)
     kind = argv[optind + 1];
     if (kind && !kind_of(kind))
         return command_misuse(self,
-                              "%s is none of save restore dump-core "
-                              "migrate receive",
+                              "%s: the operation must be one of save "
+                              "restore dump-core migrate receive",
                               kind);
     if (store_connect(&cancel.store) < 0)
         return STATUS_FAILED;

@@ -78,8 +78,11 @@ int command_misuse(const struct command *self, const char *format, ...)
 
 static void command_help(const struct command *self)
 {
-    printf("Usage: xl-aligned %s %s\n\n%s.\n\n%s"
-           "  -h, --help             this text\n",
+    printf("Usage: xl-aligned %s %s\n"
+           "\n"
+           "%s.\n"
+           "\n"
+           "%s  -h, --help             show this text\n",
            self->name, self->arguments, self->summary, self->details);
 }
 
@@ -104,7 +107,9 @@ int command_refuse_standard(const struct command *self, const char *name,
                             const char *instead)
 {
     return is_standard(name)
-               ? command_misuse(self, "- is not taken here: name a file%s",
+               ? command_misuse(self,
+                                "- is not supported here: name a "
+                                "file%s",
                                 instead)
                : STATUS_OK;
 }
@@ -136,8 +141,8 @@ int command_option(const struct command *self, int argc, char **argv,
     opt = getopt_long(argc, argv, short_options, self->long_options, NULL);
     *status = STATUS_USAGE;
     if (opt == -1 && !operands_named(self, argc, argv)) {
-        command_misuse(self, "an operand is empty: it must name a file, "
-                             "domain, host, address or page");
+        command_misuse(self, "empty operand: expected a file, domain, host, "
+                             "address or page");
         return OPTION_DONE;
     }
     if (opt > 0 && opt != '?' && opt != ':' && optarg && !*optarg) {
@@ -171,11 +176,13 @@ static void help(FILE *to)
             fprintf(to, "  %-10s %s\n", commands[i]->name,
                     commands[i]->summary);
     }
-    fputs("  help       Explain a command\n\n"
-          "  --help     this text\n"
-          "  --version  the version of this program\n\n"
-          "xl-aligned COMMAND --help explains one command; "
-          "so does xl-aligned-COMMAND(8).\n",
+    fputs("  help       Show the help of a command\n"
+          "\n"
+          "  --help     show this text\n"
+          "  --version  show the version\n"
+          "\n"
+          "See xl-aligned COMMAND --help or xl-aligned-COMMAND(8) for each "
+          "command.\n",
           to);
 }
 

@@ -187,7 +187,7 @@ static void tell_stale(void *context, const char *name)
     operation_title(&operation, title, sizeof(title));
     if (operation.kind && !operation.result)
         report("%s: process %ld, which ran its %s, is gone: entry removed; "
-               "is the domain as it should be? See xl list",
+               "check the domain with xl list",
                title, (long)operation.owner.pid, operation.kind);
     operation_free(&operation);
 }

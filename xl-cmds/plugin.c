@@ -74,7 +74,7 @@ static void sign(void)
     char *text;
 
     if (process_of(getpid(), &self) < 0) {
-        report("/proc does not know this process");
+        report("cannot read the start time of this process in /proc");
         exit(STATUS_FAILED);
     }
     text = xasprintf("%ld-%" PRIu64, (long)self.pid, self.start);
@@ -92,7 +92,7 @@ bool plugin_environment(const struct environment *env)
     /* A leftover value would be about another xl. */
     environment_unset(false);
     if (access(plugin, R_OK) < 0) {
-        report("warning: no plugin at %s (%s): xl works as without it", plugin,
+        report("warning: no plugin at %s (%s): running plain xl", plugin,
                strerror(errno));
         return false;
     }
@@ -120,7 +120,7 @@ static int run_run(const struct command *self, int argc, char **argv)
             return STATUS_USAGE;
     }
     if (optind == argc)
-        return command_misuse(self, "expected a program and its arguments");
+        return command_misuse(self, "expected xl ARGUMENT...");
     if (plugin_options_check(self, &settings))
         return STATUS_USAGE;
 

@@ -312,7 +312,7 @@ struct progress *progress_begin(const char *mode, struct xl *xl)
     p->ops = wanted_mode(mode);
     p->page = progress_page(&p->page_fd);
     if (!p->page) {
-        report("no progress can be shown: %s", strerror(errno));
+        report("cannot show progress: %s", strerror(errno));
         free(p);
         return NULL;
     }

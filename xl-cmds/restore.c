@@ -67,9 +67,7 @@ static int restore_run(const struct command *self, int argc, char **argv)
         }
     }
     if (stays && progress && strcmp(progress, "none") != 0) {
-        status = command_misuse(self,
-                                "--progress is for a restore that ends "
-                                "by itself: not with -%c",
+        status = command_misuse(self, "--progress cannot be used with -%c",
                                 stays);
         goto out;
     }
@@ -91,7 +89,7 @@ static int restore_run(const struct command *self, int argc, char **argv)
         progress = stays ? "none" : progress;
     } else if (needs_plugin(argv[argc - 1])) {
         report("%s is a v3 file, which only the plugin can restore; install "
-               "it, or make a v2 file: xl-aligned convert --to=v2",
+               "it, or convert the file: xl-aligned convert --to=v2",
                argv[argc - 1]);
         status = STATUS_FAILED;
         goto out;

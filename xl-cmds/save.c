@@ -35,7 +35,7 @@ static int settle(struct target *target)
      * missing.
      */
     if (!is_whole(target, &file)) {
-        report("xl reports success, but the file is not whole%s%s; it is "
+        report("xl reports success, but the file is incomplete%s%s; it is "
                "kept as %s",
                file.error.text[0] ? ": " : "", file.error.text,
                target->partial);
@@ -60,13 +60,13 @@ static int conclude(struct target *target, const struct xl_result *result)
     }
     if (result->killed && target_is_renamed(target)) {
         report("xl was killed after %s was complete; the domain may still "
-               "be there, suspended",
+               "exist, suspended",
                target->final);
         return result->status;
     }
     if (result->killed && target->final && is_whole(target, &file)) {
-        report("xl was killed, but %s is whole: if the domain is gone, "
-               "restore it from there; else remove the file",
+        report("xl was killed, but %s is complete: if the domain is gone, "
+               "restore it from this file; else remove the file",
                target->partial);
         return result->status;
     }
@@ -108,8 +108,8 @@ static int save(struct xl *xl, char **operands, struct environment *settings,
     settings->commit_name = target.final;
     settings->pipe = settings->format ? "yes" : NULL;
     if (!plugin_environment(settings) && settings->live)
-        report("warning: without the plugin the domain stands still while "
-               "it is saved");
+        report("warning: without the plugin the domain is paused during the "
+               "save");
     if (xl_run_shown(xl, progress_mode, &result) < 0) {
         target_abandon(&target);
         status = result.status;
@@ -166,8 +166,7 @@ static int save_run(const struct command *self, int argc, char **argv)
         goto out;
     /* Pointless if the domain is destroyed after the save. */
     if (settings.live && !runs_on) {
-        status = command_misuse(self, "--live is for a domain that stays: "
-                                      "-c or -p");
+        status = command_misuse(self, "--live needs -c or -p");
         goto out;
     }
     status = save(&xl, argv + optind, &settings, progress, force);

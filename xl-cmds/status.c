@@ -130,7 +130,7 @@ static void print_table(const struct operations *operations)
 static int show_table(const struct operations *operations, bool again)
 {
     if (!operations->count && !again)
-        puts("No operation is under way.");
+        puts("No operation is running.");
     if (operations->count)
         print_table(operations);
     return 0;
@@ -323,7 +323,7 @@ static int status_run(const struct command *self, int argc, char **argv)
     store.close(store.handle);
     if (!r && !fflush(stdout) && !ferror(stdout))
         return STATUS_OK;
-    report("writing to standard output failed");
+    report("writing to stdout failed");
     return STATUS_FAILED;
 }
 

@@ -51,8 +51,7 @@ static int open_output(struct to_core *c)
 
     /* The domain cannot be restored from a core. */
     if (target_names(c->out_name, c->in.fd)) {
-        report("%s and %s are the same file; name another output", c->in_name,
-               c->out_name);
+        report("%s and %s are the same file", c->in_name, c->out_name);
         return -1;
     }
     kind.force = c->force;
@@ -137,7 +136,7 @@ static int write_core(struct to_core *c)
     else if (c->io.reserve && ftruncate(c->out, xensave_sink_offset(sink)))
         rc = out_failed(c, "truncating");
     else if (xensave_fd_sync(c->out))
-        rc = out_failed(c, "bringing it to stable storage");
+        rc = out_failed(c, "syncing");
     xensave_sink_free(sink);
     return rc;
 }

@@ -157,14 +157,13 @@ static void verify(struct verification *v)
                   "order");
         else if (v->file.probed.format == XENSAVE_FORMAT_COMPAT)
             judge(v, WHOLE,
-                  "every page is right; compat has no checksums of "
-                  "anything else");
+                  "all pages are intact; compat has no other checksums");
         else if (v->file.probed.header.state == XENSAVE_STATE_STREAMED)
             judge(v, WHOLE,
-                  "every record is right; a v3 stream through a "
-                  "pipe has no checksums of head and tail");
+                  "all records are intact; a v3 stream through a pipe has "
+                  "no checksums of head and tail");
         else
-            judge(v, WHOLE, "every byte is right");
+            judge(v, WHOLE, "every byte is intact");
     }
     savefile_close(&v->file);
 }

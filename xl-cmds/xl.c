@@ -29,7 +29,7 @@
 
 const struct xl_kind xl_save = {
     .helper = "--save-domain",
-    .ending = "ending the save; xl resumes the domain",
+    .ending = "cancelling the save; xl will resume the domain",
     .waiting = "still waiting for xl to resume the domain",
     .done = "saved",
     .where = "to",
@@ -39,15 +39,15 @@ const struct xl_kind xl_save = {
 const struct xl_kind xl_restore = {
     .helper = "--restore-domain",
     .detaches = true,
-    .ending = "ending the restore; xl destroys the partial domain",
+    .ending = "cancelling the restore; xl will destroy the partial domain",
     .waiting = "still waiting for xl to destroy the domain",
     .done = "restored",
     .where = "from",
 };
 
 const struct xl_kind xl_dump = {
-    .ending = "ending the dump",
-    .waiting = "still waiting for xl to end",
+    .ending = "cancelling the dump",
+    .waiting = "still waiting for xl to exit",
     .done = "dumped",
     .where = "to",
 };

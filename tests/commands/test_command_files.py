@@ -212,7 +212,7 @@ def test_info_of_a_cut_file(tmp_path, format_):
     said = run("info", place(tmp_path, data[:-3000])).stdout
     state = re.search(r"^ *state +(.*)", said, re.M)[1]
     assert state.startswith("damaged: " if format_ == "v3" else
-                            "cannot be told: "), said
+                            "unknown: "), said
     assert "complete;" not in said
     assert found["whole"] is (False if format_ == "v3" else None)
 

@@ -72,7 +72,7 @@ def test_convert_through_pipes(tmp_path):
 def test_verify_and_info(tmp_path):
     file = convert(tmp_path)
     result = run("verify", file)
-    assert result.returncode == 0 and "every byte is right" in result.stdout
+    assert result.returncode == 0 and "every byte is intact" in result.stdout
     result = run("info", file)
     line, = [line for line in result.stdout.splitlines()
              if "compression" in line]

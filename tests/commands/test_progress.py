@@ -317,7 +317,7 @@ def test_no_save_is_told_that_is_not_whole(xl, file):
     xl.path.write_text(SLOW_XL.rpartition("os.rename")[0])
     result = xl.run("save", "--progress=plain", "d", file)
     assert result.returncode == 1
-    assert "the file is not whole" in result.stderr
+    assert "the file is incomplete" in result.stderr
     assert "of memory" not in result.stderr
 
 
@@ -379,21 +379,22 @@ def test_an_interrupted_restore_ends_its_helper(xl, reader):
     status, errors = interrupted(xl, reader("restore", "--progress=plain"),
                                  "helper")
     assert status == 130
-    assert "ending the restore; xl destroys the partial domain" in errors
+    assert ("cancelling the restore; xl will destroy the partial domain"
+            in errors)
     assert "libxl destroys it" in errors
 
 
 def test_an_interrupted_dump_ends_xl(xl, reader):
     status, errors = interrupted(xl, reader("dump-core", "--progress=plain"),
                                  "wait")
-    assert status == 130 and "ending the dump" in errors
+    assert status == 130 and "cancelling the dump" in errors
 
 
 @pytest.mark.parametrize("letter", "FcVA")
 def test_a_restore_that_stays_shows_nothing(xl, reader, letter):
     result = xl.run(*reader("restore", f"-{letter}", "--progress=bar"))
     assert result.returncode == 2
-    assert f"not with -{letter}" in result.stderr
+    assert f"cannot be used with -{letter}" in result.stderr
     status, text = on_a_terminal(xl, *reader("restore", f"-{letter}"))
     assert status == 0 and "[" not in text
 
@@ -431,7 +432,7 @@ def test_live_is_for_domains_that_stay(xl, file):
 def test_live_without_the_plugin(xl, file):
     result = xl.run("save", "-c", "--live", "d", file,
                     env={"XL_ALIGNED_PLUGIN": "/none"})
-    assert "stands still while it is saved" in result.stderr
+    assert "is paused during the save" in result.stderr
 
 
 # ---- with the plugin and a helper ------------------------------------------

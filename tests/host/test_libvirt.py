@@ -127,7 +127,7 @@ def test_managed_save(daemon, kind):
     found = info(daemon, f"{MANAGED}/{name}.save")
     assert found["format"] == "v3"
     verified = daemon.run(f"xl-aligned verify {MANAGED}/{name}.save").stdout
-    assert "every byte is right" in verified
+    assert "every byte is intact" in verified
     daemon.host.mark(name)
     virsh(daemon, f"start {name}")
     check_running(daemon, name)
@@ -225,7 +225,7 @@ def check_starts(place, name: str) -> None:
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_start_that_ends_early(daemon, kind, how):
-    """The managed save is there again, and the next start finds it."""
+    """The managed save is back, and the next start finds it."""
     name = begin(daemon, kind)
     before = managed(daemon, name)
     result = meanwhile(daemon, f"start {name}",

@@ -75,19 +75,19 @@ def findings(place, directory: str) -> tuple[dict, dict]:
 def test_doctor_finds_nothing_bad(installed):
     found, texts = findings(installed, "/data")
     assert texts["libxl"] == "of Xen 4.17"
-    assert texts["xen"] == "4.17 runs"
+    assert texts["xen"] == "4.17 is running"
     assert "libxl_domain_suspend" in texts["plugin"]
     assert "writev_exact" in texts["helper"]
     assert texts["writing"].startswith("direct, through ")
-    assert "can change that" in texts["services"]
-    assert found["outlook"] == ("A save to /data writes v3, past the page "
-                                "cache, and is on stable storage when it "
-                                "returns.")
+    assert "bypass the plugin; see" in texts["services"]
+    assert found["outlook"] == ("A save to /data writes v3, bypassing the "
+                                "page cache, and is on stable storage when "
+                                "it returns.")
 
 
 def test_doctor_on_a_filesystem_without_direct_io(installed):
     found, texts = findings(installed, "/tmp")
-    assert "direct I/O is refused there" in texts["writing"]
+    assert "direct I/O is not supported there" in texts["writing"]
     assert "at most 64 MiB of the page cache" in found["outlook"]
 
 

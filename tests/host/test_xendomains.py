@@ -116,7 +116,7 @@ def test_as_a_service(place, script, tmp_path):
         result = service(place, script, verb)
         if verb == "stop":
             verified = place.run(f"cd {SAVED} && xl-aligned verify *").stdout
-            assert verified.count("every byte is right") == len(GUESTS)
+            assert verified.count("every byte is intact") == len(GUESTS)
             for guest in GUESTS:
                 place.host.get(f"{debian.PLACE}{SAVED}/{guest.name}",
                                str(copies / guest.name))

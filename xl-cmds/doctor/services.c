@@ -71,19 +71,19 @@ static void check_library(struct doctor *doctor, char *list)
             continue;
         if (access(library, R_OK) < 0)
             doctor_find(doctor, FINDING_BAD, "services",
-                        "%s preloads %s: "
-                        "%s; saves at shutdown and by libvirt go stock's way",
+                        "%s preloads %s: %s; saves at shutdown and by "
+                        "libvirt bypass the plugin",
                         SERVICES_PATH, library, strerror(errno));
         else
             doctor_find(doctor, FINDING_OK, "services",
-                        "saves at shutdown "
-                        "and by libvirt go through the plugin: %s says so",
+                        "saves at shutdown and by libvirt use the plugin "
+                        "(%s)",
                         SERVICES_PATH);
         return;
     }
     doctor_find(doctor, FINDING_NOTE, "services",
-                "%s preloads something "
-                "else; saves at shutdown and by libvirt go stock's way",
+                "%s preloads another library; saves at shutdown and by "
+                "libvirt bypass the plugin",
                 SERVICES_PATH);
 }
 
@@ -113,11 +113,10 @@ static void check_daemon(struct doctor *doctor, const char *pid,
     if (has)
         doctor_find(doctor, FINDING_OK, "services",
                     "%s (process %s) runs with the plugin%s", name, pid,
-                    wanted ? "" : ", until it is started anew");
+                    wanted ? "" : ", until it is restarted");
     else if (wanted)
         doctor_find(doctor, FINDING_NOTE, "services",
-                    "%s (process %s) runs "
-                    "without the plugin: start it anew",
+                    "%s (process %s) runs without the plugin: restart it",
                     name, pid);
 }
 
@@ -149,8 +148,8 @@ void doctor_services(struct doctor *doctor)
         check_library(doctor, list);
     else
         doctor_find(doctor, FINDING_NOTE, "services",
-                    "saves at shutdown and "
-                    "by libvirt go stock's way; %s can change that",
+                    "saves at shutdown and by libvirt bypass the plugin; "
+                    "see %s",
                     SERVICES_PATH);
     check_daemons(doctor, wanted);
     free(list);

@@ -57,9 +57,9 @@ static void check_lists(struct doctor *doctor, X509_STORE *store)
 
         if (next && X509_cmp_current_time(next) < 0)
             doctor_find(doctor, FINDING_BAD, "tls",
-                        "a list of revoked "
-                        "certificates has expired: every certificate of its "
-                        "issuer is refused; get a new one");
+                        "a list of revoked certificates has expired: all "
+                        "certificates of its issuer are refused until it is "
+                        "renewed");
     }
 }
 
@@ -100,9 +100,8 @@ static void check_certificate(struct doctor *doctor, SSL_CTX *context,
         if (!error)
             continue;
         doctor_find(doctor, FINDING_BAD, "tls",
-                    "%s (%s): no peer will let "
-                    "it %s domains: %s",
-                    path, subject, roles[i].verb,
+                    "%s (%s): peers will not let it %s domains: %s", path,
+                    subject, roles[i].verb,
                     X509_verify_cert_error_string(error));
         return;
     }
@@ -113,9 +112,8 @@ static void check_certificate(struct doctor *doctor, SSL_CTX *context,
                     path, subject, SOON_DAYS);
     else
         doctor_find(doctor, FINDING_OK, "tls",
-                    "%s (%s) is valid, and its "
-                    "key and authority fit",
-                    path, subject);
+                    "%s (%s) is valid and matches its key and authority", path,
+                    subject);
 }
 
 void doctor_tls(struct doctor *doctor, const struct carrier_options *given,

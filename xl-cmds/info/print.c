@@ -60,7 +60,7 @@ static void print_state(const struct info *info)
 
     printf(LABEL, "state");
     if (!info->checked)
-        printf("cannot be told: %s has no mark of completeness\n",
+        printf("unknown: %s has no mark of completeness\n",
                xensave_format_name(probed->format));
     else if (!info->whole)
         say("%s: %s",
@@ -69,7 +69,7 @@ static void print_state(const struct info *info)
                 : info_state_name(probed->header.state),
             info->check_text);
     else if (probed->header.state == XENSAVE_STATE_COMPLETE)
-        puts("complete; length, head and tail are right");
+        puts("complete; length, head and tail are intact");
     else
         printf("%s; no checksums of head and tail\n",
                info_state_name(probed->header.state));
@@ -82,8 +82,7 @@ static void print_domain(const struct info *info)
 
     printf(LABEL, "domain");
     if (!config->parsed) {
-        printf("%s, no configuration that can be read\n",
-               info_guest_type(info));
+        printf("%s, no readable configuration\n", info_guest_type(info));
         return;
     }
     print_text(config->name[0] ? config->name : "(no name)");
@@ -108,7 +107,7 @@ static void print_layout(const struct info *info)
         putchar('\n');
     }
     print_bytes("head", probed->stream_start);
-    printf(", of %s", probed->xl_head ? "xl" : "another toolstack than xl");
+    printf(", of %s", probed->xl_head ? "xl" : "a toolstack other than xl");
     if (probed->head_padding)
         printf(", %" PRIu32 " of padding", probed->head_padding);
     putchar('\n');
