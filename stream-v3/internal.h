@@ -181,6 +181,11 @@ int xensave_source_ended(struct xensave_source *source);
 struct xensave_source *xensave_source_open_cached(int fd, bool drop_behind,
                                                   struct xensave_error *error);
 
+/* What comes before the first record. */
+#define XENSAVE_STREAM_HEADERS                \
+    (sizeof(struct xensave_v2_image_header) + \
+     sizeof(struct xensave_v2_domain_header))
+
 /* ---- header.c ----------------------------------------------------------- */
 
 struct xensave_header_record {
@@ -192,11 +197,9 @@ struct xensave_header_record {
  * No stream is shorter than its headers, ALIGNED_CHECK and END.  The tail of
  * one that were would have ALIGNED_HEADER in it, which the commit rewrites.
  */
-#define XENSAVE_STREAM_LEAST                   \
-    (sizeof(struct xensave_v2_image_header) +  \
-     sizeof(struct xensave_v2_domain_header) + \
-     sizeof(struct xensave_header_record) +    \
-     sizeof(struct xensave_aligned_check) +    \
+#define XENSAVE_STREAM_LEAST                                         \
+    (XENSAVE_STREAM_HEADERS + sizeof(struct xensave_header_record) + \
+     sizeof(struct xensave_aligned_check) +                          \
      2 * sizeof(struct xensave_v2_record_header))
 
 void xensave_header_seal(struct xensave_header_record *header);
@@ -217,6 +220,8 @@ uint64_t xensave_padding_start_checksum(
     const struct xensave_padding_record *padding);
 /* The whole record is what begins a compat stream. */
 bool xensave_padding_is_start(const struct xensave_padding_record *padding);
+/* It holds the checksum of the batch behind it. */
+bool xensave_padding_is_batch(const struct xensave_padding_record *padding);
 
 /* ---- record.c ----------------------------------------------------------- */
 
@@ -233,13 +238,38 @@ struct xensave_pfns {
 bool xensave_pfns_check(const uint64_t *pfns, uint32_t count, bool zero_bit,
                         struct xensave_pfns *seen);
 
-uint32_t xensave_count_contents(const uint64_t *pfns, uint32_t count);
 /* Spec 3.3: this PAGE_DATA gives the same bytes back when re-encoded. */
 bool xensave_page_data_regular(
     const struct xensave_v2_record_header *record,
-    const struct xensave_v2_page_data_header *page_data, const uint64_t *pfns);
+    const struct xensave_v2_page_data_header *page_data, const uint64_t *pfns,
+    struct xensave_pfns *seen);
+
+/* Where a record may stand: these follow each other, BODY many times. */
+enum xensave_place {
+    XENSAVE_PLACE_NONE, /* not read anything yet */
+    XENSAVE_PLACE_FIRST,
+    XENSAVE_PLACE_BODY,
+    XENSAVE_PLACE_INDEX,
+    XENSAVE_PLACE_CHECK,
+    XENSAVE_PLACE_END,
+};
+
+/* What a reader of records has come across; zero before the first. */
+struct xensave_order {
+    enum xensave_place place; /* of the last record */
+    bool announced;           /* compat: it is the PADDING of a batch */
+    bool left_alone;          /* v3: there was a PAGE_DATA: spec 3.3 */
+};
+/*
+ * Type, length and place of a record, by which every reader goes: spec 3.
+ * `offset` and `number` are for the error.
+ */
+int xensave_record_check(struct xensave_order *order,
+                         enum xensave_format format,
+                         const struct xensave_v2_record_header *record,
+                         uint64_t offset, uint64_t number,
+                         struct xensave_error *error);
 /* NULL if the type is unknown. */
 const char *xensave_record_name(uint32_t type);
-const char *xensave_libxl_record_name(uint32_t type);
 
 #endif /* XENSAVE_INTERNAL_H */

@@ -8,7 +8,7 @@
 
 #include "common/fd.h"
 #include "savefile.h"
-#include "walk.h"
+#include "stream-v3/savefile/walk.h"
 
 #define CONFIG_LENGTH_MAX (16U << 20)
 
@@ -152,15 +152,20 @@ static bool is_reserved(const struct savefile *file, int fd)
            memcmp(data, unwritten, sizeof(data)) == 0;
 }
 
-static void skip_record(const struct walk_record *record, void *context)
+static bool is_cut_off(struct savefile *file)
 {
-    (void)record;
-    (void)context;
+    struct xensave_walk *walk = xensave_walk_new(file->fd, &file->probed,
+                                                 &file->error);
+    struct xensave_record record;
+
+    while (walk && xensave_walk_next(walk, &record) > 0)
+        ;
+    xensave_walk_free(walk);
+    return file->error.errnum == ENODATA;
 }
 
 enum partial_contents savefile_look(int fd)
 {
-    struct walk_result walked;
     struct savefile file;
     bool unfinished;
 
@@ -171,9 +176,7 @@ enum partial_contents savefile_look(int fd)
     } else {
         unfinished = (file.probed.format == XENSAVE_FORMAT_V3 &&
                       file.probed.header.state == XENSAVE_STATE_UNFINISHED) ||
-                     (walk_savefile(file.fd, &file.probed, skip_record, NULL,
-                                    &walked, &file.error) &&
-                      file.error.errnum == ENODATA);
+                     is_cut_off(&file);
     }
     savefile_close(&file);
     return unfinished ? PARTIAL_UNFINISHED : PARTIAL_USABLE;

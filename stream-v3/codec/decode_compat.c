@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Spec 3.4 from the reader's side. */
-#include <inttypes.h>
-
 #include "decoder.h"
 
 static int bad(struct xensave_decoder *decoder, const char *what)
@@ -14,10 +12,6 @@ static int read_padding(struct xensave_decoder *decoder)
     struct xensave_padding_record padding = { .record = decoder->record };
     const struct xensave_padding *body = &padding.body;
 
-    if (decoder->record.length < sizeof(*body) ||
-        decoder->record.length > XENSAVE_PADDING_MAX ||
-        decoder->record.length % 8)
-        return bad(decoder, "PADDING record of a length that does not exist");
     if (xensave_source_read(decoder->source, &padding.body, sizeof(*body)))
         return -1;
     if (decoder->phase == PHASE_FIRST_RECORD) {
@@ -27,12 +21,8 @@ static int read_padding(struct xensave_decoder *decoder)
         decoder->head_padding = body->head_padding;
         return 0;
     }
-    if (memcmp(body->magic, XENSAVE_MAGIC, sizeof(body->magic)) ||
-        body->kind != XENSAVE_PADDING_BATCH || body->head_padding ||
-        decoder->checksum_pending)
-        return bad(decoder, "PADDING record that is malformed or out of "
-                            "place");
-    decoder->checksum_pending = true;
+    if (!xensave_padding_is_batch(&padding))
+        return bad(decoder, "PADDING record that is malformed");
     decoder->expected = body->checksum;
     return xensave_decoder_zeros(decoder,
                                  decoder->record.length - sizeof(*body));
@@ -53,7 +43,6 @@ static int begin_batch(struct xensave_decoder *decoder)
     uint32_t count = decoder->v2.page_data.count;
 
     memcpy(decoder->pfns, decoder->v2.pfns, 8ULL * count);
-    decoder->checksum_pending = false;
     xensave_checksum_reset(&decoder->batch);
     decoder->totals.pages_stored += decoder->contents;
     return xensave_decoder_begin_batch(decoder);
@@ -62,6 +51,7 @@ static int begin_batch(struct xensave_decoder *decoder)
 static int read_page_data(struct xensave_decoder *decoder)
 {
     struct xensave_v2_page_data_header *page_data = &decoder->v2.page_data;
+    struct xensave_pfns seen;
     size_t here = 0;
     bool regular = false;
 
@@ -78,17 +68,16 @@ static int read_page_data(struct xensave_decoder *decoder)
                 return -1;
             here += 8ULL * page_data->count;
             regular = xensave_page_data_regular(&decoder->record, page_data,
-                                                decoder->v2.pfns);
+                                                decoder->v2.pfns, &seen);
         }
     }
     if (regular)
-        decoder->contents = xensave_count_contents(decoder->v2.pfns,
-                                                   page_data->count);
+        decoder->contents = seen.contents;
     decoder->totals.batches += regular;
-    if (decoder->checksum_pending && !decoder->contents)
+    if (decoder->announced && !decoder->contents)
         return bad(decoder, "PADDING before a PAGE_DATA that has no pages "
                             "or does not fit together");
-    if (decoder->contents && !decoder->checksum_pending)
+    if (decoder->contents && !decoder->announced)
         return bad(decoder, "PAGE_DATA without its PADDING");
     return decoder->contents ? begin_batch(decoder)
                              : pass_page_data(decoder, here);
@@ -100,25 +89,10 @@ static int compat_record(struct xensave_decoder *decoder)
         return read_padding(decoder);
     if (decoder->record.type == XENSAVE_V2_RECORD_PAGE_DATA)
         return read_page_data(decoder);
-    if (decoder->checksum_pending)
-        return bad(decoder, "PADDING that is not followed by PAGE_DATA");
-    if (xensave_record_is_ours(decoder->record.type))
-        return xensave_decoder_fail(decoder,
-                                    "record type 0x%08" PRIx32 " does "
-                                    "not belong in a compat stream",
-                                    decoder->record.type);
     return xensave_decoder_pass_record(decoder);
-}
-
-static int compat_end(struct xensave_decoder *decoder)
-{
-    if (decoder->checksum_pending)
-        return bad(decoder, "PADDING that is not followed by PAGE_DATA");
-    return 0;
 }
 
 const struct xensave_decoder_format xensave_decoder_compat = {
     .format = XENSAVE_FORMAT_COMPAT,
     .record = compat_record,
-    .end = compat_end,
 };

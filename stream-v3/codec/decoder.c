@@ -105,15 +105,13 @@ static int read_record_header(struct xensave_decoder *decoder)
     if (xensave_source_read(decoder->source, &decoder->record,
                             sizeof(decoder->record)))
         return -1;
-    if (decoder->record.length > XENSAVE_V2_RECORD_MAX)
-        return xensave_decoder_fail(decoder,
-                                    "%s record of %" PRIu32 " bytes, "
-                                    "more than 128 MiB; the stream is damaged",
-                                    xensave_record_name(decoder->record.type)
-                                        ?: "unknown",
-                                    decoder->record.length);
     return 0;
 }
+
+const struct xensave_decoder_format xensave_decoder_v2 = {
+    .format = XENSAVE_FORMAT_V2,
+    .record = xensave_decoder_pass_record,
+};
 
 /* The first record tells the format. */
 static void find_format(struct xensave_decoder *decoder)
@@ -127,10 +125,6 @@ static void find_format(struct xensave_decoder *decoder)
 
 static int begin_end(struct xensave_decoder *decoder)
 {
-    if (decoder->record.length)
-        return xensave_decoder_fail(decoder,
-                                    "END record with a body; the stream "
-                                    "is damaged");
     if (decoder->format->end && decoder->format->end(decoder))
         return -1;
     hand_out(decoder, &decoder->record, sizeof(decoder->record));
@@ -146,6 +140,11 @@ static int begin_record(struct xensave_decoder *decoder)
         return -1;
     if (decoder->phase == PHASE_FIRST_RECORD)
         find_format(decoder);
+    decoder->announced = decoder->order.announced;
+    if (xensave_record_check(&decoder->order, decoder->format->format,
+                             &decoder->record, decoder->record_offset,
+                             decoder->record_number, decoder->error))
+        return -1;
     if (decoder->record.type == XENSAVE_V2_RECORD_END)
         r = begin_end(decoder);
     else

@@ -41,11 +41,10 @@ struct xensave_decoder {
     struct xensave_totals totals;
     struct xensave_checksum context, batch;
     struct xensave_header_record header;
-    bool left_alone; /* a PAGE_DATA as it is: spec 3.3 */
-    bool index_seen, check_seen;
+    struct xensave_order order;
+    bool announced; /* compat: by the PADDING before the record */
     uint64_t index_offset;
     uint32_t head_padding; /* compat */
-    bool checksum_pending; /* compat: a PADDING announced a batch */
     uint64_t expected;     /* batch checksum */
 
     /* What is handed out next, in this order. */

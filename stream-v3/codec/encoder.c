@@ -164,11 +164,12 @@ static void count_pass(struct xensave_encoder *encoder)
 
 static int pfns_complete(struct xensave_encoder *encoder)
 {
+    struct xensave_pfns seen;
+
     if (!xensave_page_data_regular(&encoder->record, &encoder->page_data,
-                                   encoder->pfns))
+                                   encoder->pfns, &seen))
         return begin_irregular(encoder, encoder->need);
-    encoder->contents = xensave_count_contents(encoder->pfns,
-                                               encoder->page_data.count);
+    encoder->contents = seen.contents;
     encoder->next_pfn = 0;
     encoder->totals.batches++;
     count_pass(encoder);

@@ -32,3 +32,11 @@ bool xensave_padding_is_start(const struct xensave_padding_record *padding)
            padding->body.head_padding < 8 &&
            padding->body.checksum == xensave_padding_start_checksum(padding);
 }
+
+bool xensave_padding_is_batch(const struct xensave_padding_record *padding)
+{
+    return !memcmp(padding->body.magic, XENSAVE_MAGIC,
+                   sizeof(padding->body.magic)) &&
+           padding->body.kind == XENSAVE_PADDING_BATCH &&
+           !padding->body.head_padding;
+}

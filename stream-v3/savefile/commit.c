@@ -204,9 +204,7 @@ static int synced(int r, int fd, const char *what, struct xensave_error *error)
 static int write_header(int fd, const struct xensave_file *savefile,
                         struct xensave_header_record *header)
 {
-    uint64_t offset = savefile->stream_start +
-                      sizeof(struct xensave_v2_image_header) +
-                      sizeof(struct xensave_v2_domain_header);
+    uint64_t offset = savefile->stream_start + XENSAVE_STREAM_HEADERS;
 
     xensave_header_seal(header);
     return pwrite_exact(fd, header, sizeof(*header), offset);

@@ -6,6 +6,7 @@
 
 #include "stream-v3/codec/checksum.h"
 #include "index.h"
+#include "walk.h"
 
 static int damaged(struct xensave_index *index, uint64_t offset,
                    const char *what)
@@ -32,9 +33,8 @@ int xensave_index_pread(struct xensave_index *index, void *data, size_t length,
 
 /* ---- entries ------------------------------------------------------------ */
 
-int xensave_index_add(struct xensave_index *index,
-                      const struct xensave_index_entry *entry,
-                      uint64_t checksum)
+static int add(struct xensave_index *index,
+               const struct xensave_index_entry *entry, uint64_t checksum)
 {
     size_t capacity = index->capacity ? index->capacity * 2 : 256;
     void *grown;
@@ -65,22 +65,6 @@ int xensave_index_add(struct xensave_index *index,
 no_memory:
     return xensave_fail(index->error, ENOMEM,
                         "cannot allocate %zu index entries", capacity);
-}
-
-bool xensave_index_take_pfns(const uint64_t *pfns, uint32_t count,
-                             bool zero_bit, struct xensave_index_entry *entry)
-{
-    struct xensave_pfns seen;
-
-    if (!xensave_pfns_check(pfns, count, zero_bit, &seen))
-        return false;
-    *entry = (struct xensave_index_entry){
-        .count = count,
-        .pages = seen.stored,
-        .first_pfn = seen.first,
-        .last_pfn = seen.last,
-    };
-    return true;
 }
 
 /* ---- the index record --------------------------------------------------- */
@@ -122,7 +106,7 @@ static int load_entries(struct xensave_index *index,
             some[i].offset += start;
             if (some[i].pages)
                 some[i].page_offset += start;
-            if (xensave_index_add(index, &some[i], 0))
+            if (add(index, &some[i], 0))
                 return -1;
         }
     }
@@ -167,6 +151,51 @@ out:
     return rc;
 }
 
+/* ---- without one: v2, compat, a stream that was v3 ---------------------- */
+
+static int add_record(struct xensave_index *index,
+                      const struct xensave_record *record, uint64_t number)
+{
+    const struct xensave_index_entry entry = {
+        .offset = record->offset,
+        .first_pfn = record->first_pfn,
+        .last_pfn = record->last_pfn,
+        .count = record->pfns,
+        .pages = record->pages,
+        .page_offset = record->page_offset,
+    };
+
+    if (record->type == XENSAVE_V2_RECORD_PAGE_DATA &&
+        (record->irregular || index->savefile.format == XENSAVE_FORMAT_V3))
+        return xensave_fail_at(
+            index->error, ENOTSUP, record->offset, number,
+            "a PAGE_DATA of a form that Xen does not write: single pages of "
+            "this file cannot be found; it restores, and converts, all the "
+            "same");
+    return record->pfns && entry.first_pfn <= entry.last_pfn
+               ? add(index, &entry, record->checksum)
+               : 0;
+}
+
+static int load_records(struct xensave_index *index)
+{
+    struct xensave_walk *walk = xensave_walk_new(index->fd, &index->savefile,
+                                                 index->error);
+    struct xensave_record record;
+    int r = walk ? 0 : -1;
+
+    for (uint64_t number = 0; !r; number++) {
+        if (xensave_walk_next(walk, &record) < 0)
+            r = -1;
+        else if (record.type == XENSAVE_V2_RECORD_END)
+            break;
+        else
+            r = add_record(index, &record, number);
+    }
+    xensave_walk_free(walk);
+    return r;
+}
+
 /* ---- batches ------------------------------------------------------------ */
 
 int xensave_index_load_head(struct xensave_index *index, uint64_t batch)
@@ -174,7 +203,7 @@ int xensave_index_load_head(struct xensave_index *index, uint64_t batch)
     const struct xensave_index_entry *entry = &index->entries[batch];
     const bool v3 = index->savefile.format == XENSAVE_FORMAT_V3;
     struct xensave_index_head *head = &index->head;
-    struct xensave_index_entry found;
+    struct xensave_pfns found;
     uint64_t offset = entry->offset, at = offset + sizeof(head->record);
     size_t body = v3 ? sizeof(head->aligned) : sizeof(head->page_data);
     size_t array = 8 * entry->count;
@@ -202,9 +231,9 @@ int xensave_index_load_head(struct xensave_index *index, uint64_t batch)
         goto bad;
     }
     if ((entry->pages && entry->page_offset != pages) ||
-        !xensave_index_take_pfns(head->pfns, entry->count, v3, &found) ||
-        found.pages != entry->pages || found.first_pfn != entry->first_pfn ||
-        found.last_pfn != entry->last_pfn)
+        !xensave_pfns_check(head->pfns, entry->count, v3, &found) ||
+        found.stored != entry->pages || found.first != entry->first_pfn ||
+        found.last != entry->last_pfn)
         goto bad;
     return 0;
 
@@ -236,7 +265,7 @@ PUBLIC struct xensave_index *xensave_index_open(
     if (savefile->format == XENSAVE_FORMAT_V3 && savefile->header.index_offset)
         r = load_record(index);
     else
-        r = xensave_index_walk(index);
+        r = load_records(index);
     if (r) {
         xensave_index_free(index);
         return NULL;

@@ -50,22 +50,9 @@ struct xensave_index {
     struct xensave_index_cached cached[XENSAVE_INDEX_CACHED];
 };
 
-/* index_walk.c: fills the entries record by record. */
-int xensave_index_walk(struct xensave_index *index);
-
 /* index.c */
-int xensave_index_add(struct xensave_index *index,
-                      const struct xensave_index_entry *entry,
-                      uint64_t checksum);
 int xensave_index_pread(struct xensave_index *index, void *data, size_t length,
                         uint64_t offset);
 /* Reads index->head and holds it against the entry. */
 int xensave_index_load_head(struct xensave_index *index, uint64_t batch);
-/*
- * Least and greatest pfn with contents and the number of stored pages; false
- * if a pfn is invalid.
- */
-bool xensave_index_take_pfns(const uint64_t *pfns, uint32_t count,
-                             bool zero_bit, struct xensave_index_entry *entry);
-
 #endif /* XENSAVE_INDEX_H */

@@ -96,9 +96,7 @@ static int probe_first_record(int fd, const char *name,
                               struct xensave_file *savefile,
                               struct xensave_error *error)
 {
-    uint64_t offset = savefile->stream_start +
-                      sizeof(struct xensave_v2_image_header) +
-                      sizeof(struct xensave_v2_domain_header);
+    uint64_t offset = savefile->stream_start + XENSAVE_STREAM_HEADERS;
     struct xensave_header_record header;
     struct xensave_padding_record padding;
 

@@ -4,11 +4,11 @@
 #define XL_CMDS_INFO_H
 
 #include "xl-cmds/savefile.h"
-#include "xl-cmds/walk.h"
+#include "stream-v3/savefile/walk.h"
 
 /* Of the encoded stream and the tail, by type. */
 struct info_type {
-    struct walk_record first;
+    struct xensave_record first;
     uint64_t count;
     uint64_t bytes;
 };
@@ -37,7 +37,8 @@ struct info {
     struct info_codec {       /* what is compressed; by enum xensave_codec */
         uint64_t batches, pages, stored;
     } packed[XENSAVE_CODECS];
-    struct walk_result walked;
+    uint64_t stream_end; /* behind END; 0 if the walk did not get there */
+    uint64_t tail_end;   /* behind END of libxl */
 
     bool checked; /* v3: state, length, head and tail */
     bool whole;
@@ -45,7 +46,7 @@ struct info {
     char error[512];      /* "" if every record was walked */
 
     bool keep_records;
-    struct walk_record *kept;
+    struct xensave_record *kept;
     size_t kept_count;
 };
 

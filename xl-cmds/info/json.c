@@ -28,7 +28,6 @@ static void put_domain(yajl_gen gen, const struct info *info)
 static void put_layout(yajl_gen gen, const struct info *info)
 {
     const struct xensave_file *probed = &info->file.probed;
-    const struct walk_result *walked = &info->walked;
 
     json_open_map(gen, "head");
     json_text(gen, "toolstack", probed->xl_head ? "xl" : "other");
@@ -43,25 +42,25 @@ static void put_layout(yajl_gen gen, const struct info *info)
 
     json_open_map(gen, "stream");
     json_number(gen, "offset", probed->stream_start);
-    if (walked->stream_end)
-        json_number(gen, "length", walked->stream_end - probed->stream_start);
+    if (info->stream_end)
+        json_number(gen, "length", info->stream_end - probed->stream_start);
     else
         json_null(gen, "length");
     json_number(gen, "record_count", info->records);
     json_number(gen, "batches", info->batches);
     yajl_gen_map_close(gen);
 
-    if (!walked->stream_end) {
+    if (!info->stream_end) {
         json_null(gen, "tail");
         return;
     }
     json_open_map(gen, "tail");
-    json_number(gen, "offset", walked->stream_end);
-    if (info->length >= walked->stream_end)
-        json_number(gen, "length", info->length - walked->stream_end);
+    json_number(gen, "offset", info->stream_end);
+    if (info->length >= info->stream_end)
+        json_number(gen, "length", info->length - info->stream_end);
     else
         json_null(gen, "length");
-    json_truth(gen, "has_end", walked->tail_end != 0);
+    json_truth(gen, "has_end", info->tail_end != 0);
     yajl_gen_map_close(gen);
 }
 
@@ -148,17 +147,19 @@ static void put_pages(yajl_gen gen, const struct info *info)
         json_null(gen, "overhead_percent");
 }
 
-static void put_type(yajl_gen gen, const struct walk_record *record)
+static void put_type(yajl_gen gen, const struct xensave_record *record)
 {
-    json_text(gen, "layer", record->layer == WALK_LIBXC ? "libxc" : "libxl");
+    json_text(gen, "layer",
+              record->layer == XENSAVE_LAYER_LIBXC ? "libxc" : "libxl");
     json_number(gen, "record_type", record->type);
-    json_text(gen, "record_name", walk_record_name(record));
+    json_text(gen, "record_name",
+              xensave_layer_record_name(record->layer, record->type));
 }
 
 static void put_records(yajl_gen gen, const struct info *info)
 {
     const struct info_type *type;
-    const struct walk_record *record;
+    const struct xensave_record *record;
 
     json_open_array(gen, "record_types");
     for (type = info->types; type < info->types + info->type_count; type++) {
@@ -178,7 +179,7 @@ static void put_records(yajl_gen gen, const struct info *info)
         yajl_gen_map_open(gen);
         put_type(gen, record);
         json_number(gen, "offset", record->offset);
-        json_number(gen, "length", walk_record_bytes(record));
+        json_number(gen, "length", xensave_record_bytes(record));
         if (record->pfns) {
             json_number(gen, "pfns", record->pfns);
             json_number(gen, "pages_stored", record->pages);

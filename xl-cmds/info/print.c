@@ -97,7 +97,6 @@ static void print_domain(const struct info *info)
 static void print_layout(const struct info *info)
 {
     const struct xensave_file *probed = &info->file.probed;
-    const struct walk_result *walked = &info->walked;
 
     if (probed->is_device) {
         print_bytes("device", probed->file_size);
@@ -111,13 +110,13 @@ static void print_layout(const struct info *info)
     if (probed->head_padding)
         printf(", %" PRIu32 " of padding", probed->head_padding);
     putchar('\n');
-    if (walked->stream_end) {
-        print_bytes("stream", walked->stream_end - probed->stream_start);
+    if (info->stream_end) {
+        print_bytes("stream", info->stream_end - probed->stream_start);
         putchar('\n');
     }
-    if (walked->stream_end && info->length >= walked->stream_end) {
-        print_bytes("tail", info->length - walked->stream_end);
-        puts(walked->tail_end ? "" : ", cut off before its END");
+    if (info->stream_end && info->length >= info->stream_end) {
+        print_bytes("tail", info->length - info->stream_end);
+        puts(info->tail_end ? "" : ", cut off before its END");
     }
 }
 
@@ -177,9 +176,9 @@ static void print_pages(const struct info *info)
         printf(LABEL "%.2f %% beside the stored pages\n", "overhead", percent);
 }
 
-static void print_type_name(const struct walk_record *record)
+static void print_type_name(const struct xensave_record *record)
 {
-    const char *name = walk_record_name(record);
+    const char *name = xensave_layer_record_name(record->layer, record->type);
     char number[32];
 
     snprintf(number, sizeof(number), "type 0x%08" PRIx32, record->type);
@@ -189,7 +188,7 @@ static void print_type_name(const struct walk_record *record)
 static void print_types(const struct info *info)
 {
     const struct info_type *type;
-    enum walk_layer layer = WALK_LIBXC;
+    enum xensave_layer layer = XENSAVE_LAYER_LIBXC;
 
     printf("\n  %-26s%10s%18s\n", "record", "count", "bytes");
     for (type = info->types; type < info->types + info->type_count; type++) {
@@ -206,7 +205,7 @@ static void print_types(const struct info *info)
 
 static void print_records(const struct info *info)
 {
-    const struct walk_record *record;
+    const struct xensave_record *record;
 
     printf("\n  %-26s%14s%11s%6s%6s%6s\n", "record", "offset", "bytes", "pfns",
            "pages", "zero");
@@ -214,7 +213,7 @@ static void print_records(const struct info *info)
         record = &info->kept[i];
         print_type_name(record);
         printf("%14" PRIu64 "%11" PRIu64, record->offset,
-               walk_record_bytes(record));
+               xensave_record_bytes(record));
         if (record->pfns)
             printf("%6" PRIu32 "%6" PRIu32 "%6" PRIu32, record->pfns,
                    record->pages, record->zero_pages);

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <inttypes.h>
+
+#include "stream-v3/codec/codec.h"
+#include "walk.h"
+
+struct xensave_walk {
+    const struct xensave_file *savefile;
+    struct xensave_error *error;
+    struct xensave_window window;
+    enum xensave_layer layer;
+    bool ended;
+    struct xensave_order order;
+    uint64_t number; /* of the next record */
+    uint64_t offset; /* in the file, of the next record */
+    uint64_t checksum;
+    uint64_t pfns[XENSAVE_BATCH_MAX];
+};
+
+static const struct xensave_name libxl_record_names[] = {
+    { 0, "END" },
+    { 1, "LIBXC_CONTEXT" },
+    { 2, "EMULATOR_XENSTORE_DATA" },
+    { 3, "EMULATOR_CONTEXT" },
+    { 4, "CHECKPOINT_END" },
+    { 5, "CHECKPOINT_STATE" },
+};
+
+const char *xensave_layer_record_name(enum xensave_layer layer, uint32_t type)
+{
+    return layer == XENSAVE_LAYER_LIBXC
+               ? xensave_record_name(type)
+               : xensave_name_of(libxl_record_names,
+                                 ARRAY_SIZE(libxl_record_names), (int)type);
+}
+
+/* ---- window ------------------------------------------------------------- */
+
+/* The heads of all batches of a large guest are many pages. */
+void xensave_window_close(struct xensave_window *window)
+{
+    uint64_t start = round_down(window->offset, XENSAVE_V2_PAGE_SIZE);
+    uint64_t end = window->offset + window->length;
+
+    if (window->length)
+        posix_fadvise(window->fd, start,
+                      round_up(end, XENSAVE_V2_PAGE_SIZE) - start,
+                      POSIX_FADV_DONTNEED);
+    window->length = 0;
+}
+
+static const void *window_look(struct xensave_bytes *bytes, uint64_t offset,
+                               size_t length)
+{
+    struct xensave_window *window = (struct xensave_window *)bytes;
+    size_t most;
+
+    if (offset >= window->offset &&
+        offset + length <= window->offset + window->length)
+        return window->data + (offset - window->offset);
+    xensave_window_close(window);
+    if (offset > bytes->size || length > bytes->size - offset) {
+        errno = ENODATA;
+        return NULL;
+    }
+    most = min_u64(sizeof(window->data), bytes->size - offset);
+    if (pread_exact(window->fd, window->data, most, offset))
+        return NULL;
+    window->offset = offset;
+    window->length = most;
+    return window->data;
+}
+
+void xensave_window_init(struct xensave_window *window, int fd, uint64_t size)
+{
+    window->bytes.look = window_look;
+    window->bytes.size = size;
+    window->fd = fd;
+    window->offset = window->length = 0;
+}
+
+/* ---- reading ------------------------------------------------------------ */
+
+static int bad(struct xensave_walk *walk, const char *what)
+{
+    return xensave_fail_at(walk->error, EBADMSG, walk->offset, walk->number,
+                           "%s; the file is damaged", what);
+}
+
+static int cut_off(struct xensave_walk *walk)
+{
+    return xensave_fail_at(walk->error, ENODATA, walk->offset, walk->number,
+                           "the file ends in the midst of a record; it is "
+                           "not whole");
+}
+
+static int copy(struct xensave_walk *walk, void *to, size_t length,
+                uint64_t offset)
+{
+    const void *at = walk->window.bytes.look(&walk->window.bytes, offset,
+                                             length);
+
+    if (at) {
+        memcpy(to, at, length);
+        return 0;
+    }
+    if (errno == ENODATA)
+        return cut_off(walk);
+    return xensave_fail_at(walk->error, errno, walk->offset, walk->number,
+                           "cannot read the file: %s", strerror(errno));
+}
+
+/* ---- batches ------------------------------------------------------------ */
+
+static void take_pfns(struct xensave_record *record, uint32_t count,
+                      const struct xensave_pfns *seen, uint64_t contents)
+{
+    record->pfns = count;
+    record->pages = seen->stored;
+    record->zero_pages = seen->contents - seen->stored;
+    record->first_pfn = seen->first;
+    record->last_pfn = seen->last;
+    if (record->pages)
+        record->page_offset = contents;
+}
+
+static int look_at_page_data(struct xensave_walk *walk,
+                             struct xensave_record *record,
+                             const struct xensave_v2_record_header *header)
+{
+    uint64_t at = record->offset + sizeof(*header);
+    struct xensave_v2_page_data_header page_data;
+    struct xensave_pfns seen;
+    size_t array;
+
+    record->irregular = true;
+    if (record->length < sizeof(page_data))
+        return 0;
+    if (copy(walk, &page_data, sizeof(page_data), at))
+        return -1;
+    array = 8 * (size_t)page_data.count;
+    at += sizeof(page_data);
+    if (page_data.count > XENSAVE_BATCH_MAX ||
+        record->length < sizeof(page_data) + array)
+        return 0;
+    if (copy(walk, walk->pfns, array, at))
+        return -1;
+    /* Without pfns there is nothing to find in it. */
+    record->irregular = page_data.count &&
+                        !xensave_page_data_regular(header, &page_data,
+                                                   walk->pfns, &seen);
+    if (record->irregular || !page_data.count)
+        return 0;
+    take_pfns(record, page_data.count, &seen, at + array);
+    record->stored = (uint64_t)record->pages * XENSAVE_V2_PAGE_SIZE;
+    record->checksum = walk->checksum;
+    return 0;
+}
+
+static int look_at_aligned(struct xensave_walk *walk,
+                           struct xensave_record *record,
+                           const struct xensave_v2_record_header *header)
+{
+    uint64_t at = record->offset + sizeof(*header);
+    struct xensave_aligned_page_data aligned;
+    struct xensave_pfns seen;
+    uint32_t stored;
+    size_t array;
+
+    if (copy(walk, &aligned, sizeof(aligned), at))
+        return -1;
+    if (!xensave_batch_fits(&walk->savefile->header, header, &aligned,
+                            &stored))
+        return bad(walk, "ALIGNED_PAGE_DATA with counts and lengths that do "
+                         "not agree");
+    array = 8 * (size_t)aligned.count;
+    at += sizeof(aligned);
+    if (copy(walk, walk->pfns, array, at))
+        return -1;
+    if (!xensave_pfns_check(walk->pfns, aligned.count, true, &seen) ||
+        seen.stored != aligned.pages)
+        return bad(walk, "ALIGNED_PAGE_DATA with pfns that do not agree with "
+                         "its counts");
+    take_pfns(record, aligned.count, &seen, at + array + aligned.pad_length);
+    record->codec = xensave_batch_codec(&aligned);
+    record->stored = stored;
+    return 0;
+}
+
+static int look_at_padding(struct xensave_walk *walk,
+                           struct xensave_record *record,
+                           const struct xensave_v2_record_header *header)
+{
+    struct xensave_padding_record padding = { .record = *header };
+
+    if (copy(walk, &padding.body, sizeof(padding.body),
+             record->offset + sizeof(*header)))
+        return -1;
+    if (walk->number ? !xensave_padding_is_batch(&padding)
+                     : !xensave_padding_is_start(&padding))
+        return bad(walk, "PADDING that is malformed");
+    walk->checksum = padding.body.checksum;
+    return 0;
+}
+
+static const struct {
+    uint32_t type;
+    int (*look_at)(struct xensave_walk *walk, struct xensave_record *record,
+                   const struct xensave_v2_record_header *header);
+} kinds[] = {
+    { XENSAVE_V2_RECORD_PAGE_DATA, look_at_page_data },
+    { XENSAVE_RECORD_PAGE_DATA, look_at_aligned },
+    { XENSAVE_RECORD_PADDING, look_at_padding },
+};
+
+/* ---- records ------------------------------------------------------------ */
+
+static int look_at_stream(struct xensave_walk *walk,
+                          struct xensave_record *record,
+                          const struct xensave_v2_record_header *header)
+{
+    const enum xensave_format format = walk->savefile->format;
+    bool announced = walk->order.announced;
+
+    if (xensave_record_check(&walk->order, format, header, walk->offset,
+                             walk->number, walk->error))
+        return -1;
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+        if (kinds[i].type == header->type &&
+            kinds[i].look_at(walk, record, header))
+            return -1;
+    if (format == XENSAVE_FORMAT_COMPAT &&
+        header->type == XENSAVE_V2_RECORD_PAGE_DATA &&
+        announced != (record->pages > 0))
+        return bad(walk, announced ? "PADDING before a PAGE_DATA without pages"
+                                   : "PAGE_DATA without its PADDING");
+    return 0;
+}
+
+int xensave_walk_next(struct xensave_walk *walk, struct xensave_record *record)
+{
+    const bool stream = walk->layer == XENSAVE_LAYER_LIBXC;
+    struct xensave_v2_record_header header;
+
+    if (walk->error->text[0])
+        return -1;
+    if (walk->ended)
+        return 0;
+    if (copy(walk, &header, sizeof(header), walk->offset))
+        return -1;
+    *record = (struct xensave_record){
+        .layer = walk->layer,
+        .offset = walk->offset,
+        .type = header.type,
+        .length = header.length,
+    };
+    if (header.length > XENSAVE_V2_RECORD_MAX)
+        return bad(walk, "a record of more than 128 MiB");
+    if (walk->savefile->file_size - walk->offset <
+        xensave_record_bytes(record))
+        return cut_off(walk);
+    if (stream && look_at_stream(walk, record, &header))
+        return -1;
+    walk->number++;
+    walk->offset += xensave_record_bytes(record);
+    if (header.type == XENSAVE_V2_RECORD_END) {
+        walk->ended = !stream;
+        walk->layer = XENSAVE_LAYER_LIBXL;
+    }
+    return 1;
+}
+
+/* ---- life --------------------------------------------------------------- */
+
+struct xensave_walk *xensave_walk_new(int fd,
+                                      const struct xensave_file *savefile,
+                                      struct xensave_error *error)
+{
+    struct xensave_walk *walk = calloc(1, sizeof(*walk));
+
+    memset(error, 0, sizeof(*error));
+    if (!walk) {
+        xensave_fail(error, ENOMEM, "out of memory");
+        return NULL;
+    }
+    walk->savefile = savefile;
+    walk->error = error;
+    walk->offset = savefile->stream_start + XENSAVE_STREAM_HEADERS;
+    xensave_window_init(&walk->window, fd, savefile->file_size);
+    /* The pages between the records need not be read ahead. */
+    posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+    return walk;
+}
+
+void xensave_walk_free(struct xensave_walk *walk)
+{
+    if (!walk)
+        return;
+    xensave_window_close(&walk->window);
+    posix_fadvise(walk->window.fd, 0, 0, POSIX_FADV_NORMAL);
+    free(walk);
+}
