@@ -323,8 +323,11 @@ struct xensave_file {
 /*
  * Reads the head of a save file through pread on `fd`, whose offset does not
  * move.  `libxl_offset` is where the libxl header lies; UINT64_MAX: find it
- * behind xl's header at file offset 0.
+ * behind xl's header at file offset 0; XENSAVE_LIBXL_SEARCH: also behind the
+ * head of another toolstack, of at most 64 MiB.  After -1, `savefile` says
+ * what was found until then.
  */
+#define XENSAVE_LIBXL_SEARCH (UINT64_MAX - 1)
 int xensave_file_probe(int fd, uint64_t libxl_offset,
                        struct xensave_file *savefile,
                        struct xensave_error *error);

@@ -35,51 +35,6 @@ const char *xensave_layer_record_name(enum xensave_layer layer, uint32_t type)
                                  ARRAY_SIZE(libxl_record_names), (int)type);
 }
 
-/* ---- window ------------------------------------------------------------- */
-
-/* The heads of all batches of a large guest are many pages. */
-void xensave_window_close(struct xensave_window *window)
-{
-    uint64_t start = round_down(window->offset, XENSAVE_V2_PAGE_SIZE);
-    uint64_t end = window->offset + window->length;
-
-    if (window->length)
-        posix_fadvise(window->fd, start,
-                      round_up(end, XENSAVE_V2_PAGE_SIZE) - start,
-                      POSIX_FADV_DONTNEED);
-    window->length = 0;
-}
-
-static const void *window_look(struct xensave_bytes *bytes, uint64_t offset,
-                               size_t length)
-{
-    struct xensave_window *window = (struct xensave_window *)bytes;
-    size_t most;
-
-    if (offset >= window->offset &&
-        offset + length <= window->offset + window->length)
-        return window->data + (offset - window->offset);
-    xensave_window_close(window);
-    if (offset > bytes->size || length > bytes->size - offset) {
-        errno = ENODATA;
-        return NULL;
-    }
-    most = min_u64(sizeof(window->data), bytes->size - offset);
-    if (pread_exact(window->fd, window->data, most, offset))
-        return NULL;
-    window->offset = offset;
-    window->length = most;
-    return window->data;
-}
-
-void xensave_window_init(struct xensave_window *window, int fd, uint64_t size)
-{
-    window->bytes.look = window_look;
-    window->bytes.size = size;
-    window->fd = fd;
-    window->offset = window->length = 0;
-}
-
 /* ---- reading ------------------------------------------------------------ */
 
 static int bad(struct xensave_walk *walk, const char *what)

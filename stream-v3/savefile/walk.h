@@ -8,7 +8,7 @@
 #ifndef XENSAVE_WALK_H
 #define XENSAVE_WALK_H
 
-#include "window.h"
+#include "savefile.h"
 
 enum xensave_layer {
     XENSAVE_LAYER_LIBXC, /* the stream */

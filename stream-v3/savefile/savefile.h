@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Small parts of a file or of a stream, by their offset. */
-#ifndef XENSAVE_WINDOW_H
-#define XENSAVE_WINDOW_H
+/* Headers of a save file: where they are read from, and what they say. */
+#ifndef XENSAVE_SAVEFILE_H
+#define XENSAVE_SAVEFILE_H
 
 #include "stream-v3/internal.h"
 
@@ -31,4 +31,13 @@ struct xensave_window {
 void xensave_window_init(struct xensave_window *window, int fd, uint64_t size);
 void xensave_window_close(struct xensave_window *window);
 
-#endif /* XENSAVE_WINDOW_H */
+/*
+ * Everything before the image header: xl's header with its configuration, or
+ * another toolstack's, and libxl's header.  `libxl_offset` as in
+ * xensave_file_probe, `name` for errors.  Looks at nothing behind it.
+ */
+int xensave_head_parse(struct xensave_bytes *bytes, const char *name,
+                       uint64_t libxl_offset, struct xensave_file *savefile,
+                       struct xensave_error *error);
+
+#endif /* XENSAVE_SAVEFILE_H */
