@@ -51,32 +51,3 @@ void xensave_unpacker_free(struct xensave_unpacker *unpacker)
     free(unpacker->stored);
     unpacker->stored = NULL;
 }
-
-/* ---- batches ------------------------------------------------------------ */
-
-bool xensave_batch_fits(const struct xensave_aligned_header *header,
-                        const struct xensave_v2_record_header *record,
-                        const struct xensave_aligned_page_data *aligned,
-                        uint32_t *stored)
-{
-    uint32_t codec = xensave_batch_codec(aligned), before;
-    const struct xensave_codec_ops *ops = xensave_codec_find(codec);
-    uint32_t contents = aligned->pages * XENSAVE_V2_PAGE_SIZE;
-
-    if (!aligned->count || aligned->count > XENSAVE_BATCH_MAX ||
-        aligned->pages > aligned->count ||
-        (aligned->flags & ~XENSAVE_BATCH_CODEC_MASK) ||
-        aligned->pad_length >= header->alignment ||
-        (!aligned->pages && aligned->pad_length))
-        return false;
-    before = sizeof(*aligned) + 8 * aligned->count + aligned->pad_length;
-    if (record->length < before)
-        return false;
-    *stored = record->length - before;
-    if (codec == XENSAVE_CODEC_NONE)
-        return *stored == contents;
-    return ops &&
-           (header->mandatory_features & xensave_codec_feature(codec)) &&
-           *stored && aligned->pages > 1 &&
-           *stored <= contents - XENSAVE_V2_PAGE_SIZE;
-}

@@ -5,12 +5,6 @@
 
 #include "stream-v3/internal.h"
 
-/* Of the types that spec 3 reserves for this format. */
-static inline bool xensave_record_is_ours(uint32_t type)
-{
-    return (type & XENSAVE_RECORD_VENDOR_MASK) == XENSAVE_RECORD_VENDOR;
-}
-
 struct xensave_codec_facts {
     const char *name;
     uint64_t feature;             /* of ALIGNED_HEADER */
@@ -57,23 +51,5 @@ void *xensave_unpacker_buffer(struct xensave_unpacker *unpacker);
 int xensave_unpack(struct xensave_unpacker *unpacker, uint32_t codec, void *to,
                    size_t length, size_t stored);
 void xensave_unpacker_free(struct xensave_unpacker *unpacker);
-
-/* ---- batches ------------------------------------------------------------ */
-
-/*
- * Spec 3.2: lengths, counts and flags of a batch agree with one another and
- * with what the header announced.  `*stored` is what its contents take in the
- * file.
- */
-bool xensave_batch_fits(const struct xensave_aligned_header *header,
-                        const struct xensave_v2_record_header *record,
-                        const struct xensave_aligned_page_data *aligned,
-                        uint32_t *stored);
-
-static inline uint32_t xensave_batch_codec(
-    const struct xensave_aligned_page_data *a)
-{
-    return a->flags & XENSAVE_BATCH_CODEC_MASK;
-}
 
 #endif /* XENSAVE_CODEC_H */

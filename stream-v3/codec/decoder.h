@@ -5,6 +5,8 @@
 
 #include "checksum.h"
 #include "codec.h"
+#include "record.h"
+#include "stream-v3/io/io.h"
 
 struct xensave_decoder;
 

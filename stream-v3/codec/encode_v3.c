@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Spec 3.1, 3.2, 3.5, 3.6 from the writer's side. */
 #include "encoder.h"
-#include "page.h"
 
 #define INDEX_MAX                                                     \
     ((XENSAVE_V2_RECORD_MAX - sizeof(struct xensave_aligned_index)) / \

@@ -4,8 +4,9 @@
 #define XENSAVE_ENCODER_H
 
 #include "checksum.h"
-#include "stream-v3/internal.h"
+#include "stream-v3/io/io.h"
 #include "pack.h"
+#include "record.h"
 
 struct xensave_encoder;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <inttypes.h>
 
-#include "stream-v3/internal.h"
+#include "codec.h"
+#include "record.h"
 
 #define ANY                                                  \
     (1U << XENSAVE_FORMAT_V2 | 1U << XENSAVE_FORMAT_COMPAT | \
@@ -82,8 +83,7 @@ static const struct rule *rule_of(uint32_t type)
 
     if (rule)
         return rule;
-    return (type & XENSAVE_RECORD_VENDOR_MASK) == XENSAVE_RECORD_VENDOR ? &ours
-                                                                        : &xen;
+    return xensave_record_is_ours(type) ? &ours : &xen;
 }
 
 static const char *what_is_wrong(const struct xensave_order *order,
@@ -173,4 +173,31 @@ bool xensave_page_data_regular(
            record->length ==
                sizeof(*page_data) + 8ULL * page_data->count +
                    (uint64_t)XENSAVE_V2_PAGE_SIZE * seen->contents;
+}
+
+bool xensave_batch_fits(const struct xensave_aligned_header *header,
+                        const struct xensave_v2_record_header *record,
+                        const struct xensave_aligned_page_data *aligned,
+                        uint32_t *stored)
+{
+    uint32_t codec = xensave_batch_codec(aligned), before;
+    const struct xensave_codec_ops *ops = xensave_codec_find(codec);
+    uint32_t contents = aligned->pages * XENSAVE_V2_PAGE_SIZE;
+
+    if (!aligned->count || aligned->count > XENSAVE_BATCH_MAX ||
+        aligned->pages > aligned->count ||
+        (aligned->flags & ~XENSAVE_BATCH_CODEC_MASK) ||
+        aligned->pad_length >= header->alignment ||
+        (!aligned->pages && aligned->pad_length))
+        return false;
+    before = sizeof(*aligned) + 8 * aligned->count + aligned->pad_length;
+    if (record->length < before)
+        return false;
+    *stored = record->length - before;
+    if (codec == XENSAVE_CODEC_NONE)
+        return *stored == contents;
+    return ops &&
+           (header->mandatory_features & xensave_codec_feature(codec)) &&
+           *stored && aligned->pages > 1 &&
+           *stored <= contents - XENSAVE_V2_PAGE_SIZE;
 }

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "stream-v3/codec/checksum.h"
-#include "stream-v3/internal.h"
+#include "savefile.h"
 
 struct range {
     uint64_t begin, end;

@@ -4,6 +4,7 @@
 #define XENSAVE_INDEX_H
 
 #include "stream-v3/codec/codec.h"
+#include "savefile.h"
 
 /* One record: 128 MiB. */
 #define XENSAVE_INDEX_MAX                                             \

@@ -3,7 +3,8 @@
 #ifndef XENSAVE_SAVEFILE_H
 #define XENSAVE_SAVEFILE_H
 
-#include "stream-v3/internal.h"
+#include "stream-v3/codec/record.h"
+#include "stream-v3/io/io.h"
 
 /* What a parser of headers reads from. */
 struct xensave_bytes {

@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "stream-v3/internal.h"
+#include "stream-v3/savefile/savefile.h"
 #include "synthetic.h"
 
 static const char tail[] = "eight and more bytes of tail";

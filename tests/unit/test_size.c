@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "stream-v3/internal.h"
+#include "stream-v3/savefile/savefile.h"
 #include "synthetic.h"
 
 #define BATCHES 8U
