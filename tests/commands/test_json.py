@@ -163,7 +163,8 @@ def test_files(files, command, outputs):
 
 
 @pytest.mark.parametrize("command,script", [
-    ("save", SLOW_XL), ("restore", READING_XL), ("dump-core", READING_XL)])
+    ("save", SLOW_XL), ("restore", READING_XL), ("dump-core", READING_XL)],
+    ids=["save", "restore", "dump-core"])
 def test_progress(tmp_path, command, script):
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
