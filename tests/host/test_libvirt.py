@@ -40,7 +40,7 @@ KINDS = {"pv": ("xenpv", "linux", 128), "pvh": ("xenpvh", "xenpvh", 160)}
 @pytest.fixture(scope="module")
 def place(build_overlay, tmp_path_factory):
     disk = debian.copy(str(tmp_path_factory.mktemp("debian")),
-                       packages=debian.PACKAGES + LIBRARIES + LIBVIRT)
+                       names=debian.PACKAGES + LIBRARIES + LIBVIRT)
     with lab.XenHost(disks=(disk,), parts=()) as host:
         subprocess.run(["tar", "-C", build_overlay, "-cf",
                         f"{host.share}/tree.tar", "."], check=True)

@@ -28,7 +28,7 @@ GUESTS = (pv("one", memory=128, noise=16), pvh("two", memory=160, noise=16))
 def place(build_overlay, tmp_path_factory):
     """A Debian in dom0 with what `make install` installs."""
     disk = debian.copy(str(tmp_path_factory.mktemp("debian")),
-                       packages=debian.PACKAGES + LIBRARIES)
+                       names=debian.PACKAGES + LIBRARIES)
     with lab.XenHost(disks=(disk,), parts=()) as host:
         subprocess.run(["tar", "-C", build_overlay, "-cf",
                         f"{host.share}/tree.tar", "."], check=True)
