@@ -9,6 +9,7 @@ import pytest
 
 import lab
 from lab import debian, pv, pvh
+from lab.versions import version
 from model import audit
 from support import ROOT
 
@@ -17,7 +18,8 @@ pytestmark = pytest.mark.slow
 SAVED = "/var/lib/xen/save"
 SETTINGS = "/etc/default/xl-aligned"
 DEFAULTS = "/etc/default/xendomains"
-DEBIANS, XENS = "/etc/init.d/xendomains", "/usr/lib/xen-4.17/bin/xendomains"
+DEBIANS = "/etc/init.d/xendomains"
+XENS = f"/usr/lib/xen-{version()}/bin/xendomains"
 # What the installed libraries need beside Xen's tools.
 LIBRARIES = ("liburing2", "libxxhash0", "libyajl2", "libssl3", "libzstd1",
              "liblz4-1", "libxenstore4")

@@ -4,9 +4,7 @@
 import os
 from dataclasses import dataclass
 
-
-class UnknownVersion(Exception):
-    """XEN names a version that the lab does not have."""
+from .cache import ImageError
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,5 @@ def version(name: str | None = None) -> Version:
     """The version of that name; by default the one that XEN names."""
     name = name or os.environ.get("XEN") or DEFAULT
     if name not in VERSIONS:
-        raise UnknownVersion(f"XEN={name}: the lab has "
-                             f"{', '.join(VERSIONS)}")
+        raise ImageError(f"XEN={name}: the lab has {', '.join(VERSIONS)}")
     return VERSIONS[name]
