@@ -56,7 +56,7 @@ def is_let_in(hosts, issued, who, *allow) -> bool:
                                    version_max=9).pack())
                 sock.recv(1)
         line = listener.wait_for("refused: ")
-    assert "not on the list" in line or "takes 9 to 9" in line, line
+    assert "not allowed to connect" in line or "takes 9 to 9" in line, line
     return "takes 9 to 9" in line
 
 

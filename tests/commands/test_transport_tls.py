@@ -41,8 +41,8 @@ def test_tls_allow_file(hosts, certificates):
 
 
 @pytest.mark.parametrize("who,word", [
-    ("stranger", r"stranger.example\) is not on the list|"
-                 r"CN=stranger.example is not on the list"),
+    ("stranger", r"stranger.example\) is not allowed to connect|"
+                 r"CN=stranger.example is not allowed to connect"),
     ("expired", "certificate has expired"),
     ("wrong-ca", "unable to get local issuer certificate"),
 ])
@@ -64,7 +64,7 @@ def test_tls_subject_must_match_exactly(hosts, certificates, entry):
         result = hosts.migrate(*certificates.options("sender"), "dom",
                                f"tls:localhost:{at}")
         assert result.returncode == 1
-        log.wait_for("is not on the list")
+        log.wait_for("is not allowed to connect")
     hosts.assert_untouched()
 
 
@@ -93,7 +93,7 @@ def test_tls_client_without_certificate(hosts, certificates):
                 with context.wrap_socket(
                         raw, server_hostname="localhost") as sock:
                     sock.recv(1)
-        log.wait_for("refused: .*shows no certificate")
+        log.wait_for("refused: .*sent no certificate")
     hosts.assert_untouched()
 
 
@@ -119,7 +119,7 @@ def test_plaintext_client_of_tls(hosts, certificates, octets):
             with suppress(ConnectionResetError):
                 while sock.recv(1000):
                     pass
-        log.wait_for("refused: .*(not TLS|TLS 1.3)")
+        log.wait_for("refused: .*(does not speak TLS|speaks HTTP, not TLS)")
     hosts.assert_untouched()
 
 

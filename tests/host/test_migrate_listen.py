@@ -83,7 +83,7 @@ def test_tls_refusals(hosts, certificates):
     sender, receiver = start(hosts)
     with tls_listener(receiver, certificates, "--handshake-timeout=20"):
         for name, word in (("expired", "expired"), ("forged", "issuer"),
-                           ("stranger", "not on the list")):
+                           ("stranger", "not allowed to connect")):
             put(sender, certificates[name])
             result = xl_aligned(sender, by_tls(receiver), check=False)
             assert result.status != 0
@@ -93,7 +93,7 @@ def test_tls_refusals(hosts, certificates):
         sender.run("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | "
                    f"timeout 30 nc {receiver.address} {TLS_PORT}",
                    check=False)
-        note("refused", ["HTTP", refusal(receiver, "is HTTP and not TLS")])
+        note("refused", ["HTTP", refusal(receiver, "speaks HTTP, not TLS")])
         # The receiver is what its certificate says, or nothing is sent.
         result = xl_aligned(sender, "--peer-name=somebody",
                             by_tls(receiver), check=False)
@@ -110,7 +110,7 @@ def test_tls_refusals(hosts, certificates):
                             f"tcp:{receiver.address}:{TLS_PORT}", SLOW,
                             check=False)
         assert result.status != 0
-        note("refused", ["plain", refusal(receiver, "what came is not TLS")])
+        note("refused", ["plain", refusal(receiver, "does not speak TLS")])
     assert_stayed(sender, receiver)
 
 

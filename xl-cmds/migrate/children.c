@@ -78,9 +78,9 @@ static void child_ended(struct listener *listener, struct child *child,
         report("%s: xl ended with status %d", child->peer,
                WEXITSTATUS(status));
     else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
-        report("%s: the session tried a forbidden system call and was killed: "
-               "a peer may have taken it over; the kernel's log says which "
-               "call",
+        report("%s: the session tried a forbidden system call and was "
+               "killed: a peer may have taken it over; see the kernel log "
+               "for the call",
                child->peer);
     else if (WIFSIGNALED(status))
         report("%s: %s was killed by signal %d", child->peer,
@@ -197,10 +197,10 @@ const char *children_refuse_domain(const struct listener *listener,
         own += listener->children[i].is_xl && subject[0] &&
                !strcmp(listener->children[i].subject, subject);
     if (count_xl(listener) >= listener->domains)
-        snprintf(text, size, "%u domains are arriving already",
+        snprintf(text, size, "%u domains are already arriving",
                  listener->domains);
     else if (own >= listener->domains_each)
-        snprintf(text, size, "%u domains of %s are arriving already", own,
+        snprintf(text, size, "%u domains from %s are already arriving", own,
                  subject);
     else
         return NULL;

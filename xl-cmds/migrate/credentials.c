@@ -30,7 +30,7 @@ static const char *hopeless(const char *entry)
     if (strchr(entry, '='))
         return NULL;
     if (strlen(entry) > NAME_LONGEST)
-        return "is longer than a name can be";
+        return "is longer than any name";
     if (entry[strspn(entry, LETTERS "0123456789-._:*")])
         return "is neither a name, nor an address, nor a subject (CN=a,O=b)";
     return NULL;
@@ -55,7 +55,7 @@ static const char *untrustworthy(const struct stat *st)
     if (st->st_uid != 0 && st->st_uid != geteuid())
         return "belongs to another user; chown root";
     if (st->st_mode & (S_IWGRP | S_IWOTH))
-        return "can be written by others than its owner; chmod go-w";
+        return "is writable by others; chmod go-w";
     return NULL;
 }
 
@@ -92,7 +92,7 @@ int allow_read(struct arguments *list, const char *name)
         why = untrustworthy(&st);
     while (!why && (r = getline(&line, &room, file)) >= 0) {
         if (memchr(line, '\0', r)) {
-            why = "is not text in UTF-8: a zero byte";
+            why = "is not UTF-8 text: it has a zero byte";
             break;
         }
         where = xasprintf("%s:%lu", name, ++number);
@@ -148,8 +148,8 @@ int credentials_load(struct listener *listener)
     for (i = 0; i < listener->files.argc && !status; i++)
         status = allow_read(&allow, listener->files.argv[i]);
     if (!status && carrier && !allow.argc) {
-        report("who may connect? --allow=NAME, or --allow='*' for every "
-               "certificate of the authority");
+        report("no peer may connect: use --allow=NAME, or --allow='*' for "
+               "every certificate of the authority");
         status = STATUS_USAGE;
     }
     if (!status && carrier) {
@@ -181,5 +181,5 @@ void credentials_refresh(struct listener *listener)
         return;
     report("%s has changed", listener->options.revoked);
     if (credentials_load(listener))
-        report("warning: going on with the old certificates and lists");
+        report("warning: keeping the old certificates and lists");
 }

@@ -42,14 +42,14 @@ static int add_systemd(struct listener *listener)
 
     if (!pid || !count || strtol(pid, NULL, 10) != getpid() ||
         atoi(count) < 1) {
-        report("systemd has handed over no socket: LISTEN_PID, LISTEN_FDS");
+        report("no socket was passed by systemd (LISTEN_PID, LISTEN_FDS)");
         return STATUS_FAILED;
     }
     for (i = 0; i < atoi(count) && status == STATUS_OK; i++) {
         length = sizeof(domain);
         if (getsockopt(SYSTEMD_FIRST + i, SOL_SOCKET, SO_DOMAIN, &domain,
                        &length) < 0) {
-            report("file descriptor %d of systemd: %s", SYSTEMD_FIRST + i,
+            report("file descriptor %d from systemd: %s", SYSTEMD_FIRST + i,
                    strerror(errno));
             return STATUS_FAILED;
         }
@@ -94,8 +94,8 @@ static int check_users(const struct listener *listener)
 
     for (i = 0; i < listener->given.argc; i++) {
         if (is_no_user(listener->given.argv[i])) {
-            report("--allow=%s is not " ALLOW_UID " and a number: `id -u "
-                   "NAME` prints that of a user",
+            report("--allow=%s: expected " ALLOW_UID "NUMBER, as printed by "
+                   "id -u",
                    listener->given.argv[i]);
             return STATUS_USAGE;
         }
@@ -111,7 +111,7 @@ static int confine(struct listener *listener)
 
     listener->confine = sandbox_supported();
     if (!listener->confine)
-        report("warning: no seccomp filters here (%s): what talks to peers "
+        report("warning: no seccomp filters (%s): the connection processes "
                "may make any system call",
                strerror(errno));
     if (geteuid() != 0)
@@ -119,7 +119,8 @@ static int confine(struct listener *listener)
     user = getpwnam(name);
     if (!user && !listener->user) {
         report("warning: no user " SESSION_USER ", which systemd-sysusers "
-               "creates: what talks to peers runs as nobody");
+               "creates: the connection "
+               "processes run as nobody");
         user = getpwnam("nobody");
     }
     if (!user || !user->pw_uid) {

@@ -97,7 +97,7 @@ static void answer(struct listener *listener, size_t index)
         pid = start_xl(listener, request.request & HELLO_REQUESTS, child->peer,
                        child->control);
         if (pid < 0)
-            why = "this host cannot start xl now; its log says why";
+            why = "this host cannot start xl; see its log";
     }
     if (why) {
         send(child->control, why, strlen(why), MSG_NOSIGNAL);
@@ -169,7 +169,7 @@ static void refuse_one(struct listener *listener,
     fd = accept4(socket->fd, NULL, NULL, SOCK_CLOEXEC);
     if (fd >= 0)
         turn_away(socket->carrier, fd, socket->carrier->name,
-                  "this host has no file descriptor left");
+                  "this host is out of file descriptors");
     else if (is_out_of_descriptors(errno))
         usleep(100000);
     listener->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -213,7 +213,7 @@ static void take_connection(struct listener *listener,
     if (pid < 0) {
         report("%s: no session: %s", who.peer, strerror(errno));
         turn_away(socket->carrier, fd, who.peer,
-                  "this host can start no session");
+                  "this host cannot start a session");
         if (control[0] >= 0)
             close(control[0]);
         return;
@@ -262,9 +262,9 @@ static void reload(struct listener *listener)
 {
     reloading = 0;
     if (credentials_load(listener))
-        report("warning: going on with the old certificates and lists");
+        report("warning: keeping the old certificates and lists");
     else
-        report("certificates and lists are read again");
+        report("certificates and lists reloaded");
 }
 
 int listener_serve(struct listener *listener)
@@ -297,7 +297,7 @@ int listener_serve(struct listener *listener)
     /* Domains that are arriving may finish; handshakes are ended. */
     children_end(listener);
     if (count_xl(listener))
-        report("waiting for %u domains that are arriving", count_xl(listener));
+        report("waiting for %u arriving domains", count_xl(listener));
     while (listener->child_count)
         one_round(listener, &mask);
     return STATUS_OK;

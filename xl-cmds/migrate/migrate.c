@@ -209,7 +209,7 @@ static void print_text(const struct migration *migration, int status)
             seconds(board->began, board->last));
     passes_print(stderr, migration->page);
     if (downtime(migration, status) >= 0)
-        fprintf(stderr, ", the domain stood still for %.2f s",
+        fprintf(stderr, ", the domain was paused for %.2f s",
                 downtime(migration, status));
     fputc('\n', stderr);
     free(host);
@@ -325,8 +325,8 @@ static int migrate_run(const struct command *self, int argc, char **argv)
     migration.format = settings.format;
     migration.compress = settings.compress;
     if (migration.format && !strcmp(migration.format, "compat")) {
-        status = command_misuse(self, "--format=compat: a stream has no "
-                                      "offsets to align to");
+        status = command_misuse(self, "--format=compat: only a file can be "
+                                      "aligned");
         goto out;
     }
     if (argc - optind != 2) {

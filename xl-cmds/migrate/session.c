@@ -56,11 +56,10 @@ static int refuse(struct link *link, struct hello *hello,
                   enum hello_status status, const char *text)
 {
     if (end_signal)
-        text =
-            end_signal == SIGTERM
-                ? "this receiver is ending"
-                : "too many connections, and this one has been shaking hands "
-                  "for longest";
+        text = end_signal == SIGTERM
+                   ? "this receiver is shutting down"
+                   : "too many connections, and this handshake has taken the "
+                     "longest";
     report("%s: refused: %s", link->peer, text);
     if (link->open && hello->state != HELLO_REFUSED &&
         hello->state != HELLO_FAILED)
@@ -184,7 +183,7 @@ static int carry(const struct session *session, struct link *link,
            hello->peer);
     r = pump_run(&pump, why, sizeof(why));
     report("%s: %s: %" PRIu64 " bytes received%s%s", link->peer,
-           r < 0 ? "broken off" : "ended", received, r < 0 ? ": " : "",
+           r < 0 ? "aborted" : "ended", received, r < 0 ? ": " : "",
            r < 0 ? why : "");
     return r < 0 ? STATUS_FAILED : STATUS_OK;
 }

@@ -135,7 +135,8 @@ static int reach_agreement(struct transport *t)
     t->options.stock = true;
     status = attempt(t, false);
     if (!status && t->hello.state != HELLO_STOCK)
-        return fail(t, "a stock xl answered first, and then another");
+        return fail(t, "the receiver answered as stock xl first, and "
+                       "differently on retry");
     return status;
 }
 
@@ -173,7 +174,7 @@ static int carry(struct transport *t)
     r = pump_run(&pump, why, sizeof(why));
     link_close(&t->link);
     if (r < 0)
-        return fail(t, why[0] ? why : "the connection broke");
+        return fail(t, why[0] ? why : "the connection was lost");
     return STATUS_OK;
 }
 

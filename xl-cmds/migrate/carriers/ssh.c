@@ -44,8 +44,7 @@ static int ssh_connect(struct link *link, const char *host, char *const *xl,
         return link_fail(link, EINVAL, "\"%s\" is not a host", host);
     if (options->ssh && !options->ssh[0])
         return link_fail(link, EINVAL,
-                         "-s and --ssh need a command: here "
-                         "the host cannot be one");
+                         "-s and --ssh need a command; HOST cannot be one");
     if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0) {
         link_fail(link, errno, "pipe: %s", strerror(errno));
         goto out;

@@ -54,7 +54,7 @@ const struct carrier *carrier_find(const char *address, bool to_listen,
         *rest = address;
         return &carrier_ssh;
     }
-    report("%s is none of tls:HOST[:PORT], unix:PATH, tcp:HOST[:PORT]",
+    report("%s: expected tls:HOST[:PORT], unix:PATH or tcp:HOST[:PORT]",
            address);
     return NULL;
 }

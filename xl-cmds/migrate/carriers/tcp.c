@@ -104,8 +104,8 @@ static struct addrinfo *resolve(const char *address, bool passive, char *host,
 
     if (split(address, host, host_size, &port)) {
         snprintf(why, size,
-                 "%s is not HOST, HOST:PORT or [IPV6]:PORT, "
-                 "with a port of at most 65535",
+                 "%s: expected HOST, HOST:PORT or [IPV6]:PORT, with a port "
+                 "of at most 65535",
                  address);
         return NULL;
     }
@@ -124,8 +124,8 @@ static bool refuse_distant(const struct addrinfo *at, const char *address,
     if (is_loopback(at->ai_addr))
         return false;
     snprintf(why, size,
-             "%s is not a loopback address, and plain TCP "
-             "protects nothing: use tls:, ssh or --insecure",
+             "%s is not a loopback address, and plain TCP is not protected: "
+             "use tls:, ssh or --insecure",
              address);
     return true;
 }

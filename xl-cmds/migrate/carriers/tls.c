@@ -119,33 +119,33 @@ static const struct {
     const char *meaning;
 } meanings[] = {
     { SSL_R_UNSUPPORTED_PROTOCOL, "the peer does not speak TLS 1.3" },
-    { SSL_R_WRONG_VERSION_NUMBER, "what came is not TLS" },
-    { SSL_R_HTTP_REQUEST, "what came is HTTP and not TLS" },
-    { SSL_R_HTTPS_PROXY_REQUEST, "what came is HTTP and not TLS" },
-    { SSL_R_PACKET_LENGTH_TOO_LONG, "what came is not TLS" },
-    { SSL_R_BAD_RECORD_TYPE, "what came is not TLS" },
+    { SSL_R_WRONG_VERSION_NUMBER, "the peer does not speak TLS" },
+    { SSL_R_HTTP_REQUEST, "the peer speaks HTTP, not TLS" },
+    { SSL_R_HTTPS_PROXY_REQUEST, "the peer speaks HTTP, not TLS" },
+    { SSL_R_PACKET_LENGTH_TOO_LONG, "the peer does not speak TLS" },
+    { SSL_R_BAD_RECORD_TYPE, "the peer does not speak TLS" },
     { SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE,
-      "the peer shows no certificate" },
+      "the peer sent no certificate" },
     { SSL_R_TLSV1_ALERT_PROTOCOL_VERSION, "the peer does not speak TLS 1.3" },
-    { SSL_R_TLSV1_ALERT_UNKNOWN_CA, "the peer does not know the authority "
+    { SSL_R_TLSV1_ALERT_UNKNOWN_CA, "the peer does not trust the authority "
                                     "of this end's certificate" },
     { SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED,
-      "the peer finds this end's certificate expired" },
+      "the peer refused this end's certificate as expired" },
     { SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED,
-      "the peer finds this end's certificate, or its issuer's, revoked" },
+      "the peer refused this end's certificate, or its issuer's, as revoked" },
     { SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN,
-      "the peer does not accept this end's certificate" },
+      "the peer refused this end's certificate" },
     { SSL_R_SSLV3_ALERT_BAD_CERTIFICATE,
-      "the peer does not accept this end's certificate" },
+      "the peer refused this end's certificate" },
     { SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED,
-      "the peer demands a certificate" },
+      "the peer requires a certificate" },
     { SSL_R_TLSV1_ALERT_INTERNAL_ERROR,
-      "the peer has no room, is ending, or "
-      "cannot check certificates; its log says which" },
+      "the peer is busy, shutting down, or cannot check certificates; see "
+      "its log" },
     { SSL_R_TLSV1_ALERT_ACCESS_DENIED,
-      "the peer does not let this end's certificate in" },
+      "the peer does not allow this end's certificate" },
     { SSL_R_UNEXPECTED_EOF_WHILE_READING,
-      "the peer closed the connection in the middle" },
+      "the peer closed the connection unexpectedly" },
 };
 
 static void describe_error(char *text, size_t size, int errnum)
@@ -280,7 +280,7 @@ static void warn_of_expired(X509_STORE *store, const char *path)
         if (crl && X509_CRL_get0_nextUpdate(crl) &&
             X509_cmp_current_time(X509_CRL_get0_nextUpdate(crl)) < 0)
             report("warning: %s: a list in it has expired: all certificates "
-                   "of its issuer are refused until there is a new one",
+                   "of its issuer are refused until it is renewed",
                    path);
     }
 }
@@ -329,7 +329,7 @@ static const struct {
 } crl_errors[] = {
     { X509_V_ERR_UNABLE_TO_GET_CRL, "--crl has no list of its issuer" },
     { X509_V_ERR_CRL_HAS_EXPIRED, "the list of its issuer in --crl has "
-                                  "expired: get a new one" },
+                                  "expired" },
     { X509_V_ERR_CRL_NOT_YET_VALID, "the list of its issuer in --crl is not "
                                     "valid yet: is the clock right?" },
 };
@@ -422,8 +422,7 @@ static int check_subject(struct link *link,
     X509_free(certificate);
     if (!allowed)
         return link_fail(link, EPERM,
-                         "certificate %s is not on the list of "
-                         "those allowed",
+                         "certificate %s is not allowed to connect",
                          link->subject);
     used = strlen(link->peer);
     snprintf(link->peer + used, sizeof(link->peer) - used, " (%s)",
@@ -484,7 +483,7 @@ static int shake_hands(struct link *link, int (*method)(SSL *),
             deadline = now_ms() + ENDING_MS;
             continue;
         }
-        return link_fail(link, errno, "no TLS handshake in time");
+        return link_fail(link, errno, "TLS handshake timed out");
     }
     link->open = true;
     /* The kernel encrypts what is written to the socket. */

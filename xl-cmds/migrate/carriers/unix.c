@@ -118,8 +118,8 @@ static int unix_accept(struct link *link, int fd, int64_t deadline,
         return -1;
     if (!may_send(options, peer.uid))
         return link_fail(link, EPERM,
-                         "user %ld is neither root nor the one "
-                         "who listens, nor has --allow=" ALLOW_UID "%ld",
+                         "user %ld is neither root nor the user of the "
+                         "listener, and has no --allow=" ALLOW_UID "%ld",
                          (long)peer.uid, (long)peer.uid);
     return 0;
 }
