@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The same short round on every Xen that the lab has, oldest first, and the
+files of each restored on all that are newer.  One build runs on all."""
+import os
+import time
+
+import pytest
+
+from lab import Disk, GuestFailed, XenHost, hvm, pv, pvh
+from lab.versions import VERSIONS
+from model import audit
+from model.core_reader import read_xen
+
+PLUGIN = "LD_PRELOAD=/usr/lib/libxl-aligned.so.0"
+# How each form is saved; stock xl restores compat.
+FORMS = {
+    "v2": "xl save",
+    "compat": "xl-aligned save --format=compat",
+    "v3": "xl-aligned save",
+    "compressed": "xl-aligned save --compress=lz4:all",
+}
+RESUMED = "a PV or PVH guest that this libxl resumes dies, with stock xl too"
+GUESTS = {each.kind: each for each in (
+    pv("pv", memory=96, noise=16), pvh("pvh", memory=96, noise=16),
+    hvm("hvm", memory=64, noise=16))}
+
+each_version = pytest.mark.parametrize(
+    "host", [os.environ["XEN"]] if os.environ.get("XEN") else [*VERSIONS],
+    indirect=True, scope="module")
+each_kind = pytest.mark.parametrize("kind", GUESTS)
+pytestmark = each_version
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A disk that goes from host to host."""
+    return str(tmp_path_factory.mktemp("files") / "disk")
+
+
+@pytest.fixture(scope="module")
+def host(request, build_overlay, files):
+    with XenHost(overlays=(build_overlay,), version=request.param,
+                 disks=(Disk(files, mount="/files"),)) as host:
+        yield host
+        host.run("sync; umount /files")
+
+
+def running(host, kind: str):
+    """The guest of the kind; created unless a test has left it running."""
+    guest = GUESTS[kind]
+    others = [line.split()[0] for line in
+              host.run("xl list").stdout.splitlines()[2:] if line.strip()]
+    for name in others:
+        if name != guest.name:
+            host.destroy(name)
+    if guest.name not in others:
+        host.create(guest)
+        host.wait_verdict(guest.name, count=1)
+    return guest
+
+
+def restore(host, guest, form: str, file: str) -> None:
+    host.mark(guest.name)
+    xl = "xl" if form == "compat" else "xl-aligned"
+    host.run(f"{xl} restore {file}")
+    host.wait_verdict(guest.name, count=1)
+
+
+def runs_on(host, guest) -> None:
+    """Or is destroyed: a dead guest is of no use to the next test."""
+    host.mark(guest.name)
+    try:
+        host.wait_verdict(guest.name,
+                          timeout=60 if host.version.resumes else 15)
+    except GuestFailed:
+        host.destroy(guest.name)
+        raise
+
+
+def expect_death(host, kind: str, request) -> None:
+    if kind != "hvm" and not host.version.resumes:
+        request.applymarker(pytest.mark.xfail(
+            raises=GuestFailed, strict=True, reason=RESUMED))
+
+
+def place(version, kind: str, form: str) -> str:
+    return f"/files/{version}-{kind}-{form}"
+
+
+def refused_by_stock(host, guest, file: str) -> None:
+    result = host.run(f"xl restore {file}", check=False)
+    assert result.status != 0
+    assert "Mandatory record 0x414c0001 (Reserved) not handled" \
+        in result.stderr
+    assert host.domid(guest.name) is None
+
+
+@each_kind
+def test_saved_and_restored(host, kind, tmp_path):
+    assert host.run("xl info xen_version").stdout.startswith(
+        host.version.xen)
+    guest = running(host, kind)
+    for form, save in FORMS.items():
+        file = place(host.version, kind, form)
+        host.run(f"{save} {guest.name} {file}")
+        assert host.domid(guest.name) is None
+        if form == "v3":
+            refused_by_stock(host, guest, file)
+        restore(host, guest, form, file)
+    host.get(place(host.version, kind, "v3"), str(tmp_path / "v3"))
+    report, decoder, _ = audit.audit(str(tmp_path / "v3"))
+    assert not report.faults and decoder.format == "v3"
+
+
+@each_kind
+def test_dumped(host, kind, tmp_path):
+    """And what is dumped has the guest's pages."""
+    guest = running(host, kind)
+    host.run(f"env {PLUGIN} xl dump-core {guest.name} /data/core", 300)
+    host.get("/data/core", str(tmp_path / "core"))
+    host.run("rm /data/core")
+    core = read_xen(tmp_path / "core")
+    assert (guest.memory - 4) << 8 < len(core.pages) <= guest.memory << 8
+    runs_on(host, guest)
+
+
+@each_kind
+def test_checkpoint(host, kind, request):
+    expect_death(host, kind, request)
+    guest = running(host, kind)
+    host.run(f"env {PLUGIN} xl save -c {guest.name} /data/checkpoint")
+    host.run("rm /data/checkpoint")
+    runs_on(host, guest)
+
+
+@each_kind
+def test_cancelled(host, kind, request):
+    """On a disk that takes longer than the test does to cancel."""
+    expect_death(host, kind, request)
+    guest = running(host, kind)
+    host.monitor("block_set_io_throttle d0 0 0 4000000 0 0 0")
+    try:
+        job = host.popen(f"exec xl-aligned save {guest.name} /data/file")
+        deadline = time.monotonic() + 60
+        while "Frames: " not in job.output().stderr:
+            assert time.monotonic() < deadline, job.output()
+            time.sleep(0.05)
+        host.run(f"xl-aligned cancel {guest.name}")
+    finally:
+        host.monitor("block_set_io_throttle d0 0 0 0 0 0 0")
+    assert job.wait(60, check=False).status != 0
+    assert host.run("ls /data").stdout.split() == ["lost+found"]
+    runs_on(host, guest)
+
+
+@each_kind
+def test_files_of_older_versions(host, kind):
+    guest = GUESTS[kind]
+    present = host.run("ls /files").stdout.split()
+    older = [version for version in
+             [*VERSIONS][:[*VERSIONS].index(host.version.xen)]
+             if f"{version}-{kind}-v3" in present]
+    if not older:
+        pytest.skip("no file of an older version")
+    for version in older:
+        for form in FORMS:
+            host.destroy(guest.name)
+            host.prepare(guest)
+            restore(host, guest, form, place(version, kind, form))
+    host.destroy(guest.name)
