@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Runs build/xl-aligned, with an xl of the test's own where it needs one."""
+"""Runs build/xl-aligned, with tests/fakes/xl.py where it needs an xl."""
 import json
 import os
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from model import savefile
 from model.generator import Generator
-from support import ROOT, cc
+from support import ROOT, cc, eventually
 
 PROGRAM = os.environ.get("XL_ALIGNED", str(ROOT / "build/xl-aligned"))
+FAKE_XL = ROOT / "tests/fakes/xl.py"
 # Of a save file whose pages can all be found (no PAGE_DATA of an odd form).
 REGULAR = 8
 CONFIG = json.dumps({
@@ -26,14 +27,22 @@ CONFIG = json.dumps({
 def run(*arguments, env=None, **options) -> subprocess.CompletedProcess:
     """Output is text unless `text` says otherwise."""
     options.setdefault("text", True)
-    return subprocess.run([PROGRAM, *map(str, arguments)], timeout=60,
+    return subprocess.run([PROGRAM, *map(str, arguments)], timeout=120,
                           stdout=options.pop("stdout", subprocess.PIPE),
                           stderr=subprocess.PIPE,
                           env={**os.environ, **(env or {})}, **options)
 
 
+def one_line(result, status: int = 2) -> str:
+    """The only line of a command that failed."""
+    assert result.returncode == status
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
 def in_own_mounts(script: str, *args) -> subprocess.CompletedProcess:
-    """A shell script that may mount what nobody else sees."""
+    """A shell script in a mount namespace of its own."""
     if os.geteuid():
         pytest.skip("needs to mount")
     if subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none",
@@ -52,103 +61,45 @@ def save_file(format_: str, seed: int = 7, config: bytes = CONFIG,
     return savefile.build(generator.hvm(), config, tail, format_)
 
 
-# Does what the test says in FAKE_XL, and notes what it was given.
-FAKE_XL = r'''#!/usr/bin/python3
-import json, os, signal, subprocess, sys, time
-
-def note(**what):
-    with open(os.environ["FAKE_LOG"], "a") as log:
-        log.write(json.dumps(what) + "\n")
-
-def save(partially=False):
-    path = sys.argv[-1] if os.environ.get("FAKE_CONFIG") is None \
-        else sys.argv[-2]
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    with open(os.environ["FAKE_CONTENT"], "rb") as content:
-        data = content.read()
-    os.write(fd, data[:len(data) // 2] if partially else data)
-    return fd
-
-def commit(fd):
-    """As the plugin does."""
-    os.fsync(fd)
-    os.rename(os.readlink(f"/proc/self/fd/{fd}"),
-              os.environ["XL_ALIGNED_COMMIT_NAME"])
-
-def helper():
-    """A save that only the helper's SIGTERM ends."""
-    fd = save(partially=True)
-    child = subprocess.Popen(
-        ["/usr/bin/python3", "-c", """
-import signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
-print("ready", flush=True)
-time.sleep(60)
-""", "--save-domain", str(fd)], stdout=subprocess.PIPE, pass_fds=[fd])
-    child.stdout.readline()
-    note(ready=os.getpid(), helper=child.pid)
-    status = child.wait()
-    note(helper_status=status, resumed=True)
-    print("Failed to save domain, resuming domain", file=sys.stderr)
-    return 1
-
-umask = os.umask(0)
-os.umask(umask)
-note(argv=sys.argv, umask=umask, pgrp=os.getpgrp(), env={
-    k: v for k, v in os.environ.items()
-    if k.startswith("XL_ALIGNED") or k == "LD_PRELOAD"})
-action, _, argument = os.environ.get("FAKE_XL", "").partition(":")
-if action == "save":            # stock: nothing is committed
-    save()
-elif action == "commit":
-    commit(save())
-elif action == "fail":
-    save(partially=True)
-    sys.exit(int(argument))
-elif action == "kill":
-    save(partially=True)
-    os.kill(os.getpid(), signal.SIGKILL)
-elif action == "helper":
-    sys.exit(helper())
-elif action == "late":          # a signal comes when no helper runs any more
-    fd = save()
-    note(ready=os.getpid())
-    time.sleep(1)
-    commit(fd)
-elif action == "swap":          # somebody replaces FILE.partial meanwhile
-    partial = os.environ["XL_ALIGNED_COMMIT_NAME"] + ".partial"
-    os.unlink(partial)
-    os.symlink(argument, partial)
-    save()
-elif action == "exit":
-    sys.exit(int(argument))
-'''
-
-
 @dataclass
 class FakeXl:
-    """An xl in a directory of its own, and what it noted."""
+    """tests/fakes/xl.py in a directory of its own, and what it noted."""
     directory: Path
     plugin: Path
-    env: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.directory.mkdir(exist_ok=True)
         self.path = self.directory / "xl"
-        self.path.write_text(FAKE_XL)
-        self.path.chmod(0o755)
+        self.path.symlink_to(FAKE_XL)
         self.log = self.directory / "log"
         self.content = self.directory / "content"
-        self.env.update(XL_ALIGNED_XL=str(self.path),
-                        XL_ALIGNED_PLUGIN=str(self.plugin),
-                        FAKE_LOG=str(self.log),
-                        FAKE_CONTENT=str(self.content))
+        self.env = {"XL_ALIGNED_XL": str(self.path),
+                    "XL_ALIGNED_PLUGIN": str(self.plugin),
+                    "FAKE_LOG": str(self.log),
+                    "FAKE_CONTENT": str(self.content)}
 
     def will(self, action: str, content: bytes = b"") -> None:
         self.env["FAKE_XL"] = action
         self.content.write_bytes(content)
 
+    def becomes(self, script: str) -> None:
+        """A shell script in its place; FAKE_XL is what it may start."""
+        self.path.unlink()
+        self.path.write_text(f"#!/bin/sh\n{script}\n")
+        self.path.chmod(0o755)
+
     def run(self, *arguments, env=None, **options):
         return run(*arguments, env={**self.env, **(env or {})}, **options)
+
+    def start(self, *arguments, **options) -> subprocess.Popen:
+        return subprocess.Popen(
+            [PROGRAM, *map(str, arguments)], text=True,
+            env={**os.environ, **self.env}, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, **options)
+
+    def ready(self) -> None:
+        """Waits until it has begun what it will do."""
+        eventually(lambda: self.noted("ready"), "the fake xl did not start")
 
     def notes(self) -> list:
         if not self.log.exists():
@@ -156,11 +107,13 @@ class FakeXl:
         return [json.loads(line)
                 for line in self.log.read_text().splitlines()]
 
+    def noted(self, key: str) -> list:
+        return [note[key] for note in self.notes() if key in note]
+
     def note(self, key: str):
         """The value of the only note that has it."""
-        found = [note[key] for note in self.notes() if key in note]
-        assert len(found) == 1, found
-        return found[0]
+        found, = self.noted(key)
+        return found
 
 
 def build_empty_plugin(directory: Path) -> Path:

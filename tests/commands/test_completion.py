@@ -9,11 +9,11 @@ import time
 
 import pytest
 
+from commands.program import FAKE_XL
 from support import ROOT
 
 
 SCRIPT = ROOT / "xl-cmds/completion/xl-aligned"
-HEADING = "Name                       ID   Mem VCPUs\tState\tTime(s)\n"
 # Each would make the file "expanded", were it code.
 NAMES = ["web01", "web$(>expanded)", "web`>expanded`", "web;>expanded",
          "web|tee expanded", "web a  b", "web'x", 'web"y', "web\\", "web*",
@@ -34,22 +34,21 @@ def site(tmp_path):
     tools.mkdir()
     (tmp_path / "work").mkdir()
     (tools / "xl-aligned").write_text(STUB)
-    (tools / "xl").write_text('#!/bin/sh\ncat "$FAKE_LIST"\n')
-    for tool in tools.iterdir():
-        tool.chmod(0o755)
+    (tools / "xl-aligned").chmod(0o755)
+    (tools / "xl").symlink_to(FAKE_XL)
     return tmp_path
 
 
 def domains(site, *names):
     (site / "list").write_text(
-        HEADING + row("Domain-0", 0)
+        row("Domain-0", 0)
         + "".join(row(name, i + 1) for i, name in enumerate(names)))
 
 
 def environment(site) -> dict:
     return {"PATH": f"{site / 'bin'}:/usr/bin:/bin", "TERM": "dumb",
             "HOME": str(site), "INPUTRC": "/dev/null", "LC_ALL": "C.UTF-8",
-            "FAKE_LIST": str(site / "list"), "PS1": "ready>"}
+            "FAKE_STATE": str(site / "list"), "PS1": "ready>"}
 
 
 class Shell:

@@ -6,31 +6,14 @@ import subprocess
 
 import pytest
 
-from commands.program import CONFIG, PROGRAM, FakeXl, build_empty_plugin, run
+from commands.packed import V2, convert, place
+from commands.program import PROGRAM, run
 from model import layout as L
 from model import codecs, savefile
 from model.audit import audit_file
-from model.compressible import compressible
 from model.records import walk
 
 HOW = ("lz4", "lz4:9", "zstd", "zstd:19")
-V2 = savefile.build(compressible(4, 5, 300), CONFIG,
-                    savefile.hvm_tail(b"physmap/0\0f0000000\0", b"\x5a" * 99),
-                    "v2")
-
-
-def place(folder, data, name="v2"):
-    file = folder / name
-    file.write_bytes(data)
-    return file
-
-
-def convert(folder, how="zstd", name="v3"):
-    out = folder / name
-    result = run("convert", "--to=v3", f"--compress={how}",
-                 place(folder, V2), out)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-    return out
 
 
 def batch_codecs(file):
@@ -136,11 +119,6 @@ def test_convert_refuses(arguments, words):
 def test_convert_with_none(tmp_path):
     file = convert(tmp_path, "none")
     assert not any(batch_codecs(file.read_bytes()))
-
-
-@pytest.fixture
-def xl(tmp_path):
-    return FakeXl(tmp_path, build_empty_plugin(tmp_path))
 
 
 @pytest.mark.parametrize("command", [["save"], ["run"]])

@@ -2,7 +2,6 @@
 """to-core: save files made here, cores read by code and tools of others."""
 import os
 import pty
-import random
 import re
 import shutil
 import struct
@@ -11,104 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from commands.program import in_own_mounts
+from commands.cores import (FORMATS, NONE, PACKED, PAGE, RNG, VMCOREINFO, ZERO,
+                            Pv, Saved, batches, expected, hvm_pages, page, run,
+                            vmcoreinfo_page)
+from commands.program import PROGRAM, in_own_mounts
 from model import layout as L
-from model import codecs, generator, savefile
+from model import codecs, generator
 from model.core_reader import read_elf, read_xen
-from model.domains import cpu_record, hvm_stream, p2m_frames, pv_stream
+from model.domains import cpu_record, hvm_stream
 from model.records import record
-from support import ROOT
-
-XL_ALIGNED = os.environ.get("XL_ALIGNED", ROOT / "build" / "xl-aligned")
-FORMATS = ("v2", "compat", "v3")
-PACKED = {"lz4": codecs.LZ4, "zstd": codecs.ZSTD}   # v3 as well
-PAGE = 4096
-ZERO = bytes(PAGE)
-CONFIG = b'{"c_info": {"name": "guest"}}'
-VMCOREINFO = b"""OSRELEASE=6.1.0-test
-PAGESIZE=4096
-SYMBOL(_stext)=ffffffff81000000
-SYMBOL(swapper_pg_dir)=ffffffff82a10000
-KERNELOFFSET=0
-NUMBER(phys_base)=0
-NUMBER(pgtable_l5_enabled)=0
-CRASHTIME=0
-"""
-RNG = random.Random(4)
-NONE = 0xf
-
-
-def vmcoreinfo_page() -> bytes:
-    note = struct.pack("<III12s", 11, len(VMCOREINFO), 0, b"VMCOREINFO")
-    return (note + VMCOREINFO).ljust(PAGE, b"\0")
-
-
-def page() -> bytes:
-    return RNG.randbytes(PAGE // 4) * 4
-
-
-def batches(pages: list, size: int = 300) -> bytes:
-    """PAGE_DATA records for a list of (pfn, type, contents or None)."""
-    out = []
-    for i in range(0, len(pages), size):
-        part = pages[i:i + size]
-        out.append(generator.page_data(
-            [type_ << 60 | pfn for pfn, type_, _ in part],
-            [data for _, _, data in part if data is not None]))
-    return b"".join(out)
-
 
 # -- HVM and PVH -----------------------------------------------------------
-
-def hvm_pages() -> list:
-    pages = [(pfn, 0, ZERO if pfn % 7 in (2, 3, 4, 5, 6) and pfn < 512
-              else page()) for pfn in range(0x9e)]
-    pages += [(pfn, 0, page()) for pfn in range(0x9e, 0xc2)]
-    pages += [(0xc2, NONE, None), (0xc3, 0xe, None), (0xc4, 0xd, None)]
-    pages += [(pfn, 0, page() if pfn % 3 else ZERO)
-              for pfn in range(0x100, 0x500)]
-    pages += [(pfn, 0, ZERO) for pfn in range(0x500, 0x900)]
-    pages += [(0x900, 0, vmcoreinfo_page())]
-    pages += [(0xfeff8 + i, 0, page()) for i in range(8)]
-    pages += [(0x100000 + i, 0, page()) for i in range(3)]
-    return pages
-
-
-def expected(pages: list) -> dict:
-    return {pfn: data for pfn, _, data in pages if data is not None
-            and not 0xa0 <= pfn < 0xc0 and not 0xf0000 <= pfn < 0x100000}
-
-
-def run(*args, **kwargs) -> subprocess.CompletedProcess:
-    return subprocess.run([XL_ALIGNED, *map(str, args)], timeout=120,
-                          capture_output=True, **kwargs)
-
-
-def to_core(*args) -> None:
-    done = run("to-core", *args)
-    assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()
-    assert done.stdout == b""
-
-
-class Saved:
-    """A synthetic domain, saved."""
-
-    def __init__(self, directory: Path, v2: bytes, format_: str,
-                 tail: bytes = savefile.pv_tail(), **options) -> None:
-        self.path = directory / f"guest.{format_}"
-        if format_ in PACKED:
-            options, format_ = {**options, "codec": PACKED[format_]}, "v3"
-        data = savefile.build(v2, CONFIG, tail, format_, **options)
-        if "codec" in options:
-            assert len(data) < len(v2) // 2
-        self.path.write_bytes(data)
-        self.directory = directory
-
-    def core(self, *options: str) -> Path:
-        path = self.directory / "core"
-        to_core(*options, self.path, path)
-        return path
-
 
 @pytest.fixture(scope="module", params=[*FORMATS, *PACKED])
 def hvm(request, tmp_path_factory):
@@ -181,7 +93,7 @@ def test_elf_format_of_hvm(hvm):
 
 
 @pytest.mark.parametrize("form", ("xen", "elf"))
-def test_sparse_or_not_are_the_same_octets(hvm, form):
+def test_sparse_or_not_are_the_same_bytes(hvm, form):
     sparse = hvm.core(f"--format={form}")
     allocated = sparse.stat().st_blocks * 512
     data = sparse.read_bytes()
@@ -205,14 +117,14 @@ def test_every_manner_of_io(hvm, io):
 def on_a_terminal(*args) -> bytes:
     """Runs it, with a terminal for its messages; what that was sent."""
     ours, its = pty.openpty()
-    done = subprocess.Popen([XL_ALIGNED, "to-core", *map(str, args)],
+    done = subprocess.Popen([PROGRAM, "to-core", *map(str, args)],
                             stderr=its)
     os.close(its)
     shown = b""
     try:
         while part := os.read(ours, 4096):
             shown += part
-    except OSError:         # nobody else has it open any more
+    except OSError:         # no process has it open any more
         pass
     os.close(ours)
     assert done.wait(60) == 0
@@ -309,68 +221,6 @@ def test_many_pieces(tmp_path, count):
 
 
 # -- PV --------------------------------------------------------------------
-
-class Pv:
-    """A PV domain: page tables, its table of frames, registers."""
-
-    def __init__(self, width: int) -> None:
-        self.width, self.size = width, 3000
-        self.entries = PAGE // width
-        frames = -(-self.size // self.entries)
-        self.mfn = {pfn: 0x50000 + (pfn * 7 % self.size)
-                    for pfn in range(self.size)}
-        table = [self.mfn.get(pfn, (1 << 8 * width) - 1)
-                 for pfn in range(frames * self.entries)]
-        letter = "Q" if width == 8 else "I"
-        self.pages = {pfn: page() if pfn % 4 else ZERO
-                      for pfn in range(self.size) if pfn % 100 != 99}
-        self.p2m_pfns = [200 + 3 * i for i in range(frames)]
-        for i, pfn in enumerate(self.p2m_pfns):
-            part = table[i * self.entries:(i + 1) * self.entries]
-            self.pages[pfn] = struct.pack(f"<{self.entries}{letter}", *part)
-        self.types = {300: 1, 301: 2, 302: 0xb, 303: 0xc}
-        for pfn in self.types:
-            self.pages[pfn] = struct.pack("<512Q", *(
-                (pfn + i * 5) << 12 | 0x8000000000000067 if i % 3
-                else 0xabc000 << 12 for i in range(512)))
-        # Entries of frames that are not the domain's.
-        self.pages[300] = struct.pack("<Q", 0x777777 << 12 | 1) \
-            + self.pages[300][8:]
-
-    def to_machine(self, pfn: int) -> bytes:
-        """What a dump has: page tables with machine frames."""
-        if pfn not in self.types:
-            return self.pages[pfn]
-        out = []
-        for entry in struct.unpack("<512Q", self.pages[pfn]):
-            frame = entry >> 12 & (1 << 40) - 1
-            if entry & 1:
-                mfn = self.mfn.get(frame)
-                entry = 0 if mfn is None else \
-                    entry & ~((1 << 52) - (1 << 12)) | mfn << 12
-            out.append(entry)
-        return struct.pack("<512Q", *out)
-
-    def vcpu(self, number: int) -> bytes:
-        data = bytearray(RNG.randbytes(5168 if self.width == 8 else 2800))
-        if self.width == 8:
-            struct.pack_into("<Q", data, 616, 0xabcd00000000 | 400)  # rdx
-            struct.pack_into("<17Q", data, 4832, 401, 402, *range(14), 600)
-            struct.pack_into("<4Q", data, 4984, 0, 403 << 12 | 1, 0,
-                             404 << 12)
-        else:
-            struct.pack_into("<I", data, 524, 400)                   # edx
-            struct.pack_into("<17I", data, 2640, 401, 402, *range(14), 600)
-            struct.pack_into("<4I", data, 2716, 0, 0, 0, 404 << 12)
-        return bytes(data)
-
-    def stream(self, shared_info: bytes, vcpus: list) -> bytes:
-        pages = [(pfn, self.types.get(pfn, 0), self.pages[pfn])
-                 for pfn in sorted(self.pages)]
-        frames = p2m_frames(0, self.size - 1, self.p2m_pfns)
-        return pv_stream(self.width, frames, batches(pages), vcpus,
-                         shared_info)
-
 
 @pytest.fixture(scope="module", params=[
     (8, f) for f in (*FORMATS, *PACKED)] + [(4, "v2"), (4, "v3")], ids=lambda p: f"{p[0] * 8}-{p[1]}")
@@ -507,94 +357,10 @@ def test_full_disk(hvm, option):
         "mount -t tmpfs -o size=2m none /mnt\n"
         "echo earlier >/mnt/core\n"
         '"$1" to-core --force "$2" "$3" /mnt/core && exit 9\n'
-        "ls /mnt; cat /mnt/core", XL_ALIGNED, option, hvm.path)
+        "ls /mnt; cat /mnt/core", PROGRAM, option, hvm.path)
     assert done.stdout == "core\nearlier\n", done
     assert re.search("No space|no room", done.stderr), done
     assert done.returncode == 0 and done.stderr.count("\n") == 1
-
-
-# -- shared blocks ---------------------------------------------------------
-
-@pytest.fixture(scope="module")
-def shares(tools):
-    """Preloaded, other filesystems: core_shares.c."""
-    return tools / "shares.so"
-
-
-def shared_octets(log: Path, what: str) -> int:
-    return sum(int(line.split()[1]) for line in log.read_text().splitlines()
-               if line.startswith(what)) if log.exists() else 0
-
-
-def large(directory: Path) -> tuple:
-    """32 MiB of pages and some of zeros, saved."""
-    pages = [(pfn, 0, page()) for pfn in range(0x1000, 0x3000)]
-    pages += [(pfn, 0, ZERO) for pfn in range(0x3000, 0x4000)]
-    return pages, Saved(directory, hvm_stream(batches(pages, 1024),
-                                              [cpu_record(0)]), "v3")
-
-
-READERS = {"xen": read_xen, "elf": read_elf}
-
-
-@pytest.mark.parametrize("form", ("xen", "elf"))
-@pytest.mark.parametrize("way", ("clone", "copy"))
-@pytest.mark.parametrize("fs", ("xfs", "btrfs"))
-def test_blocks_are_shared(tmp_path, shares, fs, way, form):
-    if not shutil.which(f"mkfs.{fs}", path="/usr/sbin:/sbin"):
-        pytest.skip(f"no mkfs.{fs}")
-    pages, saved = large(tmp_path)
-    with open(tmp_path / "image", "wb") as file:
-        file.truncate(512 << 20)
-    done = in_own_mounts(
-        '/sbin/mkfs.$4 -q "$3/image" >/dev/null\n'
-        'mount -o loop "$3/image" /mnt\n'
-        'cp "$2" /mnt/saved; sync; df -k --output=used /mnt\n'
-        'SHARE_LOG=$3/log SHARE_CLONE=$6 LD_PRELOAD=$7'
-        ' "$1" to-core --format=$5 /mnt/saved /mnt/core\n'
-        'sync; df -k --output=used /mnt\n'
-        'cp /mnt/core "$3/core"', XL_ALIGNED, saved.path, tmp_path, fs, form,
-        "yes" if way == "clone" else "no", shares)
-    if "mount" in done.stderr:
-        pytest.skip(done.stderr)
-    assert done.returncode == 0, done
-    assert READERS[form](tmp_path / "core").pages == expected(pages)
-    before, after = map(int, re.findall(r"\d+", done.stdout))
-    # 32 MiB of pages, of which at most a few were copied.
-    assert after - before < 4 << 10
-    assert shared_octets(tmp_path / "log", way) > 31 << 20
-
-
-@pytest.mark.parametrize("form", ("xen", "elf"))
-@pytest.mark.parametrize("clone,copy,least,most", (
-    # What copies elsewhere copies everything.
-    ("no", "server", 31 << 20, 32 << 20),
-    ("no", "no", 0, 0),
-    # A disk that is full meanwhile: what is left is tried by direct I/O.
-    ("no", "full", 256 << 10, 8 << 20),
-    # Here, the page cache does it: given up after a trial.
-    ("no", "", 65536, 65536)))
-def test_copies_in_the_kernel(tmp_path, shares, form, clone, copy, least,
-                              most):
-    fs = subprocess.run(["stat", "-f", "-c", "%T", tmp_path], text=True,
-                        capture_output=True, check=True).stdout
-    if "ext" not in fs:
-        pytest.skip(f"what {fs.strip()} does is not known here")
-    pages, saved = large(tmp_path)
-    env = os.environ | {"LD_PRELOAD": str(shares), "SHARE_CLONE": clone,
-                        "SHARE_COPY": copy,
-                        "SHARE_LOG": str(tmp_path / "log")}
-    out = tmp_path / "core"
-    done = run("to-core", f"--format={form}", saved.path, out, env=env)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert READERS[form](out).pages == expected(pages)
-    assert least <= shared_octets(tmp_path / "log", "copy") <= most
-    # Every octet is written where holes are not wanted, and none shared.
-    (tmp_path / "log").unlink(missing_ok=True)
-    done = run("to-core", f"--format={form}", "--no-sparse", saved.path,
-               out, env=env)
-    assert READERS[form](out).pages == expected(pages)
-    assert not shared_octets(tmp_path / "log", "")
 
 
 # -- tools of others -------------------------------------------------------

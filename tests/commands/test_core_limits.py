@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """to-core: memory follows what a save file holds, not what it claims."""
-import os
 import subprocess
 import sys
 
 import pytest
 
+from commands.program import PROGRAM
 from model import layout as L
 from model import domains, generator, savefile
 from model.core_reader import read_xen
-from support import ROOT
 
-XL_ALIGNED = os.environ.get("XL_ALIGNED", ROOT / "build" / "xl-aligned")
 ALLOWED_MIB = 100
 ENTRIES = 512
 
@@ -29,7 +27,7 @@ def to_core(tmp_path, v2: bytes, format_: str):
     path = tmp_path / "guest"
     path.write_bytes(savefile.build(v2, b"{}", savefile.pv_tail(), format_))
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, XL_ALIGNED, "to-core", path,
+        [sys.executable, "-c", MEASURE, PROGRAM, "to-core", path,
          tmp_path / "core"], capture_output=True, text=True, check=True)
     status, mib = map(int, done.stdout.split())
     return status, done.stderr, mib

@@ -6,8 +6,8 @@ into the page cache of the device, and fails when it is written back.
 """
 import pytest
 
+from commands.cores import large
 from commands.program import PROGRAM, in_own_mounts
-from commands.test_core_file import large
 
 SCRIPT = """mount -t tmpfs -o size=4m none /mnt
 truncate -s 64M /mnt/disk

@@ -7,8 +7,7 @@ import subprocess
 
 import pytest
 
-from commands.program import (PROGRAM, REGULAR, FakeXl, build_empty_plugin,
-                              save_file)
+from commands.program import PROGRAM, REGULAR, save_file
 from support import ROOT
 
 DOCS = sorted(path for path in [*ROOT.glob("*.md"),
@@ -38,12 +37,10 @@ XL = {"save": "commit", "restore": "exit:0", "run": "save"}
 STATUSES = {"doctor": {0, 1}, "status": {0, 1}, "cancel": {1}}
 
 
-def test_every_command_of_the_guide(tmp_path):
+def test_every_command_of_the_guide(xl, tmp_path):
     """In their order, with a toolstack that writes what xl would write."""
     saved = tmp_path / "saved"
     saved.mkdir(mode=0o700)
-    (tmp_path / "xl").mkdir()
-    xl = FakeXl(tmp_path / "xl", build_empty_plugin(tmp_path))
     xl.env["PATH"] = ":".join((str(xl.directory), os.environ["PATH"]))
     commands = guide_commands()
     assert len(commands) >= 12

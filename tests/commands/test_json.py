@@ -8,21 +8,17 @@ import threading
 
 import pytest
 
-from commands.program import (PROGRAM, FakeXl, build_empty_plugin, run,
-                              save_file)
-from commands.test_compress_commands import convert
-from commands.test_page import changed_pages, random_batches
-from commands.test_page import stream as stream_of
-from commands.test_page import write
-from commands.test_progress import READING_XL, SLOW_XL
-from commands.test_status import OWN, SAVE, site, store, store_clear
-from commands.transport import Listener, hosts, path, plugin
+from commands.packed import convert
+from commands.pages import changed_pages, random_batches
+from commands.pages import stream as stream_of
+from commands.pages import write
+from commands.program import PROGRAM, run, save_file
+from commands.site import OWN, SAVE
+from commands.transport import Listener
 from model import layout as L
 from model import savefile
 from model.records import record
 from support import ROOT
-
-__all__ = ["hosts", "path", "plugin", "site", "store"]
 
 PAGE = (ROOT / "docs/json.md").read_text()
 TYPES = {"text": str, "integer": int, "number": (int, float), "boolean": bool,
@@ -162,21 +158,17 @@ def test_files(files, command, outputs):
     hold(SCHEMAS[command], outputs(files))
 
 
-@pytest.mark.parametrize("command,script", [
-    ("save", SLOW_XL), ("restore", READING_XL), ("dump-core", READING_XL)],
+@pytest.mark.parametrize("command,action", [
+    ("save", "show-save:commit"), ("restore", "show-read:exit:0"),
+    ("dump-core", "show-read:exit:0")],
     ids=["save", "restore", "dump-core"])
-def test_progress(tmp_path, command, script):
-    private = tmp_path / "private"
-    private.mkdir(mode=0o700)
-    (tmp_path / "xl").mkdir()
-    fake = FakeXl(tmp_path / "xl", build_empty_plugin(tmp_path))
-    fake.path.write_text(script)
-    fake.will("0", save_file("v3"))
-    file = private / "file"
+def test_progress(xl, folder, command, action):
+    xl.will(action, save_file("v3"))
+    file = folder / "file"
     if command == "restore":
         file.write_bytes(save_file("v3"))
     operands = [file] if command == "restore" else ["d", file]
-    result = fake.run(command, "--progress=json", *operands)
+    result = xl.run(command, "--progress=json", *operands)
     assert result.returncode == 0, result.stderr
     hold(SCHEMAS[command], [json.loads(line)
                             for line in result.stdout.splitlines()])
@@ -188,7 +180,7 @@ def test_status(site, store):
                total=0, rate=1, begun=1700000001, peer="10.0.0.7",
                cancel=OWN, result="cancelled")
     array = site.command("status", "--json").stdout
-    threading.Timer(1.5, store_clear, (store,)).start()
+    threading.Timer(1.5, store.clear).start()
     lines = site.command("status", "--json", "--follow").stdout.splitlines()
     for output in ([array], lines):
         hold(SCHEMAS["status"], [json.loads(each) for each in output])

@@ -8,11 +8,8 @@ import subprocess
 
 import pytest
 
-from commands.transport import (Authority, Certificates, children_of,
-                                hosts, openssl, plugin, status_of,
-                                tls_listener)
-
-__all__ = ["hosts", "plugin"]
+from commands.transport import (Authority, Certificates, children_of, openssl,
+                                status_of, tls_listener)
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0,
                                 reason="only root reads others' memory")

@@ -14,12 +14,10 @@ from contextlib import suppress
 import pytest
 
 from commands.program import PROGRAM, run
-from commands.transport import (CONTENT, Listener, certificates, children_of,
-                                free_port, hosts, path, plugin, status_of)
+from commands.transport import (CONTENT, Listener, children_of, free_port,
+                                status_of)
 from model.hello import SENDER, Offer
 from support import eventually
-
-__all__ = ["certificates", "hosts", "path", "plugin"]
 
 
 # ---- listen ----------------------------------------------------------------

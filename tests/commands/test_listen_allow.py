@@ -6,10 +6,7 @@ import signal
 import pytest
 
 from commands.program import run
-from commands.transport import (certificates, free_port, hosts, path, plugin,
-                                tls_listener)
-
-__all__ = ["certificates", "hosts", "path", "plugin"]
+from commands.transport import free_port, tls_listener
 
 
 @pytest.fixture

@@ -10,14 +10,11 @@ import time
 
 import pytest
 
-from commands.transport import (CONTENT, Listener, certificates, children_of,
-                                frame, free_port, hosts, path, plugin,
-                                tls_listener)
+from commands.transport import (CONTENT, Listener, children_of, frame,
+                                free_port, tls_listener)
 from model import hello
 from model.hello import BANNER, BUSY, SENDER, Offer
 from support import eventually
-
-__all__ = ["certificates", "hosts", "path", "plugin"]
 
 
 def connect(path) -> socket.socket:

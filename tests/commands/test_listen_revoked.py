@@ -4,10 +4,7 @@ import signal
 
 import pytest
 
-from commands.transport import (Authority, Certificates, hosts, plugin,
-                                tls_listener)
-
-__all__ = ["hosts", "plugin"]
+from commands.transport import Authority, Certificates, tls_listener
 
 
 class Chains(Certificates):

@@ -16,12 +16,10 @@ from contextlib import suppress
 import pytest
 
 from commands.transport import (CONTENT, Authority, Certificates, Listener,
-                                children_of, frame, free_port, hosts, plugin)
+                                children_of, frame, free_port)
 from model import hello
 from model.hello import BANNER, SENDER, Offer
 from support import eventually
-
-__all__ = ["hosts", "plugin"]
 
 COUNTS = pytest.mark.parametrize("count", [
     200, pytest.param(10000, marks=pytest.mark.slow)])

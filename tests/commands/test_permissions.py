@@ -1,72 +1,39 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Privileged runs where somebody else has a say: in a directory that all can
-write to, in the environment.  The somebody is a process of another user."""
+"""Privileged runs in a directory that another user can write to, and in an
+environment that another user has set."""
 import os
 import shlex
 import shutil
 import stat
 import subprocess
-import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
-from commands.program import CONFIG, PROGRAM, FakeXl, build_empty_plugin, run
-from commands.test_page import TAIL, stream
-from model import savefile
+from commands.program import FAKE_XL, PROGRAM, run
+from commands.users import NOBODY, SECRET, V2, nobody
 from plugin.bench import Bench
 from support import ROOT, cc
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0,
                                 reason="only root can be two users")
-NOBODY = 65534
-V2 = savefile.build(stream([[(3, b"\xaa" * 4096)]]), CONFIG, TAIL, "v2")
-SECRET = b"a file that only root may write"
-
-
-@pytest.fixture(scope="module")
-def plugin(tmp_path_factory):
-    return build_empty_plugin(tmp_path_factory.mktemp("plugin"))
 
 
 @pytest.fixture
-def folder():
-    """pytest's own are for root alone: nobody else may even look."""
-    with tempfile.TemporaryDirectory(prefix="permissions-") as name:
-        directory = Path(name).resolve()
-        directory.chmod(0o711)
-        yield directory
-
-
-@pytest.fixture
-def xl(folder, plugin):
-    directory = folder / "xl"
-    directory.mkdir()
-    return FakeXl(directory, plugin)
-
-
-@pytest.fixture
-def sticky(folder):
+def sticky(open_folder):
     """As /tmp is."""
-    directory = folder / "sticky"
+    directory = open_folder / "sticky"
     directory.mkdir()
     directory.chmod(0o1777)
     return directory
 
 
 @pytest.fixture
-def private(folder):
-    directory = folder / "private"
+def private(open_folder):
+    directory = open_folder / "private"
     directory.mkdir(mode=0o755)
     (directory / "victim").write_bytes(SECRET)
     return directory
-
-
-def nobody(*command) -> None:
-    """Runs a command as somebody else."""
-    subprocess.run([str(word) for word in command], check=True, user=NOBODY,
-                   group=NOBODY, extra_groups=[])
 
 
 def refused(result) -> str:
@@ -92,14 +59,11 @@ def test_a_save_is_for_its_owner_alone(xl, private, umask):
     """While it is written as well, whatever the umask."""
     file, partial = private / "file", private / "file.partial"
     xl.will("late", V2)
-    process = subprocess.Popen([PROGRAM, "save", "web01", file],
-                               env={**os.environ, **xl.env}, umask=umask)
-    deadline = time.monotonic() + 30
-    while not any("ready" in note for note in xl.notes()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    process = xl.start("save", "web01", file, umask=umask)
+    xl.ready()
     assert mode(partial) == 0o600
-    assert process.wait(30) == 0
+    process.communicate(timeout=30)
+    assert process.returncode == 0
     assert mode(file) == 0o600
 
 
@@ -199,19 +163,16 @@ def test_the_partial_is_a_file_of_somebody_else(xl, sticky, private,
 # ---- the plugin ---------------------------------------------------------
 
 
-def test_directories_exchanged_during_the_save(tools, folder, sticky,
+def test_directories_exchanged_during_the_save(tools, open_folder, sticky,
                                                private):
     """The rename stays in the directory in which the file was made."""
     theirs = sticky / "theirs"
     nobody("mkdir", theirs)
-    bench = Bench(tools, folder)
+    bench = Bench(tools, open_folder)
     process = bench.start("save", theirs / "victim.partial",
                           FAKE_PAUSE="1", FAKE_PAUSE_SECONDS="3",
                           XL_ALIGNED_COMMIT_NAME=str(theirs / "victim"))
-    deadline = time.monotonic() + 30
-    while not (folder / "paused").exists():
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.02)
+    bench.wait_paused(process)
     nobody("sh", "-c", f"mv {theirs} {sticky}/moved && "
            f"ln -s {private} {theirs}")
     out, error = process.communicate(timeout=30)
@@ -225,9 +186,9 @@ def test_directories_exchanged_during_the_save(tools, folder, sticky,
 
 
 @pytest.fixture
-def evil(folder):
-    """A directory of somebody else's with programs that leave a trace."""
-    directory = folder / "evil"
+def evil(open_folder):
+    """Another user's directory, with programs that leave a trace."""
+    directory = open_folder / "evil"
     directory.mkdir()
     directory.chmod(0o777)
     trace = directory / "trace"
@@ -264,9 +225,9 @@ def evil_environment(evil) -> dict:
 
 
 @pytest.fixture
-def anywhere(folder):
+def anywhere(open_folder):
     """Outside of file systems on which nothing is set-user-ID."""
-    for place in (folder, Path("/var/tmp"), ROOT / "build"):
+    for place in (open_folder, Path("/var/tmp"), ROOT / "build"):
         done = subprocess.run(["findmnt", "-n", "-o", "OPTIONS", "-T",
                                place], capture_output=True, text=True)
         if "nosuid" not in done.stdout:
@@ -280,7 +241,7 @@ def anywhere(folder):
 
 
 def test_set_user_id(anywhere, evil):
-    """Nobody should make it so; but then, too."""
+    """It should not be set-user-ID; if it is, this holds all the same."""
     program = anywhere / "xl-aligned"
     shutil.copy(PROGRAM, program)
     program.chmod(0o4755)
@@ -290,16 +251,16 @@ def test_set_user_id(anywhere, evil):
                           text=True)
     assert done.returncode != 0
     assert not (evil / "trace").exists(), (evil / "trace").read_text()
-    # It has looked for the real one, in the places where that belongs.
+    # It has looked for the real one, in the system's directories.
     assert "xl" in done.stderr and str(evil) not in done.stderr
 
 
-def test_sudo(folder, xl, evil, private):
+def test_sudo(open_folder, xl, evil, private):
     """By sudo's defaults nothing of it reaches a command run as root."""
     if subprocess.run(["unshare", "-m", "true"],
                       capture_output=True).returncode:
         pytest.skip("no mount namespaces here")
-    rules = folder / "sudoers"
+    rules = open_folder / "sudoers"
     # xl-aligned itself: what XL_ALIGNED_XL says must not reach it, and what
     # root says here is the stand-in for xl in secure_path.
     rules.write_text(
@@ -307,13 +268,7 @@ def test_sudo(folder, xl, evil, private):
         f'Defaults secure_path="{xl.directory}:/usr/sbin:/usr/bin"\n'
         "#65534 ALL=(root) NOPASSWD: ALL\n")
     rules.chmod(0o440)
-    fake = xl.directory / "xl"
-    text = fake.read_text().split("\n", 1)
-    settings = {**xl.env, "FAKE_XL": "exit:7"}
-    for name in ("XL_ALIGNED_XL", "XL_ALIGNED_PLUGIN"):
-        del settings[name]
-    fake.write_text(f"{text[0]}\nimport os\n"
-                    f"os.environ.update({settings!r})\n{text[1]}")
+    xl.becomes(f'FAKE_XL=exit:7 FAKE_LOG={xl.log} exec {FAKE_XL} "$@"')
     trace = evil_environment(evil)
     script = (f"mount --bind {rules} /etc/sudoers && exec setpriv "
               "--reuid=65534 --regid=65534 --clear-groups env " +

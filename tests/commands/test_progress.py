@@ -1,81 +1,43 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""save --progress and --live: what is shown, and what xl is told."""
+"""save --progress and --live: what is shown, and what xl is started with."""
 import json
 import os
 import pty
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 
-from commands.program import (PROGRAM, FakeXl, build_empty_plugin, run,
-                              save_file)
+from commands.program import PROGRAM, run, save_file
 from model.generator import Generator
 from plugin.bench import PLUGIN, Bench
-from support import cc
+from support import cc, eventually
 
 MIB = 1 << 20
 V3 = save_file("v3")
+TOLD = {"XL_ALIGNED_PROGRESS", "XL_ALIGNED_LIVE"}
 
-# Half of it in 1.3 seconds, then the commit.
-SLOW_XL = r'''#!/usr/bin/python3
-import mmap, os, struct, sys, time
-
-progress = os.environ.get("XL_ALIGNED_PROGRESS")
-print("env", progress, os.environ.get("XL_ALIGNED_LIVE"),
-      file=open(os.environ["FAKE_LOG"], "w"))
-if progress:
-    with open(progress, "r+b") as file:
-        page = mmap.mmap(file.fileno(), 4096)
-print("Saving to somewhere", file=sys.stderr)
-print("xc: progress: Frames: 512/1024 50%", file=sys.stderr)
-for i in range(13):
-    if progress:
-        struct.pack_into("<IxxxxQQQ", page, 8, 1, 200 << 20,
-                         (i + 1) * 8 << 20, (i + 1) * 4 << 20)
-    time.sleep(0.1)
-if progress:
-    struct.pack_into("<I", page, 8, 2)
-sys.stderr.write("a line without an end")
-sys.stderr.flush()
-time.sleep(0.5)
-if os.environ["FAKE_XL"] == "fail":
-    sys.exit(3)
-fd = os.open(sys.argv[-1], os.O_WRONLY | os.O_TRUNC)
-os.write(fd, open(os.environ["FAKE_CONTENT"], "rb").read())
-os.fsync(fd)
-os.rename(os.readlink(f"/proc/self/fd/{fd}"),
-          os.environ["XL_ALIGNED_COMMIT_NAME"])
-'''
-
-
-# Its file is open when its stderr goes; by itself, SIGPIPE would end it.
-PATIENT_XL = r'''#!/bin/sh
-for last; do :; done
+# Its file is open when its stderr goes; unlike Python, the shell dies of
+# SIGPIPE.
+PATIENT_XL = r'''for last; do :; done
 exec 3>"$last"
 echo started >"$FAKE_LOG"
 sleep 1
 for i in 1 2 3; do echo "line $i" >&2; done
 cat "$FAKE_CONTENT" >&3
-mv "$(readlink /proc/$$/fd/3)" "$XL_ALIGNED_COMMIT_NAME"
-'''
+mv "$(readlink /proc/$$/fd/3)" "$XL_ALIGNED_COMMIT_NAME"'''
 
 
 @pytest.fixture
-def xl(tmp_path):
-    (tmp_path / "xl").mkdir()
-    fake = FakeXl(tmp_path / "xl", build_empty_plugin(tmp_path))
-    fake.path.write_text(SLOW_XL)
-    fake.will("commit", V3)
-    return fake
+def xl(xl):
+    xl.will("show-save:commit", V3)
+    return xl
 
 
 @pytest.fixture
-def file(tmp_path):
-    (tmp_path / "private").mkdir(mode=0o700)
-    return tmp_path / "private/file"
+def file(folder):
+    return folder / "file"
 
 
 def test_json(xl, file):
@@ -100,7 +62,7 @@ def test_json(xl, file):
 
 
 def test_json_of_a_failure(xl, file):
-    xl.will("fail", b"")
+    xl.will("show-save:fail:3")
     result = xl.run("save", "--progress=json", "d", file)
     assert result.returncode == 3
     assert json.loads(result.stdout.splitlines()[-1])["result"] == "failed"
@@ -167,7 +129,7 @@ def test_none_on_a_terminal(xl, file):
     status, text = on_a_terminal(xl, "save", "--progress=none", "d", file)
     assert status == 0
     assert "[" not in text and "xc: progress" in text
-    assert "env None None" in xl.log.read_text()
+    assert not TOLD & set(xl.note("env"))
 
 
 def test_nothing_without_a_terminal(xl, file):
@@ -176,7 +138,7 @@ def test_nothing_without_a_terminal(xl, file):
                          "XL_ALIGNED_LIVE": "yes"})
     assert result.returncode == 0 and result.stdout == ""
     # Nor from a variable that was left over.
-    assert xl.log.read_text() == "env None None\n"
+    assert not TOLD & set(xl.note("env"))
 
 
 def test_an_unknown_way(xl, file):
@@ -187,62 +149,21 @@ def test_an_unknown_way(xl, file):
 
 def test_xl_survives_the_one_who_reads_its_messages(xl, file):
     """A killed xl-aligned is no reason for xl to stop in the middle."""
-    xl.path.write_text(PATIENT_XL)
+    xl.becomes(PATIENT_XL)
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [PROGRAM, "save", "--progress=bar", "d", str(file)], stderr=slave,
         env={**os.environ, **xl.env})
     os.close(slave)
-    deadline = time.monotonic() + 30
-    while not xl.log.exists() or not xl.log.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: xl.log.exists() and xl.log.read_text())
     process.kill()
     process.wait()
-    while not file.exists():
-        assert time.monotonic() < deadline, "xl did not end the save"
-        time.sleep(0.05)
+    eventually(file.exists, "xl did not end the save")
     os.close(master)
 
 
 # ---- restore and dump-core --------------------------------------------------
 
-
-# Reads half, builds the rest; or its helper waits for SIGTERM.
-READING_XL = r'''#!/usr/bin/python3
-import mmap, os, signal, struct, subprocess, sys, time
-
-with open(os.environ["FAKE_LOG"], "w") as log:
-    print(os.getpid(), os.getpgrp(), os.umask(0o022), *sys.argv[1:], file=log)
-page = None
-if "XL_ALIGNED_PROGRESS" in os.environ:
-    with open(os.environ["XL_ALIGNED_PROGRESS"], "r+b") as file:
-        page = mmap.mmap(file.fileno(), 4096)
-print("Parsing config from <saved>", flush=True)
-print("Loading new save file", file=sys.stderr, flush=True)
-for i in range(13):
-    if page:
-        struct.pack_into("<IxxxxQQQ", page, 8, 1, 200 << 20,
-                         (i + 1) * 8 << 20, 0)
-    time.sleep(0.1)
-if page:
-    struct.pack_into("<I", page, 8, 3)
-time.sleep(0.5)
-if os.environ["FAKE_XL"] == "helper":
-    child = subprocess.Popen(["/usr/bin/python3", "-c",
-                              "import time; time.sleep(60)",
-                              "--restore-domain"])
-    with open(os.environ["FAKE_LOG"], "a") as log:
-        print("ready", file=log)
-    child.wait()
-    print("libxl destroys it", file=sys.stderr)
-    sys.exit(1)
-if os.environ["FAKE_XL"] == "wait":
-    with open(os.environ["FAKE_LOG"], "a") as log:
-        print("ready", file=log)
-    time.sleep(60)
-sys.exit(int(os.environ["FAKE_XL"]))
-'''
 
 READERS = (("restore", "restored"), ("dump-core", "dumped"))
 DONE = {"restore": "web01 restored from", "dump-core": "d dumped to"}
@@ -252,8 +173,7 @@ DONE = {"restore": "web01 restored from", "dump-core": "d dumped to"}
 def reader(xl, file):
     """xl-aligned with one of the two commands and this xl."""
     file.write_bytes(V3)
-    xl.path.write_text(READING_XL)
-    xl.env["FAKE_XL"] = "0"
+    xl.will("show-read:exit:0")
 
     def words(command, *options):
         if command == "dump-core":
@@ -313,8 +233,7 @@ def test_the_last_line_names_what_is_known(xl, reader, file):
 
 def test_no_save_is_told_that_is_not_whole(xl, file):
     """xl's word is not enough."""
-    xl.will("commit", V3[:-8])
-    xl.path.write_text(SLOW_XL.rpartition("os.rename")[0])
+    xl.will("show-save:save", V3[:-8])
     result = xl.run("save", "--progress=plain", "d", file)
     assert result.returncode == 1
     assert "the file is incomplete" in result.stderr
@@ -322,7 +241,7 @@ def test_no_save_is_told_that_is_not_whole(xl, file):
 
 
 def test_a_pipe_is_left_to_xl(xl, reader, file, tmp_path):
-    """Who opens and closes it breaks it for its writer."""
+    """Opening and closing it would break it for its writer."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     words = reader("restore", "--progress=plain")
@@ -336,39 +255,29 @@ def test_a_pipe_is_left_to_xl(xl, reader, file, tmp_path):
 
 @pytest.mark.parametrize("command,word", READERS)
 def test_readers_without_a_terminal_become_xl(xl, reader, command, word):
-    process = subprocess.Popen([PROGRAM, *reader(command)],
-                               env={**os.environ, **xl.env},
-                               stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE)
+    process = xl.start(*reader(command))
     process.communicate(timeout=30)
     assert process.returncode == 0
-    assert xl.log.read_text().split()[0] == str(process.pid)
+    assert xl.note("pid") == process.pid
 
 
 @pytest.mark.parametrize("command,word", READERS)
 def test_readers_hand_on_status_and_umask(xl, reader, command, word):
-    xl.env["FAKE_XL"] = "7"
+    xl.will("show-read:exit:7")
     before = os.umask(0o027)
     try:
         result = xl.run(*reader(command, "--progress=plain"))
     finally:
         os.umask(before)
     assert result.returncode == 7 and word not in result.stderr
-    pid, group, umask = xl.log.read_text().split()[:3]
-    assert pid == group and int(umask) == 0o027
+    assert xl.note("pid") == xl.note("pgrp") and xl.note("umask") == 0o027
 
 
 def interrupted(xl, words, action):
     """What is left when it gets SIGINT in the middle."""
-    xl.env["FAKE_XL"] = action
-    process = subprocess.Popen([PROGRAM, *words], text=True,
-                               env={**os.environ, **xl.env},
-                               stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 30
-    while not (xl.log.exists() and "ready" in xl.log.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    xl.will(f"show-read:{action}")
+    process = xl.start(*words)
+    xl.ready()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     return process.returncode, errors
@@ -377,7 +286,7 @@ def interrupted(xl, words, action):
 def test_an_interrupted_restore_ends_its_helper(xl, reader):
     """So that libxl destroys what there is; xl itself would just die."""
     status, errors = interrupted(xl, reader("restore", "--progress=plain"),
-                                 "helper")
+                                 "restore-helper")
     assert status == 130
     assert ("cancelling the restore; xl will destroy the partial domain"
             in errors)
@@ -419,7 +328,9 @@ def test_readers_without_the_plugin(xl, reader, file, command, word):
 def test_live(xl, file, letter):
     result = xl.run("save", letter, "--live", "d", file)
     assert result.returncode == 0
-    assert xl.log.read_text() == "env None yes\n"
+    env = xl.note("env")
+    assert {name: env.get(name) for name in TOLD} == {
+        "XL_ALIGNED_PROGRESS": None, "XL_ALIGNED_LIVE": "yes"}
 
 
 def test_live_is_for_domains_that_stay(xl, file):

@@ -4,15 +4,14 @@ user puts links, pipes and hard links in the way as fast as it can."""
 import os
 import stat
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from commands.program import FakeXl, build_empty_plugin, run
-from commands.test_permissions import NOBODY, SECRET, V2
-from plugin.test_core_engine import HVM, Domain
+from commands.program import run
+from commands.users import NOBODY, SECRET, V2
+from plugin.dumper import HVM, Domain
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0,
                                 reason="only root can be two users")
@@ -120,14 +119,6 @@ class Race:
 
 
 @pytest.fixture
-def folder():
-    with tempfile.TemporaryDirectory(prefix="race-") as name:
-        directory = Path(name).resolve()
-        directory.chmod(0o711)
-        yield directory
-
-
-@pytest.fixture
 def hard_links():
     """As on a host whose kernel does not protect them."""
     names = [Path(f"/proc/sys/fs/protected_{what}")
@@ -147,21 +138,19 @@ def hard_links():
 
 
 @pytest.mark.parametrize("mode", (0o1777, 0o777))
-def test_save(folder, hard_links, mode):
-    (folder / "xl").mkdir()
-    xl = FakeXl(folder / "xl", build_empty_plugin(folder))
+def test_save(xl, open_folder, hard_links, mode):
     xl.will("save", V2)
-    race = Race(folder, mode)
+    race = Race(open_folder, mode)
     for _ in race.begin(SECONDS):
         result = xl.run("save", "--force", "web01", race.file)
         race.check(result, lambda data: data == V2 or mode == 0o777)
     assert race.good + race.bad > 10
 
 
-def test_dump(tools, folder, hard_links):
-    domain = Domain(folder, **{**HVM, "pages": 600, "present": "0-9e"})
+def test_dump(tools, open_folder, hard_links):
+    domain = Domain(open_folder, **{**HVM, "pages": 600, "present": "0-9e"})
     expected = domain.good(tools / "dumper").read_bytes()
-    race = Race(folder, 0o1777)
+    race = Race(open_folder, 0o1777)
     for _ in race.begin(SECONDS):
         result = domain.dump(tools / "dumper", out=race.file)
         race.check(result, lambda data: data == expected)
@@ -169,12 +158,12 @@ def test_dump(tools, folder, hard_links):
 
 
 @pytest.mark.parametrize("kind", ("page", "convert"))
-def test_files(folder, hard_links, kind):
-    (folder / "in").write_bytes(V2)
-    words = {"page": ("page", "--force", "-o", None, folder / "in", "3"),
-             "convert": ("convert", "--force", "--to=v2", folder / "in",
+def test_files(open_folder, hard_links, kind):
+    (open_folder / "in").write_bytes(V2)
+    words = {"page": ("page", "--force", "-o", None, open_folder / "in", "3"),
+             "convert": ("convert", "--force", "--to=v2", open_folder / "in",
                          None)}[kind]
-    race = Race(folder, 0o1777)
+    race = Race(open_folder, 0o1777)
     for _ in race.begin(SECONDS / 2):
         result = run(*(race.file if word is None else word
                        for word in words))
@@ -182,10 +171,10 @@ def test_files(folder, hard_links, kind):
     assert race.good + race.bad > 10
 
 
-def test_pipe_of_another_user(tools, folder):
-    """No race: it was there all the time."""
-    domain = Domain(folder, **HVM)
-    race = Race(folder, 0o1777)
+def test_pipe_of_another_user(tools, open_folder):
+    """Without a race: it is there from the start."""
+    domain = Domain(open_folder, **HVM)
+    race = Race(open_folder, 0o1777)
     subprocess.run(["mkfifo", "-m", "666", race.file], user=NOBODY,
                    group=NOBODY, extra_groups=[], check=True)
     reader = os.open(race.file, os.O_RDONLY | os.O_NONBLOCK)

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a command may replace or remove: not what somebody else could want."""
+"""What a command may replace or remove: its own, and nothing else."""
 import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from commands.program import (CONFIG, PROGRAM, REGULAR, FakeXl,
-                              build_empty_plugin, run, save_file)
+from commands.program import (CONFIG, FAKE_XL, PROGRAM, REGULAR, run,
+                              save_file)
 from plugin.bench import Bench
+from support import eventually
 
 V2, V3, COMPAT = (save_file(format_) for format_ in ("v2", "v3", "compat"))
 OTHER = save_file("v3", config=CONFIG.replace(b'"web01"', b'"mail1"'))
@@ -23,31 +23,6 @@ TEXT = b"root:x:0:0:root:/root:/bin/bash\n"
 def name(value) -> str:
     """pytest would take all of it."""
     return value if isinstance(value, str) else f"{len(value)}"
-
-
-@pytest.fixture(scope="module")
-def plugin(tmp_path_factory):
-    return build_empty_plugin(tmp_path_factory.mktemp("plugin"))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "folder").mkdir()
-    return tmp_path / "folder"
-
-
-@pytest.fixture
-def xl(tmp_path, plugin):
-    directory = tmp_path / "xl"
-    directory.mkdir()
-    return FakeXl(directory, plugin)
-
-
-def wait(until, what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not until():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def refused(result, words: str) -> None:
@@ -190,30 +165,19 @@ def test_a_partial_that_is_unfinished_goes(xl, folder, left):
 def test_xl_outlives_the_command(xl, folder, signum):
     """xl destroys the guest; the file has its temporary name and is kept."""
     file, partial = folder / "file", folder / "file.partial"
-    fake = xl.path.read_text()
-    xl.path.write_text(fake.replace('elif action == "late":', """
-elif action == "slow":
-    fd = save(partially=True)
-    note(ready=os.getpid())
-    time.sleep(2)
-    os.lseek(fd, 0, 0)
-    os.write(fd, open(os.environ["FAKE_CONTENT"], "rb").read())
-    note(destroyed=True)
-elif action == "late":"""))
-    xl.will("slow", V2)
-    process = subprocess.Popen([PROGRAM, "save", "web01", file],
-                               env={**os.environ, **xl.env})
-    wait(lambda: "ready" in str(xl.notes()), "xl does not run")
+    xl.will("outlive", V2)
+    process = xl.start("save", "web01", file)
+    xl.ready()
     process.send_signal(signum)
     if signum == signal.SIGKILL:
         process.wait(10)
         # While xl writes, it cannot be told what becomes of the file.
         refused(xl.run("save", "web01", file), "by another process")
-    wait(lambda: "destroyed" in str(xl.notes()), "xl did not go on")
+    eventually(lambda: xl.noted("destroyed"), "xl did not go on")
     if signum == signal.SIGPIPE:
         assert process.wait(10) == 0 and file.read_bytes() == V2
         return
-    wait(lambda: not Path(f"/proc/{xl.note('ready')}").exists(), "xl stays")
+    eventually(lambda: not Path(f"/proc/{xl.note('ready')}").exists())
     xl.log.unlink()
     refused(xl.run("save", "web01", file), "may be whole")
     assert partial.read_bytes() == V2 and xl.notes() == []
@@ -225,9 +189,7 @@ def test_nobody_reads_what_is_printed(xl, folder, option):
     reader, writer = os.pipe()
     os.close(reader)
     # As xl, and unlike Python, the shell dies of SIGPIPE.
-    real = xl.path.rename(xl.directory / "real")
-    xl.path.write_text(f'#!/bin/sh\necho "Saving" >&2\nexec {real} "$@"\n')
-    xl.path.chmod(0o755)
+    xl.becomes(f'echo "Saving" >&2; exec {FAKE_XL} "$@"')
     xl.will("save", V2)
     result = subprocess.run(
         [PROGRAM, "save", option, "web01", folder / "file"],
@@ -239,13 +201,7 @@ def test_nobody_reads_what_is_printed(xl, folder, option):
 
 
 def test_a_killed_xl_and_a_whole_file(xl, folder):
-    fake = xl.path.read_text()
-    xl.path.write_text(fake.replace('elif action == "kill":', """
-elif action == "after":
-    save()
-    os.kill(os.getpid(), signal.SIGKILL)
-elif action == "kill":"""))
-    xl.will("after", V2)
+    xl.will("kill-whole", V2)
     result = xl.run("save", "web01", folder / "file")
     assert result.returncode == 137 and "is complete" in result.stderr
     assert (folder / "file.partial").read_bytes() == V2
@@ -266,7 +222,7 @@ def test_a_failed_save_leaves_no_stub(tools, folder, io, why):
     result = bench.run("save", file, XL_ALIGNED_IO=io, **{why: fault})
     assert result.status == 1 and result.out == "resume\n", result
     assert not file.exists()
-    # A name of somebody else's choice stays; what it names is emptied.
+    # A name that was there before stays; the file is emptied.
     file.touch()
     os.link(file, second)
     result = bench.run("save", file, XL_ALIGNED_IO=io, **{why: fault})

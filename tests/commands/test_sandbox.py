@@ -11,11 +11,8 @@ from contextlib import contextmanager
 import pytest
 
 from commands.program import run
-from commands.transport import (Listener, children_of, hosts, path, plugin,
-                                status_of)
+from commands.transport import Listener, children_of, status_of
 from support import ROOT, cc, eventually
-
-__all__ = ["hosts", "path", "plugin"]
 
 SOURCE = ROOT / "tests/fakes/intruder.c"
 FATAL = re.findall(r"FATAL\((\w+)\)[,\n]", SOURCE.read_text())

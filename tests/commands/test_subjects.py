@@ -7,11 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from commands.transport import (Authority, Certificates, hosts, plugin,
-                                tls_listener)
+from commands.transport import Authority, Certificates, tls_listener
 from model.hello import SENDER, Offer
-
-__all__ = ["hosts", "plugin"]
 
 # Name of the files, subject, names.
 CERTIFICATES = [

@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
+from commands.pages import TAIL, random_batches, stream
 from commands.program import CONFIG, PROGRAM, save_file
-from commands.test_page import TAIL, random_batches, stream
 from model import savefile
 
 # Of batches as Xen writes them: page and diff find each page.

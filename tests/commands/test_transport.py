@@ -12,11 +12,8 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from commands.program import PROGRAM
-from commands.transport import (CONTENT, Listener, frame, free_port, hosts,
-                                path, plugin)
+from commands.transport import CONTENT, Listener, frame, free_port
 from model import hello
-
-__all__ = ["hosts", "path", "plugin"]
 
 
 # ---- the four pairs ------------------------------------------------------

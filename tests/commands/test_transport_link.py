@@ -8,11 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 
-from commands.transport import (Listener, children_of, cmdline, hosts, path,
-                                plugin)
+from commands.transport import Listener, children_of, cmdline
 from support import ROOT, eventually
-
-__all__ = ["hosts", "path", "plugin"]
 
 
 # ---- ends that come early --------------------------------------------------

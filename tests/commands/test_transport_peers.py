@@ -10,11 +10,9 @@ from contextlib import suppress
 
 import pytest
 
-from commands.transport import CONTENT, Listener, frame, hosts, path, plugin
+from commands.transport import CONTENT, Listener, frame
 from model import hello
 from model.hello import BANNER, RECEIVER, SENDER, Offer
-
-__all__ = ["hosts", "path", "plugin"]
 
 
 # ---- peers of another kind -------------------------------------------------

@@ -8,11 +8,8 @@ from contextlib import suppress
 import pytest
 
 from commands.program import run
-from commands.transport import (Listener, certificates, free_port, hosts, path,
-                                plugin, tls_listener)
+from commands.transport import Listener, free_port, tls_listener
 from model.hello import SENDER, Offer
-
-__all__ = ["certificates", "hosts", "path", "plugin"]
 
 
 # ---- TLS -------------------------------------------------------------------

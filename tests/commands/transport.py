@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Two ends of a migration without Xen: an xl of a few lines at each, which
-keeps to the protocol of the real one."""
+"""Two ends of a migration without Xen, each with tests/fakes/xl.py as xl."""
 import hashlib
-import json
 import os
 import re
 import signal
@@ -11,160 +9,12 @@ import struct
 import subprocess
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
-from commands.program import PROGRAM, build_empty_plugin
+from commands.program import FAKE_XL, PROGRAM, FakeXl
 
 MAGIC = b"fake domain, xl\n"
 CONTENT = os.urandom(3 << 20)
-
-# Both ends.  What migrate sends is FAKE_CONTENT; what it was told of the
-# stream, and what was received, is noted.
-FAKE_XL = r'''#!/usr/bin/python3
-import hashlib, json, os, signal, struct, subprocess, sys, time
-
-BANNER = b"xl migration receiver ready, send binary domain data.\n"
-READY = b"domain received, ready to unpause\0"
-GO = b"domain is yours, you are cleared to unpause\0"
-REPORT = b"my copy unpause results are as follows\0"
-MAGIC = b"fake domain, xl\n"
-argv = sys.argv[1:]
-while argv and argv[0][:2] in ("-t", "-v", "-T"):
-    argv.pop(0)
-command, argv = argv[0], argv[1:]
-
-def note(**what):
-    with open(os.environ["FAKE_LOG"], "a") as log:
-        log.write(json.dumps({"side": command, **what}) + "\n")
-
-def read(fd, length):
-    data = b""
-    while len(data) < length:
-        more = os.read(fd, length - len(data))
-        if not more:
-            return data
-        data += more
-    return data
-
-def write(fd, data):
-    while data:
-        data = data[os.write(fd, data):]
-
-def expect(fd, text):
-    got = read(fd, len(text))
-    if got != text:
-        note(unexpected=repr(got), instead_of=repr(text))
-    return got == text
-
-def resume(child, send):
-    os.close(send)
-    note(resumed=True)
-    child.wait()
-    sys.exit(1)
-
-def migrate():
-    ssh, options, operands = "ssh", "", []
-    while argv:
-        word = argv.pop(0)
-        if word == "-s":
-            ssh = argv.pop(0)
-        elif word in ("-e", "-p") or word == "--debug":
-            options += " " + {"--debug": "-d"}.get(word, word)
-        else:
-            operands.append(word)
-    domain, host = operands
-    rune = f"exec {ssh} {host} xl migrate-receive{options}"
-    send_r, send_w = os.pipe()
-    recv_r, recv_w = os.pipe()
-    child = subprocess.Popen(["sh", "-c", rune], stdin=send_r,
-                             stdout=recv_w)
-    os.close(send_r)
-    os.close(recv_w)
-    note(started=os.getpid(), transport=child.pid)
-    if not expect(recv_r, BANNER):
-        resume(child, send_w)
-    path = os.environ.get("XL_ALIGNED_NEGOTIATED")
-    line = features = None
-    if path:
-        with open(path, "rb") as board:
-            line = board.readline(64).decode()
-            features = board.readline(64).decode()
-    note(negotiated=line, live=os.environ.get("XL_ALIGNED_LIVE"),
-         features=features, compress=os.environ.get("XL_ALIGNED_COMPRESS"))
-    if os.environ.get("FAKE_PASSES"):
-        # What plugin and helper do: struct handoff_board, struct handoff.
-        with open(path, "r+b") as board:
-            board.seek(128)
-            board.write(b"suspended=%d\n\0" % (time.monotonic() * 1000))
-        passes = json.loads(os.environ["FAKE_PASSES"])
-        with open(os.environ["XL_ALIGNED_PROGRESS"], "r+b") as page:
-            page.seek(40)
-            page.write(struct.pack(f"<Q{len(passes)}Q", len(passes),
-                                   *passes))
-    with open(os.environ["FAKE_CONTENT"], "rb") as file:
-        data = file.read()
-    pause = os.environ.get("FAKE_PAUSE")
-    haste = os.environ.get("FAKE_HASTE")
-    time.sleep(0.1 if haste else 0)
-    try:
-        write(send_w, MAGIC + struct.pack("<Q", len(data)))
-        if pause:
-            write(send_w, data[:len(data) // 2])
-            note(paused=True)
-            while os.path.exists(pause):
-                time.sleep(0.02)
-            data = data[len(data) // 2:]
-        if os.environ.get("FAKE_FAIL") == "send":
-            note(gives_up=True)
-            resume(child, send_w)
-        write(send_w, data)
-        if not expect(recv_r, READY):
-            resume(child, send_w)
-        write(send_w, GO)
-    except OSError as error:
-        note(error=str(error))
-        resume(child, send_w)
-    if not expect(recv_r, REPORT) or read(recv_r, 1) != b"\0":
-        note(undefined=True)
-        sys.exit(1)
-    note(destroyed=True)
-    if haste:
-        # The real one does not wait for what it has started.
-        os.kill(child.pid, signal.SIGKILL)
-        os._exit(0)
-    os.close(send_w)
-    note(transport_status=child.wait())
-
-def migrate_receive():
-    note(receiving=os.getpid(), options=argv, uid=os.getuid(),
-         preload=os.environ.get("LD_PRELOAD", ""))
-    write(1, BANNER)
-    head = read(0, len(MAGIC) + 8)
-    if head[:len(MAGIC)] != MAGIC or len(head) != len(MAGIC) + 8:
-        note(bad_head=repr(head))
-        sys.exit(1)
-    left, digest = struct.unpack("<Q", head[-8:])[0], hashlib.sha256()
-    while left:
-        data = os.read(0, min(left, 1 << 20))
-        if not data:
-            note(cut=left)
-            sys.exit(1)
-        digest.update(data)
-        left -= len(data)
-        if os.environ.get("FAKE_FAIL") == "receive":
-            note(gives_up=True)
-            sys.exit(3)
-    write(1, READY)
-    if not expect(0, GO):
-        sys.exit(1)
-    note(running=digest.hexdigest())
-    write(1, REPORT + b"\0")
-
-{"migrate": migrate, "migrate-receive": migrate_receive}[command]()
-'''
 
 # As ssh: the words become one line for the shell of the other host.
 FAKE_SSH = r'''#!/bin/sh
@@ -173,35 +23,22 @@ PATH=$FAKE_REMOTE_PATH exec sh -c "$*"
 '''
 
 
-@dataclass
-class Hosts:
-    """Two hosts on this machine, and what their xl noted."""
-    folder: Path
-    plugin: Path
-    content: bytes
-    env: dict = field(default_factory=dict)
+class Hosts(FakeXl):
+    """Two hosts on this machine, "new" and "old" (without xl-aligned)."""
 
-    def __post_init__(self) -> None:
-        for name, with_us in (("new", True), ("old", False)):
-            where = self.folder / name
-            where.mkdir()
-            (where / "xl").write_text(FAKE_XL)
-            (where / "xl").chmod(0o755)
-            if with_us:
-                (where / "xl-aligned").symlink_to(PROGRAM)
-        self.ssh = self.folder / "ssh"
+    def __init__(self, folder: Path, plugin: Path, content: bytes) -> None:
+        super().__init__(folder, plugin)
+        self.folder = folder
+        self.will("migrate", content)
+        for name in ("new", "old"):
+            (folder / name).mkdir()
+            (folder / name / "xl").symlink_to(FAKE_XL)
+        (folder / "new/xl-aligned").symlink_to(PROGRAM)
+        self.ssh = folder / "ssh"
         self.ssh.write_text(FAKE_SSH)
         self.ssh.chmod(0o755)
-        self.log = self.folder / "log"
-        (self.folder / "content").write_bytes(self.content)
-        self.env = {
-            **os.environ,
-            "XL_ALIGNED_XL": str(self.folder / "new/xl"),
-            "XL_ALIGNED_PLUGIN": str(self.plugin),
-            "FAKE_LOG": str(self.log),
-            "FAKE_CONTENT": str(self.folder / "content"),
-            "FAKE_REMOTE_PATH": f"{self.folder}/new:/usr/bin:/bin",
-        }
+        self.env = {**os.environ, **self.env}
+        self.remote_is("new")
 
     def remote_is(self, name: str) -> None:
         self.env["FAKE_REMOTE_PATH"] = f"{self.folder}/{name}:/usr/bin:/bin"
@@ -227,27 +64,17 @@ class Hosts:
             text=True, capture_output=True, timeout=60,
             env={**self.env, **env})
 
-    def notes(self, side: str | None = None) -> list:
-        if not self.log.exists():
-            return []
-        notes = [json.loads(line)
-                 for line in self.log.read_text().splitlines()]
-        return [n for n in notes if side is None or n["side"] == side]
-
-    def noted(self, key: str) -> list:
-        return [note[key] for note in self.notes() if key in note]
-
     def assert_migrated(self, version: int | None) -> None:
-        """Runs there, with the memory that it had here, and not here."""
+        """It runs there, with the memory that it had here, and only there."""
         assert self.noted("running") == [
-            hashlib.sha256(self.content).hexdigest()], self.notes()
+            hashlib.sha256(self.content.read_bytes()).hexdigest()], self.notes()
         assert self.noted("destroyed") == [True]
         assert self.noted("resumed") == []
         assert self.noted("negotiated") == [
             None if version is None else f"format=v{version}\n"]
 
     def assert_untouched(self) -> None:
-        """No domain was created, and the sender's runs on."""
+        """No domain was created; the sender's keeps running."""
         assert self.noted("receiving") == []
         assert self.noted("running") == []
         assert self.noted("destroyed") == []
@@ -353,29 +180,6 @@ class Authority:
 def frame(content: bytes) -> bytes:
     """What the fake migrate sends for a domain."""
     return MAGIC + struct.pack("<Q", len(content)) + content
-
-
-# ---- fixtures, for modules that import them ----------------------------------
-
-
-@pytest.fixture(scope="module")
-def plugin(tmp_path_factory):
-    return build_empty_plugin(tmp_path_factory.mktemp("plugin"))
-
-
-@pytest.fixture
-def hosts(tmp_path, plugin):
-    return Hosts(tmp_path, plugin, CONTENT)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "socket"
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 # ---- smaller things ----------------------------------------------------------

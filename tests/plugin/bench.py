@@ -2,21 +2,24 @@
 """The plugin in the toolstack, with the libxenlight and the save helper of
 tests/fakes/."""
 import os
+import resource
+import signal
 import subprocess
 from pathlib import Path
 
-from model import savefile
+from model import audit, savefile
 from model.generator import Generator
-from support import BUILD
+from support import BUILD, eventually
 
 PLUGIN = BUILD / "libxl-aligned.so.0"
 STREAM_LIBRARY = BUILD / "libxl-aligned-stream.so"
 
 
-def signature() -> str:
-    """Of this process, as a command signs what it tells the plugin."""
-    stat = Path("/proc/self/stat").read_text()
-    return f"{os.getpid()}-{stat.rpartition(')')[2].split()[19]}"
+def signature(pid: int | None = None) -> str:
+    """Of a process, as a command signs what it passes to the plugin."""
+    pid = pid or os.getpid()
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return f"{pid}-{stat.rpartition(')')[2].split()[19]}"
 
 
 class Result:
@@ -86,6 +89,13 @@ class Bench:
         assert result.status == 0, result
         return result, (folder / "read").read_bytes()
 
+    def wait_paused(self, process: subprocess.Popen) -> None:
+        """Until the helper has got as far as FAKE_PAUSE says."""
+        def paused() -> bool:
+            assert process.poll() is None
+            return (self.folder / "paused").exists()
+        eventually(paused, "not paused")
+
     def log(self) -> list:
         return (self.folder / "log").read_text().splitlines()
 
@@ -106,3 +116,26 @@ class Bench:
 
     def restored(self) -> bytes:
         return (self.folder / "restored").read_bytes()
+
+
+def check_v3(path: Path, bench: Bench) -> None:
+    """COMPLETE, aligned, and the v2 file that stock would have written."""
+    report, decoder, _ = audit.audit(str(path))
+    assert not report.faults
+    assert decoder.format == "v3"
+    assert decoder.header.state == 2
+    assert savefile.to_v2(path.read_bytes()) == bench.stock_file()
+
+
+def saved(bench, path: Path) -> bytearray:
+    assert bench.run("save", path).status == 0
+    (path.parent / "log").unlink()
+    return bytearray(path.read_bytes())
+
+
+def limited_files(size: int):
+    """For `before`: no file grows beyond this, as on a full disk."""
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    return limit

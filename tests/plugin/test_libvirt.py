@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -22,16 +21,9 @@ def bench(tools, tmp_path) -> Bench:
     return Bench(tools, tmp_path, Generator(3).hvm(), b"")
 
 
-def wait_for(found, process) -> None:
-    deadline = time.monotonic() + 20
-    while not found():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def kill_helper(bench, process) -> None:
     """Once it has paused."""
-    wait_for((bench.folder / "paused").exists, process)
+    bench.wait_paused(process)
     for task in Path(f"/proc/{process.pid}/task").iterdir():
         for child in (task / "children").read_text().split():
             os.kill(int(child), signal.SIGKILL)
@@ -221,7 +213,7 @@ def test_folder_that_is_gone(bench, tmp_path, managed):
     data = managed.read_bytes()
     process = bench.start("restore-managed", managed, tool="daemon",
                           FAKE_PAUSE="3", FAKE_LINGER="yes")
-    wait_for((tmp_path / "paused").exists, process)
+    bench.wait_paused(process)
     managed.parent.rmdir()
     kill_helper(bench, process)
     found = None

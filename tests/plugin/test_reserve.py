@@ -3,25 +3,16 @@
 every n.  A limit on the size of files says so in the place of a full disk,
 to which it would take a disk of every size.  And how much is asked for."""
 import re
-import resource
-import signal
 
 import pytest
 
 from model import savefile
 from model.generator import Generator
 from model.records import record
-from plugin.bench import Bench
+from plugin.bench import Bench, limited_files
 
 TAIL = record(3, b"emulator state" * 20)
 BLOCK = 4096
-
-
-def limit(octets: int):
-    def set_limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (octets, octets))
-    return set_limit
 
 
 @pytest.mark.parametrize("engine", ("uring", "thread"))
@@ -38,7 +29,7 @@ def test_no_room_for_a_block(tools, tmp_path, io, engine):
     # In the first block, the log of the stand-in would not fit, either.
     for room in (*range(BLOCK, length, BLOCK), length - 1):
         final.write_text("an older one")
-        result = bench.run("save", partial, before=limit(room), **save)
+        result = bench.run("save", partial, before=limited_files(room), **save)
         assert result.status == 1 and result.out == "resume\n", result
         # The tail is not written by us.
         assert "File too large" in result.err or \
@@ -47,7 +38,7 @@ def test_no_room_for_a_block(tools, tmp_path, io, engine):
         assert not partial.exists()
     final.write_text("an older one")
     room = -(-length // (64 * BLOCK)) * 64 * BLOCK
-    assert bench.run("save", partial, before=limit(room), **save).status == 0
+    assert bench.run("save", partial, before=limited_files(room), **save).status == 0
     assert savefile.to_v2(final.read_bytes()) == bench.stock_file()
 
 
@@ -60,7 +51,7 @@ def test_what_is_reserved(tools, tmp_path, format_, part, gib):
     memory and 1 GiB holds 256 GiB."""
     bench = Bench(tools, tmp_path)
     result = bench.run("save", tmp_path / "file", XL_ALIGNED_FORMAT=format_,
-                       FAKE_MEMKB=str(gib << 20), before=limit(1 << 20))
+                       FAKE_MEMKB=str(gib << 20), before=limited_files(1 << 20))
     assert result.status == 1 and result.out == "resume\n", result
     need = int(re.search(r"needs (\d+) MiB", result.err)[1])
     memory = gib << 10
