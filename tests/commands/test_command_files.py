@@ -70,8 +70,8 @@ def test_info_counts_what_is_there(tmp_path, format_, seed):
     types, stored, on_page, pfns = {}, 0, 0, 0
     stream = data[start:]
     for r in walk(stream):
-        count, octets = types.get(r.type, (0, 0))
-        types[r.type] = count + 1, octets + len(r.raw)
+        count, length = types.get(r.type, (0, 0))
+        types[r.type] = count + 1, length + len(r.raw)
         if r.type == L.PAGE_DATA and page_shape(r.body):
             shape = page_shape(r.body)
             pages, at = shape.contents, 8 + shape.pages_offset
@@ -217,7 +217,7 @@ def test_info_of_a_cut_file(tmp_path, format_):
     assert found["whole"] is (False if format_ == "v3" else None)
 
 
-def test_info_survives_any_octets(tmp_path):
+def test_info_survives_any_bytes(tmp_path):
     """Damage behind the head: an answer, whatever it is; no crash."""
     rng = random.Random(1)
     for format_ in FORMATS:

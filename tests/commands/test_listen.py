@@ -162,7 +162,7 @@ def test_systemd_tcp_sockets_are_for_tls(hosts):
 
 
 class Crowd:
-    """Connections that say nonsense, nothing, or a HELLO octet by octet."""
+    """Connections that say nonsense, nothing, or a HELLO byte by byte."""
 
     def __init__(self, address, count: int) -> None:
         self.address, self.count = address, count
@@ -240,8 +240,8 @@ def test_slow_loris_meets_the_deadline(hosts, path):
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(path))
             with pytest.raises((BrokenPipeError, ConnectionResetError)):
-                for octet in Offer(SENDER, text=b"x" * 4000).pack():
-                    sock.sendall(bytes([octet]))
+                for byte in Offer(SENDER, text=b"x" * 4000).pack():
+                    sock.sendall(bytes([byte]))
                     time.sleep(0.05)
                     assert time.monotonic() < begin + 6
         log.wait_for("refused: no whole HELLO within 2 s: [0-9]+ bytes")

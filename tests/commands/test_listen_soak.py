@@ -92,8 +92,8 @@ class Peers:
     def slow(self):
         with self._connect("tcp") as sock:
             with suppress(OSError):
-                for octet in HELLO:
-                    sock.sendall(bytes([octet]))
+                for byte in HELLO:
+                    sock.sendall(bytes([byte]))
                     time.sleep(0.1)
             return self._told(sock)
 

@@ -100,12 +100,12 @@ CUTS = [("hello", "s2r", 0), ("hello", "s2r", 10), ("hello", "s2r", 60),
         ("ready", "s2r", 0), ("ready", "s2r", 20)]
 
 
-@pytest.mark.parametrize("phase,direction,octets", CUTS)
-def test_cut_before_go(hosts, path, phase, direction, octets):
+@pytest.mark.parametrize("phase,direction,count", CUTS)
+def test_cut_before_go(hosts, path, phase, direction, count):
     """The domain runs on at the sender, and nowhere else."""
     with Listener(hosts, f"unix:{path}") as listener:
         with relay(f"{path}.relay", path, "cut", phase, direction,
-                   octets) as said:
+                   count) as said:
             result = hosts.migrate("dom", f"unix:{path}.relay")
         assert said and said[0].startswith(f"cut in {phase}"), said
         eventually(lambda: not children_of(listener.process.pid),
@@ -118,11 +118,11 @@ def test_cut_before_go(hosts, path, phase, direction, octets):
     assert hosts.noted("undefined") == ([True] if after else [])
 
 
-@pytest.mark.parametrize("octets", [0, 10, 39])
-def test_cut_after_go(hosts, path, octets):
+@pytest.mark.parametrize("count", [0, 10, 39])
+def test_cut_after_go(hosts, path, count):
     """What stock does: it runs there, and the sender cannot tell."""
     with Listener(hosts, f"unix:{path}") as listener:
-        with relay(f"{path}.relay", path, "cut", "go", "r2s", octets):
+        with relay(f"{path}.relay", path, "cut", "go", "r2s", count):
             result = hosts.migrate("dom", f"unix:{path}.relay")
         eventually(lambda: not children_of(listener.process.pid),
                    "the receiver waits")
@@ -134,12 +134,12 @@ def test_cut_after_go(hosts, path, octets):
 
 def test_flipped_bits_of_hello(hosts, path):
     for direction in ("s2r", "r2s"):
-        for octet in range(0, 100, 9):
-            where = f"{path}.{direction}{octet}"
+        for at in range(0, 100, 9):
+            where = f"{path}.{direction}{at}"
             with Listener(hosts, f"unix:{path}"):
-                with relay(where, path, "flip", "hello", direction, octet):
+                with relay(where, path, "flip", "hello", direction, at):
                     result = hosts.migrate("dom", f"unix:{where}")
-            assert result.returncode == 1, (direction, octet)
+            assert result.returncode == 1, (direction, at)
     # The receiver's xl may have been started where its own RESULT was hit;
     # it was sent nothing.
     assert hosts.noted("running") == hosts.noted("negotiated") == []

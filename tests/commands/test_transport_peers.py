@@ -152,7 +152,7 @@ def test_receivers_that_talk_nonsense(hosts, path, answer, word):
     assert hosts.noted("negotiated") == [] and hosts.noted("resumed")
 
 
-def test_every_damaged_octet_of_hello(hosts, path):
+def test_every_damaged_byte_of_hello(hosts, path):
     """None starts an xl; each is told why."""
     good = Offer(SENDER).pack()
     with Listener(hosts, f"unix:{path}") as listener:

@@ -107,12 +107,12 @@ def test_tls_1_2_client(hosts, certificates):
     hosts.assert_untouched()
 
 
-@pytest.mark.parametrize("octets", [
+@pytest.mark.parametrize("data", [
     Offer(SENDER).pack(), b"GET / HTTP/1.0\r\n\r\n", b"\0" * 300])
-def test_plaintext_client_of_tls(hosts, certificates, octets):
+def test_plaintext_client_of_tls(hosts, certificates, data):
     with tls_listener(hosts, certificates) as (log, port):
         with socket.create_connection(("127.0.0.1", port)) as sock:
-            sock.sendall(octets)
+            sock.sendall(data)
             with suppress(ConnectionResetError):
                 while sock.recv(1000):
                     pass

@@ -3,7 +3,7 @@
 """A link that a test can damage: carries one migration after the other
 between a sender and a receiver, and knows how far each has come.
 
-    relay.py LISTEN TARGET [ACTION PHASE DIRECTION OCTETS]
+    relay.py LISTEN TARGET [ACTION PHASE DIRECTION BYTES]
 
 LISTEN and TARGET are HOST:PORT or the path of a UNIX socket.  PHASE is
 
@@ -12,13 +12,13 @@ LISTEN and TARGET are HOST:PORT or the path of a UNIX socket.  PHASE is
     ready    the receiver has all and asks for permission to go on
     go       the sender has given it
 
-and ACTION is taken when OCTETS octets have been carried in DIRECTION (s2r,
+and ACTION is taken when BYTES bytes have been carried in DIRECTION (s2r,
 r2s) since PHASE began:
 
     cut      nothing more, in either direction, and both ends are told
     stall    nothing more, and nobody is told
-    flip     one bit of the next octet changes
-    slow     OCTETS octets a second from the beginning of PHASE on
+    flip     one bit of the next byte changes
+    slow     BYTES bytes a second from the beginning of PHASE on
 
 One line on stdout says when the relay listens, one what it has done.
 """
@@ -108,15 +108,15 @@ class Relay:
 
     def carry(self, direction: str, data: bytes) -> None:
         """One piece that lies in one phase."""
-        action, phase, way, octets = self.plan or (None,) * 4
+        action, phase, way, limit = self.plan or (None,) * 4
         here = not self.done and (self.phase, direction) == (phase, way)
         if here and action == "slow":
-            ahead = (self.count[direction] / octets
+            ahead = (self.count[direction] / limit
                      - (time.monotonic() - self.began))
             if ahead > 0:
                 time.sleep(min(ahead, 1))
-        elif here and self.count[direction] + len(data) > octets:
-            keep = octets - self.count[direction]
+        elif here and self.count[direction] + len(data) > limit:
+            keep = limit - self.count[direction]
             self.send(direction, data[:keep])
             data = self.act(action, direction, data[keep:])
         self.send(direction, data)

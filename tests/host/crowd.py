@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """crowd.py HOST PORT COUNT: so many connections at once that say nonsense,
-what begins like TLS, nothing at all, or a HELLO octet by octet.
+what begins like TLS, nothing at all, or a HELLO byte by byte.
 
 Who is turned away comes again.  One line when all have been there once; on
 SIGTERM it ends, and says how many connections there were.

@@ -21,8 +21,8 @@ METADATA, STEP, PLACE = 136 * MIB, 16 * MIB, 65536
 GUEST = {"memory": 128, "noise": 32}
 
 
-def sectors(octets: int) -> int:
-    return octets // 512
+def sectors(length: int) -> int:
+    return length // 512
 
 
 class BadDisk:
@@ -52,7 +52,7 @@ class BadDisk:
         return [f"0 {sectors(SIZE)} linear /dev/vdb 0"]
 
     def extents(self, name: str) -> list:
-        """Where a file lies: (begin, end) in octets."""
+        """Where a file lies: (begin, end) in bytes."""
         path = self.host.disks[1].path
         text = image.debugfs(path, f"stat /{name}").split("EXTENTS:")[1]
         return [(int(a) * 4096, (int(b or a) + 1) * 4096) for a, b in

@@ -38,8 +38,8 @@ def test_saved_compressed_and_restored(host, make, tmp_path):
     sizes = {name: size(host, f"/data/{name}")
              for name in ("stock", "plain", "lz4", "zstd")}
     print(f"\n{make.__name__}: " + ", ".join(
-        f"{name} {octets / 1048576:.1f} MiB"
-        for name, octets in sizes.items()))
+        f"{name} {length / 1048576:.1f} MiB"
+        for name, length in sizes.items()))
     assert sizes["zstd"] < sizes["lz4"] < sizes["plain"] < sizes["stock"]
     packed, = compression(host, "/data/zstd")
     assert packed["compression"] == "zstd" and packed["batches"] > 10

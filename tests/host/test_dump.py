@@ -232,7 +232,7 @@ def against_stock(host, kind: str, ratio: float) -> None:
         times[name] = min(seconds, times.get(name, seconds))
         cache[name] = max(watch.cache_growth(), cache.get(name, 0))
         assert name == "stock" or done.stderr == "", done.stderr
-    # Xen may set the clock in the shared info page meanwhile: an octet that
+    # Xen may set the clock in the shared info page meanwhile: a byte that
     # differs from the dump before and from the dump after is ours.
     differing = []
     for name in ("first", "last"):
@@ -245,7 +245,7 @@ def against_stock(host, kind: str, ratio: float) -> None:
              f"cmp {CORE}.sparse {CORE}.last", 600)
     # One vCPU: .xen_shared_info is behind seven sections' headers.
     start = 64 + 7 * 64 + 1384 + 5168
-    print(f"\n{kind}: octets of the shared info page that differ from the"
+    print(f"\n{kind}: bytes of the shared info page that differ from the"
           " dump before and after:",
           *(sorted(at - 1 - start for at in one) for one in differing))
     for name in times:

@@ -24,16 +24,16 @@ CUTS = [("hello", "s2r", 10), ("hello", "r2s", 60), ("stream", "s2r", 0),
         ("stream", "s2r", MID + 123457), ("stream", "r2s", 0)]
 
 
-@pytest.mark.parametrize("phase,direction,octets", CUTS)
-def test_cut_before_go(hosts, phase, direction, octets):
+@pytest.mark.parametrize("phase,direction,count", CUTS)
+def test_cut_before_go(hosts, phase, direction, count):
     sender, receiver = start(hosts)
-    with relay(sender, receiver, "cut", phase, direction, octets) as job:
+    with relay(sender, receiver, "cut", phase, direction, count) as job:
         result = xl_aligned(sender, THROUGH_RELAY, check=False)
         said = job.output().stdout
     assert result.status != 0
     assert f"cut in {phase} {direction}" in said
     assert_stayed(sender, receiver)
-    note("cut", {"phase": phase, "direction": direction, "octets": octets,
+    note("cut", {"phase": phase, "direction": direction, "bytes": count,
                  "error": report_of(result).get("error")})
 
 
@@ -57,16 +57,16 @@ def test_cut_in_the_last_pass(hosts):
 
 
 @pytest.mark.parametrize("program", ["stock", "ours"])
-@pytest.mark.parametrize("phase,direction,octets,there", [
+@pytest.mark.parametrize("phase,direction,count,there", [
     ("ready", "s2r", 0, False),     # GO is lost
     ("go", "r2s", 0, True),         # the report is lost
-    ("go", "r2s", 39, True),        # its last octet is lost
+    ("go", "r2s", 39, True),        # its last byte is lost
 ])
-def test_cut_at_go(hosts, program, phase, direction, octets, there):
+def test_cut_at_go(hosts, program, phase, direction, count, there):
     """What xl does here is xl's to say; both must come to the same."""
     sender, receiver = start(hosts)
     receiver.mark(GUEST.name)
-    with relay(sender, receiver, "cut", phase, direction, octets) as job:
+    with relay(sender, receiver, "cut", phase, direction, count) as job:
         # Stock's stream, and nothing of ours in xl or the stream.
         words = "--format=v2 " if program == "stock" else ""
         env = "XL_ALIGNED_PLUGIN=/none " if program == "stock" else ""
@@ -81,16 +81,16 @@ def test_cut_at_go(hosts, program, phase, direction, octets, there):
         receiver.wait_verdict(GUEST.name)
     eventually(lambda: names(receiver) == (["guest"] if there else []),
                "not as with stock")
-    note("cut", {"phase": phase, "direction": direction, "octets": octets,
+    note("cut", {"phase": phase, "direction": direction, "bytes": count,
                  "program": program, "there": there})
     # What a person would do now.
     sender.destroy("guest--migratedaway")
 
 
-@pytest.mark.parametrize("octets", [MID, MID + 4096 * 7 + 5])
-def test_flipped_bit_on_the_wire(hosts, octets):
+@pytest.mark.parametrize("count", [MID, MID + 4096 * 7 + 5])
+def test_flipped_bit_on_the_wire(hosts, count):
     sender, receiver = start(hosts)
-    with relay(sender, receiver, "flip", "stream", "s2r", octets) as job:
+    with relay(sender, receiver, "flip", "stream", "s2r", count) as job:
         result = xl_aligned(sender, THROUGH_RELAY, check=False)
         assert "flip in stream" in job.output().stdout
     assert result.status != 0
@@ -102,7 +102,7 @@ def test_flipped_bit_on_the_wire(hosts, octets):
 
 
 def test_link_goes_dead(hosts):
-    """No octet gets through any more, and nobody says so."""
+    """No byte gets through any more, and neither end is notified."""
     # Takes long enough for something to happen meanwhile.
     busy = pvh("busy", memory=160, noise=48, dirty=3000)
     sender, receiver = start(hosts, busy)

@@ -93,7 +93,7 @@ def restore(host, guest, file: str = FILE, **options):
 
 
 class CacheWatch:
-    """The most that dom0's page cache grew, in octets."""
+    """The most that dom0's page cache grew, in bytes."""
 
     def __init__(self, host) -> None:
         self.host = host

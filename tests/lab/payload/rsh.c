@@ -2,7 +2,7 @@
 /*
  * lab-rsh HOST COMMAND...: like ssh, in plain text; an emulated processor
  * encrypts about 1 MB a second.  For `xl migrate -s lab-rsh NAME HOST`: its
- * stdin and stdout are pipes, from and to which octets go without a copy.
+ * stdin and stdout are pipes, spliced without a copy.
  */
 #include <err.h>
 #include <errno.h>
