@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Operations under way, as they are told in xenstore: docs/spec/progress.md.
+ * Running operations, as published in xenstore: docs/spec/progress.md.
  * What the one who writes and the one who reads have in common; the store
  * itself is theirs to bring.
  */

@@ -439,8 +439,8 @@ static int cancel_run(const struct command *self, int argc, char **argv)
     kind = argv[optind + 1];
     if (kind && !kind_of(kind))
         return command_misuse(self,
-                              "%s: the operation must be one of save "
-                              "restore dump-core migrate receive",
+                              "%s: the operation must be one of save, "
+                              "restore, dump-core, migrate or receive",
                               kind);
     if (store_connect(&cancel.store) < 0)
         return STATUS_FAILED;
@@ -459,13 +459,15 @@ const struct command command_cancel = {
     .arguments = "[OPTION...] DOMAIN [OPERATION]",
     .summary = "Cancel a running save, restore, dump or migration",
     .details =
-        "OPERATION is needed only if there are several of them: save restore\n"
-        "dump-core migrate receive.\n"
+        "OPERATION is save, restore, dump-core, migrate or receive.  It is "
+        "needed only\n"
+        "if several operations of DOMAIN are running.\n"
         "\n"
-        "  --timeout=SECONDS      wait no longer for the end; 60\n"
+        "  --timeout=SECONDS      how long to wait for the end (default: "
+        "60)\n"
         "\n"
-        "Exit status: 0 it has ended; 1 it has not, or nothing was under "
-        "way.\n\n",
+        "Exit status: 0 if the operation was cancelled, otherwise 1.\n"
+        "\n",
     .short_options = "",
     .long_options = (const struct option[]){
         { "timeout", required_argument, NULL, OPTION_TIMEOUT },

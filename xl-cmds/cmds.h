@@ -37,13 +37,15 @@ struct command {
     }
 
 /* Help text of --compress. */
-#define COMPRESS_HELP                                                        \
-    "  --compress=HOW         v3: none lz4 zstd lz4:LEVEL zstd:LEVEL (1 to " \
-    "12, 19)\n"
+#define COMPRESS_HELP                                                         \
+    "  --compress=HOW         none, lz4, lz4:1 to lz4:12, zstd or zstd:1 to " \
+    "zstd:19;\n"                                                              \
+    "                         only v3 can be compressed\n"
 /* For commands that hold up a guest. */
-#define COMPRESS_ALL_HELP                                                     \
-    "                         as far as there is time; with :all behind it, " \
-    "all\n"
+#define COMPRESS_ALL_HELP                                              \
+    "                         (pages for which there is no time stay " \
+    "uncompressed,\n"                                                  \
+    "                         unless :all is appended, as in zstd:all)\n"
 
 extern const struct command command_save, command_restore, command_run,
     command_info, command_verify, command_convert, command_dump_core,

@@ -33,7 +33,7 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
             if (core_format_parse(format, &parsed))
                 return command_misuse(self,
                                       "--format=%s: the value must be "
-                                      "one of xen elf",
+                                      "xen or elf",
                                       format);
             break;
         case OPTION_NO_SPARSE:
@@ -90,20 +90,23 @@ static int dump_core_run(const struct command *self, int argc, char **argv)
 const struct command command_dump_core = {
     .name = "dump-core",
     .arguments = "[OPTION...] DOMAIN FILE",
-    .summary = "Write a domain's memory and registers to a file",
+    .summary = "Write a core dump of a running domain",
     .details =
-        "  --format=FORMAT        xen: what Xen's own tools read (default)\n"
-        "                         elf: for crash, drgn, gdb and the like\n"
-        "  --no-sparse            write zero pages too; no holes\n"
-        "  --io=HOW               how it is written:\n"
-        "                         auto direct window buffered\n"
-        "  --engine=ENGINE        auto uring thread\n"
+        "  --format=FORMAT        xen (for Xen's own tools; the default) "
+        "or elf (for\n"
+        "                         crash, gdb and similar tools)\n"
+        "  --no-sparse            write zero pages instead of leaving holes\n"
+        "  --io=HOW               how to write it: auto, direct, window or "
+        "buffered\n"
+        "  --engine=ENGINE        asynchronous writes: auto, uring or "
+        "thread\n"
         PROGRESS_HELP
         FORCE_HELP("a core")
-        "  -q, --quiet            no progress on a terminal\n"
+        "  -q, --quiet            do not show progress on a terminal\n"
         "\n"
-        "Exit status: xl's; 1 without the plugin that elf needs, 127 if xl "
-        "cannot be\nrun.\n"
+        "Exit status: xl's; 1 if elf needs the plugin and it is missing; "
+        "127 if xl\n"
+        "cannot be run.\n"
         "\n",
     .short_options = "q",
     .long_options = (const struct option[]){

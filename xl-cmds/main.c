@@ -168,9 +168,10 @@ static void help(FILE *to)
 {
     size_t i;
 
-    fputs("Usage: xl-aligned COMMAND [ARGUMENT...]\n\n"
-          "Saves and restores Xen domains without dom0's page cache.\n\n",
-          to);
+    fputs(
+        "Usage: xl-aligned COMMAND [ARGUMENT...]\n\n"
+        "Saves and restores Xen domains without filling dom0's page cache.\n\n",
+        to);
     for (i = 0; i < COMMANDS; i++) {
         if (!commands[i]->internal)
             fprintf(to, "  %-10s %s\n", commands[i]->name,

@@ -140,12 +140,15 @@ const struct command command_run = {
     .arguments = "[OPTION...] [--] xl ARGUMENT...",
     .summary = "Run any xl command under the plugin",
     .details =
-        "  --format=FORMAT        of files that are saved: v3 compat v2 auto\n"
-        "  --io=HOW               how they are written:\n"
-        "                         auto direct window buffered\n"
-        "  --engine=ENGINE        auto uring thread\n"
+        "  --format=FORMAT        format of saved files: auto, v3, compat "
+        "or v2\n"
+        "  --io=HOW               how to write them: auto, direct, window "
+        "or buffered\n"
+        "  --engine=ENGINE        asynchronous writes: auto, uring or "
+        "thread\n"
         COMPRESS_HELP COMPRESS_ALL_HELP
-        "  --restore-io=HOW       how files are read: auto direct buffered\n"
+        "  --restore-io=HOW       how to read files: auto, direct or "
+        "buffered\n"
         "\n"
         "Exit status: that of the command; 127 if it cannot be run.\n"
         "\n",

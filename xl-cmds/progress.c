@@ -251,8 +251,8 @@ const char *progress_option(const struct command *self, const char *mode)
     if (strcmp(mode, "none") == 0 || find_mode(mode))
         return mode;
     command_misuse(self,
-                   "--progress=%s: the value must be one of bar plain "
-                   "json none",
+                   "--progress=%s: the value must be one of bar, plain, "
+                   "json or none",
                    mode);
     return NULL;
 }

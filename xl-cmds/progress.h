@@ -12,7 +12,7 @@
 /* "bar", "plain", "json", "none"; NULL: a bar on a terminal, else none. */
 struct progress;
 #define PROGRESS_HELP \
-    "  --progress=HOW         bar plain json none; a bar on a terminal\n"
+    "  --progress=HOW         bar, plain, json or none (on a terminal: bar)\n"
 
 #define PROGRESS_LONG_OPTION(value)                \
     {                                              \

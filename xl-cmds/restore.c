@@ -114,18 +114,22 @@ const struct command command_restore = {
     .arguments = "[OPTION...] [CONFIG] FILE",
     .summary = "Restore a domain from a file of any format",
     .details =
-        "  --io=HOW               how the file is read: auto direct buffered\n"
+        "  --io=HOW               how to read the file: auto, direct or "
+        "buffered\n"
         PROGRESS_HELP
         "\n"
-        "xl's own options:\n"
+        "Options of xl restore:\n"
         "  -p                     leave the domain paused\n"
-        "  -e                     do not wait for the domain to die\n"
-        "  -F                     wait in the foreground\n"
+        "  -e                     do not wait in the background for the "
+        "domain to die\n"
+        "  -F                     wait in the foreground for the domain to "
+        "die\n"
         "  -c                     attach to the domain's console\n"
-        "  -d                     debug messages\n"
+        "  -d                     print debug messages\n"
         "  -V, --vncviewer        attach a VNC viewer\n"
         "  -A, --vncviewer-autopass\n"
-        "                         attach a VNC viewer, password on its stdin\n"
+        "                         attach a VNC viewer, with the password "
+        "on its stdin\n"
         "\n"
         "Exit status: xl's; 127 if xl cannot be run.\n"
         "\n",

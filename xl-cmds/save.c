@@ -182,24 +182,28 @@ const struct command command_save = {
     .arguments = "[OPTION...] DOMAIN FILE [CONFIG]",
     .summary = "Save a domain to a file",
     .details =
-        "  --format=FORMAT        of the file: v3 compat v2 auto\n"
-        "  --io=HOW               how it is written:\n"
-        "                         auto direct window buffered\n"
-        "  --engine=ENGINE        auto uring thread\n"
+        "  --format=FORMAT        format of the file: auto, v3, compat or "
+        "v2\n"
+        "  --io=HOW               how to write it: auto, direct, window or "
+        "buffered\n"
+        "  --engine=ENGINE        asynchronous writes: auto, uring or "
+        "thread\n"
         COMPRESS_HELP COMPRESS_ALL_HELP
-        "  --live                 with -c or -p: let the domain run while it "
-        "is saved\n"
+        "  --live                 with -c or -p: let the domain run during "
+        "the save\n"
         PROGRESS_HELP
-        FORCE_HELP("a save file, or one of\n"
+        FORCE_HELP("a save file, or is one of\n"
         "                         another domain")
         "\n"
-        "xl's own options:\n"
+        "Options of xl save:\n"
         "  -c                     leave the domain running\n"
         "  -p                     leave the domain paused\n"
         "  -D                     store the domain id in the file\n"
         "\n"
-        "Exit status: xl's, and 0 only if the file is whole; 127 if xl cannot "
-        "be run;\n128 and its number if a signal ended the save.\n"
+        "Exit status: xl's, but 0 only if the file is complete; 127 if xl "
+        "cannot be\n"
+        "run; 128 plus the number of the signal if a signal cancelled the "
+        "save.\n"
         "\n",
     .short_options = "cpD",
     .long_options = (const struct option[]){

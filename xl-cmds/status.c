@@ -331,16 +331,16 @@ static int status_run(const struct command *self, int argc, char **argv)
 const struct command command_status = {
     .name = "status",
     .arguments = "[OPTION...]",
-    .summary = "Show the saves, restores, dumps and migrations under way",
+    .summary = "Show running saves, restores, dumps and migrations",
     .details =
-        "  --follow               again and again until none is left; bars on "
-        "a\n"
-        "                         terminal, else lines each second\n"
-        "  --json                 a JSON array; with --follow one in each "
-        "line\n"
+        "  --follow               update until no operation is left: bars "
+        "on a terminal,\n"
+        "                         otherwise lines every second\n"
+        "  --json                 print a JSON array; with --follow, one "
+        "every second\n"
         "\n"
-        "Exit status: 0, also if there is none; 1 xenstore cannot be "
-        "reached.\n\n",
+        "Exit status: 0, or 1 if xenstore cannot be reached.\n"
+        "\n",
     .short_options = "",
     .long_options = (const struct option[]){
         { "follow", no_argument, NULL, OPTION_FOLLOW },

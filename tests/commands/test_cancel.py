@@ -296,7 +296,7 @@ def test_an_owner_that_dies_of_it(site, store):
     (("status", "web01"), "expected no operands"),
     (("cancel",), "expected DOMAIN [OPERATION]; see"),
     (("cancel", "a", "save", "b"), "expected DOMAIN [OPERATION]; see"),
-    (("cancel", "a", "convert"), "must be one of save restore"),
+    (("cancel", "a", "convert"), "must be one of save, restore"),
     (("cancel", "--timeout=soon", "a"), "--timeout=soon"),
     (("cancel", "--timeout=100000", "a"), "--timeout=100000"),
 ))

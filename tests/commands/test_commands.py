@@ -79,7 +79,8 @@ def test_help_of_a_command(command):
     (["convert", "--to=v4", "a", "b"], "--to=v4"),
     (["convert", "--to=v2", "a"], "expected IN OUT"),
     (["migrate", "a"], "expected DOMAIN HOST; see"),
-    (["migrate", "--format=compat", "a", "b"], "--format=compat"),
+    (["migrate", "--format=compat", "a", "b"],
+     "--format=compat: the value must be one of auto, v3 or v2;"),
     (["migrate", "--cert"], "--cert needs a value"),
     (["sav", "a", "b"], "did you mean save?"),
     (["dumpcore", "a", "b"], "did you mean dump-core?"),
@@ -232,12 +233,16 @@ def test_completion_knows_every_option(command):
 
 
 def words_of(command, *before):
-    """The values that the program itself names after `before`, and takes."""
-    listed = re.search(r"one of (.*?)(?:, or one of.*)?;",
+    """The values that the program itself names after `before`; it accepts
+    all of them."""
+    listed = re.search(r"(?:must be (?!one of)|one of )"
+                       r"(.*?)(?:, or one of.*)?;",
                        run(command, *before[:-1], before[-1] + "?").stderr)
-    words = re.split(r",? or |, | ", listed[1]) if listed else []
-    return {word for word in words if ":" not in word and before[-1] + word
-            not in run(command, *before[:-1], before[-1] + word).stderr}
+    words = re.split(r",? or |, | to | ", listed[1]) if listed else []
+    words = {word for word in words if ":" not in word}
+    assert {word for word in words if before[-1] + word
+            in run(command, *before[:-1], before[-1] + word).stderr} == set()
+    return words
 
 
 @pytest.mark.parametrize("command", COMMANDS)

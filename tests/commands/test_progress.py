@@ -144,7 +144,7 @@ def test_nothing_without_a_terminal(xl, file):
 def test_an_unknown_way(xl, file):
     result = xl.run("save", "--progress=loud", "d", file)
     assert result.returncode == 2
-    assert "one of bar plain json none" in result.stderr
+    assert "one of bar, plain, json or none" in result.stderr
 
 
 def test_xl_survives_the_one_who_reads_its_messages(xl, file):

@@ -130,17 +130,19 @@ static int doctor_run(const struct command *self, int argc, char **argv)
 const struct command command_doctor = {
     .name = "doctor",
     .arguments = "[OPTION...] [DIRECTORY]",
-    .summary = "Show what a save on this host will do, and why",
+    .summary = "Check how this host will save domains",
     .details =
-        "  --json                 for programs\n"
+        "  --json                 print a JSON object\n"
         TLS_HELP
-        "  --allow-file=FILE      subjects that may connect (allow there)\n"
+        "  --allow-file=FILE      subjects that may connect to xl-aligned "
+        "listen\n"
+        "                         (allow in that directory)\n"
         "\n"
-        "DIRECTORY is where saves go, the current one if it is left out.  A "
-        "file is\n"
-        "made in it that has no name and is gone again.\n"
+        "DIRECTORY is where domains will be saved; the default is the "
+        "current one.  A\n"
+        "test file without a name is written there.\n"
         "\n"
-        "Exit status: 0 all is well, 1 something is BAD.\n"
+        "Exit status: 0 if nothing is BAD, otherwise 1.\n"
         "\n",
     .short_options = "",
     .long_options = (const struct option[]){

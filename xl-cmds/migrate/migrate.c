@@ -312,8 +312,16 @@ static int migrate_run(const struct command *self, int argc, char **argv)
     while ((opt = command_option(self, argc, argv, &status)) != -1) {
         if (opt == OPTION_DONE)
             goto out;
-        r = plugin_option(self, opt, optarg, &settings);
         status = STATUS_USAGE;
+        if (opt == OPTION_FORMAT && strcmp(optarg, "auto") &&
+            strcmp(optarg, "v3") && strcmp(optarg, "v2")) {
+            command_misuse(self,
+                           "--format=%s: the value must be one of auto, v3 or "
+                           "v2",
+                           optarg);
+            goto out;
+        }
+        r = plugin_option(self, opt, optarg, &settings);
         if (r < 0)
             goto out;
         if (!r)
@@ -324,11 +332,6 @@ static int migrate_run(const struct command *self, int argc, char **argv)
         goto out;
     migration.format = settings.format;
     migration.compress = settings.compress;
-    if (migration.format && !strcmp(migration.format, "compat")) {
-        status = command_misuse(self, "--format=compat: only a file can be "
-                                      "aligned");
-        goto out;
-    }
     if (argc - optind != 2) {
         status = command_misuse(self, "expected DOMAIN HOST");
         goto out;
@@ -350,28 +353,35 @@ const struct command command_migrate = {
     .arguments = "[OPTION...] DOMAIN HOST",
     .summary = "Migrate a running domain to another host",
     .details =
-        "HOST is a host as xl migrate takes it, for ssh, or one of\n"
-        "  tls:HOST[:PORT]  unix:PATH  tcp:HOST[:PORT]\n"
-        "where xl-aligned listen receives.\n"
+        "HOST is reached by ssh, as with xl migrate, unless it is "
+        "tls:HOST[:PORT],\n"
+        "unix:PATH or tcp:HOST[:PORT], where xl-aligned listen receives.\n"
         "\n"
-        "  --format=FORMAT        of the stream: auto (what both ends know),\n"
-        "                         v3 (or else refuse), v2\n"
+        "  --format=FORMAT        format of the stream: auto (the highest "
+        "that both\n"
+        "                         hosts know; the default), v3 (fail if "
+        "the receiver does\n"
+        "                         not know it) or v2\n"
         COMPRESS_HELP COMPRESS_ALL_HELP
-        "  -s, --ssh=COMMAND      instead of ssh\n"
-        "  --stock                the receiver is xl without xl-aligned:\n"
-        "                         do not try to negotiate\n"
-        "  --insecure             plain TCP to other hosts too\n"
-        "  --peer-name=NAME       in the receiver's certificate, instead of\n"
-        "                         HOST\n"
+        "  -s, --ssh=COMMAND      use COMMAND instead of ssh\n"
+        "  --stock                the receiver is xl without xl-aligned: "
+        "do not\n"
+        "                         negotiate\n"
+        "  --insecure             allow plain TCP to other hosts\n"
+        "  --peer-name=NAME       name in the receiver's certificate "
+        "(default: HOST)\n"
         TLS_HELP
         "  --no-live              pause the domain during the migration\n"
-        "  --live                 fail if Xen cannot copy the domain while it\n"
-        "                         runs\n"
-        "  --json                 the outcome, on stdout\n"
+        "  --live                 fail if the domain cannot be migrated "
+        "live\n"
+        "  --json                 print the result as a JSON object\n"
         "\n"
-        "xl's own options:\n"
-        "  -C FILE                send this configuration instead\n"
-        "  -e                     do not wait, there, for the domain to die\n"
+        "Options of xl migrate:\n"
+        "  -C FILE                send this configuration instead of the "
+        "domain's\n"
+        "  -e                     do not wait in the background, on the "
+        "other host, for\n"
+        "                         the domain to die\n"
         "  -p                     leave the domain paused\n"
         "  -D                     preserve the domain id\n"
         "  --debug                verify each page again\n"

@@ -96,10 +96,10 @@ static int receive_run(const struct command *self, int argc, char **argv)
 const struct command command_receive = {
     .name = "receive",
     .arguments = "[OPTION...] -- xl migrate-receive [ARGUMENT...]",
-    .summary = "What migrate has ssh run on the other host",
+    .summary = "Receiving end of migrate over ssh",
     .internal = true,
     .details =
-        "  --format=FORMAT        of the stream, at best: v3 v2\n",
+        "  --format=FORMAT        highest format of the stream: v3 or v2\n",
     .short_options = "+",
     .long_options = (const struct option[]){ FORMAT_OPTION, HELP_OPTION },
     .run = receive_run,

@@ -241,7 +241,7 @@ static int transport_run(const struct command *self, int argc, char **argv)
 const struct command command_transport = {
     .name = "transport",
     .arguments = "[OPTION...] [CARRIER:]ADDRESS xl ARGUMENT...",
-    .summary = "What migrate has xl run in the place of ssh",
+    .summary = "Run by xl migrate instead of ssh",
     .internal = true,
     .details = "",
     .short_options = "+",

@@ -46,13 +46,13 @@ enum {
         { "peer-name", required_argument, NULL, OPTION_PEER_NAME }, \
         TLS_OPTIONS
 
-#define TLS_HELP                                                      \
-    "  --cert=FILE            certificate of this host, PEM, and\n"   \
-    "  --key=FILE             its private key (" TLS_DIRECTORY "\n"   \
-    "                         cert.pem, key.pem)\n"                   \
-    "  --ca=FILE              authority of both ends' certificates\n" \
-    "                         (ca.pem there)\n"                       \
-    "  --crl=FILE             certificates it has revoked\n"
+#define TLS_HELP                                                              \
+    "  --cert=FILE            certificate of this host; the default is\n"     \
+    "                         " TLS_DIRECTORY "cert.pem\n"                    \
+    "  --key=FILE             its private key (key.pem in that directory)\n"  \
+    "  --ca=FILE              authority of both hosts' certificates (ca.pem " \
+    "there)\n"                                                                \
+    "  --crl=FILE             certificates that the authority has revoked\n"
 #define TLS_DIRECTORY "/etc/xen/xl-aligned/"
 
 /* True if `opt` was one of these. */
