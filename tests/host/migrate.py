@@ -14,6 +14,7 @@ import pytest
 
 import support
 from lab import host_pair, hvm, pvh
+from lab.develop import xenctrl
 from support import ROOT, cc, install
 
 HERE = Path(__file__).parent
@@ -55,7 +56,7 @@ def overlay(tmp_path_factory):
     install(tree)
     tools = tree / "usr/libexec"
     tools.mkdir(exist_ok=True)
-    cc(tools / "domwatch", HERE / "domwatch.c", "-lxenctrl")
+    cc(tools / "domwatch", HERE / "domwatch.c", *xenctrl())
     for script in (HERE / "crowd.py", ROOT / "tests/fakes/relay.py"):
         (tools / script.name).write_text(script.read_text())
     for name, required in (("newer", "0"), ("newest", "0x20000ULL")):

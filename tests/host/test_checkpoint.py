@@ -9,6 +9,7 @@ import pytest
 
 import lab
 from lab import pv, pvh
+from lab.develop import xenctrl
 from support import ROOT, cc, install
 
 pytestmark = pytest.mark.slow
@@ -24,7 +25,7 @@ def host(tmp_path_factory):
     install(tree)
     (tree / "usr/libexec").mkdir(exist_ok=True)
     cc(tree / "usr/libexec/pausewatch", ROOT / "tests/host/pausewatch.c",
-       "-lxenctrl")
+       *xenctrl())
     with lab.XenHost(overlays=(str(tree),), parts=()) as host:
         yield host
 

@@ -41,7 +41,8 @@ KINDS = {"pv": ("xenpv", "linux", 128), "pvh": ("xenpvh", "xenpvh", 160)}
 def place(build_overlay, tmp_path_factory):
     disk = debian.copy(str(tmp_path_factory.mktemp("debian")),
                        names=debian.PACKAGES + LIBRARIES + LIBVIRT)
-    with lab.XenHost(disks=(disk,), parts=()) as host:
+    with lab.XenHost(disks=(disk,), parts=(),
+                     version=debian.machine_version()) as host:
         subprocess.run(["tar", "-C", build_overlay, "-cf",
                         f"{host.share}/tree.tar", "."], check=True)
         host.run(f"tar -C {debian.PLACE} -xf /host/tree.tar")

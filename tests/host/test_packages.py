@@ -33,7 +33,8 @@ def place(debs, tmp_path_factory):
     needed = set().union(*map(debian.depends, debs)) - set(OURS)
     disk = debian.copy(str(tmp_path_factory.mktemp("debian")),
                        more=tuple(sorted(needed)))
-    with lab.XenHost(disks=(disk,), parts=()) as host:
+    with lab.XenHost(disks=(disk,), parts=(),
+                     version=debian.machine_version()) as host:
         place = debian.Debian(host)
         for package in debs:
             host.put(str(package), f"/tmp/{package.name}")

@@ -9,7 +9,6 @@ import pytest
 
 import lab
 from lab import debian, pv, pvh
-from lab.versions import version
 from model import audit
 from support import ROOT
 
@@ -19,7 +18,7 @@ SAVED = "/var/lib/xen/save"
 SETTINGS = "/etc/default/xl-aligned"
 DEFAULTS = "/etc/default/xendomains"
 DEBIANS = "/etc/init.d/xendomains"
-XENS = f"/usr/lib/xen-{version()}/bin/xendomains"
+XENS = f"/usr/lib/xen-{debian.machine_version()}/bin/xendomains"
 # What the installed libraries need beside Xen's tools.
 LIBRARIES = ("liburing2", "libxxhash0", "libyajl2", "libssl3", "libzstd1",
              "liblz4-1", "libxenstore4")
@@ -31,7 +30,8 @@ def place(build_overlay, tmp_path_factory):
     """A Debian in dom0 with what `make install` installs."""
     disk = debian.copy(str(tmp_path_factory.mktemp("debian")),
                        names=debian.PACKAGES + LIBRARIES)
-    with lab.XenHost(disks=(disk,), parts=()) as host:
+    with lab.XenHost(disks=(disk,), parts=(),
+                     version=debian.machine_version()) as host:
         subprocess.run(["tar", "-C", build_overlay, "-cf",
                         f"{host.share}/tree.tar", "."], check=True)
         host.run(f"tar -C {debian.PLACE} -xf /host/tree.tar")

@@ -19,7 +19,7 @@ import subprocess
 from . import packages
 from .cache import ImageError, cache_dir, command, locked, say
 from .host import Disk, Result, XenHost
-from .versions import Version, version as version_of
+from .versions import VERSIONS, Version, version as version_of
 
 PLACE = "/debian"
 REPOSITORY = "/var/local/packages"
@@ -30,6 +30,13 @@ PACKAGES = ("xen-utils-{xen}", "xen-utils-common", "xenstore-utils",
 SHARED = ("proc", "sys", "dev", "run", "tmp", "host", "data")
 # What a Debian with an init of its own would have, and a chroot does not.
 POLICY = "#!/bin/sh\nexit 101\n"
+
+
+def machine_version() -> Version:
+    """The one of this machine's suite: what is built here installs there."""
+    own = packages.machine_suite()
+    return next((each for each in VERSIONS.values() if each.suite == own),
+                version_of())
 
 
 def depends(package: str) -> set[str]:
@@ -75,13 +82,12 @@ def make_tree(tree: str, suite: str, names: tuple[str, ...],
     repository(tree, suite, more)
 
 
-def image(names: tuple[str, ...] = PACKAGES, more: tuple[str, ...] = (),
-          version: Version | None = None) -> str:
+def image(names: tuple[str, ...] = PACKAGES, more: tuple[str, ...] = ()) -> str:
     """A disk image with these packages; `more` can be had in there by apt.
 
     Kept in the lab's cache: whoever writes to it copies it.
     """
-    version = version or version_of()
+    version = machine_version()
     names = tuple(map(version.fill, names))
     recipe = [inspect.getsource(make_tree), inspect.getsource(repository),
               version.suite, str(SIZE_MIB), POLICY, *names, "",
