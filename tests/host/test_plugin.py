@@ -198,6 +198,7 @@ def test_stock_refuses_v3(host, resident):
     restore(host, guest)
 
 
+@pytest.mark.slow     # tests/plugin has it without Xen
 def test_every_head_length(host, tmp_path):
     """xl's head ends anywhere modulo 8: the name is stored in it."""
     guest = start(host, pv("g", memory=96, noise=8))

@@ -24,11 +24,20 @@ GUESTS = {each.kind: each for each in (
     pv("pv", memory=96, noise=16), pvh("pvh", memory=96, noise=16),
     hvm("hvm", memory=64, noise=16))}
 
-each_version = pytest.mark.parametrize(
-    "host", [os.environ["XEN"]] if os.environ.get("XEN") else [*VERSIONS],
-    indirect=True, scope="module")
+XENS = [os.environ["XEN"]] if os.environ.get("XEN") else [*VERSIONS]
+
+
+def on(*xens: str):
+    """On these versions always, on the others in `make check-all` alone."""
+    return pytest.mark.parametrize(
+        "host", [pytest.param(xen, marks=() if xen in xens or len(XENS) == 1
+                              else pytest.mark.slow) for xen in XENS],
+        indirect=True, scope="module")
+
+
+each_version = on(*VERSIONS)
+newest = on([*VERSIONS][-1])
 each_kind = pytest.mark.parametrize("kind", GUESTS)
-pytestmark = each_version
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +104,7 @@ def refused_by_stock(host, guest, file: str) -> None:
     assert host.domid(guest.name) is None
 
 
+@each_version
 @each_kind
 def test_saved_and_restored(host, kind, tmp_path):
     assert host.run("xl info xen_version").stdout.startswith(
@@ -112,6 +122,7 @@ def test_saved_and_restored(host, kind, tmp_path):
     assert not report.faults and decoder.format == "v3"
 
 
+@newest
 @each_kind
 def test_dumped(host, kind, tmp_path):
     """And what is dumped has the guest's pages."""
@@ -124,6 +135,7 @@ def test_dumped(host, kind, tmp_path):
     runs_on(host, guest)
 
 
+@newest
 @each_kind
 def test_checkpoint(host, kind, request):
     expect_death(host, kind, request)
@@ -133,6 +145,7 @@ def test_checkpoint(host, kind, request):
     runs_on(host, guest)
 
 
+@newest
 @each_kind
 def test_cancelled(host, kind, request):
     """On a disk that takes longer than the test does to cancel."""
@@ -153,6 +166,7 @@ def test_cancelled(host, kind, request):
     runs_on(host, guest)
 
 
+@newest
 @each_kind
 def test_files_of_older_versions(host, kind):
     guest = GUESTS[kind]
