@@ -85,7 +85,7 @@ def test_a_managed_restore_is_cancelled(site, store, tmp_path, taken):
     file, other = tmp_path / "file", tmp_path / "other"
     assert site.run("save", file).status == 0
     before = file.read_bytes()
-    other.write_text("somebody else's")
+    other.write_text("another user's")
     process = site.paused("restore-managed", file, *[other][:taken])
     name, _ = store.only()
     eventually(lambda: "domid" in store.keys(name), "no domain")
@@ -98,7 +98,7 @@ def test_a_managed_restore_is_cancelled(site, store, tmp_path, taken):
             "restored it" if taken else "") + "\n"
     assert end(process) == 1 and store.entries() == []
     if taken:
-        assert file.read_text() == "somebody else's"
+        assert file.read_text() == "another user's"
         file = tmp_path / "file.kept"
     assert file.read_bytes() == before
 

@@ -107,7 +107,8 @@ def test_pages_and_differences(tmp_path):
     (["--to=v2", "--compress=zstd", "a", "b"], ["only v3", "v2"]),
     (["--to=compat", "--compress=lz4", "a", "b"], ["only v3", "compat"]),
     (["--to=v3", "--compress=gzip", "a", "b"], ["gzip", "zstd:1 to zstd:19"]),
-    (["--to=v3", "--compress=zstd:20", "a", "b"], ["zstd:20", "zstd:1 to zstd:19"]),
+    (["--to=v3", "--compress=zstd:20", "a", "b"],
+     ["zstd:20", "zstd:1 to zstd:19"]),
     (["--to=v3", "--compress=", "a", "b"], ["--compress needs a value"])])
 def test_convert_refuses(arguments, words):
     result = run("convert", *arguments)

@@ -223,7 +223,8 @@ def test_many_pieces(tmp_path, count):
 # -- PV --------------------------------------------------------------------
 
 @pytest.fixture(scope="module", params=[
-    (8, f) for f in (*FORMATS, *PACKED)] + [(4, "v2"), (4, "v3")], ids=lambda p: f"{p[0] * 8}-{p[1]}")
+    (8, f) for f in (*FORMATS, *PACKED)] + [(4, "v2"), (4, "v3")],
+    ids=lambda p: f"{p[0] * 8}-{p[1]}")
 def pv(request, tmp_path_factory):
     domain = Pv(request.param[0])
     shared_info = page()

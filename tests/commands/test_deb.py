@@ -86,7 +86,7 @@ def test_the_command_finds_its_plugin(packages):
 
 
 def test_the_user_of_sessions(packages, tmp_path):
-    """Created with the package, not root, and nobody logs in as it."""
+    """Created with the package, not root, without a login."""
     name = "usr/lib/sysusers.d/xl-aligned.conf"
     assert name in contents(packages["xl-aligned"])
     tool("dpkg-deb", "--raw-extract", packages["xl-aligned"], tmp_path)

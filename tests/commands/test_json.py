@@ -29,7 +29,8 @@ ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \|", re.M)
 def schemas() -> dict:
     """Of each command: path -> words of the column `type`."""
     found = {}
-    sections = re.findall(r"^### ([^\n]+)\n(.*?)(?=^### |\Z)", PAGE, re.M | re.S)
+    sections = re.findall(r"^### ([^\n]+)\n(.*?)(?=^### |\Z)", PAGE,
+                          re.M | re.S)
     for commands, text in sections:
         rows = {path: words.split(", ") for path, words in ROW.findall(text)}
         found.update(dict.fromkeys(commands.split(", "), rows))

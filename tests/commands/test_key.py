@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0,
 
 
 def secrets_of(key) -> list[bytes]:
-    """The numbers of a private key that nobody else may know."""
+    """The numbers of a private key that must stay secret."""
     text = subprocess.run(["openssl", "pkey", "-in", key, "-noout", "-text"],
                           check=True, text=True,
                           stdout=subprocess.PIPE).stdout
@@ -66,7 +66,7 @@ def issued(request, tmp_path_factory):
 
 
 class Client:
-    """A TLS client that stops where it is told to."""
+    """A TLS client that stops at a given point."""
 
     def __init__(self, issued, port) -> None:
         context = ssl.create_default_context(cafile=str(issued.authority))

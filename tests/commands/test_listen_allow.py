@@ -121,7 +121,7 @@ def test_list_is_read_again(hosts, certificates, allow):
         log.process.send_signal(signal.SIGHUP)
         log.wait_for("keeping the old")
         assert migrate(hosts, certificates, at).returncode == 0
-        # An empty one lets nobody in: it is a list like others by now.
+        # Trusted again, and without the sender in it.
         allow.chmod(0o644)
         allow.write_text("other.example\n")
         log.process.send_signal(signal.SIGHUP)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""xl-aligned listen: no peer holds it up, and everybody refused is told."""
+"""xl-aligned listen: no peer blocks it, and each refused peer gets a reason."""
 import os
 import re
 import signal

@@ -145,7 +145,7 @@ class Peers:
             return self._told(sock)
 
     def _arriving(self, sent, wait):
-        """Up to three of these at once get an xl, the others are told."""
+        """Up to three of these at once get an xl; the others are refused."""
         with self._tls() as sock:
             sock.sendall(HELLO)
             kind, body = hello.receive_message(sock)

@@ -171,7 +171,7 @@ def test_xl_outlives_the_command(xl, folder, signum):
     process.send_signal(signum)
     if signum == signal.SIGKILL:
         process.wait(10)
-        # While xl writes, it cannot be told what becomes of the file.
+        # While xl writes, what becomes of the file is unknown.
         refused(xl.run("save", "web01", file), "by another process")
     eventually(lambda: xl.noted("destroyed"), "xl did not go on")
     if signum == signal.SIGPIPE:

@@ -263,7 +263,7 @@ def test_json(site, store):
 
 
 def test_names_steer_no_terminal(site, store):
-    """Of whoever wrote them; in JSON they are all there."""
+    """Control characters are escaped, in JSON too."""
     name, file = "a\nb\x1b[2J", "/srv/\\x1b\x9b\u202e"
     store.make(f"{OWN}-1", **{**SAVE, "file": file})
     store.put("/local/domain/1/name", name)
@@ -343,7 +343,7 @@ def test_the_next_operation_removes_what_is_stale(site, store, tmp_path):
     store.make(f"{dead.pid}-1-1", **SAVE)
     # The number is in use again, by another process.
     store.make(f"{os.getpid()}-1-1", **SAVE)
-    # Cancelled, and whoever asked is gone.
+    # Cancelled by a process that is gone.
     store.make(f"{OWN}-1", **SAVE, cancel=f"{dead.pid}-1",
                result="cancelled")
     # These are not.

@@ -153,7 +153,7 @@ def test_receivers_that_talk_nonsense(hosts, path, answer, word):
 
 
 def test_every_damaged_byte_of_hello(hosts, path):
-    """None starts an xl; each is told why."""
+    """None starts an xl; each peer gets the reason."""
     good = Offer(SENDER).pack()
     with Listener(hosts, f"unix:{path}") as listener:
         for at in range(len(good)):

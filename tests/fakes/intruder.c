@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Preloaded into xl-aligned listen: what somebody would do who has taken over
- * a session.  INTRUDER says what; the outcome goes to standard error.
+ * Preloaded into xl-aligned listen: what an attacker would do who controls a
+ * session.  INTRUDER says what; the outcome goes to standard error.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Stands in for the save helper: runs the one that MEMCHECK_PROGRAM names
- * under valgrind.  Linked statically, and past valgrind's own launchers, as
- * what is preloaded for the helper must be loaded by nobody before it.
+ * under valgrind.  Linked statically, and past valgrind's own launchers: no
+ * program before the helper may load what is preloaded for it.
  */
 #include <stdio.h>
 #include <stdlib.h>

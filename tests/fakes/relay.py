@@ -15,8 +15,8 @@ LISTEN and TARGET are HOST:PORT or the path of a UNIX socket.  PHASE is
 and ACTION is taken when BYTES bytes have been carried in DIRECTION (s2r,
 r2s) since PHASE began:
 
-    cut      nothing more, in either direction, and both ends are told
-    stall    nothing more, and nobody is told
+    cut      nothing more, in either direction, and both ends are closed
+    stall    nothing more, and both ends stay open
     flip     one bit of the next byte changes
     slow     BYTES bytes a second from the beginning of PHASE on
 

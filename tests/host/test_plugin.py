@@ -366,7 +366,7 @@ def test_plugin_itself_missing(host, resident):
     """The dynamic linker says so, once for each program."""
     guest = resident
     result = host.run("env LD_PRELOAD=/usr/lib/nowhere.so "
-                      f"xl save {guest.name} {FILE}")
+                     f"xl save {guest.name} {FILE}")
     assert "cannot be preloaded" in result.stderr
     restore(host, guest)
 
@@ -447,7 +447,8 @@ def test_disk_full_on_the_way(host):
 def running_save(host, guest):
     """A save that has come some way."""
     job = host.popen(f"env {SIGNED} LD_PRELOAD={PLUGIN} "
-                     f"XL_ALIGNED_COMMIT_NAME={FILE} xl save {guest.name} {FILE}.partial")
+                     f"XL_ALIGNED_COMMIT_NAME={FILE} "
+                     f"xl save {guest.name} {FILE}.partial")
     for _ in range(300):
         if "Frames: " in job.output().stderr:
             return job

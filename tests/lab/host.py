@@ -544,13 +544,13 @@ class XenHost(Guests):
                         dirs_exist_ok=True)
         if not self.alive():
             return
-        for name, command in (
+        for name, line in (
                 ("xl-dmesg.txt", "xl dmesg"), ("dmesg.txt", "dmesg"),
                 ("xl-list.txt", "xl list -l"),
                 ("xenstore.txt", "xenstore-ls -f"),
                 ("memory.txt", "cat /proc/meminfo; ps; df")):
             try:
-                text = self.run(command, timeout=20, check=False).stdout
+                text = self.run(line, timeout=20, check=False).stdout
             except (CommandTimeout, LabError) as error:
                 text = str(error)
             with open(os.path.join(directory, name), "w") as file:

@@ -399,7 +399,7 @@ def test_helper_in_a_wrapper(bench, tmp_path):
 
 def test_helper_without_its_library(bench, tmp_path):
     """AppArmor may keep LD_PRELOAD from the helper of libvirt: the file is
-    stock's, whole, and somebody says so."""
+    stock's, whole, and there is a warning."""
     wrapper = tmp_path / "wrapper"
     wrapper.write_text('#!/bin/sh\nunset LD_PRELOAD\n'
                        f'exec "{bench.tools}/helper" "$@"\n')

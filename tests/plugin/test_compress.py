@@ -35,7 +35,7 @@ def configured(tmp_path, text: str) -> dict:
     return {"XL_ALIGNED_CONFIG": str(tmp_path / "conf")}
 
 
-@pytest.mark.parametrize("config, env, codec, told", [
+@pytest.mark.parametrize("config, env, codec, warns", [
     ("", None, codecs.NONE, None),
     ("", "zstd", codecs.ZSTD, "zstd:1"),
     ("", "lz4:12", codecs.LZ4, "lz4:12"),
@@ -44,7 +44,7 @@ def configured(tmp_path, text: str) -> dict:
     ('compress = "zstd:3"\n', "none", codecs.NONE, None),
     ('compress = "none"\nformat = "v2"\n', None, None, None),
 ])
-def test_files(bench, tmp_path, config, env, codec, told):
+def test_files(bench, tmp_path, config, env, codec, warns):
     file = tmp_path / "file"
     more = configured(tmp_path, config)
     if env:
@@ -54,7 +54,7 @@ def test_files(bench, tmp_path, config, env, codec, told):
     data = file.read_bytes()
     assert savefile.to_v2(data) == bench.stock_file()
     assert codec is None or used(data) == {codec, codecs.NONE}
-    if told:
+    if warns:
         assert len(data) < len(bench.stock_file()) / 2
     result = bench.run("restore", file, **more)
     assert result.status == 0 and not result.lines, result

@@ -65,7 +65,7 @@ def test_the_file_is_looked_up_once(bench, tmp_path):
 
 @pytest.fixture
 def squashed(tools):
-    """A Bench that nobody can use, and a folder in which nobody can make
+    """A Bench that the user nobody can use, and a folder in which it can make
     names and see none: what root is left with on NFS."""
     if os.getuid():
         pytest.skip("needs root, to become nobody")

@@ -96,7 +96,7 @@ def test_a_failed_migration_is_resumed_by_libvirt(bench, tmp_path):
 
 @pytest.mark.parametrize("tool", ("daemon", "toolstack"))
 def test_the_end_of_a_resumed_domain_is_heard_of(bench, tmp_path, tool):
-    """libxl tells it once, and has told of the suspension."""
+    """libxl reports it once, after the suspension."""
     process = bench.start("save-watched", tmp_path / "file", tool=tool,
                           FAKE_PAUSE="3")
     kill_helper(bench, process)
@@ -197,19 +197,19 @@ def test_plugin_that_cannot_work(bench, managed, tmp_path):
 def test_name_that_is_taken(bench, managed, tmp_path):
     data = managed.read_bytes()
     other = tmp_path / "other"
-    other.write_text("somebody else's")
+    other.write_text("another user's")
     (managed.parent / "web.save.kept").write_text("an older one")
     result = bench.run("restore-managed", managed, other, tool="daemon",
                        LIBXL_SAVE_HELPER=without_library(bench))
     assert result.out == "failed\n", result
     assert f"are now in {managed}.kept.1" in result.err
-    assert managed.read_text() == "somebody else's"
+    assert managed.read_text() == "another user's"
     assert (managed.parent / "web.save.kept").read_text() == "an older one"
     assert (managed.parent / "web.save.kept.1").read_bytes() == data
 
 
 def test_folder_that_is_gone(bench, tmp_path, managed):
-    """What cannot be put back stays open for whoever reads the message."""
+    """What cannot be put back stays open; the message says where."""
     data = managed.read_bytes()
     process = bench.start("restore-managed", managed, tool="daemon",
                           FAKE_PAUSE="3", FAKE_LINGER="yes")

@@ -164,7 +164,7 @@ def small_file():
     lambda: progress_page(length=8192),
 ], ids=["file", "unsealed", "can grow", "no magic", "longer"])
 def test_nothing_else_is_taken_for_the_page(tools, tmp_path, make):
-    """A variable that was left over, or was set by somebody."""
+    """The variable was left over, or set by hand."""
     bench = Bench(tools, tmp_path, live_stream([list(range(64))]))
     board = tmp_path / "board"
     board.write_bytes(b"format=v3\n")

@@ -38,7 +38,8 @@ def test_no_room_for_a_block(tools, tmp_path, io, engine):
         assert not partial.exists()
     final.write_text("an older one")
     room = -(-length // (64 * BLOCK)) * 64 * BLOCK
-    assert bench.run("save", partial, before=limited_files(room), **save).status == 0
+    result = bench.run("save", partial, before=limited_files(room), **save)
+    assert result.status == 0
     assert savefile.to_v2(final.read_bytes()) == bench.stock_file()
 
 
