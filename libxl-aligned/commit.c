@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The end of a save: the file is complete on stable storage, or removed. */
+/* The end of a save: sync and rename the file, or remove it. */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,7 +19,7 @@ static int commit_contents(const struct save *save)
     struct xensave_error error = { 0 };
     off_t length;
 
-    /* A file that was marked complete would be kept. */
+    /* A file that is marked complete would be kept. */
     if (operation_cancelled(operation))
         return ERROR_FAIL;
     length = lseek(operation->fd, 0, SEEK_CUR);

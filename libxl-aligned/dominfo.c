@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What libxl says of a domain.  Its structure grew, and one build serves all
- * versions of Xen: the members that did not move are read as they were
- * compiled, the others by a table.
+ * libxl_dominfo has grown over time, and one build supports all versions of
+ * Xen: members whose offset never changed are accessed directly, the others by
+ * a table.
  */
 #include <stdlib.h>
 #include <string.h>

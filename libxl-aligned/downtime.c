@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * When the domain that migrates was suspended, told to the command that
- * started this toolstack (docs/spec/negotiation.md, section 7): how long the
- * guest stands still is the one figure that only this side sees begin.
+ * Reports when a migrating domain was suspended to the command that started
+ * this toolstack (docs/spec/negotiation.md, section 7): the downtime begins on
+ * this side.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -26,7 +26,7 @@ struct downtime {
     pthread_t thread;
 };
 
-static void tell(void)
+static void write_time(void)
 {
     int fd = open(environment.negotiated, O_WRONLY | O_CLOEXEC);
     struct timespec now;
@@ -41,7 +41,7 @@ static void tell(void)
                       now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000);
     r = pwrite(fd, text, length + 1,
                offsetof(struct handoff_board, suspended));
-    (void)r; /* it is only a figure */
+    (void)r; /* for the report only */
     close(fd);
 }
 
@@ -55,7 +55,7 @@ static void *wait_for_suspension(void *context)
         if (!dominfo_read(downtime->real, downtime->ctx, downtime->domid,
                           &info) &&
             info.suspended) {
-            tell();
+            write_time();
             break;
         }
         nanosleep(&interval, NULL);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Whether the save helper will have its library.  AppArmor, a mount without
- * exec or a file that is gone keep it out, and only a start of the very
- * program that libxl starts shows it.
+ * Preloads the library into the save helper.  AppArmor, a noexec mount or a
+ * missing file can prevent that, so before a restore that depends on it, the
+ * helper is started once to find out.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -83,7 +83,7 @@ EXPORT int execvp(const char *file, char *const argv[])
                              runtime_get()->helper_library);
 }
 
-/* ---- trying it ---------------------------------------------------------- */
+/* ---- probing ---------------------------------------------------------- */
 
 /* libxl's own constant, with the NUL behind it. */
 #define HELPER_END "/libxl-save-helper"
@@ -127,7 +127,7 @@ static int search_object(struct dl_phdr_info *info, size_t size, void *context)
     return 0;
 }
 
-/* What libxl will start.  It does not say so in its interface. */
+/* The path of libxl's helper, which is not part of its interface. */
 static bool find_helper(const struct real *real, char *path, size_t size)
 {
     const char *own = getenv("LIBXL_SAVE_HELPER");
@@ -143,7 +143,7 @@ static bool find_helper(const struct real *real, char *path, size_t size)
     return dl_iterate_phdr(search_object, &search) == 1;
 }
 
-/* Without the library it aborts, since it has no such mode. */
+/* Without the library it aborts on this unknown mode. */
 static void __attribute__((noreturn))
 become_helper(const char *helper, const char *library, int out)
 {
@@ -180,14 +180,14 @@ int helper_try(const struct runtime *runtime, char *why, size_t size)
     close(fds[0]);
     if (pid < 0)
         return 0;
-    /* Some programs reap every child that they find: no matter. */
+    /* Some programs reap every child: that is harmless. */
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
     if (r == 1)
         return 0;
     snprintf(why, size,
-             "%s starts without %s: does AppArmor or a mount "
-             "option forbid it?",
+             "%s starts without %s: is it forbidden by AppArmor "
+             "or a mount option?",
              helper, runtime->helper_library);
     return -1;
 }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Stock xl dies of Ctrl-C in the middle of a save and leaves the guest
- * suspended.  Here the signal goes to every helper as SIGTERM, which libxc
- * takes as the order to give up and to put the guest back in shape; the error
- * comes up through libxl, and xl resumes the guest.
+ * Stock xl is killed by Ctrl-C during a save and leaves the guest suspended.
+ * Here every helper gets SIGTERM instead, on which libxc aborts and cleans up;
+ * libxl returns an error, and xl resumes the guest.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -30,7 +29,7 @@ static void handler(int signum)
     errno = errnum;
 }
 
-/* Only where the program leaves the signal alone. */
+/* Only if the program does not handle the signal itself. */
 static bool install(int signum)
 {
     struct sigaction action = { .sa_handler = handler };
@@ -63,8 +62,8 @@ void interrupt_end(void)
         goto out;
     for (i = 0; i < SIGNALS; i++) {
         /*
-         * After an interruption the program has a guest to resume: a second
-         * Ctrl-C must not stop it from that.
+         * After an interruption the program has to resume the guest: a second
+         * Ctrl-C must not prevent that.
          */
         if (installed[i] && !atomic_load(&interrupted))
             signal(signals[i], SIG_DFL);
@@ -79,7 +78,7 @@ void interrupt_child(void)
     size_t i;
 
     for (i = 0; i < SIGNALS; i++) {
-        /* Ctrl-C reaches the helper too; it is to wait for the SIGTERM. */
+        /* The helper ignores Ctrl-C and waits for SIGTERM. */
         if (installed[i])
             signal(signals[i], signals[i] == SIGTERM ? SIG_DFL : SIG_IGN);
     }

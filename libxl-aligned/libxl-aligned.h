@@ -10,7 +10,7 @@
  * not so, everything falls back to libxl's own path with one warning.
  *
  * Return values are libxl's: 0 or an ERROR_*.  Lengths and offsets are in
- * octets.  The caller keeps every fd, which must stay open until the function
+ * bytes.  The caller owns every fd, which must stay open until the function
  * returns (asynchronous calls: until the completion).  Calls for different
  * domains may run in several threads at once.
  */
@@ -30,8 +30,8 @@ extern "C" {
 
 typedef struct xl_aligned_options {
     int format;         /* enum xensave_format or XL_ALIGNED_FORMAT_AUTO */
-    bool any_reader;    /* pipes and sockets get `format` too: whoever
-                             * reads them is known to understand it */
+    bool any_reader;    /* use `format` for pipes and sockets too: the
+                             * reader is known to support it */
     enum xensave_io io; /* of saves */
     enum xensave_io restore_io; /* WINDOW counts as AUTO */
     enum xensave_engine engine;

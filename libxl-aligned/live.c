@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Whether a domain runs while it is saved or migrated: Xen must be able to
- * log what it writes.  XL_ALIGNED_LIVE says what is wanted: "yes" (if it can
- * be had), "no", "must" (nothing else will do).
+ * Whether a domain runs while it is saved or migrated: Xen must support
+ * logging its dirty pages.  XL_ALIGNED_LIVE is "yes" (live if supported), "no"
+ * or "must" (fail if it is not supported).
  */
 #include <dlfcn.h>
 #include <string.h>
 
 #include "save.h"
 
-/* A newer libxl fills more than the structure that this is compiled with. */
+/* A newer libxl writes more than the structure known at compile time. */
 union physinfo {
     libxl_physinfo info;
     char room[8192];
 };
 
-/* Of a PV domain, Xen logs writes by shadowing its page tables. */
+/* Xen logs dirty pages of a PV domain with shadow page tables. */
 static bool has_shadow_paging(libxl_ctx *ctx)
 {
     void (*init)(libxl_physinfo *) = dlsym(RTLD_DEFAULT,
@@ -51,7 +51,7 @@ int live_flags(const struct real *real, libxl_ctx *ctx, uint32_t domid,
     if (is_wanted("yes"))
         flags |= LIBXL_SUSPEND_LIVE;
     else if (is_wanted("must") || !environment.negotiated)
-        return flags; /* Xen may refuse what was asked for */
+        return flags; /* let Xen refuse it */
     if (!(flags & LIBXL_SUSPEND_LIVE) ||
         dominfo_read(real, ctx, domid, &info) || !info.pv ||
         has_shadow_paging(ctx))

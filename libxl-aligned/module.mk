@@ -8,8 +8,8 @@ ALIGNED_HELPER_OBJ := $(ALIGNED_HELPER_SRC:%.c=$(B)/%.o)
 ALIGNED_HELPER_SO := $(B)/libxl-aligned-stream.so
 # Where the toolstack side looks for the helper side: beside itself, here.
 ALIGNED_HELPER_DIR := $(LIBDIR)/xl-aligned
-# Nothing of the static library shows: what is preloaded must not stand in
-# front of symbols that are not meant.
+# The static library's symbols are hidden: a preload must interpose only what
+# is intended.
 ALIGNED_LDFLAGS := -shared -Wl,--exclude-libs,ALL $(LDFLAGS)
 
 ALL += $(ALIGNED_SO) $(ALIGNED_HELPER_SO) $(B)/libxl-aligned.pc

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The monitor of a domain, which is an xl that waits for its end, exits up to
- * Xen 4.19 when the domain suspends: after a checkpoint, or a save that
- * failed, nobody handles the guest's next reboot or crash.  Here it does not
- * hear of a suspension, and goes on waiting.
+ * Up to Xen 4.19, the xl process that monitors a domain exits when the domain
+ * suspends: after a checkpoint or a failed save, the guest's next reboot or
+ * crash is not handled.  Here the suspension is hidden from the monitor, which
+ * keeps waiting.
  *
  * libxl reports one shutdown for each request.  A second request, whose events
- * are told by their user, reports the next.  The first stays, and with it
- * libxl's watch: one that is registered anew fires at once.
+ * are recognised by for_user, reports the next.  The first request is kept, and
+ * with it libxl's watch: a newly registered watch fires at once.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -67,7 +67,7 @@ static void forget(libxl_ctx *ctx, struct again *again)
     free(again);
 }
 
-/* False: the toolstack has to hear of it, since nobody else will. */
+/* False: the event must be passed to the toolstack. */
 static bool ask_again(libxl_ctx *ctx, uint32_t domid, libxl_ev_user user)
 {
     struct again *again = calloc(1, sizeof(*again));
@@ -81,14 +81,12 @@ static bool ask_again(libxl_ctx *ctx, uint32_t domid, libxl_ev_user user)
     }
     again->next = agains;
     agains = again;
-    report(NULL, XTL_INFO,
-           "domain %u is suspended: its monitor waits for "
-           "what comes after",
+    report(NULL, XTL_INFO, "domain %u is suspended; its monitor keeps running",
            domid);
     return true;
 }
 
-/* Whether it is only ours to know. */
+/* Whether to hide the event from the toolstack. */
 static bool is_ours(libxl_ctx *ctx, libxl_event *event)
 {
     struct again *again = again_of(event->for_user);
@@ -101,7 +99,7 @@ static bool is_ours(libxl_ctx *ctx, libxl_event *event)
                    LIBXL_SHUTDOWN_REASON_SUSPEND &&
                ask_again(ctx, event->domid, event->for_user);
     } else if (event->type == LIBXL_EVENT_TYPE_DOMAIN_DEATH) {
-        /* The first request reports it, too. */
+        /* The first request reports it too. */
         ours = again;
     } else {
         return false;
@@ -122,7 +120,7 @@ EXPORT int libxl_event_wait(libxl_ctx *ctx, libxl_event **event,
         return ERROR_NI;
     for (;;) {
         rc = events.wait(ctx, event, typemask, predicate, user);
-        /* Whoever chooses among events is no monitor. */
+        /* The monitor waits without a predicate. */
         if (rc || predicate || minor < 0 || minor > LAST_MINOR ||
             !events.enable || !events.disable || !events.free)
             return rc;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a transport has agreed on with the receiver of a migration: written to
- * a file before the toolstack reads the banner (docs/spec/negotiation.md,
- * section 7).
+ * The result of the negotiation with the receiver of a migration.  The
+ * transport writes it to a file before the toolstack reads the banner
+ * (docs/spec/negotiation.md, section 7).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #define FORMAT   "format="
 #define FEATURES "features="
 
-/* What the file says, up to a NUL; -1 with errno. */
+/* The file's text up to a NUL; -1 with errno. */
 static int read_text(const char *path, char *text, size_t size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC), errnum;
@@ -31,7 +31,7 @@ static int read_text(const char *path, char *text, size_t size)
     return r < 0 ? -1 : 0;
 }
 
-/* Cuts the first line off; what follows it. */
+/* Terminates the first line; returns the text after it. */
 static const char *cut_line(char *text)
 {
     char *end = text + strcspn(text, "\n");
@@ -49,24 +49,23 @@ static uint64_t parse_features(const char *text)
                : strtoull(text + strlen(FEATURES), NULL, 16);
 }
 
-/* The receiver, and not the user, decides; the user is told. */
+/* The receiver decides, not the user, who gets a warning. */
 static void restrict_compression(struct stream_plan *stream, uint64_t features,
                                  xentoollog_logger *lg)
 {
     enum xensave_codec codec = stream->compression.codec;
 
-    /* The configuration is about files. */
+    /* The setting in the configuration file applies to files only. */
     if (!environment.compress)
         codec = XENSAVE_CODEC_NONE;
     if (codec && stream->format != XENSAVE_FORMAT_V3) {
         report(lg, XTL_WARN,
-               "sending uncompressed: stream version 2 knows "
-               "no compression, and the receiver no other version");
+               "sending uncompressed: the receiver only supports stream "
+               "version 2, which has no compression");
         codec = XENSAVE_CODEC_NONE;
     } else if (codec && !(features & xensave_codec_feature(codec))) {
         report(lg, XTL_WARN,
-               "sending uncompressed: the receiver does not "
-               "know %s",
+               "sending uncompressed: the receiver does not support %s",
                xensave_codec_name(codec));
         codec = XENSAVE_CODEC_NONE;
     }
@@ -79,22 +78,20 @@ void negotiated_stream(struct stream_plan *stream, xentoollog_logger *lg)
     enum xensave_format format;
     char text[sizeof(((struct handoff_board *)NULL)->negotiated)];
 
-    /* Every receiver reads it, also one that has agreed to v3. */
+    /* Every receiver can read v2, even if v3 was negotiated. */
     stream->format = XENSAVE_FORMAT_V2;
     if (read_text(environment.negotiated, text, sizeof(text))) {
         report(lg, XTL_WARN,
-               "sending v2: what was negotiated cannot be "
-               "read: %s: %s",
+               "sending v2: cannot read the result of the negotiation: "
+               "%s: %s",
                environment.negotiated, strerror(errno));
     } else {
         features = cut_line(text);
         if (strncmp(text, FORMAT, strlen(FORMAT)) ||
             xensave_format_parse(text + strlen(FORMAT), &format) ||
             format == XENSAVE_FORMAT_COMPAT)
-            report(lg, XTL_WARN,
-                   "sending v2: \"%s\" in %s is nothing that "
-                   "is negotiated",
-                   text, environment.negotiated);
+            report(lg, XTL_WARN, "sending v2: unexpected \"%s\" in %s", text,
+                   environment.negotiated);
         else
             stream->format = format;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The saves, restores and dumps of this process: what their helpers are told,
- * how far they are, and whether they are to give up.
+ * The saves, restores and dumps of this process: the plans of their helpers,
+ * progress and cancellation.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -91,7 +91,7 @@ void operation_forget(int fd)
     pthread_mutex_unlock(&lock);
 }
 
-/* An orphan has no end of its own: the oldest gives up its place. */
+/* The end of an orphan is not seen: the oldest is replaced if need be. */
 static void enter(struct operation *operation)
 {
     static uint64_t entered;
@@ -182,7 +182,7 @@ void operation_abandon(struct operation *operation)
         operation_free(operation);
 }
 
-/* Without memfds: the helper, forked from here, still shares it. */
+/* If there are no memfds: shared with the forked helper only. */
 static struct handoff *private_page(void)
 {
     void *page = mmap(NULL, HANDOFF_SIZE, PROT_READ | PROT_WRITE,
@@ -254,7 +254,7 @@ void operation_end(struct operation *operation, int rc, xentoollog_logger *lg)
     if (operation->page)
         atomic_store(&operation->page->helper_pid, 0);
     if (rc && cancelled)
-        report(lg, XTL_ERROR, "%s: ended on request", operation->kind);
+        report(lg, XTL_ERROR, "%s: cancelled", operation->kind);
     /* If xenstore does not answer, its thread still needs it. */
     if (publish_end(operation->publisher,
                     !rc         ? "complete"
@@ -264,7 +264,7 @@ void operation_end(struct operation *operation, int rc, xentoollog_logger *lg)
         operation_free(operation);
 }
 
-/* ---- how far it is ------------------------------------------------------ */
+/* ---- progress ----------------------------------------------------------- */
 
 void operation_phase(struct operation *operation, uint32_t phase)
 {
@@ -286,7 +286,7 @@ void operation_moved(struct operation *operation, char *path)
         free(path);
 }
 
-/* What the kernel says that a helper without our library has moved. */
+/* Bytes moved by a helper without our library, from /proc. */
 static uint64_t moved_by(pid_t helper, bool restore)
 {
     char path[32], line[64];
@@ -327,7 +327,7 @@ void operation_cancel(struct operation *operation)
 
     if (!operation->page)
         return;
-    /* In this order: the child does the reverse, so one of us notices. */
+    /* In this order; the child uses the reverse, so one of them notices. */
     atomic_store(&operation->page->cancelled, 1);
     handoff_helper(operation->page, &helper);
     if (helper.pid > 0)

@@ -24,7 +24,7 @@ struct operation {
     bool entered;       /* helpers find it */
     bool orphan;        /* its end is not seen */
     uint64_t age;
-    bool planned; /* otherwise the helper is stock's */
+    bool planned; /* if not, the helper runs without the library */
     struct stream_plan plan;
     struct handoff *page; /* NULL: cannot be watched or cancelled */
     int page_fd;
@@ -57,7 +57,7 @@ static inline bool operation_is_stream(const struct operation *operation)
 struct operation *operation_new(int fd, bool restore);
 /* Fills `file`; -1 with errno. */
 int operation_open_file(struct operation *operation);
-/* What its helper does.  -1: there are too many operations. */
+/* Sets the helper's plan.  -1: there are too many operations. */
 int operation_plan(struct operation *operation,
                    const struct stream_plan *plan);
 /* From here on it can be watched and cancelled. */
@@ -71,7 +71,7 @@ void operation_moved(struct operation *operation, char *path);
 bool operation_cancelled(const struct operation *operation);
 /* Frees it (NULL: does nothing); `rc` not 0: it has failed. */
 void operation_end(struct operation *operation, int rc, xentoollog_logger *lg);
-/* Instead: it runs on, and the caller will not see its end. */
+/* Instead of operation_end(), if the caller does not see its end. */
 void operation_abandon(struct operation *operation);
 /* A helper with this fd gets no plan. */
 void operation_forget(int fd);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Runs when the library is loaded.  In a toolstack: takes what concerns it out
- * of the environment, so that nothing that the toolstack starts inherits it.
- * In any other program, which may be a script that runs one: leaves it there.
+ * Runs when the library is loaded.  In a toolstack, its variables are removed
+ * from the environment, so that child processes do not inherit them.  In any
+ * other program, which may be a script that runs a toolstack, they are kept.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -18,9 +18,9 @@
 #define PRELOAD_SEPARATORS " :"
 
 /*
- * How many programs, each started by the one before, have handed this library
- * on.  More than any chain of scripts around a toolstack needs; what a daemon
- * starts, which is no toolstack after all, is rid of it then.
+ * The number of programs, each started by the one before, that keep the
+ * preload: more than any chain of scripts around a toolstack needs, but the
+ * children of a daemon that is not a toolstack eventually lose it.
  */
 #define HOPS_VARIABLE "XL_ALIGNED_HOPS"
 #define HOPS_MAX      8
@@ -59,7 +59,7 @@ static bool is_this_library(const char *entry, size_t length)
            !stat(path, &other) && stat_same(&own, &other);
 }
 
-/* Removes this library from LD_PRELOAD and keeps what others put there. */
+/* Removes this library from LD_PRELOAD and keeps other entries. */
 static void leave_preload(void)
 {
     const char *preload = getenv("LD_PRELOAD"), *p;
@@ -94,9 +94,9 @@ static void leave_preload(void)
 }
 
 /*
- * Variables that stand in the environment of a service must not change what
- * its migrations send, or rename its files: those of a command are signed
- * with the command's process, which is this one or waits for it.
+ * Variables left in the environment of a service must not change its
+ * migrations or rename its files.  A command therefore adds its own process to
+ * its variables; that process is this one or an ancestor which still runs.
  */
 static bool is_of_command(void)
 {
@@ -105,7 +105,7 @@ static bool is_of_command(void)
 
     if (!text || process_parse(text, &process))
         return false;
-    /* If /proc cannot be read, a file must get its name all the same. */
+    /* If /proc cannot be read, the file must still be renamed. */
     return process_of(process.pid, &now) ? errno != ENOENT
                                          : now.start == process.start;
 }
@@ -152,9 +152,9 @@ static void __attribute__((constructor)) preload(void)
 }
 
 /*
- * The first that a toolstack calls.  One that loads libxenlight as a module,
- * as libvirt does, is known as a toolstack from here on; it calls this before
- * it has anything to do with domains, and hence anything to start.
+ * The first function that a toolstack calls.  It identifies toolstacks that
+ * load libxenlight as a module, as libvirt does, before they start any child
+ * process for a domain.
  */
 EXPORT int libxl_ctx_alloc(libxl_ctx **pctx, int version, unsigned flags,
                            xentoollog_logger *lg)

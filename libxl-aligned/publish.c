@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The entry of an operation in xenstore: docs/spec/progress.md.  A thread of
- * its own writes it, so that nothing waits for xenstore.
+ * The entry of an operation in xenstore: docs/spec/progress.md.  It is written
+ * by its own thread, so that nothing waits for xenstore.
  */
 #include <dlfcn.h>
 #include <inttypes.h>
@@ -34,9 +34,9 @@ struct publisher {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    const char *result; /* set: it is over */
-    const char *moved;  /* where the file is then; or NULL */
-    bool done;          /* the thread has nothing left to do */
+    const char *result; /* not NULL: the operation has ended */
+    const char *moved;  /* where the file is now, or NULL */
+    bool done;          /* the thread has finished */
 };
 
 static void put(struct publisher *publisher, uint32_t transaction,
@@ -60,15 +60,15 @@ static void put_number(struct publisher *publisher, uint32_t transaction,
 
 /* ---- writing ------------------------------------------------------------ */
 
-/* Nobody but dom0 reads what is below. */
+/* Readable by dom0 only. */
 static void make_root(struct store *store)
 {
-    struct xs_permissions nobody = { .id = 0, .perms = XS_PERM_NONE };
+    struct xs_permissions none = { .id = 0, .perms = XS_PERM_NONE };
     unsigned int count;
     char **names = store->directory(store->handle, 0, ENTRY_ROOT, &count);
 
     if (!names && store->mkdir(store->handle, 0, ENTRY_ROOT))
-        store->set_permissions(store->handle, 0, ENTRY_ROOT, &nobody, 1);
+        store->set_permissions(store->handle, 0, ENTRY_ROOT, &none, 1);
     free(names);
 }
 
@@ -144,7 +144,7 @@ static void look_for_cancel(struct publisher *publisher)
     if (!cancel)
         return;
     free(cancel);
-    /* Again and again: the helper may not be running yet. */
+    /* Repeated at each tick: the helper may not be running yet. */
     operation_cancel(publisher->operation);
 }
 
@@ -167,7 +167,7 @@ static void finish(struct publisher *publisher)
 
 /* ---- the thread --------------------------------------------------------- */
 
-/* False: the operation is over. */
+/* False: the operation has ended. */
 static bool wait_for_tick(struct publisher *publisher)
 {
     struct timespec until = monotonic_after(INTERVAL_NS);
@@ -188,7 +188,7 @@ static void *run(void *context)
     struct publisher *publisher = context;
 
     create(publisher);
-    /* What others left when they were killed. */
+    /* Stale entries of processes that were killed. */
     entry_list(&publisher->store, NULL, NULL, NULL);
     do {
         update(publisher);

@@ -10,7 +10,7 @@ struct publish_text {
 };
 
 struct publisher;
-/* NULL: there is no xenstore. */
+/* NULL: xenstore is not available. */
 struct publisher *publish_begin(struct operation *operation,
                                 const struct publish_text *text);
 /*

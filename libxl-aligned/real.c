@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The functions that this library stands in front of.  It is not linked with
- * libxenlight, whose name changes with every release of Xen: one build serves
- * all whose interface is known.
+ * The functions that this library interposes.  It is not linked with
+ * libxenlight, whose soname changes with every release of Xen: one build
+ * supports all versions with a known interface.
  */
 #include <dlfcn.h>
 #include <link.h>
@@ -11,7 +11,7 @@
 
 #include "real.h"
 
-/* The interface did not change since; stream helper arguments neither. */
+/* Neither libxl's interface nor the helper's arguments changed since. */
 #define OLDEST_MINOR 14
 
 static void *object_of(const void *address)
@@ -22,8 +22,8 @@ static void *object_of(const void *address)
 }
 
 /*
- * Behind this library in the search order (preloaded, or linked ahead of
- * libxenlight), else wherever the program finds it.
+ * The next one after this library in the search order (preloaded, or linked
+ * ahead of libxenlight), else the program's.
  */
 void *real_symbol(const char *name)
 {
@@ -94,7 +94,7 @@ void real_find(struct real *real, char *why, size_t size)
 
     memset(real, 0, sizeof(*real));
     real->minor = -1;
-    /* Without it, less is told of a restore. */
+    /* Optional: status shows less about a restore without it. */
     real->config_to_json = real_symbol("libxl_domain_config_to_json");
     why[0] = '\0';
     for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {

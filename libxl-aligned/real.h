@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* libxl's own functions, in whatever version is loaded. */
+/* libxl's own functions, in the version that is loaded. */
 #ifndef LIBXL_ALIGNED_REAL_H
 #define LIBXL_ALIGNED_REAL_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One line to whoever listens. */
+/* Messages to the toolstack's logger, or to stderr. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * libvirt removes a managed save before it restores it: after a failure what
- * is behind the descriptor is the only copy of the guest.
+ * libvirt unlinks a managed save before it restores it: after a failure, the
+ * open descriptor is the only way to the guest's data.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +50,7 @@ static int find_place(struct rescue *rescue, int fd)
     return rescue->folder < 0 ? -1 : 0;
 }
 
-/* Beside the old name, so that half a copy never has that one. */
+/* Under another name, so that an incomplete copy never has the old one. */
 static int create(struct rescue *rescue)
 {
     struct stat st;
@@ -115,7 +115,7 @@ out:
     return r;
 }
 
-/* What has the name meanwhile keeps it. */
+/* A new file of that name is not replaced. */
 static int give_old_name(struct rescue *rescue)
 {
     int r = renameat2(rescue->folder, rescue->name, rescue->folder,
@@ -144,7 +144,7 @@ static int copy_beside(struct rescue *rescue, int fd,
     return fsync(rescue->to);
 }
 
-/* NULL, with the file in its place all the same: no memory. */
+/* NULL: out of memory, although the file has been put back. */
 static char *put_back(struct rescue *rescue, xentoollog_logger *lg)
 {
     int folder = rescue->base - rescue->path;
@@ -152,25 +152,24 @@ static char *put_back(struct rescue *rescue, xentoollog_logger *lg)
 
     if (give_old_name(rescue))
         report(lg, XTL_ERROR,
-               "%s had been removed before it was restored: "
-               "its contents are now in %.*s%s, since it cannot get its name "
-               "back: %s",
+               "%s was removed before it was restored; its contents are "
+               "now in %.*s%s, because they cannot be renamed: %s",
                rescue->path, folder, rescue->path, rescue->name,
                strerror(errno));
     else
         report(lg, XTL_WARN,
-               "%s had been removed before it was restored: "
-               "its contents are there again",
+               "%s was removed before it was restored; it has been put "
+               "back",
                rescue->path);
     if (fsync(rescue->folder) && errno != EINVAL)
-        report(lg, XTL_ERROR, "fsync of the folder of %s: %s", rescue->path,
+        report(lg, XTL_ERROR, "fsync of the directory of %s: %s", rescue->path,
                strerror(errno));
     if (asprintf(&path, "%.*s%s", folder, rescue->path, rescue->name) < 0)
         return NULL;
     return path;
 }
 
-/* The only copy must not go with the caller's descriptor. */
+/* The only copy must not be lost when the caller closes its descriptor. */
 static void keep_open(int fd, const struct xensave_error *error,
                       xentoollog_logger *lg)
 {

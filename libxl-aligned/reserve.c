@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Space for the guest's memory, while the guest still runs.  Elided pages can
- * make the file smaller, but nobody knows by how much beforehand, and stock
- * would fail at the end of such a disk too: a disk that cannot hold all of it
- * is refused unless reserve is off.
+ * Reserves space for the guest's memory while the guest still runs.  Elided
+ * pages can make the file smaller, but by how much is unknown beforehand: a
+ * disk that cannot hold all of the memory is refused unless reserve is off.
  *
  * Blocks are allocated up to the file's new size (not beyond it): the direct
- * writer then never extends the file, which ext4 would serialise.  Whoever
- * reserves truncates.
+ * writer then never extends the file, which ext4 would serialise.  The
+ * caller truncates the file afterwards.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +31,7 @@ static int too_little(uint64_t need, uint64_t have, xentoollog_logger *lg)
 {
     report(lg, XTL_ERROR,
            "not saved: needs %llu MiB, %llu MiB free; "
-           "the domain keeps running (reserve=no tries all the same)",
+           "the domain keeps running (reserve=no saves anyway)",
            MIB(need), (unsigned long long)(have >> 20));
     return ERROR_FAIL;
 }
@@ -73,10 +72,9 @@ static int reserve_file(int fd, const struct stat *st, uint64_t offset,
         return 0;
 
     errnum = errno;
-    /* What was allocated before it failed, and before asking what is free. */
+    /* Frees what was allocated before the failure. */
     if (ftruncate(fd, st->st_size))
-        report(lg, XTL_WARN, "cannot shorten the file again: %s",
-               strerror(errno));
+        report(lg, XTL_WARN, "cannot truncate the file: %s", strerror(errno));
     switch (errnum) {
     case ENOSPC:
     case EDQUOT:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * libxl_domain_create_restore: refuse what cannot become a whole domain while
- * there is none, and let the stream library read the rest in the helper.
+ * libxl_domain_create_restore: refuse files that cannot be restored before a
+ * domain is created, and let the stream library in the helper read the others.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@
 #include "report.h"
 #include "restore.h"
 
-/* Errors of the stream itself do not know what file it is in. */
+/* Errors in the stream itself do not name the file. */
 static void add_name(int fd, struct xensave_error *error)
 {
     char name[PATH_MAX], text[sizeof(error->text)];
@@ -37,9 +37,8 @@ EXPORT int xl_aligned_probe(int fd, uint64_t libxl_offset,
 }
 
 /*
- * A file that cannot be read as what the caller takes it for is refused, since
- * libxl would find out only with a domain half built.  What this library does
- * not know, or from before Xen 4.6, is left to libxl.
+ * A damaged file is refused, since libxl would fail only with the domain half
+ * built.  Unknown formats, and streams from before Xen 4.6, are left to libxl.
  */
 static bool is_unknown(const struct xensave_file *savefile,
                        const struct xensave_error *error,
@@ -49,15 +48,15 @@ static bool is_unknown(const struct xensave_file *savefile,
            (params->stream_version < 2 || error->errnum == ENOTSUP);
 }
 
-/* What is known of a restore before it begins. */
+/* What is known about a restore before it begins. */
 struct choice {
-    bool ours;          /* to be read by the stream library, */
-    bool v3;            /* and by nothing else */
-    const char *format; /* NULL: found out by reading */
+    bool ours;          /* read by the stream library, */
+    bool v3;            /* which nothing else can read */
+    const char *format; /* NULL: detected from the stream */
     uint64_t memory;    /* bytes; 0: not known */
 };
 
-/* Stock would find out that it cannot with a domain half built. */
+/* Stock would fail only with the domain half built. */
 static int check_v3(int fd, const struct runtime *runtime,
                     xentoollog_logger *lg)
 {
@@ -74,7 +73,7 @@ static int check_v3(int fd, const struct runtime *runtime,
     return ERROR_FAIL;
 }
 
-/* ERROR_FAIL: not to be restored. */
+/* ERROR_FAIL: the file must not be restored. */
 static int choose(int fd, const libxl_domain_restore_params *params,
                   const xl_aligned_options *opts,
                   const struct runtime *runtime, struct choice *choice)
@@ -88,7 +87,7 @@ static int choose(int fd, const libxl_domain_restore_params *params,
 
     if (fstat(fd, &st))
         return 0;
-    /* What comes through these is seen only by reading it. */
+    /* The contents of a pipe cannot be examined in advance. */
     if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)) {
         choice->ours = usable;
         return 0;
@@ -142,7 +141,7 @@ static int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
     const struct runtime *runtime = runtime_get();
     struct stream_plan stream = {
         .restore = true,
-        .format = XENSAVE_FORMAT_V2, /* found out by reading */
+        .format = XENSAVE_FORMAT_V2, /* detected from the stream */
         .io = { .io = opts->restore_io, .engine = opts->engine },
     };
     struct choice choice = { 0 };
@@ -150,7 +149,7 @@ static int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
     struct domain_config config;
     int rc;
 
-    /* NULL: libxl is told of a bad descriptor by itself. */
+    /* NULL: libxl reports the bad descriptor itself. */
     if (restore_fd >= 0)
         operation = operation_new(restore_fd, true);
     /* Remus and COLO are left alone. */
@@ -162,14 +161,16 @@ static int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
     }
     if (choice.ours && (!operation || operation_plan(operation, &stream))) {
         if (choice.v3) {
-            report(opts->lg, XTL_ERROR, "not restored: too many at once");
+            report(opts->lg, XTL_ERROR,
+                   "not restored: too many operations at once");
             rc = ERROR_FAIL;
             goto out;
         }
         choice.ours = false;
-        report(opts->lg, XTL_WARN, "using stock restore: too many at once");
+        report(opts->lg, XTL_WARN,
+               "using stock restore: too many operations at once");
     }
-    /* With ao_how its end is not ours to see. */
+    /* With ao_how its end is not seen here. */
     if (!ao_how && operation) {
         domain_config(&runtime->real, ctx, d_config, &config);
         restore_publish(operation, send_back_fd, &choice, &config);

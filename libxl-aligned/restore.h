@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a restore does besides calling libxl. */
+/* Parts of a restore. */
 #ifndef LIBXL_ALIGNED_RESTORE_H
 #define LIBXL_ALIGNED_RESTORE_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A save that fails after the suspension leaves the domain suspended.  xl
- * resumes it.  libvirt takes it to be running and does nothing; only where it
- * migrates does it resume.
+ * resumes it.  libvirt does so only after a failed migration; otherwise it
+ * assumes that the domain is running.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -80,7 +80,7 @@ EXPORT void libxl_evdisable_domain_death(libxl_ctx *ctx,
     free(death);
 }
 
-/* After a suspension that was undone. */
+/* After the domain has been resumed. */
 static void renew_death_events(libxl_ctx *ctx, uint32_t domid)
 {
     enable_fn *enable = (enable_fn *)real_symbol(
@@ -134,5 +134,6 @@ void resume_domain(const struct real *real, libxl_ctx *ctx, uint32_t domid,
                "libxl_domain_resume: error %d",
                domid, rc);
     else
-        report(lg, XTL_WARN, "domain %u was suspended and runs again", domid);
+        report(lg, XTL_WARN, "domain %u was suspended and has been resumed",
+               domid);
 }

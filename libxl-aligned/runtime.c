@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Found out when a process first saves or restores, not when the library is
+ * Determined when a process first saves or restores, not when the library is
  * loaded: `xl list` needs no configuration.
  */
 #include <dlfcn.h>
@@ -21,8 +21,8 @@ static struct runtime runtime;
 static pthread_once_t runtime_once = PTHREAD_ONCE_INIT;
 
 /*
- * The dynamic linker would end a helper whose preload lacks a library of its
- * own: see here that it loads.  Its constructor acts in helpers only.
+ * A helper would not start if its preload lacked a dependency, so try to load
+ * it here first.  Its constructor acts in helpers only.
  */
 static void try_helper_library(const char *path)
 {
@@ -102,7 +102,7 @@ static int options_read(xl_aligned_options *opts,
     if (r)
         settings_default(&settings);
     options_set(opts, &settings);
-    /* Of this one command, which knows what it writes to. */
+    /* Only a command knows the reader of its pipe. */
     opts->any_reader = !r && env && env->format && env->pipe &&
                        opts->format != XL_ALIGNED_FORMAT_AUTO;
     return r;
@@ -113,7 +113,7 @@ static void runtime_find(void)
     char why[sizeof(runtime.why)] = "";
 
     real_find(&runtime.real, runtime.why, sizeof(runtime.why));
-    /* Even on the stock path a file that was asked for gets its name. */
+    /* commit_name is honoured on the stock path too. */
     if (options_read(&runtime.opts, &environment, runtime.real.minor, why,
                      sizeof(why)) &&
         !runtime.why[0])

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What this process can do, and with which settings. */
+/* The functions found in this process, and its settings. */
 #ifndef LIBXL_ALIGNED_RUNTIME_H
 #define LIBXL_ALIGNED_RUNTIME_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * libxl_domain_suspend: before it, choose the format and make room; after it,
- * commit.
+ * libxl_domain_suspend: chooses the format and reserves space before the call,
+ * commits after it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 
 #include "save.h"
 
-/* Those whose end xl_aligned_suspend_complete will announce. */
+/* Asynchronous saves that xl_aligned_suspend_complete will end. */
 static struct save *pending;
 static pthread_mutex_t pending_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -24,7 +24,7 @@ static void save_free(struct save *save)
     free(save);
 }
 
-/* libxl's error; `*made` is NULL then. */
+/* An error of libxl's, with `*made` NULL, or 0. */
 static int save_new(struct save **made, int fd, const xl_aligned_options *opts)
 {
     struct save *save = calloc(1, sizeof(*save));
@@ -100,7 +100,7 @@ static int prepare_file(struct save *save, const struct real *real,
     if (offset < 0)
         return save_fail(save, "lseek");
     save->libxl_offset = offset;
-    /* With the head that xl wrote, and NULs. */
+    /* The size now includes xl's header and the padding. */
     if (fstat(save->operation->fd, &save->operation->st))
         return save_fail(save, "fstat");
     if (!opts->reserve)
@@ -110,7 +110,7 @@ static int prepare_file(struct save *save, const struct real *real,
                          save->lg);
 }
 
-/* A file or device of which every byte that is written can be read back. */
+/* A file or device that can be read back and written at any offset. */
 static bool is_file(struct save *save)
 {
     struct operation *operation = save->operation;
@@ -130,17 +130,18 @@ static bool is_file(struct save *save)
     return false;
 }
 
-/* Stock's way after all: the file is as stock expects it. */
+/* Falls back to stock: undoes what was done to the file. */
 static int give_way(const struct save *save)
 {
-    report(save->lg, XTL_WARN, "using stock save: too many saves at once");
+    report(save->lg, XTL_WARN,
+           "using stock save: too many operations at once");
     if (!S_ISREG(save->operation->st.st_mode) ||
         !ftruncate(save->operation->file, save->operation->st.st_size))
         return 0;
     return save_fail(save, "ftruncate");
 }
 
-/* Of a pipe or socket: whoever reads it may know v2 only. */
+/* The reader of a pipe or socket may support v2 only. */
 static void choose_stream(struct stream_plan *stream,
                           const xl_aligned_options *opts)
 {
@@ -149,22 +150,22 @@ static void choose_stream(struct stream_plan *stream,
         return;
     }
     stream->format = opts->any_reader ? file_format(opts) : XENSAVE_FORMAT_V2;
-    /* Asked for in this command, and not only in the configuration. */
+    /* Requested for this command, not just in the configuration. */
     if (environment.compress && stream->compression.codec &&
         stream->format != XENSAVE_FORMAT_V3)
         report(opts->lg, XTL_WARN,
-               "sending uncompressed: a pipe gets v2, "
-               "which has no compression, unless v3 is asked for as well");
+               "sending uncompressed: a pipe gets v2, which has no "
+               "compression, unless format v3 is requested too");
 }
 
-/* Chooses how to save; an error means that the domain is not to be touched. */
+/* Chooses how to save.  After an error the domain must not be touched. */
 static int save_begin(struct save *save, const struct runtime *runtime,
                       libxl_ctx *ctx, uint32_t domid, bool usable,
                       const xl_aligned_options *opts)
 {
     struct stream_plan stream = {
         .format = file_format(opts),
-        /* The space is reserved on this side. */
+        /* Space is reserved here, not in the helper. */
         .io = { .io = opts->io, .engine = opts->engine },
         .compression = opts->compression,
     };
@@ -258,7 +259,7 @@ static int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
     }
 
     save_publish(save, &runtime->real, ctx, domid, flags);
-    /* The signals of a program that called for this itself are its own. */
+    /* A program that uses the API handles its signals itself. */
     interruptible = preloaded && !save->stock;
     save->operation->interruptible = interruptible;
     save->resumes = preloaded && !ao_how &&
@@ -293,7 +294,7 @@ EXPORT int libxl_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd,
     if (!runtime->real.suspend)
         return ERROR_NI;
     flags = live_flags(&runtime->real, ctx, domid, flags, runtime->opts.lg);
-    /* Its end is not ours to see, so it cannot be committed. */
+    /* Its end is not seen here, so it cannot be committed. */
     if (ao_how) {
         operation_forget(fd);
         return runtime->real.suspend(ctx, domid, fd, flags, ao_how);

@@ -97,7 +97,7 @@ static int on_open_array(void *context)
 {
     struct parser *parser = context;
 
-    /* Its elements have no key; they must not be taken for the last one's. */
+    /* Elements have no key: forget the last one. */
     if (parser->depth < 2)
         parser->section[0] = 0;
     parser->depth++;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the configuration that xl stores in a save file says of the domain. */
+/* The domain configuration that xl stores in a save file. */
 #ifndef XENSAVE_DOMAIN_CONFIG_H
 #define XENSAVE_DOMAIN_CONFIG_H
 

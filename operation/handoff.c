@@ -30,7 +30,7 @@ struct handoff *handoff_map(const char *path)
     struct stat st;
     int fd, seals;
 
-    /* Looked at first: opening a device may do something. */
+    /* Checked before opening: opening a device may have side effects. */
     if (!path || stat(path, &st) || !is_page(&st))
         return NULL;
     fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);

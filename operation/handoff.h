@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * One page of memory for each operation, shared by the command that started
- * it, the toolstack and the save helper: how far it is, which process is the
- * helper, and whether to give up.  A sealed memfd, which XL_ALIGNED_PROGRESS
- * names; nothing else is mapped.
+ * it, the toolstack and the save helper: its progress, the helper's process and
+ * the request to cancel.  A sealed memfd, whose path is in XL_ALIGNED_PROGRESS.
  */
 #ifndef XENSAVE_HANDOFF_H
 #define XENSAVE_HANDOFF_H
@@ -21,10 +20,10 @@
 #define HANDOFF_SIZE 4096U
 
 enum handoff_phase {
-    PROGRESS_START, /* nothing of the memory is written */
+    PROGRESS_START, /* no memory written yet */
     PROGRESS_MEMORY,
-    PROGRESS_COMMIT,  /* memory is written, storage is waited for */
-    PROGRESS_DEVICES, /* it is read, the domain is completed */
+    PROGRESS_COMMIT,  /* memory is written, syncing */
+    PROGRESS_DEVICES, /* memory is read, completing the domain */
 };
 
 struct handoff {
@@ -38,14 +37,14 @@ struct handoff {
     _Atomic int32_t helper_pid; /* 0: none yet */
     _Atomic uint64_t helper_start;
     _Atomic uint32_t domid;
-    _Atomic uint32_t cancelled; /* not 0: the helper is to give up */
+    _Atomic uint32_t cancelled; /* not 0: the helper must abort */
 };
 
 #define DOMID_UNKNOWN UINT32_MAX
 
 /*
- * The file that XL_ALIGNED_NEGOTIATED names begins with this: what a transport
- * and the plugin tell each other (docs/spec/negotiation.md, section 7).
+ * The start of the file named by XL_ALIGNED_NEGOTIATED, through which a
+ * transport and the plugin communicate (docs/spec/negotiation.md, section 7).
  */
 struct handoff_board {
     char negotiated[128]; /* "format=v3\nfeatures=0x3\n" */
@@ -53,8 +52,8 @@ struct handoff_board {
 };
 
 /*
- * Of a page that handoff_create() has made, in any process of the same
- * user; NULL: nothing is known of it, or it is something else.
+ * Maps a page of handoff_create(), in any process of the same user.  NULL: it
+ * does not exist, or is something else.
  */
 struct handoff *handoff_map(const char *path);
 /* `path` is good while `*fd` is open.  NULL: errno says why, `*fd` is -1. */

@@ -25,7 +25,7 @@ static const struct xensave_name feature_names[] = {
     { 1, "ZSTD" },
 };
 
-/* ---- text that came from elsewhere -------------------------------------- */
+/* ---- text of the peer -------------------------------------- */
 
 /* One line of a text, which is not terminated. */
 static bool next_line(const char **at, const char *end, const char **line,
@@ -58,14 +58,14 @@ static void fail(struct hello *hello, int errnum, const char *format, ...)
     va_end(arguments);
     xensave_fail(&hello->error, errnum, "%s", text);
     hello->state = HELLO_FAILED;
-    /* A sender's peer may be a stock one, which would take it for a domain. */
+    /* A stock receiver would take a message for the stream. */
     if (hello->offer.role == HELLO_RECEIVER)
         put_result(hello, HELLO_BROKEN, text);
     else
         hello->out_length = 0;
 }
 
-/* What is being waited for, in words. */
+/* The name of the awaited message. */
 static const char *awaited(const struct hello *hello)
 {
     return hello->state == HELLO_WAIT_BANNER   ? "the banner of xl"
@@ -73,7 +73,7 @@ static const char *awaited(const struct hello *hello)
                                                : "HELLO";
 }
 
-/* HELLO, RESULT, and another that takes it back (spec 4). */
+/* HELLO, RESULT, and a second RESULT that revokes it (spec 4). */
 _Static_assert(3 * (sizeof(struct hello_header) + sizeof(struct hello_body) +
                     TEXT_MAX) <=
                    sizeof(((struct hello *)0)->out),
@@ -216,10 +216,10 @@ static void judge(struct hello *hello, const struct hello_body *peer,
     if (hello->version < own->version_min ||
         hello->version < peer->version_min) {
         refuse(hello, HELLO_NO_VERSION,
-               "no common stream version: %s "
-               "takes %u to %u, %s takes %u to %u",
-               "this end", own->version_min, own->version_max, "the peer",
-               peer->version_min, peer->version_max);
+               "no common stream version: this end supports %u to %u, the "
+               "peer %u to %u",
+               own->version_min, own->version_max, peer->version_min,
+               peer->version_max);
         return;
     }
     if (hello->version >= 3) {
@@ -247,8 +247,7 @@ static void judge(struct hello *hello, const struct hello_body *peer,
     }
     if (own->role == HELLO_RECEIVER && (peer->request & ~HELLO_REQUESTS)) {
         refuse(hello, HELLO_BAD_REQUEST,
-               "the sender requests what is not "
-               "known here: bits 0x%x",
+               "the sender sets unknown request bits: 0x%x",
                peer->request & ~HELLO_REQUESTS);
         return;
     }
@@ -269,12 +268,12 @@ static void on_hello(struct hello *hello, const void *body, const char *text,
     if (next_line(&at, text + length, &line, &line_length))
         text_printable(hello->peer, sizeof(hello->peer), line, line_length);
     if (peer->role == (uint32_t)hello->offer.role)
-        fail(hello, EPROTO, "the peer is a %s as well",
+        fail(hello, EPROTO, "the peer is a %s too",
              hello->offer.role == HELLO_SENDER ? "sender" : "receiver");
     else if (peer->role != HELLO_SENDER && peer->role != HELLO_RECEIVER)
         fail(hello, EBADMSG, "HELLO with an unknown role: %u", peer->role);
     else if (peer->version_min < 2 || peer->version_min > peer->version_max)
-        fail(hello, EBADMSG, "HELLO with impossible versions: %u to %u",
+        fail(hello, EBADMSG, "HELLO with invalid versions: %u to %u",
              peer->version_min, peer->version_max);
     else if (peer->required & ~peer->features)
         fail(hello, EBADMSG,
@@ -349,7 +348,7 @@ static const char *kind_name(uint32_t kind)
     return name ? name : "a message of an unknown kind";
 }
 
-/* The header is there: is it one that may come now, and how long is it? */
+/* Checks the header and sets the length of the message. */
 static void check_header(struct hello *hello)
 {
     const struct message *message;
@@ -357,10 +356,10 @@ static void check_header(struct hello *hello)
 
     memcpy(&header, hello->in, sizeof(header));
     message = find_message(header.kind);
-    /* A refusal may come instead of HELLO: a listener that is full, say. */
+    /* A refusal may come instead of HELLO, from a busy listener say. */
     if (!message ||
         (message->state != hello->state && header.kind != HELLO_KIND_RESULT)) {
-        fail(hello, EBADMSG, "%s (%u) came instead of %s",
+        fail(hello, EBADMSG, "received %s (%u) instead of %s",
              kind_name(header.kind), header.kind, awaited(hello));
         return;
     }
@@ -377,7 +376,7 @@ static void check_header(struct hello *hello)
 
 static void take_message(struct hello *hello)
 {
-    /* As wide as the widest field: the body lies behind 24 bytes. */
+    /* Aligned for the widest field. */
     union {
         uint64_t alignment;
         uint8_t bytes[HELLO_BODY_MAX];
@@ -407,7 +406,7 @@ static void take_message(struct hello *hello)
     }
     if (message->state != hello->state &&
         ((struct xensave_result_body *)body.bytes)->status == HELLO_OK) {
-        fail(hello, EBADMSG, "RESULT came instead of %s", awaited(hello));
+        fail(hello, EBADMSG, "received RESULT instead of %s", awaited(hello));
         return;
     }
     hello->in_length = 0;
@@ -416,7 +415,7 @@ static void take_message(struct hello *hello)
                   header.length - text_offset);
 }
 
-/* The banner only comes from a receiver: before its HELLO, or at the end. */
+/* A receiver sends its banner instead of HELLO, or at the end. */
 static bool may_be_banner(const struct hello *hello)
 {
     return hello->state != HELLO_WAIT_RESULT &&
@@ -429,13 +428,13 @@ static void garbage(struct hello *hello)
 
     text_printable(shown, sizeof(shown), hello->in,
                    hello->in_length < 16 ? hello->in_length : 16);
-    fail(hello, EBADMSG, "garbage came instead of %s: \"%s\"%s",
+    fail(hello, EBADMSG, "received garbage instead of %s: \"%s\"%s",
          awaited(hello), shown,
          hello->in[0] == 0x16 ? "; a TLS client, or a server that expects one?"
                               : "");
 }
 
-/* Compares what has come of a text that is known beforehand. */
+/* Whether the bytes so far are a prefix of `text`, or the other way round. */
 static bool is_prefix(const struct hello *hello, const char *text,
                       size_t length)
 {
@@ -540,9 +539,7 @@ void hello_timeout(struct hello *hello, unsigned seconds)
     if (hello_over(hello))
         return;
     if (hello->in_length)
-        fail(hello, ETIMEDOUT,
-             "no whole %s within %u s: %zu bytes of it "
-             "came",
+        fail(hello, ETIMEDOUT, "no complete %s within %u s, only %zu bytes",
              awaited(hello), seconds, hello->in_length);
     else
         fail(hello, ETIMEDOUT, "no %s within %u s", awaited(hello), seconds);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * HELLO: what the two ends of a migration agree on before xl's banner
+ * HELLO: the negotiation of the two ends of a migration before xl's banner
  * (docs/spec/negotiation.md; "spec N" below names its sections).
  *
- * This is the exchange without any input or output: the caller moves bytes
- * between a struct hello and the link, and keeps the time.
+ * The protocol alone, without I/O: the caller moves bytes between a struct
+ * hello and the link, and handles timeouts.
  */
 #ifndef XENSAVE_HELLO_H
 #define XENSAVE_HELLO_H
@@ -71,15 +71,15 @@ enum hello_status {
     HELLO_BROKEN,
 };
 
-/* The first bytes of a receiver that knows nothing of this. */
+/* The first bytes of a receiver without this protocol. */
 #define HELLO_BANNER "xl migration receiver ready, send binary domain data.\n"
 
 /* ---- the exchange ------------------------------------------------------- */
 
-/* What one end says of itself. */
+/* The offer of one end. */
 struct hello_offer {
     enum hello_role role;
-    bool first;        /* spec 2: speaks without being spoken to */
+    bool first;        /* spec 2: sends its HELLO unasked */
     bool refuse_stock; /* the banner, or silence, is not enough */
     uint16_t version_min, version_max;
     uint64_t features, required, optional;
@@ -91,7 +91,7 @@ enum hello_state {
     HELLO_WAIT_HELLO,
     HELLO_WAIT_RESULT,
     HELLO_WAIT_BANNER, /* a sender that has agreed */
-    /* From here on the exchange is over. */
+    /* Final states. */
     HELLO_AGREED,
     HELLO_STOCK,
     HELLO_REFUSED, /* `error` says by whom and why */
@@ -102,7 +102,7 @@ struct hello {
     struct hello_offer offer;
     enum hello_state state;
     struct xensave_error error;
-    /* Of the outcome, and what the peer said. */
+    /* The outcome, and the peer's request and program. */
     uint16_t version;
     uint64_t features, optional;
     uint32_t request;
@@ -110,7 +110,7 @@ struct hello {
     /* Bytes for the link; the caller takes them from the front. */
     uint8_t out[2 * HELLO_MESSAGE_MAX];
     size_t out_length;
-    /* The message (or the banner) that is arriving. */
+    /* The message (or banner) being received. */
     uint8_t in[HELLO_MESSAGE_MAX];
     size_t in_length;
     size_t in_want; /* its length, as far as it is known */
@@ -122,31 +122,31 @@ static inline bool hello_over(const struct hello *hello)
     return hello->state >= HELLO_AGREED;
 }
 /*
- * How many more bytes may be read from the link: never one that does not
- * belong to the exchange.  0 once it is over.
+ * How many more bytes may be read from the link, never past the end of the
+ * exchange.  0 once it has ended.
  */
 size_t hello_want(const struct hello *hello);
 /*
- * `length` bytes of the link, at most hello_want().  What is to be sent
- * then is in `out`, also if this ended the exchange.
+ * Processes `length` bytes from the link, at most hello_want().  Replies are in
+ * `out`, even if this ended the exchange.
  */
 void hello_push(struct hello *hello, const void *data, size_t length);
 /* The end of the link. */
 void hello_end(struct hello *hello);
 /*
- * The peer has been silent for as long as a stock sender is given: true if it
- * counts as one.
+ * The time allowed for a HELLO has passed without a byte: true if the peer is
+ * taken for a stock sender.
  */
 bool hello_silence(struct hello *hello);
 /* The deadline has passed. */
 void hello_timeout(struct hello *hello, unsigned seconds);
 /*
- * Refuses, whatever came before.  A receiver may do so even if it has AGREED,
- * as long as there is no banner.
+ * Refuses in any state.  A receiver may do so even after HELLO_AGREED, until it
+ * sends the banner.
  */
 void hello_refuse(struct hello *hello, enum hello_status status,
                   const char *text);
-/* `length` bytes of `out` are on the link. */
+/* `length` bytes of `out` have been sent. */
 void hello_sent(struct hello *hello, size_t length);
 
 #endif /* XENSAVE_HELLO_H */

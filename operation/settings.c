@@ -147,9 +147,9 @@ static int set(const struct setting *setting, struct settings *settings,
 
     if (!setting->parse(settings, value))
         return 0;
-    /* On one line, whatever the value is. */
+    /* On one line, even if the value is not. */
     text_printable(text, sizeof(text), value, strlen(value));
-    snprintf(why, size, "%s: \"%s\" is none of %s", where, text,
+    snprintf(why, size, "%s: \"%s\" is not one of %s", where, text,
              setting->words);
     return -1;
 }
@@ -289,10 +289,9 @@ static int read_settings(const struct parser *parser, void *config,
 }
 
 /*
- * Xen's parser is handed the text and not the file: it ends the process where
- * a read fails (as of a directory), and at a NUL inside quotes (an assertion),
- * and NULs are what a power cut may leave of a file.  To be freed; NULL and
- * `why` if it is not to be parsed.
+ * Xen's parser gets the text, not the file: it exits if a read fails (of a
+ * directory, say) and asserts that there is no NUL inside quotes, which a power
+ * cut may leave in a file.  malloc'ed; NULL and `why` if it cannot be parsed.
  */
 static char *read_text(const char *path, int *length, char *why, size_t size)
 {
@@ -309,10 +308,10 @@ static char *read_text(const char *path, int *length, char *why, size_t size)
     if (r < 0)
         snprintf(why, size, "%s: %s", path, strerror(errno));
     else if (used > CONFIG_MAX)
-        snprintf(why, size, "%s: more than 1 MiB; this is no configuration",
+        snprintf(why, size, "%s: larger than 1 MiB; not a configuration file",
                  path);
     else if (memchr(text, 0, used))
-        snprintf(why, size, "%s: holds a NUL; the file is damaged", path);
+        snprintf(why, size, "%s: contains a NUL; the file is damaged", path);
     else
         *length = used;
     if (r || used > CONFIG_MAX || memchr(text, 0, used)) {
@@ -341,7 +340,7 @@ static int read_file(struct settings *settings, const char *path, int minor,
         snprintf(why, size, "%s: cannot be read without libxlutil", path);
         goto out;
     }
-    /* The parser reports in several lines; one of them will do. */
+    /* The parser may report several lines; use the first. */
     messages = open_memstream(&text, &length);
     config = messages ? parser.init(messages, path) : NULL;
     if (!config) {
@@ -370,8 +369,8 @@ out:
 /* ---- both --------------------------------------------------------------- */
 
 /*
- * `where` says compress.  What is said of the format in the same place, or of
- * compression in the stronger one, must not contradict it.
+ * `where` sets compress, which must not contradict the format that is set in
+ * the same place or in a stronger one.
  */
 static int check_compression(const struct settings *settings,
                              const char *where, char *why, size_t size)
@@ -380,8 +379,8 @@ static int check_compression(const struct settings *settings,
         settings->format == SETTINGS_FORMAT_AUTO ||
         settings->format == XENSAVE_FORMAT_V3)
         return 0;
-    snprintf(why, size, "%s: \"%s\" is for format v3, and %s was asked for",
-             where, xensave_codec_name(settings->compression.codec),
+    snprintf(why, size, "%s: \"%s\" requires format v3, not %s", where,
+             xensave_codec_name(settings->compression.codec),
              xensave_format_name(settings->format));
     return -1;
 }
@@ -399,7 +398,7 @@ static int read_environment(struct settings *settings,
                          settings_table[i].variable, value, why, size))
             return -1;
     }
-    /* What is negotiated is not a matter of settings. */
+    /* The settings do not apply to a negotiated stream. */
     if (env->compress && !env->negotiated)
         return check_compression(settings, "XL_ALIGNED_COMPRESS", why, size);
     return 0;

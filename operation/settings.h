@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The settings, and all variables by which a command speaks to the plugin:
- * one table for the configuration file, the environment, the command line and
+ * The settings, and the variables by which commands control the plugin: one
+ * table for the configuration file, the environment, the command line and
  * doctor.
  */
 #ifndef XENSAVE_SETTINGS_H
@@ -69,8 +69,8 @@ const struct setting *setting_find(const char *name, size_t length);
 
 /*
  * The variables of this process that are not empty, none if it runs with
- * raised privileges; those of a command only if `command`.  The strings stay
- * when the variables go.
+ * raised privileges; those of a command only if `command`.  The strings remain
+ * valid when the variables are unset.
  */
 void environment_read(struct environment *env, bool command);
 /* The other direction; -1 with errno. */

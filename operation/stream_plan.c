@@ -145,8 +145,8 @@ int stream_plan_parse(struct stream_plan *plan, const char *text, char *why,
          pair = strtok_r(NULL, ";", &next)) {
         if (set_pair(plan, pair)) {
             snprintf(why, size,
-                     "%s in " STREAM_VARIABLE " is not understood: "
-                     "are both libraries of one version?",
+                     "%s in " STREAM_VARIABLE " is unknown: "
+                     "do both libraries have the same version?",
                      pair);
             return -1;
         }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the plugin says to its library in the save helper, and how. */
+/* How the plugin configures its library in the save helper. */
 #ifndef XENSAVE_STREAM_PLAN_H
 #define XENSAVE_STREAM_PLAN_H
 

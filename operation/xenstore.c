@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What owners and readers of docs/spec/progress.md have in common. */
+/* Entries in xenstore: docs/spec/progress.md. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -14,7 +14,7 @@
 #include "handoff.h"
 #include "xenstore.h"
 
-/* How much an older rate counts after a second. */
+/* The weight of the previous rate in the average. */
 #define OLDER          0.7
 #define SAMPLE_SECONDS 0.2
 
@@ -141,7 +141,7 @@ char *store_get(struct store *store, uint32_t transaction, const char *path)
 {
     unsigned int length;
 
-    /* With a NUL behind it. */
+    /* xs_read() appends a NUL. */
     /* cppcheck-suppress returnDanglingLifetime ; it is not the length */
     return store->read(store->handle, transaction, path, &length);
 }
@@ -162,7 +162,7 @@ bool entry_stale(struct store *store, const char *name)
     bool stale;
 
     if (process_parse(name, &process))
-        return false; /* whatever it is, it is not ours */
+        return false; /* not an entry */
     result = entry_get(store, 0, name, "result");
     if (!result)
         return !process_lives(&process);

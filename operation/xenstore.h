@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Running operations, as published in xenstore: docs/spec/progress.md.
- * What the one who writes and the one who reads have in common; the store
- * itself is theirs to bring.
+ * Running operations in xenstore: docs/spec/progress.md.  Shared by the plugin,
+ * which writes the entries, and the commands that read them.
  */
 #ifndef XENSAVE_XENSTORE_H
 #define XENSAVE_XENSTORE_H
@@ -18,7 +17,7 @@
 
 /* ---- processes ---------------------------------------------------------- */
 
-/* Never two of them that are alike until the host boots again. */
+/* Unique until the host reboots. */
 struct process {
     pid_t pid;
     uint64_t start;
@@ -31,7 +30,7 @@ int process_parse(const char *text, struct process *process);
 /* Neither gone nor a zombie. */
 bool process_lives(const struct process *process);
 /*
- * Not another process that has got the same pid since.  Safe in a signal
+ * Never signals another process that has reused the pid.  Safe in a signal
  * handler; -1 with errno.
  */
 int process_signal(const struct process *process, int signum);
@@ -69,11 +68,11 @@ char *store_get(struct store *store, uint32_t transaction, const char *path);
 char *entry_get(struct store *store, uint32_t transaction, const char *name,
                 const char *key);
 
-/* Whether nobody is left who would remove the entry. */
+/* Whether the process that would remove the entry is gone. */
 bool entry_stale(struct store *store, const char *name);
 /*
  * Calls `each` for every entry, and removes those that are stale.  `stale`
- * (NULL: nobody wants to know) is called before that.
+ * (may be NULL) is called before that.
  */
 void entry_list(struct store *store,
                 void (*each)(void *context, const char *name),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a core says of a domain beside its memory. */
+/* The contents of a core other than memory. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +31,7 @@ static void read_version(const struct xen *xen, xc_interface *xch,
                                           sizeof(version->compile_domain) +
                                           sizeof(version->compile_date),
                    "compile information");
-    /* As far as it goes, like stock: a dump is not worth less without. */
+    /* Like stock, ignore errors: the dump is usable without these. */
     r = xen->version(xch, XENVER_version, NULL);
     if (r >= 0) {
         version->major = r >> 16;
@@ -49,7 +49,7 @@ static void read_version(const struct xen *xen, xc_interface *xch,
         version->page_size = r;
 }
 
-/* Descriptor tables and the like; a core is worth having without. */
+/* Segment and descriptor table registers: optional. */
 static void read_segments(const struct xen *xen, xc_interface *xch,
                           uint32_t domid, uint32_t number,
                           struct core_vcpu *vcpu)
@@ -74,7 +74,7 @@ static int read_vcpus(const struct xen *xen, xc_interface *xch, uint32_t domid,
 
     domain->vcpu = calloc((size_t)last + 1, sizeof(*domain->vcpu));
     if (!domain->vcpu)
-        return fail(why, size, "no memory for registers");
+        return fail(why, size, "vCPU contexts");
     for (i = 0; i <= last; i++) {
         vcpu = &domain->vcpu[domain->vcpus];
         if (xen->getcontext(xch, domid, i,
@@ -88,7 +88,7 @@ static int read_vcpus(const struct xen *xen, xc_interface *xch, uint32_t domid,
     }
     if (!domain->vcpus) {
         errno = EINVAL;
-        return fail(why, size, "no registers of any vCPU");
+        return fail(why, size, "getting the vCPU contexts");
     }
     return 0;
 }
@@ -103,13 +103,15 @@ static int read_shared_info(const struct xen *xen, xc_interface *xch,
     mapping = xen->map(handle, domid, PROT_READ, 1, &frame, NULL);
     if (!mapping)
         /* A translated domain need not have one. */
-        return domain->translated ? 0 : fail(why, size, "shared info page");
-    copy = malloc(PAGE_OCTETS);
+        return domain->translated
+                   ? 0
+                   : fail(why, size, "mapping the shared info page");
+    copy = malloc(PAGE_BYTES);
     if (copy)
-        memcpy(copy, mapping, PAGE_OCTETS);
+        memcpy(copy, mapping, PAGE_BYTES);
     domain->shared_info = copy;
     xen->unmap(handle, mapping, 1);
-    return copy ? 0 : fail(why, size, "no memory for shared info");
+    return copy ? 0 : fail(why, size, "shared info page");
 }
 
 static int read_info(const struct xen *xen, xc_interface *xch, uint32_t domid,
@@ -143,12 +145,12 @@ int dump_domain(const struct xen *xen, xc_interface *xch, uint32_t domid,
 
     memset(domain, 0, sizeof(*domain));
     if (read_info(xen, xch, domid, &info))
-        return fail(why, size, "domain");
+        return fail(why, size, "getting its domaininfo");
 
     domain->translated = info.value.flags & XEN_DOMINF_hvm_guest;
     domain->nr_pages = info.value.tot_pages;
     if (!domain->translated && xen->guest_width(xch, domid, &width))
-        return fail(why, size, "width of the domain's words");
+        return fail(why, size, "getting the guest width");
     domain->width = width;
     if (read_shared_info(xen, xch, domid, info.value.shared_info_frame, domain,
                          why, size) ||

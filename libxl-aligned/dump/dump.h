@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the files of the dump engine share. */
+/* Internal interfaces of the dump engine. */
 #ifndef XL_ALIGNED_DUMP_H
 #define XL_ALIGNED_DUMP_H
 
@@ -13,11 +13,11 @@
 #include "libxl-aligned/report.h"
 #include "libxl-aligned/runtime.h"
 
-#define PAGE_OCTETS 4096U
+#define PAGE_BYTES 4096U
 
-/* ---- Xen's libraries, in whatever version the program has ---------------- */
+/* ---- Xen's libraries, in the version that the program has loaded --------- */
 
-/* Members that a later Xen appends stay in the room behind. */
+/* Room for members that a later Xen appends. */
 #define ROOMY(type)                     \
     union {                             \
         type value;                     \
@@ -44,15 +44,15 @@ struct xen {
     void *(*map)(xenforeignmemory_handle *, uint32_t, int, size_t,
                  const xen_pfn_t *, int *);
     int (*unmap)(xenforeignmemory_handle *, void *, size_t);
-    /* Stock's own; NULL if this library is the first to be asked. */
+    /* The stock function; NULL if it is not found. */
     int (*dumpcore)(xc_interface *, uint32_t, const char *);
 };
 
 /* ---- domain.c ----------------------------------------------------------- */
 
 /*
- * Everything about a domain but its memory.  -1 with errno; `why` says what
- * could not be had.
+ * Everything about a domain except its memory.  -1 with errno, and `why` says
+ * what failed.
  */
 int dump_domain(const struct xen *xen, xc_interface *xch, uint32_t domid,
                 struct core_domain *domain, char *why, size_t size);
@@ -69,24 +69,24 @@ struct core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
                                 enum core_format format,
                                 const struct operation *operation, char *why,
                                 size_t size);
-/* Whether the domain had another number of pages in between. */
+/* Whether the domain's number of pages changed during the dump. */
 bool dump_memory_changed(const struct core_memory *memory);
 void dump_memory_free(struct core_memory *memory);
 
 /* ---- output.c ----------------------------------------------------------- */
 
 struct output {
-    const char *name;    /* as it was asked for */
+    const char *name;    /* as given by the caller */
     struct partial file; /* fd: open for writing in any case */
 };
 
 /* These report what is wrong and return -1 with errno. */
 int output_open(struct output *output, const char *name);
-/* Everything is written: puts it on stable storage under its name. */
+/* After the last write: syncs the file and renames it. */
 int output_commit(struct output *output);
-/* Removes what was not committed. */
+/* Removes the file unless it was committed. */
 void output_close(struct output *output);
-/* The name that it is to have; false if it has none. */
+/* The final name; false if there is none. */
 bool output_name(const struct output *output, char name[PARTIAL_PATH]);
 
 #endif /* XL_ALIGNED_DUMP_H */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * xc_domain_dumpcore: what libxl_domain_core_dump calls, and so all that
- * dumps a domain.
+ * xc_domain_dumpcore, which libxl_domain_core_dump calls.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -17,8 +16,8 @@ static char xen_why[256]; /* "" if everything is there */
 static pthread_once_t xen_once = PTHREAD_ONCE_INIT;
 
 /*
- * The program that dumps has loaded Xen's libraries.  This one is not linked
- * with them, because their names change with every release.
+ * The calling program has loaded Xen's libraries.  This library is not linked
+ * with them, because their sonames change with every release.
  */
 static void find(void)
 {
@@ -63,7 +62,7 @@ static int yes_or_no(const char *name, const char *value, bool *yes, char *why,
     *yes = !strcmp(value, "yes");
     if (*yes || !strcmp(value, "no"))
         return 0;
-    snprintf(why, size, "%s: \"%s\" is none of yes or no", name, value);
+    snprintf(why, size, "%s: \"%s\" is not yes or no", name, value);
     return -1;
 }
 
@@ -74,9 +73,7 @@ static int dump_options(struct core_options *options, char *why, size_t size)
     memset(options, 0, sizeof(*options));
     if (environment.dump_format &&
         core_format_parse(environment.dump_format, &options->format)) {
-        snprintf(why, size,
-                 "XL_ALIGNED_DUMP_FORMAT: \"%s\" is none of xen "
-                 "or elf",
+        snprintf(why, size, "XL_ALIGNED_DUMP_FORMAT: \"%s\" is not xen or elf",
                  environment.dump_format);
         return -1;
     }
@@ -112,8 +109,8 @@ static struct xensave_sink *open_sink(const struct output *output,
 }
 
 /*
- * A translated domain always has pages where a dump does not look, so that
- * a shortfall alone says nothing of it.
+ * A translated domain always has pages in the holes that a dump skips, so
+ * missing pages alone do not mean that it changed.
  */
 static void report_change(xc_interface *xch, uint32_t domid,
                           const struct core_domain *domain,
@@ -127,18 +124,18 @@ static void report_change(xc_interface *xch, uint32_t domid,
          !dump_memory_changed(memory)))
         return;
     report(NULL, XTL_WARN,
-           "domain %u had %llu pages when the dump began and "
-           "has %llu now: %llu were not found and are zeros at the end of the "
-           "file, %llu more were found and left out",
+           "domain %u had %llu pages at the start of the dump and has "
+           "%llu now: the file ends with zeros for %llu missing pages and "
+           "lacks %llu new ones",
            domid, (unsigned long long)domain->nr_pages,
            (unsigned long long)pages, (unsigned long long)result->missing,
            (unsigned long long)result->lost);
 }
 
-static void tell_progress(void *context, uint64_t pages, uint64_t of)
+static void on_progress(void *context, uint64_t pages, uint64_t of)
 {
     (void)of;
-    operation_done(context, pages * PAGE_OCTETS);
+    operation_done(context, pages * PAGE_BYTES);
 }
 
 static int dump(xc_interface *xch, uint32_t domid, const struct output *output,
@@ -154,13 +151,13 @@ static int dump(xc_interface *xch, uint32_t domid, const struct output *output,
     int r = -1;
 
     if (dump_domain(&xen, xch, domid, &domain, why, sizeof(why))) {
-        report(NULL, XTL_ERROR, "no dump of domain %u: %s", domid, why);
+        report(NULL, XTL_ERROR, "cannot dump domain %u: %s", domid, why);
         return -1;
     }
     memory = dump_memory(&xen, xch, domid, &domain, options->format, operation,
                          why, sizeof(why));
     if (!memory) {
-        report(NULL, XTL_ERROR, "no dump of domain %u: %s", domid, why);
+        report(NULL, XTL_ERROR, "cannot dump domain %u: %s", domid, why);
         goto out;
     }
     sink = open_sink(output, &domain, options, &sink_error);
@@ -170,7 +167,7 @@ static int dump(xc_interface *xch, uint32_t domid, const struct output *output,
     }
     if (core_write(sink, &domain, memory, options, &result, &error))
         goto failed;
-    /* What was reserved and then not needed. */
+    /* Frees space that was reserved but not needed. */
     if (options->no_sparse && !output->file.in_place &&
         ftruncate(output->file.fd, xensave_sink_offset(sink))) {
         error.errnum = errno;
@@ -183,7 +180,7 @@ static int dump(xc_interface *xch, uint32_t domid, const struct output *output,
     goto out;
 
 failed:
-    report(NULL, XTL_ERROR, "no dump of domain %u in %s: %s", domid,
+    report(NULL, XTL_ERROR, "cannot dump domain %u to %s: %s", domid,
            output->name, error.text);
     errno = error.errnum;
 
@@ -198,7 +195,7 @@ out : {
     return r;
 }
 
-/* Stock's engine, but nothing of a failure stays. */
+/* Stock's engine, but a failed dump is removed. */
 static int dump_by_stock(xc_interface *xch, uint32_t domid,
                          const struct output *output)
 {
@@ -227,7 +224,7 @@ static struct operation *publish(xc_interface *xch, uint32_t domid,
     };
 
     if (!xen_why[0])
-        info.total = dump_domain_pages(&xen, xch, domid) * PAGE_OCTETS;
+        info.total = dump_domain_pages(&xen, xch, domid) * PAGE_BYTES;
     operation_publish(operation, &info);
     return operation;
 }
@@ -244,14 +241,14 @@ EXPORT int xc_domain_dumpcore(xc_interface *xch, uint32_t domid,
     environment_take();
     pthread_once(&xen_once, find);
     if (dump_options(&options, why, sizeof(why))) {
-        report(NULL, XTL_ERROR, "no dump in %s: %s", corename, why);
+        report(NULL, XTL_ERROR, "cannot dump to %s: %s", corename, why);
         errno = EINVAL;
         return -EINVAL;
     }
     if (output_open(&output, corename))
         return -errno;
     operation = publish(xch, domid, &output, &options);
-    options.progress = tell_progress;
+    options.progress = on_progress;
     options.progress_context = operation;
     r = xen_why[0] ? dump_by_stock(xch, domid, &output)
                    : dump(xch, domid, &output, operation, &options);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A domain's memory, mapped a batch at a time.  The array of errors says
- * which slots of a mapping have a page behind them; a slot without one must
- * not be touched.
+ * A domain's memory, mapped one batch at a time.  The error array says which
+ * slots of a mapping are backed by a page; the others must not be accessed.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -105,7 +104,7 @@ static uint64_t mfn_to_pfn(void *context, uint64_t mfn)
     if (mfn > foreign->max_mfn)
         return UINT64_MAX;
     pfn = foreign->m2p[mfn];
-    /* What the table of all machine memory says holds for its owner only. */
+    /* The M2P entry is valid only if the domain owns the page. */
     if (pfn >= foreign->end || p2m(foreign, pfn) != mfn)
         return UINT64_MAX;
     return pfn;
@@ -120,12 +119,12 @@ static bool is_pagetable(const struct foreign *foreign, uint64_t pfn)
 static const void *page_of(struct foreign *foreign, uint32_t slot,
                            uint32_t index)
 {
-    const void *page = foreign->mapping + (size_t)slot * PAGE_OCTETS;
+    const void *page = foreign->mapping + (size_t)slot * PAGE_BYTES;
     uint64_t *copy;
 
     if (!foreign->m2p || !is_pagetable(foreign, foreign->pfn[slot]))
         return page;
-    copy = foreign->copy + (size_t)index * PAGE_OCTETS / sizeof(*copy);
+    copy = foreign->copy + (size_t)index * PAGE_BYTES / sizeof(*copy);
     core_pagetable(copy, page, mfn_to_pfn, foreign);
     return copy;
 }
@@ -150,7 +149,7 @@ static int map(struct foreign *foreign, struct xensave_error *error)
     error->errnum = errno;
     snprintf(error->text, sizeof(error->text),
              "cannot map %u pages of "
-             "domain %u from pfn %#llx on: %s",
+             "domain %u from pfn %#llx: %s",
              foreign->mapped, foreign->domid,
              (unsigned long long)foreign->pfn[0], strerror(errno));
     return -1;
@@ -164,7 +163,7 @@ static int foreign_next(struct core_memory *memory, struct core_batch *batch,
 
     if (operation_cancelled(foreign->operation)) {
         error->errnum = ECANCELED;
-        snprintf(error->text, sizeof(error->text), "given up on request");
+        snprintf(error->text, sizeof(error->text), "cancelled");
         return -1;
     }
     batch->count = 0;
@@ -204,7 +203,7 @@ static int open_translated(struct foreign *foreign, char *why, size_t size)
     xen_pfn_t frames;
 
     if (foreign->xen->nr_gpfns(foreign->xch, foreign->domid, &frames) < 0)
-        return fail(why, size, "the domain's highest frame");
+        return fail(why, size, "getting the maximum gpfn");
     foreign->kind = &translated;
     foreign->end = frames;
     return 0;
@@ -217,9 +216,9 @@ static int open_pv(struct foreign *foreign, enum core_format format, char *why,
 
     if (xen->map_meminfo(foreign->xch, foreign->domid,
                          &foreign->meminfo.value))
-        return fail(why, size, "the domain's table of frames");
+        return fail(why, size, "mapping the P2M");
     if (xen->maximum_ram_page(foreign->xch, &foreign->max_mfn))
-        return fail(why, size, "the machine's highest frame");
+        return fail(why, size, "getting the maximum mfn");
     foreign->kind = &pv;
     foreign->width = foreign->meminfo.value.guest_width;
     foreign->end = foreign->meminfo.value.p2m_size;
@@ -228,9 +227,9 @@ static int open_pv(struct foreign *foreign, enum core_format format, char *why,
     foreign->m2p = xen->map_m2p(foreign->xch, foreign->max_mfn, PROT_READ,
                                 NULL);
     if (!foreign->m2p)
-        return fail(why, size, "the machine's table of frames");
-    foreign->copy = malloc((size_t)CORE_BATCH * PAGE_OCTETS);
-    return foreign->copy ? 0 : fail(why, size, "no memory for page tables");
+        return fail(why, size, "mapping the M2P");
+    foreign->copy = malloc((size_t)CORE_BATCH * PAGE_BYTES);
+    return foreign->copy ? 0 : fail(why, size, "page tables");
 }
 
 struct core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
@@ -243,7 +242,7 @@ struct core_memory *dump_memory(const struct xen *xen, xc_interface *xch,
     struct foreign *foreign = calloc(1, sizeof(*foreign));
 
     if (!foreign) {
-        fail(why, size, "no memory for a dump");
+        fail(why, size, "dump buffer");
         return NULL;
     }
     foreign->memory.next = foreign_next;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Where a dump goes: common/partial, with reports. */
+/* The output file of a dump: common/partial, with messages. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 
 #include "dump.h"
 
-/* The toolstack has no way to ask first: what is there is replaced. */
+/* The toolstack cannot ask first: an existing core is replaced. */
 static const struct partial_kind kind = {
     .what = "core",
     .look = core_look,
@@ -19,7 +19,7 @@ static int fail(const struct output *output, const char *reason)
 {
     int errnum = errno;
 
-    report(NULL, XTL_ERROR, "no dump in %s: %s", output->name, reason);
+    report(NULL, XTL_ERROR, "cannot dump to %s: %s", output->name, reason);
     errno = errnum;
     return -1;
 }
@@ -41,7 +41,7 @@ static int open_in_place(struct output *output)
         return fail_errno(output, "open");
     close(output->file.fd);
     output->file.fd = fd;
-    /* What /dev/stdout leads to; stock empties it as well. */
+    /* For example /dev/stdout, which stock truncates too. */
     if (S_ISREG(output->file.st.st_mode) && ftruncate(fd, 0))
         return fail_errno(output, "truncate");
     return 0;

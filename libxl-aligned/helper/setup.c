@@ -42,7 +42,7 @@ static void tune_malloc(void)
     mallopt(M_TRIM_THRESHOLD, 128 << 20);
 }
 
-/* The toolstack side asks whether this library is loaded: no helper runs. */
+/* The plugin probes whether this library is loaded. */
 static void answer_probe(int argc, char *argv[], const char *text)
 {
     if (argc == 2 && !strcmp(argv[1], PROBE_MODE) &&
@@ -62,7 +62,7 @@ setup(int argc, char *argv[], char *envp[])
     (void)envp;
     if (text)
         answer_probe(argc, argv, text);
-    /* A wrapper that runs the helper, say: it is to have the environment. */
+    /* Perhaps a wrapper around the helper: keep the environment. */
     if (!mode)
         return;
     r = stream_plan_parse(&plan, text, why, sizeof(why));
@@ -75,7 +75,7 @@ setup(int argc, char *argv[], char *envp[])
     if (!r &&
         (plan.restore != mode->restore || plan.fd != atoi(argv[HELPER_FD]))) {
         snprintf(why, sizeof(why),
-                 STREAM_VARIABLE " speaks of another stream");
+                 STREAM_VARIABLE " describes another stream");
         r = -1;
     }
     if (r) {

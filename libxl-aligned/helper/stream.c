@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * libxenguest's stream I/O.  It goes through these three functions alone; on
- * the stream's fd they encode or decode, on every other they pass.
+ * libxenguest's stream I/O goes through three functions of libxenctrl only.
+ * Here they encode or decode on the stream's fd, and pass through on others.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -16,7 +16,7 @@
 #include "stream.h"
 
 enum state {
-    PASSING, /* not ours, or not ours any more */
+    PASSING, /* stock I/O, or the stream has ended */
     WAITING, /* for the first byte */
     MOVING,
     FAILED,
@@ -122,7 +122,7 @@ static int open_restore(void)
         stream.source = xensave_source_open_file(stream.plan.fd,
                                                  &stream.plan.io,
                                                  &stream.error);
-    /* Plain reading decodes as well, only through the page cache. */
+    /* Buffered reads work too, but use the page cache. */
     if (!stream.source) {
         if (is_file())
             report(NULL, XTL_WARN, "%s: %s; reading through the page cache",
@@ -137,7 +137,7 @@ static int open_restore(void)
     return stream.decoder ? 0 : -1;
 }
 
-/* Nothing has moved yet: if this fails, stock's way is still open. */
+/* Before the first byte: after an error stock I/O is still possible. */
 static void stream_open(void)
 {
     int r = stream.plan.restore ? open_restore() : open_save();
@@ -163,8 +163,8 @@ void stream_activate(const struct stream_plan *plan)
 }
 
 /*
- * A helper that exits in the middle has given up: no write may still be on
- * its way to a file that the toolstack is about to shorten or remove.
+ * After an abort no write may still be in flight to a file that the toolstack
+ * is about to truncate or remove.
  */
 static void __attribute__((destructor)) stream_exit(void)
 {
@@ -181,7 +181,7 @@ static int stream_fail(int errnum, const char *text)
         report(NULL, XTL_ERROR, "%s", text);
     else
         report(NULL, XTL_ERROR, "%s: %s", stream.name, text);
-    /* What is on its way must not arrive after the error. */
+    /* No write may complete after the error. */
     stream_close();
     stream.error.errnum = errnum ? errnum : EIO;
     errno = stream.error.errnum;
@@ -189,8 +189,8 @@ static int stream_fail(int errnum, const char *text)
 }
 
 /*
- * To give up, the helper puts /dev/null in the place of the stream's fd and
- * expects the next write to fail.  Ours go elsewhere, so look.
+ * To abort, the helper replaces the stream's fd with /dev/null and expects the
+ * next write to fail.  The encoder writes to another fd, so check here.
  */
 static bool fd_replaced(void)
 {
@@ -219,7 +219,7 @@ static int stream_write(const struct iovec *iov, int iovcnt)
         return -1;
     }
     if (fd_replaced())
-        return stream_fail(EBADF, "save given up on request");
+        return stream_fail(EBADF, "save cancelled");
     if (xensave_encoder_pushv(stream.encoder, iov, iovcnt))
         return stream_fail(stream.error.errnum, stream.error.text);
     xensave_encoder_totals(stream.encoder, &totals);
@@ -230,7 +230,7 @@ static int stream_write(const struct iovec *iov, int iovcnt)
 
     /* The helper reports success as soon as END is written. */
     if (fd_replaced())
-        return stream_fail(EBADF, "save given up on request");
+        return stream_fail(EBADF, "save cancelled");
     stream_close();
     stream.state = PASSING;
     return 0;
@@ -255,7 +255,7 @@ static int stream_read(void *data, size_t size)
     return 0;
 }
 
-/* ---- in front of libxenctrl --------------------------------------------- */
+/* ---- interposed functions --------------------------------------------- */
 
 static bool find(void **symbol, const char *name)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the files of the helper-side library share. */
+/* Internal interfaces of the stream library in the helper. */
 #ifndef XL_ALIGNED_STREAM_H
 #define XL_ALIGNED_STREAM_H
 
@@ -13,7 +13,7 @@
 
 void stream_activate(const struct stream_plan *plan);
 
-/* The functions of libxenctrl that this library stands in front of. */
+/* Functions of libxenctrl that this library interposes. */
 EXPORT int read_exact(int fd, void *data, size_t size);
 EXPORT int write_exact(int fd, const void *data, size_t size);
 EXPORT int writev_exact(int fd, const struct iovec *iov, int iovcnt);

@@ -35,7 +35,7 @@ def test_a_save_is_cancelled(site, store, tmp_path, domain, format_):
         "web01 (1): save cancelled: the domain keeps running\n"
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1 and out == b"resume\n"
-    assert b"libxl-aligned: save: ended on request\n" in err
+    assert b"libxl-aligned: save: cancelled\n" in err
     assert nothing_of(file)
     assert store.entries() == []
 
@@ -159,8 +159,8 @@ def test_a_dump_is_told_and_cancelled(site, store, tmp_path):
         "left; the domain was not affected\n"
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert b"given up on request" in errors
-    assert b"dump-core: ended on request" in errors
+    assert b": cancelled" in errors
+    assert b"dump-core: cancelled" in errors
     assert not list(tmp_path.glob("core*")) and store.entries() == []
 
 

@@ -116,8 +116,8 @@ def test_newer_sender(hosts, path):
 @pytest.mark.parametrize("offer,word", [
     (dict(required=1 << 17), "DEDUP (bit 17)"),
     (dict(required=1 << 40), "bit 40"),
-    (dict(version_min=4), "takes 4 to 4"),
-    (dict(request=1 << 9), "bits 0x200"),
+    (dict(version_min=4), "peer 4 to 4"),
+    (dict(request=1 << 9), "bits: 0x200"),
 ])
 def test_senders_that_are_refused(hosts, path, offer, word):
     with Listener(hosts, f"unix:{path}") as listener:
@@ -131,10 +131,10 @@ def test_senders_that_are_refused(hosts, path, offer, word):
 @pytest.mark.parametrize("answer,word", [
     (b"", "closed the link before HELLO"),
     (b"X", "closed the link inside HELLO"),
-    (b"bash: xl: command not found\n", "garbage came instead of HELLO"),
-    (BANNER[:20] + b"!" * 34, "garbage came instead of HELLO"),
+    (b"bash: xl: command not found\n", "received garbage instead of HELLO"),
+    (BANNER[:20] + b"!" * 34, "received garbage instead of HELLO"),
     (os.urandom(4096).replace(b"x", b"y").replace(b"X", b"Y"), "garbage"),
-    (Offer(SENDER).pack(), "is a sender as well"),
+    (Offer(SENDER).pack(), "is a sender too"),
     (Offer(RECEIVER).pack()[:-1] + b"?", "wrong checksum"),
     (hello.message(1, bytes(4072)), "text begins at byte 0 of 4072"),
     (Offer(7).pack(), "unknown role: 7"),

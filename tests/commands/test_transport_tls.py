@@ -126,7 +126,7 @@ def test_tls_client_of_plaintext(hosts, certificates, path):
         result = hosts.migrate(*certificates.options("sender"), "dom",
                                f"tls:localhost:{port}")
         assert result.returncode == 1
-        log.wait_for("refused: garbage .*TLS client")
+        log.wait_for("refused: received garbage .*TLS client")
     hosts.assert_untouched()
 
 

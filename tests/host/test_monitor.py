@@ -49,7 +49,7 @@ def test_monitor_handles_the_reboot(host, make):
     domid = host.domid(guest.name)
     host.mark(guest.name)
     host.run(f"xl reboot -F {guest.name}")
-    assert len(re.findall("is suspended: its monitor waits",
+    assert len(re.findall("is suspended; its monitor keeps running",
                           told(host, guest, "Rebooting now"))) >= 2
     host.wait_verdict(guest.name)
     assert host.domid(guest.name) > domid

@@ -167,7 +167,7 @@ def test_a_save_is_told_and_cancelled(host, start):
                         r"running\n", done.stdout)
     result = job.wait(60, check=False)
     assert result.status == 1
-    assert "libxl-aligned: save: ended on request" in result.stderr
+    assert "libxl-aligned: save: cancelled" in result.stderr
     assert no_entry(host)
     if start.startswith("xl-aligned"):
         assert host.run("ls /data").stdout.split() == ["lost+found"]

@@ -129,7 +129,7 @@ def test_a_domain_that_shrinks(program, tmp_path, kind, form):
     if form == "xen":
         assert len(core.table) == len(domain.present)
         missing = sum(entry[0] == INVALID for entry in core.table)
-        assert f"{missing} were not found and are zeros" in done.stderr
+        assert f"zeros for {missing} missing pages" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ("hvm", "pv"))
@@ -140,7 +140,7 @@ def test_a_domain_that_shrinks_for_a_while(program, tmp_path, kind):
     core = read_xen(domain.out)
     missing = sum(entry[0] == INVALID for entry in core.table)
     assert missing > 200
-    assert f"{missing} were not found and are zeros" in done.stderr
+    assert f"zeros for {missing} missing pages" in done.stderr
 
 
 def test_a_domain_that_grows(program, hvm):
@@ -148,7 +148,8 @@ def test_a_domain_that_grows(program, hvm):
     core = read_xen(hvm.out)
     assert done.returncode == 0
     assert len(core.pages) == len(core.table) == len(hvm.present)
-    assert re.search(r"has 6000 now: .*, [1-9]\d* more were", done.stderr)
+    assert re.search(r"has 6000 now: .* lacks [1-9]\d* new ones",
+                     done.stderr)
     for pfn, page in core.pages.items():
         assert page == hvm.pages[pfn]
 
@@ -172,9 +173,12 @@ def failed(domain: Domain, done, what: str) -> None:
 def test_failures(program, hvm):
     hvm.out.write_text("earlier")
     failed(hvm, hvm.dump(program, FAKE_AT="2:fail"), "Cannot allocate")
-    failed(hvm, hvm.dump(program, domid=8), "domain 8: domain: No such")
-    failed(hvm, hvm.dump(program, domid=6), "domain 6: domain: No such")
-    failed(hvm, hvm.dump(program, XL_ALIGNED_DUMP_FORMAT="x"), "none of xen")
+    failed(hvm, hvm.dump(program, domid=8),
+           "domain 8: getting its domaininfo: No such")
+    failed(hvm, hvm.dump(program, domid=6),
+           "domain 6: getting its domaininfo: No such")
+    failed(hvm, hvm.dump(program, XL_ALIGNED_DUMP_FORMAT="x"),
+           "is not xen or elf")
     failed(hvm, hvm.dump(program, XL_ALIGNED_DUMP_SPARSE="x"), "yes or no")
 
 

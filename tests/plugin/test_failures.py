@@ -140,7 +140,7 @@ def test_interrupted(bench, tmp_path, signum, group):
     assert process.returncode == 1 and out == b"resume\n", err
     assert not partial.exists() and not (tmp_path / "new").exists()
     if not group:
-        assert b"given up on request" in err
+        assert b"save cancelled" in err
 
 
 def test_helper_killed(bench, tmp_path):

@@ -62,7 +62,7 @@ def test_failed_helper(bench, tmp_path, tool, format_):
     _, err = process.communicate(timeout=20)
     assert process.returncode == 1
     assert resumed(bench) == (tool == "daemon")
-    assert (b"domain 1 was suspended and runs again" in err) == \
+    assert (b"domain 1 was suspended and has been resumed" in err) == \
         (tool == "daemon")
 
 
@@ -149,7 +149,7 @@ def test_helper_of_a_restore_killed(bench, managed, tool):
     kill_helper(bench, process)
     out, err = process.communicate(timeout=20)
     assert out == b"failed\n"
-    assert f"{managed} had been removed".encode() in err
+    assert f"{managed} was removed before".encode() in err
     check_put_back(bench, managed, data)
 
 

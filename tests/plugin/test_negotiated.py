@@ -36,9 +36,9 @@ def test_what_was_negotiated_is_sent(bench, tmp_path, text, v3, asked):
 
 
 @pytest.mark.parametrize("text,word", [
-    (None, "No such file"), (b"", "nothing that is negotiated"),
+    (None, "No such file"), (b"", "sending v2: unexpected"),
     (b"format=v4\n", "format=v4"), (b"format=compat\n", "format=compat"),
-    (b"\0" * 256, "nothing that is negotiated"),
+    (b"\0" * 256, "sending v2: unexpected"),
     (b"format=v3 \n", "format=v3 ")])
 def test_in_doubt_it_is_v2(bench, tmp_path, text, word):
     board = tmp_path / "board"

@@ -137,7 +137,7 @@ static void outcomes(void **unused)
         { { 2, 2 }, { 3, 9 }, { 3, 7 }, { 0, 2 }, 3, 3, NULL },
         { { 2, 2 }, { 2, 3 }, { 0, 3 }, { 0, 0 }, 2, 0, NULL },
         { { 3, 2 }, { 3, 2 }, .text = "no common stream version" },
-        { { 2, 4 }, { 3, 5 }, .text = "takes 4 to 5" },
+        { { 2, 4 }, { 3, 5 }, .text = "4 to 5" },
         { { 2, 2 },
           { 3, 4 },
           { 0, BIT(17) },
@@ -191,7 +191,7 @@ static void unknown_request(void **unused)
     pair_run(&pair, 4096);
     assert_state(&pair.receiver, HELLO_REFUSED);
     assert_state(&pair.sender, HELLO_REFUSED);
-    assert_text(&pair.sender, "bits 0x8");
+    assert_text(&pair.sender, "bits: 0x8");
 }
 
 static void refusal_of_the_callers(void **unused)
@@ -296,7 +296,7 @@ static void stock_sender(void **unused)
     hello_push(hello, "X", 1);
     assert_false(hello_silence(hello));
     hello_timeout(hello, 10);
-    assert_text(hello, "no whole HELLO within 10 s: 1 bytes");
+    assert_text(hello, "no complete HELLO within 10 s, only 1 bytes");
     free(hello);
 }
 
@@ -378,13 +378,13 @@ static void bad_fields(void **unused)
         { 12, 4, 39, "39 bytes; 40 to 4072" },
         { 12, 4, 4073, "4073 bytes" },
         { 12, 4, UINT32_MAX, "4294967295 bytes" },
-        { HEADER + 0, 2, 1, "impossible versions: 1 to 3" },
-        { HEADER + 0, 2, 4, "impossible versions: 4 to 3" },
+        { HEADER + 0, 2, 1, "invalid versions: 1 to 3" },
+        { HEADER + 0, 2, 4, "invalid versions: 4 to 3" },
         { HEADER + 4, 4, 39, "text begins at byte 39" },
         { HEADER + 4, 4, 49, "text begins at byte 49 of 48" },
         { HEADER + 4, 4, UINT32_MAX, "text begins" },
         { HEADER + 16, 8, 1, "requires features (0x1)" },
-        { HEADER + 32, 4, 2, "the peer is a receiver as well" },
+        { HEADER + 32, 4, 2, "the peer is a receiver too" },
         { HEADER + 32, 4, 0, "unknown role" },
     };
     uint8_t message[2 * HELLO_MESSAGE_MAX];
