@@ -201,6 +201,22 @@ def report_of(result) -> dict:
     return json.loads(result.stdout)
 
 
+def migrate(hosts, guest, olds) -> dict | None:
+    """The report, unless the sender is to be without our software."""
+    sender, receiver = hosts
+    for host, old in zip(hosts, olds):
+        if old:
+            make_old(host)
+    receiver.mark(guest.name)
+    if olds[0]:
+        sender.run(f"xl migrate -s lab-rsh {guest.name} {receiver.name}",
+                   SLOW)
+        return None
+    report = report_of(xl_aligned(sender, by_ssh(receiver, guest)))
+    assert report["stream_version"] == (2 if olds[1] else 3)
+    return report
+
+
 @contextlib.contextmanager
 def relay(host, target, *plan):
     """A link on 127.0.0.1:9000 of the host that the test can damage."""

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from host.migrate import (GUEST, PVH, SLOW, assert_arrived, assert_stayed,
-                          by_ssh, clean, hosts, make_old, note, overlay,
-                          report_of, start, xl_aligned)
+                          by_ssh, clean, hosts, make_old, migrate, note,
+                          overlay, report_of, start, xl_aligned)
 from lab import pv
 
 pytestmark = pytest.mark.slow
@@ -22,17 +22,8 @@ PAUSED = ("is paused during the migration: it is a PV domain, and "
 @pytest.mark.parametrize("old_receiver", [False, True])
 def test_pairs(hosts, guest, old_sender, old_receiver):
     sender, receiver = start(hosts, guest)
-    for host, old in ((sender, old_sender), (receiver, old_receiver)):
-        if old:
-            make_old(host)
-    receiver.mark(guest.name)
-    report = None
-    if old_sender:
-        sender.run(f"xl migrate -s lab-rsh {guest.name} {receiver.name}",
-                   SLOW)
-    else:
-        report = report_of(xl_aligned(sender, by_ssh(receiver, guest)))
-        assert report["stream_version"] == (2 if old_receiver else 3)
+    report = migrate((sender, receiver), guest, (old_sender, old_receiver))
+    if report:
         assert report["spliced"]
         assert report["bytes_sent"] > 0 and report["downtime_seconds"] > 0
         # All of it, and what it wrote to meanwhile.
