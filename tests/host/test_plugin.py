@@ -161,7 +161,9 @@ def test_page_cache_is_left_alone(host, tmp_path, make):
     check_file(fetch(host, tmp_path), "v3")
 
 
-@pytest.mark.parametrize("make", (pv, pvh, hvm))
+# Of the others, test_versions.py has a shorter round on every Xen.
+@pytest.mark.parametrize("make", (
+    pv, *(pytest.param(make, marks=pytest.mark.slow) for make in (pvh, hvm))))
 def test_formats_and_readers(host, tmp_path, make):
     """One guest through v3, compat and v2, read by whoever can read it."""
     guest = start(host, make("g", memory=128, noise=32))

@@ -20,24 +20,25 @@ FORMS = {
     "compressed": "xl-aligned save --compress=lz4:all",
 }
 RESUMED = "a PV or PVH guest that this libxl resumes dies, with stock xl too"
-GUESTS = {each.kind: each for each in (
+GUESTS = {guest.kind: guest for guest in (
     pv("pv", memory=96, noise=16), pvh("pvh", memory=96, noise=16),
     hvm("hvm", memory=64, noise=16))}
 
 XENS = [os.environ["XEN"]] if os.environ.get("XEN") else [*VERSIONS]
 
 
-def on(*xens: str):
-    """On these versions always, on the others in `make check-all` alone."""
+def each(name: str, values, short, **options):
+    """A test for each value; all but the short ones in check-all alone."""
     return pytest.mark.parametrize(
-        "host", [pytest.param(xen, marks=() if xen in xens or len(XENS) == 1
-                              else pytest.mark.slow) for xen in XENS],
-        indirect=True, scope="module")
+        name, [pytest.param(value, marks=() if value in short
+                            else pytest.mark.slow) for value in values],
+        **options)
 
 
-each_version = on(*VERSIONS)
-newest = on([*VERSIONS][-1])
-each_kind = pytest.mark.parametrize("kind", GUESTS)
+each_version = each("host", XENS, XENS, indirect=True, scope="module")
+newest = each("host", XENS, XENS[-1:], indirect=True, scope="module")
+each_kind = each("kind", GUESTS, GUESTS)
+each_form = each("form", FORMS, ("v3", "compat"))
 
 
 @pytest.fixture(scope="module")
@@ -105,21 +106,21 @@ def refused_by_stock(host, guest, file: str) -> None:
 
 
 @each_version
+@each_form
 @each_kind
-def test_saved_and_restored(host, kind, tmp_path):
+def test_saved_and_restored(host, kind, form, tmp_path):
     assert host.run("xl info xen_version").stdout.startswith(
         host.version.xen)
     guest = running(host, kind)
-    for form, save in FORMS.items():
-        file = place(host.version, kind, form)
-        host.run(f"{save} {guest.name} {file}")
-        assert host.domid(guest.name) is None
-        if form == "v3":
-            refused_by_stock(host, guest, file)
-        restore(host, guest, form, file)
-    host.get(place(host.version, kind, "v3"), str(tmp_path / "v3"))
-    report, decoder, _ = audit.audit(str(tmp_path / "v3"))
-    assert not report.faults and decoder.format == "v3"
+    file = place(host.version, kind, form)
+    host.run(f"{FORMS[form]} {guest.name} {file}")
+    assert host.domid(guest.name) is None
+    if form == "v3":
+        refused_by_stock(host, guest, file)
+        host.get(file, str(tmp_path / form))
+        report, decoder, _ = audit.audit(str(tmp_path / form))
+        assert not report.faults and decoder.format == form
+    restore(host, guest, form, file)
 
 
 @newest
@@ -167,18 +168,17 @@ def test_cancelled(host, kind, request):
 
 
 @newest
+@each_form
 @each_kind
-def test_files_of_older_versions(host, kind):
+def test_files_of_older_versions(host, kind, form):
     guest = GUESTS[kind]
-    present = host.run("ls /files").stdout.split()
-    older = [version for version in
-             [*VERSIONS][:[*VERSIONS].index(host.version.xen)]
-             if f"{version}-{kind}-v3" in present]
-    if not older:
+    present = host.run("ls /files/*").stdout.split()
+    older = [place(version, kind, form) for version in
+             [*VERSIONS][:[*VERSIONS].index(host.version.xen)]]
+    if not set(older) & set(present):
         pytest.skip("no file of an older version")
-    for version in older:
-        for form in FORMS:
-            host.destroy(guest.name)
-            host.prepare(guest)
-            restore(host, guest, form, place(version, kind, form))
+    for file in older:
+        host.destroy(guest.name)
+        host.prepare(guest)
+        restore(host, guest, form, file)
     host.destroy(guest.name)
