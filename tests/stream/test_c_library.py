@@ -17,7 +17,7 @@ from model.generator import Generator, page_data
 from model.records import StreamError, record, walk
 from stream import clib, differential
 
-VECTORS = {v.filename: v for v in vectors.load_all()}
+VECTORS = {v.filename: v for v in vector_text.load_all()}
 ENODATA, EINVAL = 61, 22
 
 
