@@ -125,9 +125,9 @@ struct xensave_sink_ops {
  * What must stay in memory between hold and release: one batch, its headers
  * and padding, in the worst alignment.
  */
-#define XENSAVE_HOLD_MAX                              \
-    (XENSAVE_BATCH_MAX * (XENSAVE_V2_PAGE_SIZE + 8) + \
-     2 * XENSAVE_ALIGNMENT_MAX)
+#define XENSAVE_HOLD_MAX                                   \
+    (XENSAVE_BATCH_MAX * (XENSAVE_V2_PAGE_SIZE + 8 + 12) + \
+     3 * XENSAVE_ALIGNMENT_MAX)
 
 /* A hole that is smaller costs more in extents than its zeros would. */
 #define XENSAVE_HOLE_MIN 16384U
@@ -157,7 +157,7 @@ int xensave_sink_zeros(struct xensave_sink *sink, size_t length);
  * before anything else is: spec 5 step 1.
  */
 int xensave_sink_settle(struct xensave_sink *sink);
-#define XENSAVE_SETTLED_ZEROS 128U /* ALIGNED_HEADER with its record header */
+#define XENSAVE_SETTLED_ZEROS 144U /* ALIGNED_HEADER with its record header */
 
 /* ---- source.c ----------------------------------------------------------- */
 
@@ -186,7 +186,15 @@ struct xensave_source *xensave_source_open_cached(int fd, bool drop_behind,
 struct xensave_header_record {
     struct xensave_v2_record_header record;
     struct xensave_aligned_header body;
+    /* Of later versions: the length of the record says how many. */
+    uint8_t later[XENSAVE_HEADER_MAX - sizeof(struct xensave_aligned_header)];
 };
+
+static inline size_t xensave_header_length(
+    const struct xensave_header_record *header)
+{
+    return sizeof(header->record) + header->record.length;
+}
 
 /*
  * No stream is shorter than its headers, ALIGNED_CHECK and END.  The tail of
@@ -195,14 +203,29 @@ struct xensave_header_record {
 #define XENSAVE_STREAM_LEAST                   \
     (sizeof(struct xensave_v2_image_header) +  \
      sizeof(struct xensave_v2_domain_header) + \
-     sizeof(struct xensave_header_record) +    \
+     sizeof(struct xensave_aligned_header) +   \
      sizeof(struct xensave_aligned_check) +    \
-     2 * sizeof(struct xensave_v2_record_header))
+     3 * sizeof(struct xensave_v2_record_header))
 
 void xensave_header_seal(struct xensave_header_record *header);
-/* `offset` is the record's, for the error. */
+/* So much may be read of it. */
+static inline bool xensave_header_length_fits(uint32_t length)
+{
+    return length >= sizeof(struct xensave_aligned_header) &&
+           length <= XENSAVE_HEADER_MAX && length % 8 == 0;
+}
+/* `offset` is the record's, for the error.  All of it has been read. */
 int xensave_header_validate(const struct xensave_header_record *header,
                             uint64_t offset, struct xensave_error *error);
+
+/* ---- identity.c ---------------------------------------------------------- */
+
+/* Lines "key=value", each with its newline, are as spec 3.7 says. */
+bool xensave_identity_fits(const char *lines);
+/* Makes the body of a record of them, in place; returns its length. */
+size_t xensave_identity_to_body(char *text);
+/* The reverse; `body` has room for a NUL.  False if it is malformed. */
+bool xensave_identity_from_body(char *body, size_t length);
 
 /* ---- padding.c ---------------------------------------------------------- */
 

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "stream-v3/internal.h"
+#include "stream-v3/codec/batch.h"
 #include "walk.h"
 
 /* Holds the header and the pfns of a full batch. */
@@ -153,9 +153,11 @@ static int look_at_page_data(struct walk *walk, struct walk_record *record)
 static int look_at_contents(struct walk *walk, struct walk_record *record,
                             const struct xensave_aligned_page_data *header)
 {
-    uint64_t before = sizeof(*header) + (uint64_t)header->count * 8 +
-                      header->pad_length;
+    struct xensave_batch_shape shape;
+    uint64_t before;
 
+    xensave_batch_shape(header, &shape);
+    before = sizeof(*header) + (uint64_t)shape.arrays + header->pad_length;
     if (before > record->length)
         return fail(walk, EBADMSG,
                     "ALIGNED_PAGE_DATA with %u bytes of "

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Spec 3.2.1: what compresses the contents of a batch. */
+/* Spec 3.2.1: what compresses the frames of a batch. */
 #ifndef XENSAVE_CODEC_H
 #define XENSAVE_CODEC_H
 
@@ -36,38 +36,17 @@ const struct xensave_codec_ops *xensave_codec_find(uint32_t codec);
 
 /* ---- unpacking ---------------------------------------------------------- */
 
-/* State and room for the stored bytes of one batch, made when needed. */
+/* State of one thread, made when needed. */
 struct xensave_unpacker {
     void *state[XENSAVE_CODECS];
-    uint8_t *stored; /* on 4096 */
 };
 
-/* Room for the stored bytes; NULL if there is no memory. */
-void *xensave_unpacker_buffer(struct xensave_unpacker *unpacker);
 /*
- * Unpacks what was read into the size, and whose checksum has matched.
- * Returns an errno value: EBADMSG if it is not `length` bytes.
+ * Unpacks what has matched its checksum.  Returns an errno value: EPROTO if it
+ * is not `length` bytes.
  */
 int xensave_unpack(struct xensave_unpacker *unpacker, uint32_t codec, void *to,
-                   size_t length, size_t stored);
+                   size_t length, const void *stored, size_t size);
 void xensave_unpacker_free(struct xensave_unpacker *unpacker);
-
-/* ---- batches ------------------------------------------------------------ */
-
-/*
- * Spec 3.2: lengths, counts and flags of a batch agree with one another and
- * with what the header announced.  `*stored` is what its contents take in the
- * file.
- */
-bool xensave_batch_fits(const struct xensave_aligned_header *header,
-                        const struct xensave_v2_record_header *record,
-                        const struct xensave_aligned_page_data *aligned,
-                        uint32_t *stored);
-
-static inline uint32_t xensave_batch_codec(
-    const struct xensave_aligned_page_data *a)
-{
-    return a->flags & XENSAVE_BATCH_CODEC_MASK;
-}
 
 #endif /* XENSAVE_CODEC_H */

@@ -4,6 +4,8 @@
 
 #include "decoder.h"
 
+#define COPY_STEP 262144U
+
 static int bad(struct xensave_decoder *decoder, const char *what)
 {
     return xensave_decoder_fail(decoder, "%s; the stream is damaged", what);
@@ -14,10 +16,6 @@ static int read_padding(struct xensave_decoder *decoder)
     struct xensave_padding_record padding = { .record = decoder->record };
     const struct xensave_padding *body = &padding.body;
 
-    if (decoder->record.length < sizeof(*body) ||
-        decoder->record.length > XENSAVE_PADDING_MAX ||
-        decoder->record.length % 8)
-        return bad(decoder, "PADDING record of a length that does not exist");
     if (xensave_source_read(decoder->source, &padding.body, sizeof(*body)))
         return -1;
     if (decoder->phase == PHASE_FIRST_RECORD) {
@@ -28,8 +26,7 @@ static int read_padding(struct xensave_decoder *decoder)
         return 0;
     }
     if (memcmp(body->magic, XENSAVE_MAGIC, sizeof(body->magic)) ||
-        body->kind != XENSAVE_PADDING_BATCH || body->head_padding ||
-        decoder->checksum_pending)
+        body->kind != XENSAVE_PADDING_BATCH || body->head_padding)
         return bad(decoder, "PADDING record that is malformed or out of "
                             "place");
     decoder->checksum_pending = true;
@@ -50,11 +47,8 @@ static int pass_page_data(struct xensave_decoder *decoder, size_t here)
 
 static int begin_batch(struct xensave_decoder *decoder)
 {
-    uint32_t count = decoder->v2.page_data.count;
-
-    memcpy(decoder->pfns, decoder->v2.pfns, 8ULL * count);
     decoder->checksum_pending = false;
-    xensave_checksum_reset(&decoder->batch);
+    xensave_checksum_reset(&decoder->part);
     decoder->totals.pages_stored += decoder->contents;
     return xensave_decoder_begin_batch(decoder);
 }
@@ -96,30 +90,37 @@ static int read_page_data(struct xensave_decoder *decoder)
 
 static int compat_record(struct xensave_decoder *decoder)
 {
-    if (decoder->record.type == XENSAVE_RECORD_PADDING)
-        return read_padding(decoder);
-    if (decoder->record.type == XENSAVE_V2_RECORD_PAGE_DATA)
-        return read_page_data(decoder);
-    if (decoder->checksum_pending)
-        return bad(decoder, "PADDING that is not followed by PAGE_DATA");
-    if ((decoder->record.type & XENSAVE_RECORD_VENDOR_MASK) ==
-        XENSAVE_RECORD_VENDOR)
-        return xensave_decoder_fail(decoder,
-                                    "record type 0x%08" PRIx32 " does "
-                                    "not belong in a compat stream",
-                                    decoder->record.type);
-    return xensave_decoder_pass_record(decoder);
+    return decoder->record.type == XENSAVE_RECORD_PADDING
+               ? read_padding(decoder)
+               : read_page_data(decoder);
 }
 
-static int compat_end(struct xensave_decoder *decoder)
+static int compat_pages(struct xensave_decoder *decoder, uint8_t *to)
 {
-    if (decoder->checksum_pending)
-        return bad(decoder, "PADDING that is not followed by PAGE_DATA");
+    uint32_t count = decoder->v2.page_data.count;
+    size_t left = (size_t)decoder->contents * XENSAVE_V2_PAGE_SIZE, part;
+
+    /* Into the checksum while they are in the CPU's cache. */
+    for (; left; to += part, left -= part) {
+        part = min_u64(left, COPY_STEP);
+        if (xensave_decoder_read_part(decoder, to, part))
+            return -1;
+    }
+    xensave_checksum_add(&decoder->part, &decoder->v2,
+                         sizeof(decoder->v2.record) +
+                             sizeof(decoder->v2.page_data) + 8ULL * count);
+    if (xensave_checksum_get(&decoder->part) != decoder->expected)
+        return xensave_decoder_fail(
+            decoder,
+            "batch of %" PRIu32 " pfns, 0x%" PRIx64 " to 0x%" PRIx64
+            ", does not match its checksum; the stream is damaged",
+            count, (uint64_t)(decoder->v2.pfns[0] & XENSAVE_V2_PFN_MASK),
+            (uint64_t)(decoder->v2.pfns[count - 1] & XENSAVE_V2_PFN_MASK));
     return 0;
 }
 
 const struct xensave_decoder_format xensave_decoder_compat = {
     .format = XENSAVE_FORMAT_COMPAT,
     .record = compat_record,
-    .end = compat_end,
+    .pages = compat_pages,
 };

@@ -13,13 +13,9 @@ static int read_header(struct xensave_decoder *decoder)
 {
     struct xensave_header_record *header = &decoder->header;
 
-    if (decoder->phase != PHASE_FIRST_RECORD)
-        return bad(decoder, "ALIGNED_HEADER that is not the first record");
-    if (decoder->record.length != sizeof(header->body))
-        return bad(decoder, "ALIGNED_HEADER of the wrong length");
     header->record = decoder->record;
     if (xensave_source_read(decoder->source, &header->body,
-                            sizeof(header->body)))
+                            header->record.length))
         return -1;
     if (xensave_header_validate(header, decoder->record_offset,
                                 decoder->error))
@@ -28,94 +24,238 @@ static int read_header(struct xensave_decoder *decoder)
         return xensave_decoder_fail(decoder,
                                     "the save that wrote this stream was "
                                     "never finished; it cannot be restored");
+    xensave_checksum_add(&decoder->context, header->body.file_id,
+                         XENSAVE_FILE_ID);
+    xensave_checksum_add(&decoder->context, &decoder->heads,
+                         sizeof(decoder->heads));
     return 0;
 }
 
-/* Makes the v2 form of the pfn array; false if it does not hold. */
-static bool take_pfns(struct xensave_decoder *decoder)
+static int read_identity(struct xensave_decoder *decoder)
 {
-    struct xensave_pfns seen;
+    const uint32_t length = decoder->record.length;
+    uint8_t padding[8];
 
-    if (!xensave_pfns_check(decoder->pfns, decoder->aligned.count, true,
-                            &seen))
-        return false;
-    for (uint32_t i = 0; i < decoder->aligned.count; i++)
-        decoder->v2.pfns[i] = decoder->pfns[i] & ~XENSAVE_PFN_ZERO;
-    decoder->contents = seen.contents;
-    return seen.stored == decoder->aligned.pages;
+    decoder->identity = malloc(length + 1);
+    if (!decoder->identity)
+        return xensave_fail(decoder->error, ENOMEM,
+                            "cannot allocate memory for an identity");
+    decoder->identity[0] = '\0';
+    xensave_decoder_begin_part(decoder);
+    if (xensave_decoder_read_part(decoder, decoder->identity, length) ||
+        xensave_decoder_read_part(decoder, padding, record_padding(length)))
+        return -1;
+    xensave_decoder_end_part(decoder);
+    if (!xensave_identity_from_body(decoder->identity, length))
+        return bad(decoder, "ALIGNED_IDENTITY is not made of key=value");
+    return 0;
 }
 
-static int read_page_data(struct xensave_decoder *decoder)
-{
-    struct xensave_aligned_page_data *aligned = &decoder->aligned;
+/* ---- batches ------------------------------------------------------------ */
 
-    if (decoder->record.length < sizeof(*aligned))
-        return bad(decoder, "ALIGNED_PAGE_DATA shorter than its header");
-    if (xensave_source_read(decoder->source, aligned, sizeof(*aligned)))
-        return -1;
-    if (!xensave_batch_fits(&decoder->header.body, &decoder->record, aligned,
-                            &decoder->stored))
-        return bad(decoder, "ALIGNED_PAGE_DATA with counts and lengths that "
-                            "do not agree");
-    if (xensave_source_read(decoder->source, decoder->pfns,
-                            8ULL * aligned->count))
-        return -1;
-    if (!take_pfns(decoder))
-        return bad(decoder, "ALIGNED_PAGE_DATA with pfns that do not agree "
-                            "with its counts");
-    if (xensave_decoder_zeros(decoder, aligned->pad_length))
-        return -1;
+/* Makes the v2 form of the head. */
+static void make_v2(struct xensave_decoder *decoder)
+{
+    const struct xensave_aligned_page_data *aligned = &decoder->head.aligned;
+
+    for (uint32_t i = 0; i < aligned->count; i++)
+        decoder->v2.pfns[i] = decoder->head.arrays[i] & ~XENSAVE_PFN_ZERO;
     decoder->v2.record.type = XENSAVE_V2_RECORD_PAGE_DATA;
     decoder->v2.page_data.count = aligned->count;
     decoder->v2.page_data.reserved = 0;
     decoder->v2.record.length = sizeof(decoder->v2.page_data) +
                                 8 * aligned->count +
                                 decoder->contents * XENSAVE_V2_PAGE_SIZE;
-    decoder->expected = aligned->checksum;
+}
+
+static int read_head(struct xensave_decoder *decoder,
+                     struct xensave_pfns *pfns)
+{
+    struct xensave_batch_head *head = &decoder->head;
+    const char *wrong;
+
+    head->record = decoder->record;
+    if (xensave_source_read(decoder->source, &head->aligned,
+                            sizeof(head->aligned)))
+        return -1;
+    if (!xensave_batch_fits(&decoder->header.body, &head->record,
+                            &head->aligned, &decoder->shape))
+        return bad(decoder, "ALIGNED_PAGE_DATA with counts and lengths that "
+                            "do not agree");
+    if (xensave_source_read(decoder->source, head->arrays,
+                            decoder->shape.arrays))
+        return -1;
+    wrong = xensave_batch_verify(head, &decoder->shape,
+                                 decoder->header.body.file_id,
+                                 decoder->totals.batches, pfns);
+    return wrong ? bad(decoder, wrong) : 0;
+}
+
+static int read_page_data(struct xensave_decoder *decoder)
+{
+    const struct xensave_aligned_page_data *aligned = &decoder->head.aligned;
+    struct xensave_index_batch entry;
+    struct xensave_pfns pfns;
+
+    if (read_head(decoder, &pfns) ||
+        xensave_decoder_zeros(decoder, aligned->pad_length))
+        return -1;
+    decoder->contents = pfns.contents;
+    xensave_batch_entry(&decoder->head, &decoder->shape, &pfns,
+                        decoder->record_offset - decoder->start, &entry);
+    xensave_checksum_add(&decoder->batches, &entry, sizeof(entry));
     xensave_checksum_add(&decoder->context, &aligned->checksum, 8);
-    xensave_checksum_reset(&decoder->batch);
+    make_v2(decoder);
     decoder->totals.batches++;
     decoder->totals.pages_stored += aligned->pages;
-    decoder->totals.pages_zero += decoder->contents - aligned->pages;
+    decoder->totals.pages_zero += pfns.contents - aligned->pages;
     return xensave_decoder_begin_batch(decoder);
+}
+
+int xensave_decoder_bad_frame(struct xensave_decoder *decoder, int errnum,
+                              uint32_t frame)
+{
+    const uint64_t *pfns = decoder->v2.pfns;
+    uint32_t last = decoder->head.aligned.count - 1;
+
+    if (errnum == ENOMEM)
+        return xensave_fail(decoder->error, errnum,
+                            "cannot allocate memory to decompress a batch");
+    return xensave_decoder_fail(
+        decoder,
+        "frame %" PRIu32 " of the batch of pfns 0x%" PRIx64 " to 0x%" PRIx64
+        " %s",
+        frame, (uint64_t)(pfns[0] & XENSAVE_V2_PFN_MASK),
+        (uint64_t)(pfns[last] & XENSAVE_V2_PFN_MASK),
+        xensave_frame_error(errnum));
+}
+
+/* Stored pages in a row, and the ends of frames among them. */
+static int read_run(struct xensave_decoder *decoder, uint8_t *to,
+                    uint32_t *page, uint32_t run)
+{
+    struct xensave_batch_head *head = &decoder->head;
+    const uint32_t frame_pages = decoder->shape.frame_pages;
+    uint32_t within, part, frame;
+
+    for (; run; run -= part, *page += part) {
+        within = *page % frame_pages;
+        frame = *page / frame_pages;
+        part = min_u64(run, frame_pages - within);
+        if (!within)
+            xensave_checksum_reset(&decoder->part);
+        if (xensave_decoder_read_part(decoder, to,
+                                      (size_t)part * XENSAVE_V2_PAGE_SIZE))
+            return -1;
+        to += (size_t)part * XENSAVE_V2_PAGE_SIZE;
+        if ((within + part == frame_pages ||
+             *page + part == head->aligned.pages) &&
+            xensave_checksum_get(&decoder->part) !=
+                xensave_batch_checks(head)[frame])
+            return xensave_decoder_bad_frame(decoder, EBADMSG, frame);
+    }
+    return 0;
+}
+
+static int read_whole(struct xensave_decoder *decoder, uint8_t *to)
+{
+    const uint64_t *pfns = decoder->head.arrays;
+    uint32_t page = 0, run = 0;
+
+    for (uint32_t i = 0; i < decoder->head.aligned.count; i++) {
+        if (!xensave_pfn_has_contents(pfns[i]))
+            continue;
+        if (!(pfns[i] & XENSAVE_PFN_ZERO)) {
+            run++;
+            continue;
+        }
+        if (read_run(decoder, to, &page, run))
+            return -1;
+        to += (size_t)run * XENSAVE_V2_PAGE_SIZE;
+        memset(to, 0, XENSAVE_V2_PAGE_SIZE);
+        to += XENSAVE_V2_PAGE_SIZE;
+        run = 0;
+    }
+    return read_run(decoder, to, &page, run);
+}
+
+static int read_pages(struct xensave_decoder *decoder, uint8_t *to)
+{
+    if (decoder->shape.codec ? xensave_decoder_read_packed(decoder, to)
+                             : read_whole(decoder, to))
+        return -1;
+    return xensave_decoder_zeros(decoder,
+                                 record_padding(decoder->record.length));
+}
+
+/* ---- the end ------------------------------------------------------------ */
+
+/* A list of the index, against what has been read. */
+static int read_list(struct xensave_decoder *decoder, uint64_t left,
+                     struct xensave_checksum *whole,
+                     const struct xensave_checksum *expected)
+{
+    uint8_t bytes[4096];
+    size_t part;
+
+    xensave_checksum_reset(&decoder->part);
+    for (; left; left -= part) {
+        part = min_u64(left, sizeof(bytes));
+        if (xensave_decoder_read_part(decoder, bytes, part))
+            return -1;
+        xensave_checksum_add(whole, bytes, part);
+    }
+    if (xensave_checksum_get(&decoder->part) != xensave_checksum_get(expected))
+        return bad(decoder, "ALIGNED_INDEX does not describe the records "
+                            "before it");
+    return 0;
+}
+
+static int read_lists(struct xensave_decoder *decoder,
+                      const struct xensave_aligned_index *index,
+                      struct xensave_checksum *whole)
+{
+    struct {
+        struct xensave_v2_record_header record;
+        struct xensave_aligned_index index;
+    } head = { decoder->record, *index };
+    uint64_t batches = index->batches * sizeof(struct xensave_index_batch),
+             records = index->records * sizeof(struct xensave_index_record);
+
+    head.index.checksum = 0;
+    xensave_checksum_reset(whole);
+    xensave_checksum_add(whole, decoder->header.body.file_id, XENSAVE_FILE_ID);
+    xensave_checksum_add(whole, &head, sizeof(head));
+    if (read_list(decoder, batches, whole, &decoder->batches) ||
+        read_list(decoder, records, whole, &decoder->records))
+        return -1;
+    if (xensave_checksum_get(whole) != index->checksum)
+        return bad(decoder, "ALIGNED_INDEX does not match its checksum");
+    return 0;
 }
 
 static int read_index(struct xensave_decoder *decoder)
 {
     struct xensave_aligned_index index;
-    uint8_t entries[sizeof(struct xensave_index_entry) * 100];
-    uint64_t left, expected, part;
+    struct xensave_checksum whole;
+    int r;
 
-    if (decoder->record.length < sizeof(index))
-        return bad(decoder, "ALIGNED_INDEX shorter than its header");
     if (xensave_source_read(decoder->source, &index, sizeof(index)))
         return -1;
-    left = (uint64_t)index.entries * sizeof(struct xensave_index_entry);
-    if (index.reserved || decoder->record.length != sizeof(index) + left ||
-        decoder->index_seen)
-        return bad(decoder, "ALIGNED_INDEX of the wrong length or out of "
-                            "place");
-    if (decoder->left_alone)
-        return bad(decoder, "ALIGNED_INDEX in a stream with a PAGE_DATA that "
-                            "it cannot list");
-    decoder->index_seen = true;
+    if (decoder->record.length != xensave_index_length(&index))
+        return bad(decoder, "ALIGNED_INDEX of the wrong length");
+    if (index.batches != decoder->totals.batches ||
+        index.records != decoder->listed)
+        return bad(decoder, "ALIGNED_INDEX does not describe the records "
+                            "before it");
     decoder->index_offset = decoder->record_offset - decoder->start;
-    expected = index.checksum;
-    xensave_checksum_add(&decoder->context, &expected, 8);
-    index.checksum = 0;
-    xensave_checksum_reset(&decoder->batch);
-    xensave_checksum_add(&decoder->batch, &decoder->record,
-                         sizeof(decoder->record));
-    xensave_checksum_add(&decoder->batch, &index, sizeof(index));
-    for (; left; left -= part) {
-        part = min_u64(left, sizeof(entries));
-        if (xensave_source_read(decoder->source, entries, part))
-            return -1;
-        xensave_checksum_add(&decoder->batch, entries, part);
-    }
-    if (xensave_checksum_get(&decoder->batch) != expected)
-        return bad(decoder, "ALIGNED_INDEX does not match its checksum");
-    return 0;
+    xensave_checksum_add(&decoder->context, &index.checksum, 8);
+    if (xensave_checksum_init(&whole))
+        return xensave_fail(decoder->error, ENOMEM,
+                            "cannot allocate memory for a checksum");
+    r = read_lists(decoder, &index, &whole);
+    xensave_checksum_free(&whole);
+    return r;
 }
 
 static int read_check(struct xensave_decoder *decoder)
@@ -125,8 +265,6 @@ static int read_check(struct xensave_decoder *decoder)
         struct xensave_aligned_check check;
     } tail = { .record = decoder->record };
 
-    if (decoder->record.length != sizeof(tail.check))
-        return bad(decoder, "ALIGNED_CHECK of the wrong length");
     if (xensave_source_read(decoder->source, &tail.check, sizeof(tail.check)))
         return -1;
     xensave_checksum_add(&decoder->context, &tail,
@@ -140,7 +278,6 @@ static int read_check(struct xensave_decoder *decoder)
     if (tail.check.checksum != xensave_checksum_get(&decoder->context))
         return bad(decoder, "what is not page data does not match its "
                             "checksum");
-    decoder->check_seen = true;
     return 0;
 }
 
@@ -152,27 +289,15 @@ static const struct {
     { XENSAVE_RECORD_HEADER, read_header },
     { XENSAVE_RECORD_INDEX, read_index },
     { XENSAVE_RECORD_CHECK, read_check },
+    { XENSAVE_RECORD_IDENTITY, read_identity },
 };
 
 static int xensave_record(struct xensave_decoder *decoder)
 {
-    uint32_t type = decoder->record.type;
-
-    if (decoder->check_seen ||
-        (decoder->index_seen && type != XENSAVE_RECORD_CHECK))
-        return xensave_decoder_fail(decoder,
-                                    "%s record behind the last; the "
-                                    "stream is damaged",
-                                    xensave_record_name(type) ?: "unknown");
     for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
-        if (readers[i].type == type)
+        if (readers[i].type == decoder->record.type)
             return readers[i].read(decoder);
-    if ((type & XENSAVE_RECORD_VENDOR_MASK) == XENSAVE_RECORD_VENDOR)
-        return xensave_decoder_fail(decoder,
-                                    "record type 0x%08" PRIx32 " does "
-                                    "not belong in a v3 stream",
-                                    type);
-    decoder->left_alone |= type == XENSAVE_V2_RECORD_PAGE_DATA;
+    /* A PAGE_DATA as it is: spec 3.3. */
     return xensave_decoder_pass_record(decoder);
 }
 
@@ -191,8 +316,6 @@ static int totals_differ(struct xensave_decoder *decoder)
 
 static int xensave_end(struct xensave_decoder *decoder)
 {
-    if (!decoder->check_seen)
-        return bad(decoder, "END without ALIGNED_CHECK");
     if (totals_differ(decoder))
         return bad(decoder, "ALIGNED_HEADER has other totals than the "
                             "stream");
@@ -201,7 +324,8 @@ static int xensave_end(struct xensave_decoder *decoder)
 
 const struct xensave_decoder_format xensave_decoder_v3 = {
     .format = XENSAVE_FORMAT_V3,
-    .context = true,
+    .listed = true,
     .record = xensave_record,
+    .pages = read_pages,
     .end = xensave_end,
 };

@@ -13,7 +13,7 @@ int xensave_encoder_copy_page(struct xensave_encoder *encoder,
             return -1;
         memcpy(space, page, got);
         /* Of the copy: the guest may still be writing to its page. */
-        xensave_checksum_add(&encoder->batch, space, got);
+        xensave_checksum_add(&encoder->part, space, got);
         encoder->sink->ops->advance(encoder->sink, got);
         page = (const uint8_t *)page + got;
         left -= got;

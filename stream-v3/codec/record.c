@@ -26,6 +26,7 @@ static const struct xensave_name record_names[] = {
     { (int)XENSAVE_RECORD_PADDING, "PADDING" },
     { (int)XENSAVE_RECORD_INDEX, "ALIGNED_INDEX" },
     { (int)XENSAVE_RECORD_CHECK, "ALIGNED_CHECK" },
+    { (int)XENSAVE_RECORD_IDENTITY, "ALIGNED_IDENTITY" },
 };
 
 static const struct xensave_name libxl_record_names[] = {

@@ -232,6 +232,15 @@ struct xensave_encoder_options {
     struct xensave_compression compression; /* v3: spec 3.2.1 */
     uint32_t threads; /* that compress; 0: one for every CPU but one,
                              * at least 1 and at most 4 */
+    /* v3: spec 3.1; all zero: a random one. */
+    uint8_t file_id[XENSAVE_FILE_ID];
+    /*
+     * v3: spec 3.7, lines "key=value", each ended by a newline, in all at most
+     * XENSAVE_IDENTITY_MAX bytes without the NUL.  xensave_encoder_new copies
+     * them, and fails with errnum EINVAL if they are not as the spec says.
+     * NULL: the stream has no ALIGNED_IDENTITY.
+     */
+    const char *identity;
 };
 
 #define XENSAVE_ENCODER_OPTIONS_INIT                   \
@@ -295,6 +304,18 @@ bool xensave_decoder_ended(const struct xensave_decoder *decoder);
 /* Known once the domain header and 8 more bytes have been read. */
 enum xensave_format xensave_decoder_format(
     const struct xensave_decoder *decoder);
+/*
+ * v3: lines "key=value", each ended by a newline (spec 3.7); NULL if there are
+ * none.  Known once a byte behind the domain header has been read; the
+ * decoder's.
+ */
+const char *xensave_decoder_identity(const struct xensave_decoder *decoder);
+/*
+ * The value of a key in such lines, which is not terminated: `*length` bytes.
+ * NULL: it is not there.
+ */
+const char *xensave_identity_value(const char *identity, const char *key,
+                                   size_t *length);
 /* compat, known as the format is: NULs that were added to xl's head. */
 uint32_t xensave_decoder_head_padding(const struct xensave_decoder *decoder);
 void xensave_decoder_totals(const struct xensave_decoder *decoder,

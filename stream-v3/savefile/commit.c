@@ -201,25 +201,45 @@ static int synced(int r, int fd, const char *what, struct xensave_error *error)
     return xensave_fail(error, r, "cannot %s %s: %s", what, name, strerror(r));
 }
 
+static uint64_t header_offset(const struct xensave_file *savefile)
+{
+    return savefile->stream_start + sizeof(struct xensave_v2_image_header) +
+           sizeof(struct xensave_v2_domain_header);
+}
+
+/* With the fields of later versions, which `savefile` does not hold. */
+static int read_header(int fd, const struct xensave_file *savefile,
+                       struct xensave_header_record *header)
+{
+    uint64_t offset = header_offset(savefile);
+
+    if (pread_exact(fd, &header->record, sizeof(header->record), offset))
+        return -1;
+    if (!xensave_header_length_fits(header->record.length)) {
+        errno = EBADMSG;
+        return -1;
+    }
+    return pread_exact(fd, &header->body, header->record.length,
+                       offset + sizeof(header->record));
+}
+
 static int write_header(int fd, const struct xensave_file *savefile,
                         struct xensave_header_record *header)
 {
-    uint64_t offset = savefile->stream_start +
-                      sizeof(struct xensave_v2_image_header) +
-                      sizeof(struct xensave_v2_domain_header);
-
     xensave_header_seal(header);
-    return pwrite_exact(fd, header, sizeof(*header), offset);
+    return pwrite_exact(fd, header, xensave_header_length(header),
+                        header_offset(savefile));
 }
 
 static int mark_complete(int fd, const struct xensave_file *savefile,
                          uint64_t file_length, struct xensave_error *error)
 {
-    struct xensave_header_record header = {
-        .record = { XENSAVE_RECORD_HEADER, sizeof(header.body) },
-        .body = savefile->header,
-    };
+    struct xensave_header_record header;
 
+    if (synced(read_header(fd, savefile, &header), fd, "read the header of",
+               error))
+        return -1;
+    header.body = savefile->header;
     if (header.body.state != XENSAVE_STATE_UNFINISHED ||
         header.body.stream_length < XENSAVE_STREAM_LEAST ||
         savefile->stream_start > file_length ||

@@ -33,7 +33,7 @@ int xensave_index_pread(struct xensave_index *index, void *data, size_t length,
 /* ---- entries ------------------------------------------------------------ */
 
 int xensave_index_add(struct xensave_index *index,
-                      const struct xensave_index_entry *entry,
+                      const struct xensave_index_batch *entry,
                       uint64_t checksum)
 {
     size_t capacity = index->capacity ? index->capacity * 2 : 256;
@@ -58,7 +58,7 @@ int xensave_index_add(struct xensave_index *index,
     }
     index->entries[index->count] = *entry;
     index->checksums[index->count++] = checksum;
-    if (entry->last_pfn >= index->end)
+    if (entry->first_pfn <= entry->last_pfn && entry->last_pfn >= index->end)
         index->end = entry->last_pfn + 1;
     return 0;
 
@@ -68,44 +68,54 @@ no_memory:
 }
 
 bool xensave_index_take_pfns(const uint64_t *pfns, uint32_t count,
-                             bool zero_bit, struct xensave_index_entry *entry)
+                             bool zero_bit, struct xensave_index_batch *entry)
 {
     struct xensave_pfns seen;
 
     if (!xensave_pfns_check(pfns, count, zero_bit, &seen))
         return false;
-    *entry = (struct xensave_index_entry){
+    *entry = (struct xensave_index_batch){
         .count = count,
         .pages = seen.stored,
+        .stored = seen.stored * XENSAVE_V2_PAGE_SIZE,
         .first_pfn = seen.first,
         .last_pfn = seen.last,
     };
     return true;
 }
 
+int xensave_index_left_alone(struct xensave_index *index, uint64_t offset)
+{
+    return xensave_fail(index->error, ENOTSUP,
+                        "a PAGE_DATA of a form that Xen does not write, at "
+                        "stream offset %" PRIu64 ": single pages of this "
+                        "file cannot be found; it restores, and converts, "
+                        "all the same",
+                        offset);
+}
+
 /* ---- the index record --------------------------------------------------- */
 
 static bool entry_fits(const struct xensave_index *index,
-                       const struct xensave_index_entry *entry, uint64_t after)
+                       const struct xensave_index_batch *entry, uint64_t after)
 {
     const struct xensave_aligned_header *header = &index->savefile.header;
 
     return entry->offset >= after && entry->offset < header->index_offset &&
-           entry->first_pfn <= entry->last_pfn &&
+           (entry->first_pfn <= entry->last_pfn ||
+            (entry->first_pfn == UINT64_MAX && !entry->last_pfn)) &&
            entry->last_pfn <= XENSAVE_V2_PFN_MASK && entry->count &&
            entry->count <= XENSAVE_BATCH_MAX && entry->pages <= entry->count &&
-           (entry->pages ? entry->page_offset > entry->offset
-                         : !entry->page_offset);
+           entry->page_offset > entry->offset &&
+           entry->page_offset < header->index_offset;
 }
 
-static int load_entries(struct xensave_index *index,
-                        struct xensave_checksum *checksum, uint64_t entries)
+static int load_batches(struct xensave_index *index,
+                        struct xensave_checksum *checksum, uint64_t offset,
+                        uint64_t entries)
 {
     const uint64_t start = index->savefile.stream_start;
-    uint64_t offset = start + index->savefile.header.index_offset +
-                      sizeof(struct xensave_v2_record_header) +
-                      sizeof(struct xensave_aligned_index);
-    struct xensave_index_entry some[256];
+    struct xensave_index_batch some[256];
     uint64_t after = 0;
     size_t n;
 
@@ -120,8 +130,7 @@ static int load_entries(struct xensave_index *index,
                                "an invalid index entry");
             after = some[i].offset + 1;
             some[i].offset += start;
-            if (some[i].pages)
-                some[i].page_offset += start;
+            some[i].page_offset += start;
             if (xensave_index_add(index, &some[i], 0))
                 return -1;
         }
@@ -129,11 +138,27 @@ static int load_entries(struct xensave_index *index,
     return 0;
 }
 
+static int load_records(struct xensave_index *index,
+                        struct xensave_checksum *checksum, uint64_t offset,
+                        uint64_t entries)
+{
+    struct xensave_index_record entry;
+
+    for (; entries; entries--, offset += sizeof(entry)) {
+        if (xensave_index_pread(index, &entry, sizeof(entry), offset))
+            return -1;
+        xensave_checksum_add(checksum, &entry, sizeof(entry));
+        if (entry.type == XENSAVE_V2_RECORD_PAGE_DATA)
+            return xensave_index_left_alone(index, entry.offset);
+    }
+    return 0;
+}
+
 static int load_record(struct xensave_index *index)
 {
-    uint64_t offset = index->savefile.stream_start +
-                      index->savefile.header.index_offset,
-             expected;
+    const struct xensave_aligned_header *header = &index->savefile.header;
+    uint64_t offset = index->savefile.stream_start + header->index_offset,
+             entries, expected;
     struct {
         struct xensave_v2_record_header record;
         struct xensave_aligned_index body;
@@ -143,19 +168,24 @@ static int load_record(struct xensave_index *index)
 
     if (xensave_index_pread(index, &head, sizeof(head), offset))
         return -1;
-    if (head.record.type != XENSAVE_RECORD_INDEX || head.body.reserved ||
-        head.body.entries > XENSAVE_INDEX_MAX ||
-        head.record.length !=
-            sizeof(head.body) +
-                head.body.entries * sizeof(struct xensave_index_entry))
+    if (head.record.type != XENSAVE_RECORD_INDEX ||
+        head.record.length > XENSAVE_V2_RECORD_MAX ||
+        head.record.length != xensave_index_length(&head.body) ||
+        head.body.batches != header->batches)
         return damaged(index, offset, "no ALIGNED_INDEX that fits together");
     if (xensave_checksum_init(&checksum))
         return xensave_fail(index->error, ENOMEM, "out of memory");
     expected = head.body.checksum;
     head.body.checksum = 0;
     xensave_checksum_reset(&checksum);
+    xensave_checksum_add(&checksum, header->file_id, XENSAVE_FILE_ID);
     xensave_checksum_add(&checksum, &head, sizeof(head));
-    if (load_entries(index, &checksum, head.body.entries))
+    entries = offset + sizeof(head);
+    if (load_batches(index, &checksum, entries, head.body.batches) ||
+        load_records(index, &checksum,
+                     entries + head.body.batches *
+                                   sizeof(struct xensave_index_batch),
+                     head.body.records))
         goto out;
     if (xensave_checksum_get(&checksum) != expected)
         damaged(index, offset, "an ALIGNED_INDEX with a wrong checksum");
@@ -169,47 +199,70 @@ out:
 
 /* ---- batches ------------------------------------------------------------ */
 
-int xensave_index_load_head(struct xensave_index *index, uint64_t batch)
+/* Reads the arrays and holds all of it against the entry. */
+static const char *load_aligned(struct xensave_index *index, uint64_t batch)
 {
-    const struct xensave_index_entry *entry = &index->entries[batch];
-    const bool v3 = index->savefile.format == XENSAVE_FORMAT_V3;
-    struct xensave_index_head *head = &index->head;
-    struct xensave_index_entry found;
-    uint64_t offset = entry->offset, at = offset + sizeof(head->record);
-    size_t body = v3 ? sizeof(head->aligned) : sizeof(head->page_data);
-    size_t array = 8 * entry->count;
-    uint64_t pages;
+    const struct xensave_index_batch *entry = &index->entries[batch];
+    const struct xensave_file *savefile = &index->savefile;
+    struct xensave_batch_head *head = &index->head;
+    struct xensave_index_batch found;
+    struct xensave_pfns pfns;
+    const char *wrong;
 
-    if (xensave_index_pread(index, &head->record, sizeof(head->record),
-                            offset) ||
-        xensave_index_pread(index, &head->aligned, body, at) ||
-        xensave_index_pread(index, head->pfns, array, at + body))
-        return -1;
-    index->stored = entry->pages * XENSAVE_V2_PAGE_SIZE;
-    pages = at + body + array;
-    if (v3) {
-        if (head->record.type != XENSAVE_RECORD_PAGE_DATA ||
-            head->aligned.count != entry->count ||
-            head->aligned.pages != entry->pages ||
-            !xensave_batch_fits(&index->savefile.header, &head->record,
-                                &head->aligned, &index->stored))
-            goto bad;
-        pages += head->aligned.pad_length;
-    } else if (head->record.type != XENSAVE_V2_RECORD_PAGE_DATA ||
-               head->page_data.count != entry->count ||
-               head->page_data.reserved ||
-               head->record.length != body + array + index->stored) {
-        goto bad;
-    }
-    if ((entry->pages && entry->page_offset != pages) ||
-        !xensave_index_take_pfns(head->pfns, entry->count, v3, &found) ||
+    if (xensave_index_pread(index, head,
+                            offsetof(struct xensave_batch_head, arrays),
+                            entry->offset))
+        return "";
+    if (head->record.type != XENSAVE_RECORD_PAGE_DATA ||
+        !xensave_batch_fits(&savefile->header, &head->record, &head->aligned,
+                            &index->shape))
+        return "a batch that does not fit together";
+    if (xensave_index_pread(index, head->arrays, index->shape.arrays,
+                            entry->offset +
+                                offsetof(struct xensave_batch_head, arrays)))
+        return "";
+    wrong = xensave_batch_verify(head, &index->shape,
+                                 savefile->header.file_id, batch, &pfns);
+    if (wrong)
+        return wrong;
+    xensave_batch_entry(head, &index->shape, &pfns, entry->offset, &found);
+    return memcmp(&found, entry, sizeof(found))
+               ? "a batch that is not as the index says"
+               : NULL;
+}
+
+static const char *load_page_data(struct xensave_index *index, uint64_t batch)
+{
+    const struct xensave_index_batch *entry = &index->entries[batch];
+    size_t array = 8 * entry->count;
+    struct xensave_index_batch found;
+
+    if (xensave_index_pread(index, &index->v2, sizeof(index->v2),
+                            entry->offset) ||
+        xensave_index_pread(index, index->head.arrays, array,
+                            entry->offset + sizeof(index->v2)))
+        return "";
+    if (index->v2.record.type != XENSAVE_V2_RECORD_PAGE_DATA ||
+        index->v2.page_data.count != entry->count ||
+        !xensave_page_data_regular(&index->v2.record, &index->v2.page_data,
+                                   index->head.arrays) ||
+        !xensave_index_take_pfns(index->head.arrays, entry->count, false,
+                                 &found) ||
         found.pages != entry->pages || found.first_pfn != entry->first_pfn ||
         found.last_pfn != entry->last_pfn)
-        goto bad;
-    return 0;
+        return "a batch that has changed";
+    return NULL;
+}
 
-bad:
-    return damaged(index, offset, "a batch that is not as the index says");
+int xensave_index_load_head(struct xensave_index *index, uint64_t batch)
+{
+    const char *wrong = index->savefile.format == XENSAVE_FORMAT_V3
+                            ? load_aligned(index, batch)
+                            : load_page_data(index, batch);
+
+    if (wrong)
+        return damaged(index, index->entries[batch].offset, wrong);
+    return 0;
 }
 
 /* ---- public ------------------------------------------------------------- */
@@ -253,6 +306,7 @@ PUBLIC void xensave_index_free(struct xensave_index *index)
     for (size_t i = 0; i < XENSAVE_INDEX_CACHED; i++)
         free(index->cached[i].pages);
     xensave_unpacker_free(&index->unpacker);
+    free(index->stored);
     free(index->entries);
     free(index->checksums);
     free(index);

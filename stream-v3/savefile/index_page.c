@@ -13,14 +13,14 @@ static uint32_t fill(const struct xensave_index *index, uint64_t batch,
                      uint64_t first, uint32_t count,
                      struct xensave_index_page *pages)
 {
-    const struct xensave_index_entry *entry = &index->entries[batch];
+    const struct xensave_index_batch *entry = &index->entries[batch];
     const bool v3 = index->savefile.format == XENSAVE_FORMAT_V3;
-    const bool packed = v3 && xensave_batch_codec(&index->head.aligned);
+    const bool packed = v3 && index->shape.codec;
     uint32_t slot = entry->pages, filled = 0;
 
     /* Backwards: of a pfn that is there twice, the last one wins. */
     for (uint32_t i = entry->count; i-- > 0;) {
-        uint64_t stored = index->head.pfns[i],
+        uint64_t stored = index->head.arrays[i],
                  pfn = stored & XENSAVE_V2_PFN_MASK;
         bool zero = v3 && (stored & XENSAVE_PFN_ZERO);
         struct xensave_index_page *page;
@@ -53,9 +53,9 @@ static uint64_t least_from(const struct xensave_index *index, uint64_t batch,
     uint64_t least = UINT64_MAX;
 
     for (uint32_t i = 0; i < index->entries[batch].count; i++) {
-        uint64_t pfn = index->head.pfns[i] & XENSAVE_V2_PFN_MASK;
+        uint64_t pfn = index->head.arrays[i] & XENSAVE_V2_PFN_MASK;
 
-        if (xensave_pfn_has_contents(index->head.pfns[i]) && pfn >= from &&
+        if (xensave_pfn_has_contents(index->head.arrays[i]) && pfn >= from &&
             pfn < least)
             least = pfn;
     }
@@ -65,7 +65,7 @@ static uint64_t least_from(const struct xensave_index *index, uint64_t batch,
 PUBLIC int xensave_index_next(struct xensave_index *index, uint64_t from,
                               uint64_t *pfn)
 {
-    const struct xensave_index_entry *entry = index->entries;
+    const struct xensave_index_batch *entry = index->entries;
 
     *pfn = UINT64_MAX;
     if (index->error->text[0])
@@ -73,7 +73,7 @@ PUBLIC int xensave_index_next(struct xensave_index *index, uint64_t from,
     for (size_t i = 0; i < index->count && *pfn != from; i++, entry++) {
         uint64_t least = entry->first_pfn;
 
-        if (entry->last_pfn < from)
+        if (entry->last_pfn < from || entry->first_pfn > entry->last_pfn)
             continue;
         if (least < from) {
             if (xensave_index_load_head(index, i))
@@ -95,9 +95,9 @@ PUBLIC int xensave_index_map(struct xensave_index *index, uint64_t first,
         return -1;
     memset(pages, 0, count * sizeof(*pages));
     for (size_t i = index->count; i-- > 0 && left;) {
-        const struct xensave_index_entry *entry = &index->entries[i];
+        const struct xensave_index_batch *entry = &index->entries[i];
 
-        if (entry->last_pfn < first ||
+        if (entry->first_pfn > entry->last_pfn || entry->last_pfn < first ||
             (entry->first_pfn >= first && entry->first_pfn - first >= count))
             continue;
         if (xensave_index_load_head(index, i))
@@ -136,10 +136,8 @@ static bool read_direct(struct xensave_index *index, uint8_t *to,
 
 /* Of the batch whose head has been loaded. */
 static int read_stored(struct xensave_index *index, uint8_t *to,
-                       uint64_t offset)
+                       size_t length, uint64_t offset)
 {
-    size_t length = index->stored;
-
     if (read_direct(index, to, length, offset))
         return 0;
     if (xensave_index_pread(index, to, length, offset))
@@ -150,7 +148,7 @@ static int read_stored(struct xensave_index *index, uint8_t *to,
 }
 
 static int check_padding(struct xensave_index *index,
-                         const struct xensave_index_entry *entry)
+                         const struct xensave_index_batch *entry)
 {
     uint32_t left = index->head.aligned.pad_length, part;
     uint64_t offset = entry->page_offset - left;
@@ -170,82 +168,80 @@ static int check_padding(struct xensave_index *index,
     return 0;
 }
 
-static int verify(struct xensave_index *index, uint64_t batch,
-                  const uint8_t *stored)
+/* compat: spec 3.4. */
+static int verify_page_data(struct xensave_index *index, uint64_t batch,
+                            const uint8_t *pages)
 {
-    const struct xensave_index_entry *entry = &index->entries[batch];
-    const bool v3 = index->savefile.format == XENSAVE_FORMAT_V3;
-    struct xensave_index_head *head = &index->head;
-    uint64_t expected = index->checksums[batch], found;
+    const struct xensave_index_batch *entry = &index->entries[batch];
     struct xensave_checksum checksum;
+    uint64_t found;
 
     if (index->savefile.format == XENSAVE_FORMAT_V2)
         return 0;
-    if (v3 && check_padding(index, entry))
-        return -1;
     if (xensave_checksum_init(&checksum))
         return xensave_fail(index->error, ENOMEM, "out of memory");
-    if (v3) {
-        expected = head->aligned.checksum;
-        head->aligned.checksum = 0;
-    }
     xensave_checksum_reset(&checksum);
-    xensave_checksum_add(&checksum, stored, index->stored);
-    xensave_checksum_add(&checksum, &head->record, sizeof(head->record));
-    xensave_checksum_add(&checksum, &head->aligned,
-                         v3 ? sizeof(head->aligned) : sizeof(head->page_data));
-    xensave_checksum_add(&checksum, head->pfns, 8 * (size_t)entry->count);
+    xensave_checksum_add(&checksum, pages, entry->stored);
+    xensave_checksum_add(&checksum, &index->v2, sizeof(index->v2));
+    xensave_checksum_add(&checksum, index->head.arrays,
+                         8 * (size_t)entry->count);
     found = xensave_checksum_get(&checksum);
     xensave_checksum_free(&checksum);
-    if (found == expected)
+    if (found == index->checksums[batch])
         return 0;
     return xensave_fail(index->error, EBADMSG,
                         "the batch at offset %" PRIu64
                         " has the checksum %016" PRIx64 ", not %016" PRIx64
                         "; the file is damaged",
-                        entry->offset, found, expected);
+                        entry->offset, found, index->checksums[batch]);
 }
 
-static int unpack(struct xensave_index *index, uint64_t batch, uint8_t *pages)
+/* Verifies and, if need be, decompresses. */
+static int open_aligned(struct xensave_index *index, uint64_t batch,
+                        const uint8_t *stored, uint8_t *pages)
 {
-    const struct xensave_index_entry *entry = &index->entries[batch];
-    uint32_t codec = xensave_batch_codec(&index->head.aligned);
+    const struct xensave_index_batch *entry = &index->entries[batch];
+    uint32_t frame;
     int r;
 
-    r = xensave_unpack(&index->unpacker, codec, pages,
-                       (size_t)entry->pages * XENSAVE_V2_PAGE_SIZE,
-                       index->stored);
-    if (r == EBADMSG)
-        return xensave_fail(index->error, r,
-                            "the batch at offset %" PRIu64
-                            " does not decompress (%s) to its %" PRIu32
-                            " pages; whatever wrote the file is broken",
-                            entry->offset, xensave_codec_name(codec),
-                            entry->pages);
-    return r ? xensave_fail(index->error, r, "out of memory") : 0;
+    if (check_padding(index, entry))
+        return -1;
+    r = xensave_batch_open(&index->unpacker, &index->head, &index->shape,
+                           stored, pages, &frame);
+    if (!r)
+        return 0;
+    return xensave_fail(index->error, r == ENOMEM ? r : EBADMSG,
+                        "frame %" PRIu32 " of the batch at offset %" PRIu64
+                        " %s",
+                        frame, entry->offset, xensave_frame_error(r));
 }
+
+/* Direct I/O of what begins or ends in a block needs one more. */
+#define ROOM ((size_t)(XENSAVE_BATCH_MAX + 1) * XENSAVE_V2_PAGE_SIZE)
 
 /* Reads, verifies and, if need be, decompresses all pages of a batch. */
 static int read_batch(struct xensave_index *index, uint64_t batch,
                       uint8_t *pages)
 {
-    const struct xensave_index_entry *entry = &index->entries[batch];
+    const struct xensave_index_batch *entry = &index->entries[batch];
+    const bool v3 = index->savefile.format == XENSAVE_FORMAT_V3;
     uint8_t *stored = pages;
-    bool packed;
 
     if (xensave_index_load_head(index, batch))
         return -1;
-    packed = index->savefile.format == XENSAVE_FORMAT_V3 &&
-             xensave_batch_codec(&index->head.aligned);
-    if (packed) {
-        stored = xensave_unpacker_buffer(&index->unpacker);
-        if (!stored)
+    if (v3 && index->shape.codec) {
+        if (!index->stored &&
+            posix_memalign((void **)&index->stored, XENSAVE_V2_PAGE_SIZE,
+                           ROOM)) {
+            index->stored = NULL;
             return xensave_fail(index->error, ENOMEM, "out of memory");
+        }
+        stored = index->stored;
     }
-    if (read_stored(index, stored, entry->page_offset) ||
-        verify(index, batch, stored))
+    if (read_stored(index, stored, entry->stored, entry->page_offset))
         return -1;
-    return packed ? unpack(index, batch, pages) : 0;
+    return v3 ? open_aligned(index, batch, stored, pages)
+              : verify_page_data(index, batch, stored);
 }
 
 static struct xensave_index_cached *choose(struct xensave_index *index,
@@ -273,9 +269,7 @@ static struct xensave_index_cached *load(struct xensave_index *index,
         return cached;
     cached->batch = UINT64_MAX;
     if (!cached->pages &&
-        posix_memalign((void **)&cached->pages, XENSAVE_V2_PAGE_SIZE,
-                       (size_t)(XENSAVE_BATCH_MAX + 1) *
-                           XENSAVE_V2_PAGE_SIZE)) {
+        posix_memalign((void **)&cached->pages, XENSAVE_V2_PAGE_SIZE, ROOM)) {
         cached->pages = NULL;
         xensave_fail(index->error, ENOMEM, "out of memory");
         return NULL;

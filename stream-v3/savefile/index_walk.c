@@ -29,57 +29,51 @@ static void forget(struct walk *walk, uint64_t end)
                   POSIX_FADV_DONTNEED);
 }
 
-static int add(struct walk *walk, struct xensave_index_entry *entry,
-               uint64_t pages)
+static int add(struct walk *walk, struct xensave_index_batch *entry)
 {
-    forget(walk, pages);
-    if (entry->first_pfn > entry->last_pfn)
-        return 0;
-    entry->offset = walk->offset;
-    entry->page_offset = entry->pages ? pages : 0;
+    forget(walk, entry->page_offset);
     return xensave_index_add(walk->index, entry, walk->checksum);
 }
 
 static int walk_aligned(struct walk *walk)
 {
-    struct xensave_aligned_page_data header;
-    struct xensave_index_head *head = &walk->index->head;
-    uint64_t at = walk->offset + sizeof(walk->record);
-    struct xensave_index_entry entry;
-    uint32_t stored;
-    size_t array;
+    struct xensave_index *index = walk->index;
+    const struct xensave_aligned_header *header = &index->savefile.header;
+    struct xensave_batch_head *head = &index->head;
+    const size_t before = offsetof(struct xensave_batch_head, arrays);
+    struct xensave_index_batch entry;
+    struct xensave_pfns pfns;
+    const char *wrong;
 
-    if (walk->record.length < sizeof(header))
-        return bad(walk, "ALIGNED_PAGE_DATA is too short");
-    if (xensave_index_pread(walk->index, &header, sizeof(header), at))
+    if (xensave_index_pread(index, head, before, walk->offset))
         return -1;
-    if (!xensave_batch_fits(&walk->index->savefile.header, &walk->record,
-                            &header, &stored))
+    if (!xensave_batch_fits(header, &head->record, &head->aligned,
+                            &index->shape))
         return bad(walk, "ALIGNED_PAGE_DATA that does not fit together");
-    array = 8 * (size_t)header.count;
-    at += sizeof(header);
-    if (xensave_index_pread(walk->index, head->pfns, array, at))
+    if (xensave_index_pread(index, head->arrays, index->shape.arrays,
+                            walk->offset + before))
         return -1;
-    if (!xensave_index_take_pfns(head->pfns, header.count, true, &entry) ||
-        entry.pages != header.pages)
-        return bad(walk, "ALIGNED_PAGE_DATA with invalid pfns");
-    return add(walk, &entry, at + array + header.pad_length);
+    wrong = xensave_batch_verify(head, &index->shape, header->file_id,
+                                 index->count, &pfns);
+    if (wrong)
+        return bad(walk, wrong);
+    xensave_batch_entry(head, &index->shape, &pfns, walk->offset, &entry);
+    return add(walk, &entry);
 }
 
 static int walk_page_data(struct walk *walk)
 {
     struct xensave_v2_page_data_header header;
-    struct xensave_index_head *head = &walk->index->head;
+    struct xensave_batch_head *head = &walk->index->head;
     uint64_t at = walk->offset + sizeof(walk->record);
-    struct xensave_index_entry entry;
+    struct xensave_index_batch entry;
     size_t array;
 
     if (walk->index->savefile.format == XENSAVE_FORMAT_V3)
-        return xensave_fail_at(
-            walk->index->error, ENOTSUP, walk->offset, walk->number,
-            "a PAGE_DATA of a form that Xen does "
-            "not write: single pages of this file cannot be "
-            "found; it restores, and converts, all the same");
+        return xensave_index_left_alone(walk->index,
+                                        walk->offset -
+                                            walk->index->savefile
+                                                .stream_start);
     if (walk->record.length < sizeof(header))
         return bad(walk, "PAGE_DATA is too short");
     if (xensave_index_pread(walk->index, &header, sizeof(header), at))
@@ -91,20 +85,22 @@ static int walk_page_data(struct walk *walk)
         walk->record.length < sizeof(header) + array)
         return bad(walk, "PAGE_DATA of a form that Xen does not write");
     at += sizeof(header);
-    if (xensave_index_pread(walk->index, head->pfns, array, at))
+    if (xensave_index_pread(walk->index, head->arrays, array, at))
         return -1;
-    if (!xensave_page_data_regular(&walk->record, &header, head->pfns) ||
-        !xensave_index_take_pfns(head->pfns, header.count, false, &entry))
+    if (!xensave_page_data_regular(&walk->record, &header, head->arrays) ||
+        !xensave_index_take_pfns(head->arrays, header.count, false, &entry))
         return bad(walk, "PAGE_DATA of a form that Xen does not write");
-    return add(walk, &entry, at + array);
+    if (entry.first_pfn > entry.last_pfn)
+        return 0;
+    entry.offset = walk->offset;
+    entry.page_offset = at + array;
+    return add(walk, &entry);
 }
 
 static int walk_padding(struct walk *walk)
 {
     struct xensave_padding padding;
 
-    if (walk->record.length < sizeof(padding))
-        return bad(walk, "PADDING is too short");
     if (xensave_index_pread(walk->index, &padding, sizeof(padding),
                             walk->offset + sizeof(walk->record)))
         return -1;
@@ -132,6 +128,7 @@ static int look_at(struct walk *walk)
 
 int xensave_index_walk(struct xensave_index *index)
 {
+    struct xensave_places places = { .format = index->savefile.format };
     struct walk walk = {
         .index = index,
         .offset = index->savefile.stream_start +
@@ -143,10 +140,10 @@ int xensave_index_walk(struct xensave_index *index)
         if (xensave_index_pread(index, &walk.record, sizeof(walk.record),
                                 walk.offset))
             return -1;
+        if (xensave_place(&places, &walk.record) == XENSAVE_KIND_REFUSED)
+            return bad(&walk, places.why);
         if (walk.record.type == XENSAVE_V2_RECORD_END)
             return 0;
-        if (walk.record.length > XENSAVE_V2_RECORD_MAX)
-            return bad(&walk, "a record of more than 128 MiB");
         if (look_at(&walk))
             return -1;
         if (walk.record.type != XENSAVE_RECORD_PADDING)

@@ -132,8 +132,11 @@ static int probe_first_record(int fd, const char *name,
                !memcmp(padding.body.magic, XENSAVE_MAGIC,
                        sizeof(padding.body.magic))) {
         savefile->format = XENSAVE_FORMAT_V3;
-        if (read_at(fd, name, &header, sizeof(header), offset, error) ||
-            xensave_header_validate(&header, offset, error))
+        if (xensave_header_length_fits(header.record.length) &&
+            read_at(fd, name, &header, xensave_header_length(&header), offset,
+                    error))
+            return -1;
+        if (xensave_header_validate(&header, offset, error))
             return -1;
         savefile->header = header.body;
     }

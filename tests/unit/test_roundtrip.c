@@ -124,7 +124,12 @@ static void check_alignment(int fd, const struct setting *setting)
             pages = head[1];
         }
         if (pages)
-            assert_int_equal((at + 8 + 24 + 8 * head[0] + head[2]) % 4096, 0);
+            assert_int_equal((at + 8 + 40 + 8 * head[0] +
+                              12 * ((pages + (1U << (head[3] >> 4)) - 1) >>
+                                    (head[3] >> 4)) +
+                              head[2]) %
+                                 4096,
+                             0);
         at += 8 + length + (-length & 7);
     } while (type);
     free(file.data);
