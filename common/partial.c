@@ -363,52 +363,25 @@ int partial_open(struct partial *partial, const char *name,
     return r;
 }
 
-static bool is_in(const struct partial *partial, const char *name)
+int partial_attach(struct partial *partial, int fd, const char *path)
 {
-    struct stat here, there;
-    char path[PATH_MAX];
-
-    snprintf(path, sizeof(path), "%s", name);
-    return !fstat(partial->dirfd, &here) && !stat(dirname(path), &there) &&
-           stat_same(&here, &there);
-}
-
-int partial_attach(struct partial *partial, int fd, const char *name)
-{
-    char path[PATH_MAX], *slash;
+    const char *slash = strrchr(path, '/');
 
     *partial = (struct partial)PARTIAL_INIT;
-    if (fd_read_name(fd, path, sizeof(path)) < 0 || fstat(fd, &partial->st))
-        return fail_errno(partial);
-    partial->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (partial->fd < 0)
-        return fail_errno(partial);
-    slash = strrchr(path, '/');
-    /* Neither a pipe nor the like has a name. */
-    if (!slash || !slash[1]) {
-        fail(partial, ESTALE, "it has no name");
-        goto failed;
-    }
+    /* A pipe, for example, has no name. */
+    if (!slash || !slash[1])
+        return fail(partial, ESTALE, "it has no name");
     snprintf(partial->temporary, sizeof(partial->temporary), "%s", slash + 1);
-    slash[slash == path] = '\0';
-    strcpy(partial->directory, path);
-    partial->dirfd = directory_open_by(AT_FDCWD, path);
-    if (partial->dirfd < 0)
+    snprintf(partial->directory, sizeof(partial->directory), "%.*s",
+             slash == path ? 1 : (int)(slash - path), path);
+    partial->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    partial->dirfd = directory_open_by(AT_FDCWD, partial->directory);
+    if (partial->fd < 0 || partial->dirfd < 0 || fstat(fd, &partial->st))
         fail_errno(partial);
     else if (!partial_is(partial, partial->temporary))
         fail(partial, ESTALE, "the file has lost its name");
-    else if (name && !is_in(partial, name))
-        fail(partial, EXDEV, "%s/%s is not in the directory of %s",
-             partial->directory, partial->temporary, name);
-    else {
-        slash = name ? strrchr(name, '/') : NULL;
-        snprintf(partial->base, sizeof(partial->base), "%s",
-                 slash  ? slash + 1
-                 : name ? name
-                        : partial->temporary);
+    else
         return 0;
-    }
-failed:
     partial_close(partial);
     return -1;
 }
@@ -482,6 +455,30 @@ int partial_rename(struct partial *partial)
     return -1;
 }
 
+static bool is_in(const struct partial *partial, const char *name)
+{
+    struct stat here, there;
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%s", name);
+    return !fstat(partial->dirfd, &here) && !stat(dirname(path), &there) &&
+           stat_same(&here, &there);
+}
+
+int partial_rename_to(struct partial *partial, const char *name)
+{
+    const char *slash = strrchr(name, '/');
+
+    if (partial->dirfd < 0)
+        return -1;
+    if (!is_in(partial, name))
+        return fail(partial, EXDEV, "%s/%s is not in the directory of %s",
+                    partial->directory, partial->temporary, name);
+    snprintf(partial->base, sizeof(partial->base), "%s",
+             slash ? slash + 1 : name);
+    return partial_rename(partial);
+}
+
 int partial_commit(struct partial *partial)
 {
     if (fsync(partial->fd))
@@ -490,11 +487,11 @@ int partial_commit(struct partial *partial)
     return partial_rename(partial);
 }
 
-void partial_discard(const struct partial *partial)
+bool partial_discard(const struct partial *partial)
 {
-    if (partial->dirfd >= 0 && !partial->in_place &&
-        partial_is(partial, partial->temporary))
-        unlinkat(partial->dirfd, partial->temporary, 0);
+    return partial->dirfd >= 0 && !partial->in_place &&
+           partial_is(partial, partial->temporary) &&
+           !unlinkat(partial->dirfd, partial->temporary, 0);
 }
 
 void partial_close(struct partial *partial)

@@ -61,10 +61,10 @@ int partial_look(struct partial *partial, const char *name,
 int partial_open(struct partial *partial, const char *name,
                  const struct partial_kind *kind);
 /*
- * Finds the name that the file behind the caller's `fd` has now.  `name`, in
- * the same directory, is what it is to be called; NULL: as it is.
+ * For a file that the caller has created and opened: `path` is where
+ * fd_read_name() found it.
  */
-int partial_attach(struct partial *partial, int fd, const char *name);
+int partial_attach(struct partial *partial, int fd, const char *path);
 
 /* Whether `base`, in the directory, is this file. */
 bool partial_is(const struct partial *partial, const char *base);
@@ -77,10 +77,15 @@ int partial_commit(struct partial *partial);
 /* Gives a synchronised file its name.  After a failure the names are as
  * they were. */
 int partial_rename(struct partial *partial);
+/*
+ * The same for an attached file; `name` is in the same directory.  If
+ * partial_attach() has failed, this fails for the same reason.
+ */
+int partial_rename_to(struct partial *partial, const char *name);
 /* Brings the names in the directory to stable storage. */
 int partial_sync_directory(struct partial *partial);
-/* Removes NAME.partial if it still is this file. */
-void partial_discard(const struct partial *partial);
+/* Removes NAME.partial if it still is this file; whether it did. */
+bool partial_discard(const struct partial *partial);
 /*
  * A fatal signal that has its default action removes NAME.partial as well.
  * One file at a time; a second one is left alone.

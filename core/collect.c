@@ -256,8 +256,7 @@ static void tell_progress(const struct collect *collect,
 static int read_stream(struct collect *collect,
                        const struct xensave_source *source)
 {
-    uint8_t headers[sizeof(struct xensave_v2_image_header) +
-                    sizeof(struct xensave_v2_domain_header)];
+    uint8_t headers[XENSAVE_STREAM_HEADERS];
     size_t i;
 
     if (xensave_decoder_read(collect->decoder, headers, sizeof(headers)))

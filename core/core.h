@@ -166,7 +166,7 @@ int core_write(struct xensave_sink *sink, const struct core_domain *domain,
                struct core_memory *memory, const struct core_options *options,
                struct core_result *result, struct xensave_error *error);
 
-/* Whether a file is a core that may be replaced: core_look.c. */
+/* Whether a file is a core that may be replaced. */
 enum partial_contents core_look(int fd);
 
 /* ---- saved domains ------------------------------------------------------ */

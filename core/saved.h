@@ -4,7 +4,8 @@
 #define XENSAVE_CORE_SAVED_H
 
 #include "core.h"
-#include "stream-v3/internal.h"
+#include "stream-v3/codec/record.h"
+#include "stream-v3/io/io.h"
 
 /* core_collect.c: what the records say of the domain. */
 struct core_collected {

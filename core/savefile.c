@@ -312,11 +312,11 @@ static int open_savefile(struct core_savefile *core,
         return -1;
     core->cached = xensave_resident(core->fd, 0, savefile->file_size) >
                    (int64_t)savefile->file_size / 2;
-    /* Nothing but records: what lies between them is not to be read ahead. */
-    posix_fadvise(core->fd, 0, 0, POSIX_FADV_RANDOM);
     core->index = xensave_index_open(core->fd, savefile, &core->index_error);
     if (!core->index)
         return index_failed(core, error);
+    /* Heads of batches: what lies between them is not to be read ahead. */
+    posix_fadvise(core->fd, 0, 0, POSIX_FADV_RANDOM);
     core->contents = malloc((size_t)CORE_BATCH * XENSAVE_V2_PAGE_SIZE);
     if (!core->contents)
         return xensave_fail(error, ENOMEM, "no memory for pages");

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Core files: from batches of pages to a sink, whatever the format. */
 #include "write.h"
-#include "stream-v3/codec/page.h"
 
 #define PROGRESS_PAGES 4096U
 

@@ -4,7 +4,8 @@
 #define XENSAVE_CORE_WRITE_H
 
 #include "core.h"
-#include "stream-v3/internal.h"
+#include "stream-v3/codec/record.h"
+#include "stream-v3/io/io.h"
 
 struct core_writer {
     struct xensave_sink *sink;

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "dominfo.h"
 
 /* A newer libxl fills more than the structure that this is compiled with. */
-union dominfo {
+union libxl_info {
     libxl_dominfo info;
     char room[4096];
 };
@@ -30,7 +30,7 @@ static const struct layout {
     { 14, 108 },
 };
 
-static bool is_pv(const struct real *real, const union dominfo *u)
+static bool is_pv(const struct real *real, const union libxl_info *u)
 {
     libxl_domain_type type;
     size_t i;
@@ -44,24 +44,23 @@ static bool is_pv(const struct real *real, const union dominfo *u)
     return false;
 }
 
-int domain_facts(const struct real *real, libxl_ctx *ctx, uint32_t domid,
-                 struct domain_facts *facts)
+int dominfo_read(const struct real *real, libxl_ctx *ctx, uint32_t domid,
+                 struct dominfo *info)
 {
-    union dominfo u;
+    union libxl_info u;
     int rc;
 
-    memset(facts, 0, sizeof(*facts));
+    memset(info, 0, sizeof(*info));
     if (!real->domain_info || !real->dominfo_init || !real->dominfo_dispose)
         return ERROR_NI;
     memset(&u, 0, sizeof(u));
     real->dominfo_init(&u.info);
     rc = real->domain_info(ctx, &u.info, domid);
     if (!rc) {
-        facts->memory = (u.info.current_memkb + u.info.paged_memkb) << 10;
-        facts->suspended = u.info.shutdown &&
-                           u.info.shutdown_reason ==
-                               LIBXL_SHUTDOWN_REASON_SUSPEND;
-        facts->pv = is_pv(real, &u);
+        info->memory = (u.info.current_memkb + u.info.paged_memkb) << 10;
+        info->suspended = u.info.shutdown && u.info.shutdown_reason ==
+                                                 LIBXL_SHUTDOWN_REASON_SUSPEND;
+        info->pv = is_pv(real, &u);
     }
     real->dominfo_dispose(&u.info);
     return rc;

@@ -7,7 +7,7 @@
 #include <dlfcn.h>
 #include <string.h>
 
-#include "internal.h"
+#include "save.h"
 
 /* A newer libxl fills more than the structure that this is compiled with. */
 union physinfo {
@@ -44,7 +44,7 @@ static bool is_wanted(const char *how)
 int live_flags(const struct real *real, libxl_ctx *ctx, uint32_t domid,
                int flags, xentoollog_logger *lg)
 {
-    struct domain_facts facts;
+    struct dominfo info;
 
     if (is_wanted("no"))
         return flags & ~LIBXL_SUSPEND_LIVE;
@@ -53,12 +53,12 @@ int live_flags(const struct real *real, libxl_ctx *ctx, uint32_t domid,
     else if (is_wanted("must") || !environment.negotiated)
         return flags; /* Xen may refuse what was asked for */
     if (!(flags & LIBXL_SUSPEND_LIVE) ||
-        domain_facts(real, ctx, domid, &facts) || !facts.pv ||
+        dominfo_read(real, ctx, domid, &info) || !info.pv ||
         has_shadow_paging(ctx))
         return flags;
     report(lg, XTL_WARN,
-           "domain %u stands still while it %s: it is a PV "
+           "domain %u is paused during the %s: it is a PV "
            "domain, and this Xen was built without shadow paging",
-           domid, environment.negotiated ? "migrates" : "is saved");
+           domid, environment.negotiated ? "migration" : "save");
     return flags & ~LIBXL_SUSPEND_LIVE;
 }

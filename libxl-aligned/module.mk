@@ -2,7 +2,8 @@
 ALIGNED_SRC := $(wildcard libxl-aligned/*.c libxl-aligned/dump/*.c)
 ALIGNED_OBJ := $(ALIGNED_SRC:%.c=$(B)/%.o)
 ALIGNED_SO := $(B)/libxl-aligned.so.0
-ALIGNED_HELPER_SRC := $(wildcard libxl-aligned/helper/*.c)
+ALIGNED_HELPER_SRC := $(wildcard libxl-aligned/helper/*.c) \
+                      libxl-aligned/report.c
 ALIGNED_HELPER_OBJ := $(ALIGNED_HELPER_SRC:%.c=$(B)/%.o)
 ALIGNED_HELPER_SO := $(B)/libxl-aligned-stream.so
 # Where the toolstack side looks for the helper side: beside itself, here.

@@ -12,7 +12,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "internal.h"
+#include "report.h"
+#include "runtime.h"
 
 #define LAST_MINOR 19 /* whose xl exits */
 

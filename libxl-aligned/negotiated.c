@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "save.h"
 
 #define FORMAT   "format="
 #define FEATURES "features="

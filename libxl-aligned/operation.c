@@ -14,7 +14,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "operation/xenstore.h"
+#include "publish.h"
+#include "report.h"
+#include "runtime.h"
 
 #define OPERATIONS 64
 
@@ -36,6 +39,7 @@ static void operation_free(struct operation *operation)
         close(operation->page_fd);
     if (operation->file >= 0)
         close(operation->file);
+    partial_close(&operation->place);
     free(operation->format);
     free(operation->name);
     free(operation->moved);
@@ -130,6 +134,7 @@ struct operation *operation_new(int fd, bool restore)
     operation->fd = fd;
     operation->restore = restore;
     operation->page_fd = operation->file = -1;
+    operation->place = (struct partial)PARTIAL_INIT;
     if (fd < 0)
         return operation;
     if (fstat(fd, &operation->st)) {
@@ -141,6 +146,9 @@ struct operation *operation_new(int fd, bool restore)
     if (!operation_is_stream(operation) &&
         fd_read_name(fd, name, sizeof(name)) >= 0)
         operation->name = strdup(name);
+    if (!restore && S_ISREG(operation->st.st_mode))
+        partial_attach(&operation->place, fd,
+                       operation->name ? operation->name : "");
     enter(operation);
     return operation;
 }
@@ -203,7 +211,7 @@ static struct handoff *given_page(char path[FD_PATH])
 void operation_publish(struct operation *operation,
                        const struct operation_info *info)
 {
-    struct entry_text text = { 0 };
+    struct publish_text text = { 0 };
     char path[FD_PATH] = "";
 
     if (!operation)
@@ -233,7 +241,7 @@ void operation_publish(struct operation *operation,
     text.file = operation->name;
     if (!strcmp(text.kind, "migrate") || !strcmp(text.kind, "receive"))
         text.peer = environment.peer;
-    operation->entry = entry_begin(operation, &text);
+    operation->publisher = publish_begin(operation, &text);
 }
 
 void operation_end(struct operation *operation, int rc, xentoollog_logger *lg)
@@ -248,11 +256,11 @@ void operation_end(struct operation *operation, int rc, xentoollog_logger *lg)
     if (rc && cancelled)
         report(lg, XTL_ERROR, "%s: ended on request", operation->kind);
     /* If xenstore does not answer, its thread still needs it. */
-    if (entry_end(operation->entry,
-                  !rc         ? "complete"
-                  : cancelled ? "cancelled"
-                              : "failed",
-                  operation->moved))
+    if (publish_end(operation->publisher,
+                    !rc         ? "complete"
+                    : cancelled ? "cancelled"
+                                : "failed",
+                    operation->moved))
         operation_free(operation);
 }
 

@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "common/fd.h"
+#include "operation/xenstore.h"
+#include "runtime.h"
 
 #define PRELOAD_SEPARATORS " :"
 
@@ -108,13 +110,20 @@ static bool is_of_command(void)
                                          : now.start == process.start;
 }
 
-static void take_environment(void)
+static void take_once(void)
 {
     environment_read(&environment, is_of_command());
     environment_unset(true);
     unsetenv(HOPS_VARIABLE);
     unsetenv("XL_ALIGNED_BY");
     leave_preload();
+}
+
+void environment_take(void)
+{
+    static pthread_once_t taken = PTHREAD_ONCE_INIT;
+
+    pthread_once(&taken, take_once);
 }
 
 static void hand_on(void)
@@ -124,22 +133,20 @@ static void hand_on(void)
     char next[16];
 
     if (hops < 0 || hops >= HOPS_MAX) {
-        take_environment();
+        environment_take();
         return;
     }
     snprintf(next, sizeof(next), "%d", hops + 1);
     if (setenv(HOPS_VARIABLE, next, 1))
-        take_environment();
+        environment_take();
 }
-
-static pthread_once_t taken = PTHREAD_ONCE_INIT;
 
 static void __attribute__((constructor)) preload(void)
 {
     find_own_path();
     libxl_came_late = !real_symbol("libxl_ctx_alloc");
     if (!libxl_came_late)
-        pthread_once(&taken, take_environment);
+        environment_take();
     else
         hand_on();
 }
@@ -155,6 +162,6 @@ EXPORT int libxl_ctx_alloc(libxl_ctx **pctx, int version, unsigned flags,
     int (*real)(libxl_ctx **, int, unsigned,
                 xentoollog_logger *) = real_symbol("libxl_ctx_alloc");
 
-    pthread_once(&taken, take_environment);
+    environment_take();
     return real ? real(pctx, version, flags, lg) : ERROR_NI;
 }

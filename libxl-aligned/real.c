@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "internal.h"
+#include "real.h"
 
 /* The interface did not change since; stream helper arguments neither. */
 #define OLDEST_MINOR 14

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "common/text.h"
-#include "internal.h"
+#include "report.h"
 
 static void __attribute__((format(printf, 3, 4)))
 pass(xentoollog_logger *lg, xentoollog_level level, const char *fmt, ...)

@@ -10,9 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "common/fd.h"
+#include "report.h"
+#include "restore.h"
 
 #define DELETED " (deleted)"
 #define NAMES   100 /* NAME.kept.1 and so on */

@@ -19,7 +19,7 @@
 
 #include <linux/fs.h>
 
-#include "internal.h"
+#include "save.h"
 
 /* vCPU contexts, emulator state, head and tail. */
 #define OTHER_RECORDS (4U << 20)
@@ -32,7 +32,7 @@ static int too_little(uint64_t need, uint64_t have, xentoollog_logger *lg)
 {
     report(lg, XTL_ERROR,
            "not saved: needs %llu MiB, %llu MiB free; "
-           "the domain runs on (reserve=no tries all the same)",
+           "the domain keeps running (reserve=no tries all the same)",
            MIB(need), (unsigned long long)(have >> 20));
     return ERROR_FAIL;
 }
@@ -95,15 +95,15 @@ int reserve_space(const struct real *real, libxl_ctx *ctx, uint32_t domid,
                   int fd, const struct stat *st, uint64_t offset,
                   enum xensave_format format, xentoollog_logger *lg)
 {
-    struct domain_facts facts;
+    struct dominfo info;
     uint64_t need;
 
     /* No such domain: libxl will say so. */
-    if (domain_facts(real, ctx, domid, &facts) || !facts.memory)
+    if (dominfo_read(real, ctx, domid, &info) || !info.memory)
         return 0;
     need = OTHER_RECORDS +
-           xensave_encoder_most(format, facts.memory / XENSAVE_V2_PAGE_SIZE,
-                                facts.pv ? 0 : PFNS_OF_GAPS);
+           xensave_encoder_most(format, info.memory / XENSAVE_V2_PAGE_SIZE,
+                                info.pv ? 0 : PFNS_OF_GAPS);
     if (S_ISBLK(st->st_mode))
         return reserve_device(fd, offset, need, lg);
     return reserve_file(fd, st, offset, need, lg);

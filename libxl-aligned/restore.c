@@ -8,7 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "dominfo.h"
+#include "operation.h"
+#include "report.h"
+#include "restore.h"
 
 /* Errors of the stream itself do not know what file it is in. */
 static void add_name(int fd, struct xensave_error *error)
@@ -129,12 +132,12 @@ static void restore_publish(struct operation *operation, int send_back_fd,
     operation_publish(operation, &info);
 }
 
-int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
-                   uint32_t *domid, int restore_fd, int send_back_fd,
-                   const libxl_domain_restore_params *params,
-                   const xl_aligned_options *opts,
-                   const libxl_asyncop_how *ao_how,
-                   const libxl_asyncprogress_how *aop_console_how)
+static int restore_domain(libxl_ctx *ctx, libxl_domain_config *d_config,
+                          uint32_t *domid, int restore_fd, int send_back_fd,
+                          const libxl_domain_restore_params *params,
+                          const xl_aligned_options *opts,
+                          const libxl_asyncop_how *ao_how,
+                          const libxl_asyncprogress_how *aop_console_how)
 {
     const struct runtime *runtime = runtime_get();
     struct stream_plan stream = {

@@ -7,10 +7,13 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "common/text.h"
+#include "report.h"
+#include "runtime.h"
 
 #define HELPER_LIBRARY "libxl-aligned-stream.so"
 
@@ -60,6 +63,51 @@ static void find_helper_library(void)
     path[0] = '\0';
 }
 
+/* ---- options ------------------------------------------------------------ */
+
+static void options_set(xl_aligned_options *opts,
+                        const struct settings *settings)
+{
+    memset(opts, 0, sizeof(*opts));
+    opts->format = settings->format;
+    opts->io = settings->io;
+    opts->restore_io = settings->restore_io;
+    opts->engine = settings->engine;
+    opts->compression = settings->compression;
+    opts->reserve = settings->reserve;
+}
+
+static int check_commit_name(const char *name, char *why, size_t size)
+{
+    char text[256];
+
+    if (!name || name[0] == '/')
+        return 0;
+    text_printable(text, sizeof(text), name, strlen(name));
+    snprintf(why, size, "XL_ALIGNED_COMMIT_NAME: %s is not an absolute path",
+             text);
+    return -1;
+}
+
+/* As settings_read(); the defaults after an error. */
+static int options_read(xl_aligned_options *opts,
+                        const struct environment *env, int minor, char *why,
+                        size_t size)
+{
+    struct settings settings;
+    int r = settings_read(&settings, env, minor, why, size);
+
+    if (!r && env)
+        r = check_commit_name(env->commit_name, why, size);
+    if (r)
+        settings_default(&settings);
+    options_set(opts, &settings);
+    /* Of this one command, which knows what it writes to. */
+    opts->any_reader = !r && env && env->format && env->pipe &&
+                       opts->format != XL_ALIGNED_FORMAT_AUTO;
+    return r;
+}
+
 static void runtime_find(void)
 {
     char why[sizeof(runtime.why)] = "";
@@ -90,4 +138,23 @@ bool runtime_usable(const struct runtime *rt, xentoollog_logger *lg)
     if (!atomic_flag_test_and_set(&said))
         report(lg, XTL_WARN, "%s; using stock save and restore", rt->why);
     return false;
+}
+
+EXPORT int xl_aligned_options_init(xl_aligned_options *opts,
+                                   xentoollog_logger *lg)
+{
+    char why[512];
+    int r = options_read(opts, NULL, runtime_get()->real.minor, why,
+                         sizeof(why));
+
+    if (r)
+        report(lg, XTL_ERROR, "%s", why);
+    opts->lg = lg;
+    return r ? ERROR_INVAL : 0;
+}
+
+EXPORT void xl_aligned_options_dispose(xl_aligned_options *opts)
+{
+    free(opts->commit_name);
+    opts->commit_name = NULL;
 }

@@ -10,23 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "internal.h"
-
-/* One save, from the choice to the commit. */
-struct save {
-    struct operation *operation;
-    uint64_t libxl_offset;
-    enum xensave_format planned;
-    bool stock;     /* the stream library has no part in it */
-    bool preloaded; /* the toolstack leaves a failed file behind */
-    bool resumes;   /* after a failure */
-    libxl_ctx *ctx; /* for that */
-    uint32_t domid;
-    const char *format; /* its name */
-    char *commit_name;
-    xentoollog_logger *lg;
-    struct save *next;
-};
+#include "save.h"
 
 /* Those whose end xl_aligned_suspend_complete will announce. */
 static struct save *pending;
@@ -68,11 +52,6 @@ static int save_new(struct save **made, int fd, const xl_aligned_options *opts)
     return 0;
 }
 
-static bool save_is_regular(const struct save *save)
-{
-    return S_ISREG(save->operation->st.st_mode);
-}
-
 /* ---- before ------------------------------------------------------------- */
 
 static enum xensave_format file_format(const xl_aligned_options *opts)
@@ -100,8 +79,7 @@ static int align_head(struct save *save, struct stream_plan *stream)
     if (lseek(save->operation->fd, offset, SEEK_SET) == offset)
         return 0;
 failed:
-    report(save->lg, XTL_ERROR, "not saved: lseek: %s", strerror(errno));
-    return ERROR_FAIL;
+    return save_fail(save, "lseek");
 }
 
 static int prepare_file(struct save *save, const struct real *real,
@@ -119,16 +97,12 @@ static int prepare_file(struct save *save, const struct real *real,
             return rc;
     }
     offset = lseek(save->operation->fd, 0, SEEK_CUR);
-    if (offset < 0) {
-        report(save->lg, XTL_ERROR, "not saved: lseek: %s", strerror(errno));
-        return ERROR_FAIL;
-    }
+    if (offset < 0)
+        return save_fail(save, "lseek");
     save->libxl_offset = offset;
     /* With the head that xl wrote, and NULs. */
-    if (fstat(save->operation->fd, &save->operation->st)) {
-        report(save->lg, XTL_ERROR, "not saved: fstat: %s", strerror(errno));
-        return ERROR_FAIL;
-    }
+    if (fstat(save->operation->fd, &save->operation->st))
+        return save_fail(save, "fstat");
     if (!opts->reserve)
         return 0;
     return reserve_space(real, ctx, domid, save->operation->file,
@@ -142,7 +116,8 @@ static bool is_file(struct save *save)
     struct operation *operation = save->operation;
     int flags = fcntl(operation->fd, F_GETFL);
 
-    if (!save_is_regular(save) && !S_ISBLK(operation->st.st_mode))
+    if (!S_ISREG(save->operation->st.st_mode) &&
+        !S_ISBLK(operation->st.st_mode))
         return false;
     /* Appending puts every write at the end: offsets mean nothing. */
     if (flags < 0 || (flags & O_APPEND))
@@ -159,11 +134,10 @@ static bool is_file(struct save *save)
 static int give_way(const struct save *save)
 {
     report(save->lg, XTL_WARN, "using stock save: too many saves at once");
-    if (!save_is_regular(save) ||
+    if (!S_ISREG(save->operation->st.st_mode) ||
         !ftruncate(save->operation->file, save->operation->st.st_size))
         return 0;
-    report(save->lg, XTL_ERROR, "not saved: ftruncate: %s", strerror(errno));
-    return ERROR_FAIL;
+    return save_fail(save, "ftruncate");
 }
 
 /* Of a pipe or socket: whoever reads it may know v2 only. */
@@ -218,88 +192,6 @@ static int save_begin(struct save *save, const struct runtime *runtime,
     return 0;
 }
 
-/* ---- after -------------------------------------------------------------- */
-
-/* Stock does not sync; success means stable storage all the same. */
-static int stock_commit(struct save *save)
-{
-    if (!save_is_regular(save) && !S_ISBLK(save->operation->st.st_mode))
-        return 0;
-    if (fsync(save->operation->fd) && errno != EINVAL) {
-        report(save->lg, XTL_ERROR, "not saved: fsync: %s", strerror(errno));
-        return ERROR_FAIL;
-    }
-    if (!save_is_regular(save))
-        return 0;
-    if (!save->commit_name)
-        return commit_folder(save->operation->fd, save->lg);
-    return commit_rename(save->operation->fd, save->commit_name, save->lg);
-}
-
-static int save_commit(struct save *save)
-{
-    off_t length;
-    int rc;
-
-    if (save->stock)
-        return stock_commit(save);
-    if (save->operation->file < 0)
-        return 0;
-    /* Not between the mark and success: a marked file would stay. */
-    if (operation_cancelled(save->operation))
-        return ERROR_FAIL;
-    length = lseek(save->operation->fd, 0, SEEK_CUR);
-    if (length < 0) {
-        report(save->lg, XTL_ERROR, "not saved: lseek: %s", strerror(errno));
-        return ERROR_FAIL;
-    }
-    operation_phase(save->operation, PROGRESS_COMMIT);
-    rc = commit_file(save->operation->file, save->libxl_offset, length,
-                     save->planned, save->lg);
-    if (rc || !save_is_regular(save))
-        return rc;
-    if (!save->commit_name)
-        return commit_folder(save->operation->file, save->lg);
-    if (operation_cancelled(save->operation))
-        return ERROR_FAIL;
-    return commit_rename(save->operation->file, save->commit_name, save->lg);
-}
-
-/*
- * Nothing stays that looks like a saved domain: xendomains would restore it,
- * and not start the guest.  Users of the API keep their file and its head.
- */
-static void save_abandon(struct save *save)
-{
-    if (!save_is_regular(save))
-        return;
-    if (save->commit_name)
-        commit_discard(save->operation->fd, false);
-    else if (save->preloaded && !commit_discard(save->operation->fd, true) &&
-             ftruncate(save->operation->fd, 0))
-        report(save->lg, XTL_WARN, "the file of a failed save stays: %s",
-               strerror(errno));
-    if (!save->stock && ftruncate(save->operation->file,
-                                  save->preloaded ? 0 : save->libxl_offset))
-        report(save->lg, XTL_WARN,
-               "reserved space stays allocated: "
-               "ftruncate: %s",
-               strerror(errno));
-}
-
-static int save_end(struct save *save, int rc)
-{
-    if (!rc)
-        rc = save_commit(save);
-    if (rc)
-        save_abandon(save);
-    if (rc && save->resumes)
-        resume_domain(&runtime_get()->real, save->ctx, save->domid, save->lg);
-    operation_end(save->operation, rc, save->lg);
-    save->operation = NULL;
-    return rc;
-}
-
 /* ---- both --------------------------------------------------------------- */
 
 static void save_publish(struct save *save, const struct real *real,
@@ -314,10 +206,10 @@ static void save_publish(struct save *save, const struct real *real,
         .format = save->format,
         .file = save->commit_name,
     };
-    struct domain_facts facts;
+    struct dominfo dominfo;
 
-    domain_facts(real, ctx, domid, &facts);
-    info.total = facts.memory;
+    dominfo_read(real, ctx, domid, &dominfo);
+    info.total = dominfo.memory;
     operation_publish(save->operation, &info);
 }
 
@@ -344,12 +236,12 @@ static struct save *pending_take(int fd)
     return save;
 }
 
-int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
-                   const xl_aligned_options *opts, bool preloaded,
-                   const libxl_asyncop_how *ao_how)
+static int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
+                          const xl_aligned_options *opts, bool preloaded,
+                          const libxl_asyncop_how *ao_how)
 {
     const struct runtime *runtime = runtime_get();
-    struct watch *watch;
+    struct downtime *downtime;
     struct save *save;
     bool interruptible;
     int rc;
@@ -361,8 +253,7 @@ int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
     rc = save_begin(save, runtime, ctx, domid,
                     runtime_usable(runtime, opts->lg), opts);
     if (rc) {
-        save_abandon(save);
-        operation_end(save->operation, rc, save->lg);
+        save_end(save, rc);
         goto out;
     }
 
@@ -378,9 +269,9 @@ int suspend_domain(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
     if (interruptible)
         interrupt_begin();
 
-    watch = ao_how ? NULL : watch_begin(&runtime->real, ctx, domid);
+    downtime = ao_how ? NULL : downtime_begin(&runtime->real, ctx, domid);
     rc = runtime->real.suspend(ctx, domid, fd, flags, ao_how);
-    watch_end(watch);
+    downtime_end(downtime);
     if (ao_how && !rc) {
         pending_add(save);
         return 0;

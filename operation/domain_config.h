@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the configuration that xl stores in a save file says of the domain. */
-#ifndef XL_CMDS_CONFIG_H
-#define XL_CMDS_CONFIG_H
+#ifndef XENSAVE_DOMAIN_CONFIG_H
+#define XENSAVE_DOMAIN_CONFIG_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,4 +21,4 @@ struct domain_config {
 void config_parse(struct domain_config *config, const unsigned char *text,
                   size_t length);
 
-#endif /* XL_CMDS_CONFIG_H */
+#endif /* XENSAVE_DOMAIN_CONFIG_H */

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "handoff.h"
-#include "operation.h"
+#include "xenstore.h"
 
 #define MAGIC "XLAPROG1"
 

@@ -165,12 +165,14 @@ void settings_default(struct settings *settings)
 
 /* ---- the environment ---------------------------------------------------- */
 
-/* Those that are no settings; the first is no command's. */
+/* Not in the configuration file.  A user may set the first three as well. */
 static const struct {
     const char *variable;
     size_t member;
 } others[] = {
     { "XL_ALIGNED_CONFIG", MEMBER(config) },
+    { "XL_ALIGNED_DUMP_FORMAT", MEMBER(dump_format) },
+    { "XL_ALIGNED_DUMP_SPARSE", MEMBER(dump_sparse) },
     { "XL_ALIGNED_COMMIT_NAME", MEMBER(commit_name) },
     { "XL_ALIGNED_LIVE", MEMBER(live) },
     { "XL_ALIGNED_PROGRESS", MEMBER(progress) },
@@ -178,7 +180,7 @@ static const struct {
     { "XL_ALIGNED_PIPE", MEMBER(pipe) },
     { "XL_ALIGNED_PEER", MEMBER(peer) },
 };
-#define COMMAND_FIRST (SETTINGS + 1)
+#define COMMAND_FIRST (SETTINGS + 3)
 #define VARIABLES     (SETTINGS + sizeof(others) / sizeof(others[0]))
 
 static const char *variable_name(size_t i)

@@ -43,6 +43,8 @@ struct environment {
     const char *reserve;
     const char *compress;
     const char *config;
+    const char *dump_format;
+    const char *dump_sparse;
     /* Set by a command for the xl that it starts: */
     const char *commit_name;
     const char *live;     /* whether the domain runs meanwhile: live.c */

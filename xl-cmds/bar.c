@@ -3,7 +3,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "bar.h"
+#include "progress.h"
 
 #define BAR_MAX   40
 #define BAR_LEAST 4

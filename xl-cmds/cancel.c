@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Asks for the end of what is under way with a domain, and waits until it has
- * come and the domain is as it is to be.
+ * Cancels the running operation of a domain, and waits until it has ended and
+ * the domain is in the expected state.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,18 +19,18 @@
 #define TIMEOUT_DEFAULT 60
 #define TIMEOUT_MAX     86400
 #define INTERVAL_NS     100000000
-#define TRIES           32 /* of a transaction */
+#define TRIES           32 /* per transaction */
 
 struct cancel {
     struct store store;
     struct operation *operation;
     char title[128];
     time_t deadline;
-    char *result, *file; /* as it ended */
-    bool ended;          /* before it was asked to */
+    char *result, *file; /* at the end */
+    bool ended;          /* before it was cancelled */
 };
 
-/* False: it is time. */
+/* False once the time is up. */
 static bool wait_a_little(const struct cancel *cancel)
 {
     const struct timespec interval = { 0, INTERVAL_NS };
@@ -45,7 +45,7 @@ static bool wait_a_little(const struct cancel *cancel)
 
 /* ---- what becomes of the domain ----------------------------------------- */
 
-/* The last but one word of the last line of `xl list DOMID`. */
+/* The second to last word of the last line of `xl list DOMID`. */
 static bool list_says(char *text, bool *suspended)
 {
     char *state = NULL, *last = NULL, *word, *next, *line;
@@ -97,53 +97,55 @@ static bool ask_xl(uint32_t domid, bool *suspended)
            list_says(text, suspended);
 }
 
-/* The toolstack has yet to resume it when the entry says that it is over. */
+/*
+ * The entry may say that it has ended before the toolstack resumes the domain.
+ */
 static int until_it_runs(struct cancel *cancel, const char **outcome)
 {
     bool suspended = true;
 
     do {
         if (!ask_xl(cancel->operation->domid, &suspended)) {
-            *outcome = "but xl does not say whether the domain runs";
+            *outcome = "but xl list does not show the domain's state";
             return STATUS_FAILED;
         }
         if (!suspended) {
-            *outcome = "the domain runs on";
+            *outcome = "the domain keeps running";
             return STATUS_OK;
         }
     } while (wait_a_little(cancel));
-    *outcome = "but the domain is still suspended; what does the program "
-               "that was to resume it say?";
+    *outcome = "but the domain is still suspended; check the output of the "
+               "program that saved it";
     return STATUS_FAILED;
 }
 
-/* What is removed before it is restored is put back by the plugin. */
+/* The plugin puts back a file that was removed during its restore. */
 static int look_at_file(const struct cancel *cancel, const char **outcome)
 {
     static const char deleted[] = " (deleted)";
     const char *before = cancel->operation->file, *after = cancel->file;
     size_t length = after ? strlen(after) : 0;
 
-    *outcome = "there is no domain";
+    *outcome = "no domain is left";
     if (!before || !after)
         return STATUS_OK;
     if (strcmp(before, after) == 0) {
-        *outcome = "there is no domain, and the file is as it was";
+        *outcome = "no domain is left, and the file is unchanged";
         if (length < strlen(deleted) ||
             strcmp(after + length - strlen(deleted), deleted) != 0)
             return STATUS_OK;
         *outcome = "but its file was removed and has not been put back; "
-                   "what does the program that was to restore it say?";
+                   "check the output of the program that restored it";
         return STATUS_FAILED;
     }
     if (strncmp(before, after, length) == 0 &&
         strcmp(before + length, deleted) == 0)
-        *outcome = "there is no domain, and the file, which had been "
-                   "removed, is there again";
+        *outcome = "no domain is left, and the file, which had been "
+                   "removed, is back";
     else
-        *outcome = "there is no domain, and the file, which had been "
-                   "removed, is there again under another name; what does "
-                   "the program that was to restore it say?";
+        *outcome = "no domain is left, and the file, which had been "
+                   "removed, is back under another name; check the output "
+                   "of the program that restored it";
     return STATUS_OK;
 }
 
@@ -161,14 +163,14 @@ static int until_it_is_gone(struct cancel *cancel, const char **outcome)
         if (!there)
             return look_at_file(cancel, outcome);
     } while (wait_a_little(cancel));
-    *outcome = "but what was built of the domain is still there";
+    *outcome = "but the partial domain still exists";
     return STATUS_FAILED;
 }
 
 static int no_file(struct cancel *cancel, const char **outcome)
 {
     (void)cancel;
-    *outcome = "there is no file; the domain was not touched";
+    *outcome = "no file is left; the domain was not affected";
     return STATUS_OK;
 }
 
@@ -201,7 +203,9 @@ static void path_of(const struct cancel *cancel, const char *key, char *path,
              *key ? "/" : "", key);
 }
 
-/* 1: somebody else asks; 0: it is written or too late; -1: no answer. */
+/*
+ * 1: already being cancelled; 0: request written, or too late; -1: no answer.
+ */
 static int write_request(struct cancel *cancel, const char *self)
 {
     struct store *store = &cancel->store;
@@ -236,7 +240,7 @@ static int ask(struct cancel *cancel)
     int tries, r = -1;
 
     if (process_of(getpid(), &self) < 0) {
-        report("/proc does not say what this process is");
+        report("cannot read the start time of this process in /proc");
         return -1;
     }
     snprintf(text, sizeof(text), "%ld-%" PRIu64, (long)self.pid, self.start);
@@ -244,17 +248,17 @@ static int ask(struct cancel *cancel)
     for (tries = 0; tries < TRIES && r < 0 && errno == EAGAIN; tries++)
         r = write_request(cancel, text);
     if (r < 0)
-        report("%s: xenstore does not take the request: %s", cancel->title,
+        report("%s: cannot write the request to xenstore: %s", cancel->title,
                strerror(errno));
     if (r > 0)
-        report("%s: its %s is being cancelled already", cancel->title,
+        report("%s: its %s is already being cancelled", cancel->title,
                cancel->operation->kind);
     return r ? -1 : 0;
 }
 
 /* ---- waiting ------------------------------------------------------------ */
 
-/* What it has come to; -1: it did not end in time. */
+/* The result; -1 if it did not end in time. */
 static int wait_for_result(struct cancel *cancel)
 {
     struct store *store = &cancel->store;
@@ -263,7 +267,7 @@ static int wait_for_result(struct cancel *cancel)
     bool lives;
 
     do {
-        /* In this order: the last that an owner does is to write a result. */
+        /* In this order: the owner writes the result last. */
         lives = process_lives(&cancel->operation->owner);
         cancel->result = entry_get(store, 0, name, "result");
         operation = entry_get(store, 0, name, "operation");
@@ -275,10 +279,7 @@ static int wait_for_result(struct cancel *cancel)
     return -1;
 }
 
-/*
- * A restore that had no domain at first may have one by now, and its file
- * another name.
- */
+/* By now a restore may have a domain, and its file another name. */
 static void learn_more(struct cancel *cancel)
 {
     char *domid = entry_get(&cancel->store, 0, cancel->operation->name,
@@ -293,7 +294,7 @@ static void learn_more(struct cancel *cancel)
                              "file");
 }
 
-/* xl resumes, says so, and exits; a daemon stays. */
+/* xl resumes the domain and exits; a daemon keeps running. */
 static void wait_for_xl(struct cancel *cancel)
 {
     char path[64], comm[16] = "";
@@ -330,15 +331,16 @@ static int conclude(struct cancel *cancel)
         return STATUS_FAILED;
     }
     if (!cancel->result) {
-        report("%s: process %ld, which ran its %s, is gone; is the domain as "
-               "it should be? See xl list",
+        report("%s: process %ld, which ran its %s, is gone; check the "
+               "domain with xl list",
                cancel->title, (long)operation->owner.pid, operation->kind);
         return STATUS_FAILED;
     }
     if (strcmp(cancel->result, "cancelled") != 0) {
         report("%s: too late: its %s %s", cancel->title, operation->kind,
-               strcmp(cancel->result, "complete") == 0 ? "is complete"
-                                                       : "had failed already");
+               strcmp(cancel->result, "complete") == 0 ? "is already "
+                                                         "complete"
+                                                       : "has already failed");
         return STATUS_FAILED;
     }
     wait_for_xl(cancel);
@@ -363,7 +365,7 @@ static int cancel_operation(struct cancel *cancel, unsigned seconds)
     if (ask(cancel) < 0)
         return STATUS_FAILED;
     if (wait_for_result(cancel) < 0) {
-        report("%s: its %s has been asked to end, but has not in %u s",
+        report("%s: its %s was cancelled, but has not ended in %u s",
                cancel->title, cancel->operation->kind, seconds);
         return STATUS_FAILED;
     }
@@ -398,15 +400,15 @@ static struct operation *choose(const struct operations *operations,
         if (!matches(&operations->list[i], domain, kind))
             continue;
         if (found) {
-            report("%s: a %s and a %s are under way: which one is to end? "
-                   "xl-aligned cancel %s OPERATION",
+            report("%s: a %s and a %s are running; name one: xl-aligned "
+                   "cancel %s OPERATION",
                    domain, found->kind, operations->list[i].kind, domain);
             return NULL;
         }
         found = &operations->list[i];
     }
     if (!found)
-        report("%s: no %s of this domain is under way; see xl-aligned status",
+        report("%s: no %s of this domain is running; see xl-aligned status",
                domain, kind ? kind : "operation");
     return found;
 }
@@ -428,7 +430,7 @@ static int cancel_run(const struct command *self, int argc, char **argv)
         seconds = strtoul(optarg, &end, 10);
         if (*optarg < '0' || *optarg > '9' || *end || seconds > TIMEOUT_MAX)
             return command_misuse(self,
-                                  "--timeout=%s: not a number of "
+                                  "--timeout=%s: expected a number of "
                                   "seconds up to %d",
                                   optarg, TIMEOUT_MAX);
     }
@@ -437,8 +439,8 @@ static int cancel_run(const struct command *self, int argc, char **argv)
     kind = argv[optind + 1];
     if (kind && !kind_of(kind))
         return command_misuse(self,
-                              "%s is none of save restore dump-core "
-                              "migrate receive",
+                              "%s: the operation must be one of save "
+                              "restore dump-core migrate receive",
                               kind);
     if (store_connect(&cancel.store) < 0)
         return STATUS_FAILED;

@@ -149,7 +149,7 @@ static int open_output(struct conversion *c)
 
 static int write_head(struct conversion *c)
 {
-    size_t before = c->head.length - LIBXL_HEAD_LENGTH;
+    size_t before = c->head.file.libxl_offset;
     uint32_t padding = 0;
 
     if (write_all(c->out, c->head.data, before))
@@ -157,7 +157,7 @@ static int write_head(struct conversion *c)
     if (c->to == XENSAVE_FORMAT_COMPAT && c->out_is_file &&
         xensave_file_align_head(c->out, &padding, &c->out_error))
         return out_failed(c);
-    if (write_all(c->out, c->head.data + before, LIBXL_HEAD_LENGTH))
+    if (write_all(c->out, c->head.data + before, c->head.length - before))
         return out_failed_errno(c, "writing");
     c->libxl_offset = before + padding;
 

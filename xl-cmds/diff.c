@@ -21,11 +21,11 @@ enum change { NONE, CHANGED, ONLY_A, ONLY_B, CHANGES };
 
 static const struct change_name {
     const char *name;
-    const char *key; /* in JSON */
+    const char *word, *count; /* in JSON */
 } names[CHANGES] = {
-    [CHANGED] = { "changed", "changed" },
-    [ONLY_A] = { "only in A", "only_a" },
-    [ONLY_B] = { "only in B", "only_b" },
+    [CHANGED] = { "changed", "changed", "pages_changed" },
+    [ONLY_A] = { "only in A", "only_a", "pages_only_a" },
+    [ONLY_B] = { "only in B", "only_b", "pages_only_b" },
 };
 
 struct side {
@@ -54,9 +54,9 @@ static void end_run(struct comparison *c)
     }
     if (c->gen) {
         yajl_gen_map_open(c->gen);
-        json_number(c->gen, "first", c->first);
-        json_number(c->gen, "last", c->last);
-        json_text(c->gen, "change", names[c->run].key);
+        json_number(c->gen, "first_pfn", c->first);
+        json_number(c->gen, "last_pfn", c->last);
+        json_text(c->gen, "change", names[c->run].word);
         yajl_gen_map_close(c->gen);
     } else {
         printf("%-9s  0x%08" PRIx64 "-0x%08" PRIx64 "  %" PRIu64 "\n",
@@ -206,8 +206,8 @@ static int compare(struct comparison *c)
 static void begin_json(struct comparison *c)
 {
     yajl_gen_map_open(c->gen);
-    json_text(c->gen, "a", c->side[A].pages.file.name);
-    json_text(c->gen, "b", c->side[B].pages.file.name);
+    json_text(c->gen, "file_a", c->side[A].pages.file.name);
+    json_text(c->gen, "file_b", c->side[B].pages.file.name);
     if (!c->summary)
         json_open_array(c->gen, "ranges");
 }
@@ -220,9 +220,9 @@ static void end_json(struct comparison *c)
         yajl_gen_array_close(c->gen);
     json_number(c->gen, "pages_a", c->side[A].count);
     json_number(c->gen, "pages_b", c->side[B].count);
-    json_number(c->gen, "same", c->count[NONE]);
+    json_number(c->gen, "pages_same", c->count[NONE]);
     for (i = CHANGED; i < CHANGES; i++)
-        json_number(c->gen, names[i].key, c->count[i]);
+        json_number(c->gen, names[i].count, c->count[i]);
     yajl_gen_map_close(c->gen);
 }
 

@@ -4,12 +4,14 @@
 #define XL_CMDS_HEAD_H
 
 #include "operation/domain_config.h"
-#include "xensave.h"
+#include "stream-v3/savefile/savefile.h"
 
 struct head {
+    struct xensave_bytes bytes; /* first: of these */
+    struct xensave_source *source;
     unsigned char *data;
-    size_t length; /* up to the stream: the libxl header is in it */
-    bool is_xl;
+    size_t length, room;
+    struct xensave_file file; /* of the head only: up to stream_start */
 };
 
 /*

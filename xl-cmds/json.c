@@ -48,14 +48,24 @@ void json_key(yajl_gen gen, const char *key)
 
 void json_text(yajl_gen gen, const char *key, const char *value)
 {
-    char *text = printable(value);
+    char *text;
 
+    if (!value) {
+        json_null(gen, key);
+        return;
+    }
+    text = printable(value);
     json_key(gen, key);
     yajl_gen_string(gen, (const unsigned char *)text, strlen(text));
     free(text);
 }
 
-/* yajl's integers are signed; offsets out of a damaged file may not fit. */
+void json_optional_text(yajl_gen gen, const char *key, const char *value)
+{
+    json_text(gen, key, value[0] ? value : NULL);
+}
+
+/* yajl's integers are signed; offsets from a damaged file may not fit. */
 void json_number(yajl_gen gen, const char *key, uint64_t value)
 {
     char text[32];
@@ -70,6 +80,10 @@ void json_real(yajl_gen gen, const char *key, double value)
     char text[64];
     int length = snprintf(text, sizeof(text), "%.4f", value);
 
+    if (value < 0) {
+        json_null(gen, key);
+        return;
+    }
     json_key(gen, key);
     yajl_gen_number(gen, text, length);
 }

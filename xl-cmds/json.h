@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* JSON on stdout, written as it is made. */
+/* JSON on stdout, written as it is generated. */
 #ifndef XL_CMDS_JSON_H
 #define XL_CMDS_JSON_H
 
@@ -8,18 +8,21 @@
 
 #include <yajl/yajl_gen.h>
 
-/* NULL if memory is out. */
+/* NULL if out of memory. */
 yajl_gen json_begin(void);
-/* The same in one line, whose newline is the caller's. */
+/* The same on one line; the caller writes the newline. */
 yajl_gen json_begin_line(void);
-/* Writes the last newline; -1 if stdout did not take it all. */
+/* Writes the last newline; -1 if writing to stdout failed. */
 int json_end(yajl_gen gen);
 
-/* Keys and values of a map that is open. */
+/* Keys and values of the open map; docs/json.md lists the keys. */
 void json_key(yajl_gen gen, const char *key);
-/* Any bytes: escaped as common/text.h says, which can be undone. */
+/* Any bytes, escaped reversibly (common/text.h); null if `value` is NULL. */
 void json_text(yajl_gen gen, const char *key, const char *value);
+/* Also null if `value` is "". */
+void json_optional_text(yajl_gen gen, const char *key, const char *value);
 void json_number(yajl_gen gen, const char *key, uint64_t value);
+/* null if negative. */
 void json_real(yajl_gen gen, const char *key, double value);
 void json_truth(yajl_gen gen, const char *key, bool value);
 void json_null(yajl_gen gen, const char *key);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * xl-aligned: xl's save and restore without the page cache of dom0, and
- * tools for the files that come of it.
+ * xl-aligned: xl save and restore without dom0's page cache, and tools for the
+ * save files.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -27,7 +27,10 @@ print_line(FILE *to, const char *start, const char *format, va_list ap,
 {
     char *text = text_message(format, ap);
 
-    /* In one write, so that lines of other processes do not mix in. */
+    /*
+     * A single write, so that the output of other processes does not
+     * interleave.
+     */
     fprintf(to, "%s%s%s\n", start, text ? text : "out of memory", end);
     free(text);
 }
@@ -75,13 +78,18 @@ int command_misuse(const struct command *self, const char *format, ...)
 
 static void command_help(const struct command *self)
 {
-    printf("Usage: xl-aligned %s %s\n\n%s.\n\n%s"
-           "  -h, --help             this text\n",
+    printf("Usage: xl-aligned %s %s\n"
+           "\n"
+           "%s.\n"
+           "\n"
+           "%s  -h, --help             show this text\n",
            self->name, self->arguments, self->summary, self->details);
 }
 
-/* optopt is the letter of a short option; long ones have none, or a value
- * above every letter. */
+/*
+ * optopt: the letter of a short option; 0, or at least OPTION_LONG, for a long
+ * one.
+ */
 static void describe_refused(const struct command *self, int opt,
                              const char *argument)
 {
@@ -99,12 +107,17 @@ int command_refuse_standard(const struct command *self, const char *name,
                             const char *instead)
 {
     return is_standard(name)
-               ? command_misuse(self, "- is not taken here: name a file%s",
+               ? command_misuse(self,
+                                "- is not supported here: name a "
+                                "file%s",
                                 instead)
                : STATUS_OK;
 }
 
-/* False: an operand is empty.  What run is to start has its own arguments. */
+/*
+ * False if an operand is empty.  After run's program come arguments of its
+ * own, which may be empty.
+ */
 static bool operands_named(const struct command *self, int argc, char **argv)
 {
     int i, end = self->short_options[0] == '+' ? optind + 1 : argc;
@@ -128,8 +141,8 @@ int command_option(const struct command *self, int argc, char **argv,
     opt = getopt_long(argc, argv, short_options, self->long_options, NULL);
     *status = STATUS_USAGE;
     if (opt == -1 && !operands_named(self, argc, argv)) {
-        command_misuse(self, "an operand is empty: it must name a file, "
-                             "domain, host, address or page");
+        command_misuse(self, "empty operand: expected a file, domain, host, "
+                             "address or page");
         return OPTION_DONE;
     }
     if (opt > 0 && opt != '?' && opt != ':' && optarg && !*optarg) {
@@ -163,11 +176,13 @@ static void help(FILE *to)
             fprintf(to, "  %-10s %s\n", commands[i]->name,
                     commands[i]->summary);
     }
-    fputs("  help       Explain a command\n\n"
-          "  --help     this text\n"
-          "  --version  the version of this program\n\n"
-          "xl-aligned COMMAND --help explains one command; "
-          "so does xl-aligned-COMMAND(8).\n",
+    fputs("  help       Show the help of a command\n"
+          "\n"
+          "  --help     show this text\n"
+          "  --version  show the version\n"
+          "\n"
+          "See xl-aligned COMMAND --help or xl-aligned-COMMAND(8) for each "
+          "command.\n",
           to);
 }
 

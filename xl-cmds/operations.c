@@ -14,7 +14,9 @@ static void *find(void *library, const char *name)
     return dlsym(library, name);
 }
 
-/* This program is linked with no library of Xen's, which change their names. */
+/*
+ * Loaded at run time: this program works with any release of Xen's libraries.
+ */
 static void *load_libxenstore(void)
 {
     static const char *const names[] = {
@@ -29,7 +31,7 @@ static void *load_libxenstore(void)
     return library;
 }
 
-/* False: there is none, which this does not report. */
+/* False if there is none; nothing is reported. */
 static bool connect_quietly(struct store *store)
 {
     void *library = load_libxenstore();
@@ -143,7 +145,7 @@ static void read_operation(struct store *store, const char *name,
     get_number(store, name, "written", &operation->written);
     get_number(store, name, "rate", &operation->rate);
     get_number(store, name, "begun", &operation->begun);
-    /* Last: without it, the entry is just being removed. */
+    /* Last: an entry without it is being removed. */
     operation->kind = get_text(store, name, "operation");
 }
 
@@ -185,7 +187,7 @@ static void tell_stale(void *context, const char *name)
     operation_title(&operation, title, sizeof(title));
     if (operation.kind && !operation.result)
         report("%s: process %ld, which ran its %s, is gone: entry removed; "
-               "is the domain as it should be? See xl list",
+               "check the domain with xl list",
                title, (long)operation.owner.pid, operation.kind);
     operation_free(&operation);
 }

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The operations that are told in xenstore: docs/spec/progress.md. */
+/* The operations published in xenstore: docs/spec/progress.md. */
 #ifndef XL_CMDS_OPERATIONS_H
 #define XL_CMDS_OPERATIONS_H
 
-#include "operation/operation.h"
-#include "bar.h"
-#include "cmds.h"
+#include "operation/xenstore.h"
+#include "progress.h"
 
 struct operation {
     char name[ENTRY_NAME];
@@ -22,15 +21,15 @@ struct operations {
     size_t count;
 };
 
-/* With libxenstore as this host has it; -1 after a report. */
+/* Loads this host's libxenstore; -1 after a report. */
 int store_connect(struct store *store);
 
-/* NULL: xenstore cannot be asked, or there is no such domain. */
+/* NULL if xenstore cannot be reached or the domain does not exist. */
 char *domain_name_of(uint32_t domid);
 
-/* Removes what a killed xl has left, if that can be done; says nothing. */
+/* Removes what a killed xl left behind, if possible; reports nothing. */
 void operations_sweep(void);
-/* Removes stale operations, and reports it. */
+/* Removes stale operations and reports them. */
 void operations_read(struct store *store, struct operations *operations);
 void operations_free(struct operations *operations);
 

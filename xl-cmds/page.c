@@ -99,7 +99,7 @@ static int put_page(struct output *output, uint64_t pfn,
     json_number(output->gen, "pfn", pfn);
     json_text(output->gen, "kind", page_kind_name(page->kind));
     if (page->kind != XENSAVE_PAGE_ABSENT) {
-        json_text(output->gen, "type", page_type_name(page->type));
+        json_text(output->gen, "page_type", page_type_name(page->type));
         json_number(output->gen, "batch", page->batch);
     }
     if (page->kind == XENSAVE_PAGE_STORED && page->offset == UINT64_MAX)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the commands that look into the pages of a save file share. */
+/* Shared by the commands that read the pages of a save file. */
 #ifndef XL_CMDS_PAGES_H
 #define XL_CMDS_PAGES_H
 
@@ -11,13 +11,10 @@ struct pages {
     struct xensave_error error; /* of the index */
 };
 
-/*
- * Opens a whole save file; -1 after a report.  A v3 file that is not whole is
- * refused.
- */
+/* Opens a save file; -1 after a report.  An incomplete v3 file is refused. */
 int pages_open(struct pages *pages, const char *name);
 void pages_close(struct pages *pages);
-/* Reports what the index has failed with; returns `status`. */
+/* Reports the error of the index; returns `status`. */
 int pages_failed(const struct pages *pages, int status);
 
 struct pfn_range {

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "operation/operation.h"
+#include "operation/xenstore.h"
 #include "plugin.h"
 
 /* ---- settings ----------------------------------------------------------- */
@@ -67,14 +67,14 @@ const char *plugin_path(void)
     return set && *set ? set : XL_ALIGNED_PLUGIN_PATH;
 }
 
-/* The plugin believes those of a process that is alive. */
+/* The plugin ignores the variables of a process that has ended. */
 static void sign(void)
 {
     struct process self;
     char *text;
 
     if (process_of(getpid(), &self) < 0) {
-        report("/proc does not know this process");
+        report("cannot read the start time of this process in /proc");
         exit(STATUS_FAILED);
     }
     text = xasprintf("%ld-%" PRIu64, (long)self.pid, self.start);
@@ -89,10 +89,10 @@ bool plugin_environment(const struct environment *env)
     const char *preload = getenv("LD_PRELOAD");
     char *both;
 
-    /* One left over would be about another xl. */
+    /* A leftover value would be about another xl. */
     environment_unset(false);
     if (access(plugin, R_OK) < 0) {
-        report("warning: no plugin at %s (%s): xl works as without it", plugin,
+        report("warning: no plugin at %s (%s): running plain xl", plugin,
                strerror(errno));
         return false;
     }
@@ -104,3 +104,56 @@ bool plugin_environment(const struct environment *env)
     free(both);
     return true;
 }
+
+/* ---- xl-aligned run ----------------------------------------------------- */
+
+static int run_run(const struct command *self, int argc, char **argv)
+{
+    struct environment settings = { 0 };
+    const char *program;
+    int opt, status;
+
+    while ((opt = command_option(self, argc, argv, &status)) != -1) {
+        if (opt == OPTION_DONE)
+            return status;
+        if (plugin_option(self, opt, optarg, &settings) < 0)
+            return STATUS_USAGE;
+    }
+    if (optind == argc)
+        return command_misuse(self, "expected xl ARGUMENT...");
+    if (plugin_options_check(self, &settings))
+        return STATUS_USAGE;
+
+    program = argv[optind];
+    if (strcmp(program, "xl") == 0) {
+        program = xl_program();
+        if (!program)
+            return STATUS_NO_XL;
+    }
+    plugin_environment(&settings);
+    return xl_become(program, argv + optind);
+}
+
+/* clang-format off */
+const struct command command_run = {
+    .name = "run",
+    .arguments = "[OPTION...] [--] xl ARGUMENT...",
+    .summary = "Run any xl command under the plugin",
+    .details =
+        "  --format=FORMAT        of files that are saved: v3 compat v2 auto\n"
+        "  --io=HOW               how they are written:\n"
+        "                         auto direct window buffered\n"
+        "  --engine=ENGINE        auto uring thread\n"
+        COMPRESS_HELP COMPRESS_ALL_HELP
+        "  --restore-io=HOW       how files are read: auto direct buffered\n"
+        "\n"
+        "Exit status: that of the command; 127 if it cannot be run.\n"
+        "\n",
+    /* Options end at the first operand: the rest belong to the program. */
+    .short_options = "+",
+    .long_options = (const struct option[]){
+        FORMAT_OPTION, IO_OPTION, ENGINE_OPTION, COMPRESS_OPTION,
+        RESTORE_IO_OPTION("restore-io"), HELP_OPTION },
+    .run = run_run,
+};
+/* clang-format on */

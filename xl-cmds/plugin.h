@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How xl is run under the plugin: the environment that it reads. */
+/* Running xl under the plugin: the environment that the plugin reads. */
 #ifndef XL_CMDS_PLUGIN_H
 #define XL_CMDS_PLUGIN_H
 
@@ -36,23 +36,23 @@ enum {
     }
 
 /*
- * Takes one of these options: 1 if `opt` is one and its value holds, 0 if it
- * is another option, -1 after a usage error.
+ * Handles one of these options: 1 if `opt` is one and its value is valid, 0 if
+ * it is another option, -1 after a usage error.
  */
 int plugin_option(const struct command *self, int opt, const char *value,
                   struct environment *env);
 
-/* After the last option: a usage error if only one format can have it. */
+/* After the last option: rejects --compress for formats other than v3. */
 int plugin_options_check(const struct command *self,
                          const struct environment *env);
 
 /*
- * Sets this process's environment for an xl that it starts or becomes.
- * Warns and returns false if there is no plugin: xl then works as always.
+ * Sets the environment for the xl that this process starts or executes.
+ * Without a plugin it warns and returns false: xl then runs without it.
  */
 bool plugin_environment(const struct environment *env);
 
-/* The plugin's path, whether it is there or not. */
+/* The plugin's path, whether it exists or not. */
 const char *plugin_path(void);
 
 #endif /* XL_CMDS_PLUGIN_H */

@@ -8,11 +8,10 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "operation/operation.h"
-#include "bar.h"
+#include "operation/xenstore.h"
 #include "progress.h"
 
-/* xl shows a progress of its own, which would tear the bar. */
+/* xl's own progress messages would break up the bar. */
 #define XL_PROGRESS "xc: progress: "
 
 struct handoff *progress_page(int *fd)
@@ -35,6 +34,17 @@ static uint32_t passes_count(const struct handoff *page)
     uint32_t count = page ? atomic_load(&page->passes) : 0;
 
     return count < XENSAVE_PASSES ? count : XENSAVE_PASSES;
+}
+
+void figures_json(yajl_gen gen, const struct figures *figures,
+                  uint64_t written)
+{
+    json_text(gen, "phase", figures->phase);
+    json_number(gen, "bytes_done", figures->done);
+    json_number(gen, "bytes_total", figures->total);
+    json_number(gen, "bytes_written", written);
+    json_number(gen, "bytes_per_second", figures->rate);
+    json_real(gen, "remaining_seconds", figures_left(figures));
 }
 
 void passes_json(yajl_gen gen, const struct handoff *page)
@@ -70,7 +80,7 @@ void passes_print(FILE *file, const struct handoff *page)
 struct progress_ops {
     const char *name;
     double interval;   /* seconds */
-    bool takes_stderr; /* what xl prints goes through here */
+    bool takes_stderr; /* xl's stderr is a pipe to here */
     void (*show)(struct progress *progress);
     void (*stop)(struct progress *progress); /* the terminal is free again */
     void (*end)(struct progress *progress, bool whole);
@@ -81,12 +91,12 @@ struct progress {
     struct handoff *page;
     int page_fd;
     int xl_stderr;   /* read end, -1: xl has stderr itself */
-    char line[4096]; /* of xl's, that has not ended */
+    char line[4096]; /* unfinished line of xl's */
     size_t line_length;
     double begun, shown;
     const struct xl *xl;
     struct rate rate;
-    /* What is shown. */
+    /* The values shown. */
     struct figures figures;
     uint64_t written;
 };
@@ -131,7 +141,7 @@ static void pass_line(const struct progress *p)
     fprintf(stderr, "%s\n", p->line);
 }
 
-/* What xl has printed, line by line, above the bar. */
+/* Prints xl's messages line by line above the bar. */
 static void pass_stderr(struct progress *p)
 {
     char text[4096], *at;
@@ -191,28 +201,30 @@ static void end_line(struct progress *p, bool whole)
 
 /* ---- JSON --------------------------------------------------------------- */
 
-static void print_json(const struct progress *p, const char *phase)
+static void print_json(const struct progress *p, const char *result)
 {
-    double seconds = figures_left(&p->figures);
+    yajl_gen gen = json_begin_line();
 
-    printf("{\"phase\": \"%s\", \"bytes\": %" PRIu64 ", \"total\": %" PRIu64
-           ", \"written\": %" PRIu64 ", \"rate\": %.0f",
-           phase, p->figures.done, p->figures.total, p->written,
-           p->figures.rate);
-    if (seconds >= 0)
-        printf(", \"seconds_left\": %.1f", seconds);
-    printf("}\n");
-    fflush(stdout);
+    if (!gen)
+        return;
+    yajl_gen_map_open(gen);
+    figures_json(gen, &p->figures, p->written);
+    json_text(gen, "result", result);
+    yajl_gen_map_close(gen);
+    putchar('\n');
+    json_end(gen);
 }
 
 static void show_json(struct progress *p)
 {
-    print_json(p, p->figures.phase);
+    print_json(p, NULL);
 }
 
 static void end_json(struct progress *p, bool whole)
 {
-    print_json(p, whole ? p->xl->kind->done : "failed");
+    p->figures.phase = "ended";
+    p->figures.moving = false;
+    print_json(p, whole ? "complete" : "failed");
 }
 
 static const struct progress_ops modes[] = {
@@ -270,7 +282,7 @@ static void tick(void *context)
     p->ops->show(p);
 }
 
-/* -1: xl writes to stderr as it always does. */
+/* -1: xl writes to stderr directly. */
 static void take_stderr(struct progress *p, struct xl *xl)
 {
     int fds[2];
@@ -278,7 +290,7 @@ static void take_stderr(struct progress *p, struct xl *xl)
     p->xl_stderr = -1;
     if (!p->ops->takes_stderr || pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
         return;
-    /* xl itself is to wait until there is room. */
+    /* xl blocks until there is room. */
     if (fcntl(fds[1], F_SETFL, 0) < 0) {
         close(fds[0]);
         close(fds[1]);
@@ -300,7 +312,7 @@ struct progress *progress_begin(const char *mode, struct xl *xl)
     p->ops = wanted_mode(mode);
     p->page = progress_page(&p->page_fd);
     if (!p->page) {
-        report("no progress can be shown: %s", strerror(errno));
+        report("cannot show progress: %s", strerror(errno));
         free(p);
         return NULL;
     }
@@ -308,7 +320,7 @@ struct progress *progress_begin(const char *mode, struct xl *xl)
     p->begun = p->shown = monotonic_seconds();
     rate_begin(&p->rate);
     take_stderr(p, xl);
-    /* Nothing but objects on stdout. */
+    /* Only objects go to stdout. */
     if (p->ops == find_mode("json"))
         xl->fds[STDOUT_FILENO] = STDERR_FILENO;
     xl->tick = tick;

@@ -9,10 +9,10 @@
 #include "savefile.h"
 
 enum { OPTION_PROGRESS = OPTION_LONG + SETTINGS };
-/* With these, xl stays, or starts what talks to the terminal. */
+/* With these, xl keeps running, or starts a program that uses the terminal. */
 #define STAYS "FcVA"
 
-/* Its own word of which domain it holds; NULL: it does not say. */
+/* The domain's name as stored in the file; NULL if there is none. */
 static char *domain_in(const char *name)
 {
     struct domain_config config = { 0 };
@@ -25,10 +25,7 @@ static char *domain_in(const char *name)
     return config.name[0] ? xstrdup(config.name) : NULL;
 }
 
-/*
- * Without the plugin, xl would find out about v3 only after it has created
- * the domain.
- */
+/* Without the plugin, xl would reject v3 only after creating the domain. */
 static bool needs_plugin(const char *name)
 {
     struct savefile file;
@@ -70,9 +67,7 @@ static int restore_run(const struct command *self, int argc, char **argv)
         }
     }
     if (stays && progress && strcmp(progress, "none") != 0) {
-        status = command_misuse(self,
-                                "--progress is for a restore that ends "
-                                "by itself: not with -%c",
+        status = command_misuse(self, "--progress cannot be used with -%c",
                                 stays);
         goto out;
     }
@@ -94,7 +89,7 @@ static int restore_run(const struct command *self, int argc, char **argv)
         progress = stays ? "none" : progress;
     } else if (needs_plugin(argv[argc - 1])) {
         report("%s is a v3 file, which only the plugin can restore; install "
-               "it, or make a v2 file: xl-aligned convert --to=v2",
+               "it, or convert the file: xl-aligned convert --to=v2",
                argv[argc - 1]);
         status = STATUS_FAILED;
         goto out;
@@ -102,7 +97,7 @@ static int restore_run(const struct command *self, int argc, char **argv)
         progress = "none";
     }
     xl.file = argv[argc - 1];
-    /* Another configuration may give it another name. */
+    /* The other configuration may have another name. */
     if (argc - optind == 1 && progress_wanted(progress))
         xl.domain = domain = domain_in(xl.file);
     status = xl_finish(&xl, progress);

@@ -20,8 +20,8 @@ static bool is_whole(const struct target *target, struct savefile *file)
 }
 
 /*
- * xl has reported success: the domain may be gone, so that from here on the
- * file is kept whatever happens.
+ * xl has reported success and the domain may be gone: from here on the file is
+ * always kept.
  */
 static int settle(struct target *target)
 {
@@ -30,9 +30,12 @@ static int settle(struct target *target)
 
     if (!target->final || target_is_renamed(target))
         return STATUS_OK;
-    /* The plugin did not commit it: it stood aside, or is not there. */
+    /*
+     * The plugin did not commit the file: it fell back to plain xl, or is
+     * missing.
+     */
     if (!is_whole(target, &file)) {
-        report("xl reports success, but the file is not whole%s%s; it is "
+        report("xl reports success, but the file is incomplete%s%s; it is "
                "kept as %s",
                file.error.text[0] ? ": " : "", file.error.text,
                target->partial);
@@ -57,13 +60,13 @@ static int conclude(struct target *target, const struct xl_result *result)
     }
     if (result->killed && target_is_renamed(target)) {
         report("xl was killed after %s was complete; the domain may still "
-               "be there, suspended",
+               "exist, suspended",
                target->final);
         return result->status;
     }
     if (result->killed && target->final && is_whole(target, &file)) {
-        report("xl was killed, but %s is whole: if the domain is gone, "
-               "restore it from there; else remove the file",
+        report("xl was killed, but %s is complete: if the domain is gone, "
+               "restore it from this file; else remove the file",
                target->partial);
         return result->status;
     }
@@ -95,15 +98,18 @@ static int save(struct xl *xl, char **operands, struct environment *settings,
     if (status != STATUS_OK)
         return status;
 
-    /* xl holds the lock with it, even if this program is killed. */
+    /*
+     * xl inherits the descriptor, and with it the lock, even if this program
+     * is killed.
+     */
     fcntl(target.file.fd, F_SETFD, 0);
     operands[1] = target.path;
     arguments_add_operands(&xl->arguments, operands);
     settings->commit_name = target.final;
     settings->pipe = settings->format ? "yes" : NULL;
     if (!plugin_environment(settings) && settings->live)
-        report("warning: without the plugin the domain stands still while "
-               "it is saved");
+        report("warning: without the plugin the domain is paused during the "
+               "save");
     if (xl_run_shown(xl, progress_mode, &result) < 0) {
         target_abandon(&target);
         status = result.status;
@@ -158,10 +164,9 @@ static int save_run(const struct command *self, int argc, char **argv)
     status = plugin_options_check(self, &settings);
     if (status)
         goto out;
-    /* There is nothing to gain for a domain that ends. */
+    /* Pointless if the domain is destroyed after the save. */
     if (settings.live && !runs_on) {
-        status = command_misuse(self, "--live is for a domain that stays: "
-                                      "-c or -p");
+        status = command_misuse(self, "--live needs -c or -p");
         goto out;
     }
     status = save(&xl, argv + optind, &settings, progress, force);

@@ -8,21 +8,9 @@
 
 #include "common/fd.h"
 #include "savefile.h"
-#include "walk.h"
+#include "stream-v3/savefile/walk.h"
 
 #define CONFIG_LENGTH_MAX (16U << 20)
-
-const unsigned char libxl_head[LIBXL_HEAD_LENGTH] = {
-    'L', 'i', 'b', 'x', 'l', 'F', 'm', 't', 0, 0, 0, 2,
-    0,   0,   0,   0,   1,   0,   0,   0,   0, 0, 0, 0,
-};
-
-static int fail(struct savefile *file, int errnum, const char *what)
-{
-    file->error.errnum = errnum;
-    snprintf(file->error.text, sizeof(file->error.text), "%s", what);
-    return -1;
-}
 
 static bool is_seekable(const struct stat *st)
 {
@@ -31,45 +19,12 @@ static bool is_seekable(const struct stat *st)
 
 static int refuse_kind(struct savefile *file)
 {
-    return fail(file, EINVAL, "neither a regular file nor a block device");
-}
-
-/* Where the libxl header lies behind a head that is not xl's. */
-static uint64_t find_libxl(int fd)
-{
-    const size_t step = 1 << 20, overlap = LIBXL_HEAD_LENGTH - 1;
-    unsigned char *buffer = xrealloc(NULL, step + overlap);
-    uint64_t found = UINT64_MAX, base = 0;
-    const unsigned char *at;
-    ssize_t r;
-
-    while (base < HEAD_LENGTH_MAX) {
-        r = pread(fd, buffer, step + overlap, base);
-        if (r < LIBXL_HEAD_LENGTH)
-            break;
-        at = memmem(buffer, r, libxl_head, LIBXL_HEAD_LENGTH);
-        if (at) {
-            found = base + (at - buffer);
-            break;
-        }
-        base += r - overlap;
-    }
-    posix_fadvise(fd, 0, base + step + overlap, POSIX_FADV_DONTNEED);
-    free(buffer);
-    return found;
-}
-
-static bool has_xl_head(int fd)
-{
-    char magic[sizeof(((struct xensave_v2_xl_header *)0)->magic)];
-
-    return pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
-           memcmp(magic, XENSAVE_V2_XL_MAGIC, sizeof(magic)) == 0;
+    return xensave_fail(&file->error, EINVAL,
+                        "neither a regular file nor a block device");
 }
 
 int savefile_attach(struct savefile *file, const char *name, int fd)
 {
-    uint64_t libxl_offset = UINT64_MAX;
     struct stat st;
     int rc = -1;
 
@@ -77,7 +32,7 @@ int savefile_attach(struct savefile *file, const char *name, int fd)
     file->name = name;
     file->fd = fd;
     if (fstat(fd, &st) < 0) {
-        fail(file, errno, strerror(errno));
+        xensave_fail(&file->error, errno, "%s", strerror(errno));
         goto out;
     }
     if (!is_seekable(&st)) {
@@ -85,16 +40,8 @@ int savefile_attach(struct savefile *file, const char *name, int fd)
         goto out;
     }
     file->opened = true;
-    if (!has_xl_head(fd)) {
-        libxl_offset = find_libxl(fd);
-        if (libxl_offset == UINT64_MAX) {
-            fail(file, EBADMSG,
-                 "not a Xen save file: neither xl's header at "
-                 "offset 0 nor a libxl header behind another");
-            goto out;
-        }
-    }
-    rc = xensave_file_probe(fd, libxl_offset, &file->probed, &file->error);
+    rc = xensave_file_probe(fd, XENSAVE_LIBXL_SEARCH, &file->probed,
+                            &file->error);
 
 out:
     if (rc)
@@ -113,13 +60,13 @@ int savefile_open(struct savefile *file, const char *name)
     file->name = standard ? "standard input" : name;
     file->fd = -1;
     if (standard ? fstat(STDIN_FILENO, &st) : stat(name, &st))
-        return fail(file, errno, strerror(errno));
+        return xensave_fail(&file->error, errno, "%s", strerror(errno));
     /* A FIFO is not even opened: its writer would write to nobody. */
     if (!is_seekable(&st))
         return refuse_kind(file);
     /* With an offset of its own. */
     fd = standard ? fd_reopen(STDIN_FILENO, flags) : open(name, flags);
-    return fd < 0 ? fail(file, errno, strerror(errno))
+    return fd < 0 ? xensave_fail(&file->error, errno, "%s", strerror(errno))
                   : savefile_attach(file, file->name, fd);
 }
 
@@ -152,28 +99,31 @@ static bool is_reserved(const struct savefile *file, int fd)
            memcmp(data, unwritten, sizeof(data)) == 0;
 }
 
-static void skip_record(const struct walk_record *record, void *context)
+static bool is_cut_off(struct savefile *file)
 {
-    (void)record;
-    (void)context;
+    struct xensave_walk *walk = xensave_walk_new(file->fd, &file->probed,
+                                                 &file->error);
+    struct xensave_record record;
+
+    while (walk && xensave_walk_next(walk, &record) > 0)
+        ;
+    xensave_walk_free(walk);
+    return file->error.errnum == ENODATA;
 }
 
 enum partial_contents savefile_look(int fd)
 {
-    struct walk_result walked;
     struct savefile file;
     bool unfinished;
 
     if (savefile_attach(&file, "", fcntl(fd, F_DUPFD_CLOEXEC, 3))) {
-        if (!has_xl_head(fd))
+        if (!file.probed.xl_head)
             return PARTIAL_FOREIGN;
         unfinished = file.error.errnum == ENODATA || is_reserved(&file, fd);
     } else {
         unfinished = (file.probed.format == XENSAVE_FORMAT_V3 &&
                       file.probed.header.state == XENSAVE_STATE_UNFINISHED) ||
-                     (walk_savefile(file.fd, &file.probed, skip_record, NULL,
-                                    &walked, &file.error) &&
-                      file.error.errnum == ENODATA);
+                     is_cut_off(&file);
     }
     savefile_close(&file);
     return unfinished ? PARTIAL_UNFINISHED : PARTIAL_USABLE;

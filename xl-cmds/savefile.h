@@ -35,13 +35,4 @@ void savefile_config(const struct savefile *file,
  */
 enum partial_contents savefile_look(int fd);
 
-/*
- * The bytes from the libxl header up to the stream: "LibxlFmt", version 2,
- * options 0, LIBXC_CONTEXT.
- */
-#define LIBXL_HEAD_LENGTH 24
-extern const unsigned char libxl_head[LIBXL_HEAD_LENGTH];
-/* No toolstack writes more than this before the libxl header. */
-#define HEAD_LENGTH_MAX (64U << 20)
-
 #endif /* XL_CMDS_SAVEFILE_H */

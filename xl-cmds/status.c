@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is under way on this host, one line for each operation. */
+/* The operations running on this host, one line each. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 #include "common/text.h"
 #include "operations.h"
 #include "json.h"
+#include "progress.h"
 
 #define BAR_INTERVAL_NS  500000000
 #define LINE_INTERVAL_NS 1000000000
@@ -129,7 +130,7 @@ static void print_table(const struct operations *operations)
 static int show_table(const struct operations *operations, bool again)
 {
     if (!operations->count && !again)
-        puts("No operation is under way.");
+        puts("No operation is running.");
     if (operations->count)
         print_table(operations);
     return 0;
@@ -137,43 +138,25 @@ static int show_table(const struct operations *operations, bool again)
 
 /* ---- JSON --------------------------------------------------------------- */
 
-static void put_text(yajl_gen gen, const char *key, const char *text)
-{
-    if (text)
-        json_text(gen, key, text);
-    else
-        json_null(gen, key);
-}
-
 static void put_operation(yajl_gen gen, const struct operation *operation)
 {
     struct figures figures;
-    double left;
 
     operation_figures(operation, &figures);
-    left = figures_left(&figures);
     yajl_gen_map_open(gen);
-    put_text(gen, "domain", operation->domain);
+    json_text(gen, "domain", operation->domain);
     if (operation->has_domid)
         json_number(gen, "domid", operation->domid);
     else
         json_null(gen, "domid");
     json_text(gen, "operation", operation->kind);
-    json_text(gen, "phase", figures.phase);
-    json_number(gen, "bytes", operation->bytes);
-    json_number(gen, "total", operation->total);
-    json_number(gen, "written", operation->written);
-    json_number(gen, "rate", operation->rate);
-    if (left >= 0)
-        json_real(gen, "seconds_left", left);
-    else
-        json_null(gen, "seconds_left");
-    put_text(gen, "format", operation->format);
-    put_text(gen, "file", operation->file);
-    put_text(gen, "peer", operation->peer);
-    json_number(gen, "begun", operation->begun);
+    figures_json(gen, &figures, operation->written);
+    json_text(gen, "format", operation->format);
+    json_text(gen, "file", operation->file);
+    json_text(gen, "host", operation->peer);
+    json_number(gen, "start_time", operation->begun);
     json_number(gen, "pid", operation->owner.pid);
-    put_text(gen, "result", operation->result);
+    json_text(gen, "result", operation->result);
     yajl_gen_map_close(gen);
 }
 
@@ -234,14 +217,14 @@ static void draw_entry(const struct operation *operation, int width)
     text_printable(phase, sizeof(phase), figures.phase, strlen(figures.phase));
     figures.phase = phase;
     figures_bar(&figures, width - length - 1, bar, sizeof(bar));
-    /* A line that wraps would be two. */
+    /* A wrapped line would take two. */
     printf("\033[K%.*s", width - 1, title);
     if (length < width - 1)
         printf("%.*s", width - 1 - length, bar);
     putchar('\n');
 }
 
-/* `drawn` lines of the last time are above the cursor. */
+/* The cursor is below the `drawn` lines of the last update. */
 static size_t draw(const struct operations *before,
                    const struct operations *now, size_t drawn)
 {
@@ -340,7 +323,7 @@ static int status_run(const struct command *self, int argc, char **argv)
     store.close(store.handle);
     if (!r && !fflush(stdout) && !ferror(stdout))
         return STATUS_OK;
-    report("writing to standard output failed");
+    report("writing to stdout failed");
     return STATUS_FAILED;
 }
 

@@ -47,7 +47,7 @@ int target_open(struct target *target, const char *name,
         target->partial = absolute(file, file->temporary);
     }
     if (file->removed)
-        report("removed %s, which an earlier run had left unfinished",
+        report("removed %s, left unfinished by an earlier run",
                target->partial);
     fd_path(file->fd, target->path);
     return STATUS_OK;
@@ -120,8 +120,8 @@ static bool may_go(int fd, void *context, char *why, size_t size)
     if (config.name[0])
         snprintf(why, size, "is a save file of domain %s%s", config.name,
                  replace->domain[0] ? ""
-                                    : ", and the name of the domain to "
-                                      "be saved is not known");
+                                    : ", and the name of the domain to be "
+                                      "saved is unknown");
     else
         snprintf(why, size, "is a save file that does not name its domain");
     return false;

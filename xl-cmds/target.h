@@ -22,7 +22,7 @@ struct target {
     }
 
 extern const struct partial_kind target_core;
-/* --force: the output may replace what it is not. */
+/* --force: the output may replace files that are not of its kind. */
 enum { OPTION_FORCE = OPTION_LONG + 200 };
 #define FORCE_OPTION                             \
     {                                            \
@@ -34,13 +34,13 @@ enum { OPTION_FORCE = OPTION_LONG + 200 };
 /* 0, or an exit status after a report. */
 int target_open(struct target *target, const char *name,
                 const struct partial_kind *kind);
-/* Only says whether the file may be written. */
+/* Only checks whether the file may be written. */
 int target_check(const char *name, const struct partial_kind *kind);
-/* The file of that name is what fd refers to. */
+/* Whether `name` is the file that fd refers to. */
 bool target_names(const char *name, int fd);
-/* FILE.partial has become FILE already. */
+/* Whether FILE.partial has been renamed to FILE. */
 bool target_is_renamed(const struct target *target);
-/* Puts the file on stable storage under its name; exit status. */
+/* Syncs the file and gives it its name; an exit status. */
 int target_commit(struct target *target);
 /* Removes FILE.partial. */
 void target_abandon(struct target *target);
@@ -48,15 +48,15 @@ void target_close(struct target *target);
 
 /* ---- which files a save file may replace ------------------------------- */
 
-/* None that is something else, and of other domains none that is whole. */
+/* Only save files, and of other domains only incomplete ones. */
 struct replace {
-    char domain[CONFIG_TEXT_MAX]; /* that is saved; "": not known */
+    char domain[CONFIG_TEXT_MAX]; /* that is saved; "": unknown */
     int in;                       /* a file that may replace itself, or -1 */
 };
 
 /* `domain`: a name or an id, as xl takes it. */
 void replace_set_domain(struct replace *replace, const char *domain);
-/* `replace` must live as long as what is returned. */
+/* `replace` must outlive the result. */
 struct partial_kind replace_kind(struct replace *replace, bool force);
 
 #endif /* XL_CMDS_TARGET_H */

@@ -5,11 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bar.h"
 #include "common/clock.h"
 #include "core/core.h"
-#include "operation/operation.h"
+#include "operation/xenstore.h"
 #include "plugin.h"
+#include "progress.h"
 #include "savefile.h"
 #include "target.h"
 
@@ -31,7 +31,7 @@ struct to_core {
     bool force;
     struct core_options options;
     struct xensave_error error;
-    /* What is on the terminal. */
+    /* What is shown on the terminal. */
     const char *phase;
     struct rate rate;
     double begun, shown;
@@ -49,10 +49,9 @@ static int open_output(struct to_core *c)
     struct partial_kind kind = target_core;
     int flags;
 
-    /* A core does not hold what it takes to restore the domain. */
+    /* The domain cannot be restored from a core. */
     if (target_names(c->out_name, c->in.fd)) {
-        report("%s and %s are the same file; name another output", c->in_name,
-               c->out_name);
+        report("%s and %s are the same file", c->in_name, c->out_name);
         return -1;
     }
     kind.force = c->force;
@@ -133,11 +132,11 @@ static int write_core(struct to_core *c)
     end_progress(c);
     if (rc)
         report_about(c->out_name, c->error.text);
-    /* What was reserved and then not needed. */
+    /* Space that was reserved but not needed. */
     else if (c->io.reserve && ftruncate(c->out, xensave_sink_offset(sink)))
         rc = out_failed(c, "truncating");
     else if (xensave_fd_sync(c->out))
-        rc = out_failed(c, "bringing it to stable storage");
+        rc = out_failed(c, "syncing");
     xensave_sink_free(sink);
     return rc;
 }

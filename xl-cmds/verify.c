@@ -49,7 +49,7 @@ judge(struct verification *v, enum verdict verdict, const char *format, ...)
 
 /* ---- checking ----------------------------------------------------------- */
 
-/* Takes the v2 stream from the decoder, which tests every checksum. */
+/* Discards the v2 stream of the decoder, which checks every checksum. */
 static int decode(struct verification *v)
 {
     const struct xensave_io_options options = XENSAVE_IO_OPTIONS_INIT;
@@ -91,7 +91,7 @@ out:
     return rc;
 }
 
-/* What ALIGNED_HEADER says, against what was found. */
+/* Compares ALIGNED_HEADER with what was found. */
 static int compare_totals(struct verification *v)
 {
     const struct xensave_aligned_header *header = &v->file.probed.header;
@@ -157,14 +157,13 @@ static void verify(struct verification *v)
                   "order");
         else if (v->file.probed.format == XENSAVE_FORMAT_COMPAT)
             judge(v, WHOLE,
-                  "every page is right; compat has no checksums of "
-                  "anything else");
+                  "all pages are intact; compat has no other checksums");
         else if (v->file.probed.header.state == XENSAVE_STATE_STREAMED)
             judge(v, WHOLE,
-                  "every record is right; a v3 stream through a "
-                  "pipe has no checksums of head and tail");
+                  "all records are intact; a v3 stream through a pipe has "
+                  "no checksums of head and tail");
         else
-            judge(v, WHOLE, "every byte is right");
+            judge(v, WHOLE, "every byte is intact");
     }
     savefile_close(&v->file);
 }
@@ -187,8 +186,8 @@ static void put(yajl_gen gen, const struct verification *v)
         json_number(gen, "batches", v->totals.batches);
         json_number(gen, "pages_stored", v->totals.pages_stored);
         json_number(gen, "pages_zero", v->totals.pages_zero);
-        json_number(gen, "bytes", v->totals.bytes);
-        json_number(gen, "v2_bytes", v->totals.v2_bytes);
+        json_number(gen, "stream_length", v->totals.bytes);
+        json_number(gen, "v2_length", v->totals.v2_bytes);
     }
     yajl_gen_map_close(gen);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * xl itself dies of SIGINT and leaves the guest suspended, or half built.  Its
- * save helper, however, takes SIGTERM as a request to stop: it makes its next
- * write fail, libxl reports the failed save, and xl resumes the guest.  A
- * restore helper dies of it, and libxl destroys the partial domain.
+ * xl itself is killed by SIGINT, which leaves the guest suspended or half
+ * built.  Its save helper, however, takes SIGTERM as a request to stop: it
+ * makes its next write fail, libxl reports the failed save, and xl resumes the
+ * guest.  A restore helper is killed by it, and libxl destroys the partial
+ * domain.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -17,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "operation/operation.h"
+#include "operation/xenstore.h"
 #include "operations.h"
 #include "progress.h"
 #include "xl.h"
@@ -28,7 +29,7 @@
 
 const struct xl_kind xl_save = {
     .helper = "--save-domain",
-    .ending = "ending the save; xl resumes the domain",
+    .ending = "cancelling the save; xl will resume the domain",
     .waiting = "still waiting for xl to resume the domain",
     .done = "saved",
     .where = "to",
@@ -38,20 +39,20 @@ const struct xl_kind xl_save = {
 const struct xl_kind xl_restore = {
     .helper = "--restore-domain",
     .detaches = true,
-    .ending = "ending the restore; xl destroys the partial domain",
+    .ending = "cancelling the restore; xl will destroy the partial domain",
     .waiting = "still waiting for xl to destroy the domain",
     .done = "restored",
     .where = "from",
 };
 
 const struct xl_kind xl_dump = {
-    .ending = "ending the dump",
-    .waiting = "still waiting for xl to end",
+    .ending = "cancelling the dump",
+    .waiting = "still waiting for xl to exit",
     .done = "dumped",
     .where = "to",
 };
 
-/* ssh may ask for a passphrase; xl's messages say how it ends. */
+/* ssh may ask for a passphrase; xl itself reports the outcome. */
 const struct xl_kind xl_migrate = {
     .group = GROUP_OURS,
     .detaches = true,
@@ -142,8 +143,8 @@ static bool read_number(const char *path, unsigned *number)
 }
 
 /*
- * Debian's xl is a shell script that starts the one which fits the
- * hypervisor.  The plugin is for xl and not for a shell, so start that one.
+ * Debian's xl is a shell script that starts the xl of the running hypervisor.
+ * Start that xl directly, so that the plugin is not loaded into the shell.
  */
 static char *behind_wrapper(char *path)
 {
@@ -221,7 +222,7 @@ static pid_t parent_of(pid_t pid)
     length = fread(line, 1, sizeof(line) - 1, file);
     fclose(file);
     line[length] = 0;
-    /* "pid (name) state parent": the name may hold parentheses itself. */
+    /* "pid (name) state parent": the name may contain parentheses. */
     close_paren = strrchr(line, ')');
     if (close_paren)
         parent = strtol(close_paren + strcspn(close_paren, " ") + 3, NULL, 10);
@@ -262,7 +263,7 @@ static bool is_helper(pid_t pid, const char *mode)
     return found;
 }
 
-/* Signals a process if it is the helper, and none that has its pid later. */
+/* Signals a process only if it is the helper, even if the pid is reused. */
 static bool stop_if_helper(pid_t pid, pid_t xl, const char *mode)
 {
     struct process process;
@@ -302,12 +303,15 @@ static void child(const struct xl *xl, int error_fd)
     for (i = 0; i < 3; i++)
         if (xl->fds[i] >= 0)
             dup2(xl->fds[i], i);
-    /* xl goes on when its messages have no reader: its guest is suspended. */
+    /*
+     * Else SIGPIPE stays ignored: xl must not die of it with its guest
+     * suspended.
+     */
     if (xl->kind->detaches && xl->fds[STDERR_FILENO] < 0)
         signal(SIGPIPE, xl->old_sigpipe);
     if (xl->kind->group == GROUP_OWN) {
         setpgid(0, 0);
-        /* In a background group now, which must not stop when it prints. */
+        /* A background group now, which must not be stopped when it prints. */
         signal(SIGTTOU, SIG_IGN);
     } else if (xl->kind->group == GROUP_SESSION) {
         setsid();
@@ -365,7 +369,7 @@ static bool stop(pid_t pid, const struct xl *xl, int signum)
     return kill(pid, signum) == 0;
 }
 
-/* A terminal sends its signals to xl as well if that is in our group. */
+/* The terminal signals xl itself if it is in our group. */
 static void take_signal(pid_t pid, const struct xl *xl, int signum,
                         struct xl_result *result)
 {
@@ -405,7 +409,7 @@ void xl_guard(struct xl *xl)
     static const int signums[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGCHLD };
     size_t i;
 
-    /* An ignored SIGCHLD would take xl's exit status away. */
+    /* With SIGCHLD ignored, xl's exit status would be lost. */
     signal(SIGCHLD, SIG_DFL);
     xl->old_sigpipe = signal(SIGPIPE, SIG_IGN);
     sigemptyset(&xl->signals);
@@ -421,7 +425,7 @@ int xl_run(struct xl *xl, struct xl_result *result)
 
     *result = (struct xl_result){ 0 };
     r = xl_start(xl, &pid);
-    /* Of the pipe that stands in for stderr, xl has the only end. */
+    /* xl holds the only write end of the pipe used as its stderr. */
     if (xl->fds[STDERR_FILENO] >= 0)
         close(xl->fds[STDERR_FILENO]);
     xl->fds[STDERR_FILENO] = -1;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How xl is run: its program, its arguments, and what a signal ends. */
+/* Running xl: its program, its arguments, and signals. */
 #ifndef XL_CMDS_XL_H
 #define XL_CMDS_XL_H
 
@@ -8,7 +8,7 @@
 
 #include "cmds.h"
 
-/* An argument vector in the making. */
+/* A growing argument vector. */
 struct arguments {
     char **argv; /* ends with NULL */
     int argc;
@@ -18,7 +18,7 @@ void arguments_add(struct arguments *arguments, const char *argument);
 void arguments_add_operands(struct arguments *arguments, char **argv);
 void arguments_free(struct arguments *arguments);
 
-/* What xl does, and how it is ended. */
+/* What xl does, and how to cancel it. */
 struct xl_kind {
     enum { GROUP_OWN, GROUP_OURS, GROUP_SESSION } group;
     const char *helper; /* argument of its helper, which is sent SIGTERM;
@@ -26,7 +26,7 @@ struct xl_kind {
     const char *ending, *waiting; /* for messages */
     const char *done, *where;     /* "saved" "to", for progress */
     bool private;                 /* with umask 077 */
-    bool detaches;                /* xl leaves processes behind */
+    bool detaches;                /* xl leaves processes running */
 };
 
 extern const struct xl_kind xl_save, xl_restore, xl_dump, xl_migrate,
@@ -36,7 +36,7 @@ struct xl {
     const char *program;
     struct arguments arguments;
     const struct xl_kind *kind;
-    const char *domain, *file; /* for progress; domain NULL: not known */
+    const char *domain, *file; /* for progress; domain NULL: unknown */
     struct progress *shown;
     int fds[3];                  /* its stdin, stdout, stderr; -1: ours */
     void (*tick)(void *context); /* NULL, or called several times a second */
@@ -54,32 +54,30 @@ struct xl_result {
 
 /* The path of xl's program, or NULL after a report.  Not to be freed. */
 const char *xl_program(void);
-/* "xl COMMAND", whose options are yet to come. */
+/* "xl COMMAND", without options. */
 void xl_init(struct xl *xl, const struct xl_kind *kind, const char *command);
 void xl_free(struct xl *xl);
-/* Becomes a program; returns an exit status if that fails. */
+/* Executes a program; returns an exit status if that fails. */
 int xl_become(const char *program, char **argv);
 /* Starts xl and does not wait for it; 0, or an errno value. */
 int xl_start(const struct xl *xl, pid_t *pid);
 
 /*
- * From here to its end, no SIGINT, SIGTERM, SIGHUP or SIGQUIT ends this
- * program: neither before xl runs nor while its file is made final.  Nor does
- * SIGPIPE, when the reader of its output is gone.
+ * From here on SIGINT, SIGTERM, SIGHUP and SIGQUIT do not kill this program,
+ * neither before xl runs nor while its file is committed; nor does SIGPIPE.
  */
 void xl_guard(struct xl *xl);
 /*
- * Runs a guarded xl and waits for it.  On a signal the helper is asked to
- * give up, so that xl itself resumes or destroys the guest.  0, or -1 after a
- * report.
+ * Runs a guarded xl and waits for it.  On a signal the helper is stopped, so
+ * that xl itself resumes or destroys the guest. 0, or -1 after a report.
  */
 int xl_run(struct xl *xl, struct xl_result *result);
-/* The same with progress (progress.h), which the caller ends: xl->shown. */
+/* The same with progress (progress.h); the caller ends xl->shown. */
 int xl_run_shown(struct xl *xl, const char *progress,
                  struct xl_result *result);
 /*
- * Guards and runs it if there is progress to show, else becomes xl.  The exit
- * status, or 128 and the number of the signal that has ended it.
+ * Guards and runs xl if there is progress to show, else executes it.  The exit
+ * status, or 128 plus the number of the signal that ended it.
  */
 int xl_finish(struct xl *xl, const char *progress);
 

@@ -7,24 +7,15 @@
 #include <xenforeignmemory.h>
 #include <xenguest.h>
 
-#include "libxl-aligned/internal.h"
-#include "core/core.h"
 #include "common/partial.h"
+#include "core/core.h"
+#include "libxl-aligned/operation.h"
+#include "libxl-aligned/report.h"
+#include "libxl-aligned/runtime.h"
 
 #define PAGE_OCTETS 4096U
 
-/* ---- settings.c: the environment of the program ------------------------- */
-
-struct dump_settings {
-    char *format; /* NULL: not set */
-    char *sparse;
-};
-
-extern struct dump_settings dump_settings;
-/* -1 and one line in `why` if a setting has no known value. */
-int dump_options(struct core_options *options, char *why, size_t size);
-
-/* ---- xen.c: Xen's libraries, in whatever version the program has -------- */
+/* ---- Xen's libraries, in whatever version the program has ---------------- */
 
 /* Members that a later Xen appends stay in the room behind. */
 #define ROOMY(type)                     \
@@ -56,9 +47,6 @@ struct xen {
     /* Stock's own; NULL if this library is the first to be asked. */
     int (*dumpcore)(xc_interface *, uint32_t, const char *);
 };
-
-/* Fills what it finds; false and one line in `why` if something is amiss. */
-bool xen_find(struct xen *xen, char *why, size_t size);
 
 /* ---- domain.c ----------------------------------------------------------- */
 

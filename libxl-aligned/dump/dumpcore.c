@@ -3,6 +3,7 @@
  * xc_domain_dumpcore: what libxl_domain_core_dump calls, and so all that
  * dumps a domain.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -15,9 +16,75 @@ static struct xen xen;
 static char xen_why[256]; /* "" if everything is there */
 static pthread_once_t xen_once = PTHREAD_ONCE_INIT;
 
+/*
+ * The program that dumps has loaded Xen's libraries.  This one is not linked
+ * with them, because their names change with every release.
+ */
 static void find(void)
 {
-    xen_find(&xen, xen_why, sizeof(xen_why));
+    const struct {
+        const char *name;
+        void **symbol;
+    } table[] = {
+        { "xc_domain_getinfolist", (void **)&xen.getinfolist },
+        { "xc_vcpu_getcontext", (void **)&xen.getcontext },
+        { "xc_domain_hvm_getcontext_partial",
+          (void **)&xen.hvm_getcontext_partial },
+        { "xc_domain_nr_gpfns", (void **)&xen.nr_gpfns },
+        { "xc_maximum_ram_page", (void **)&xen.maximum_ram_page },
+        { "xc_domain_get_guest_width", (void **)&xen.guest_width },
+        { "xc_version", (void **)&xen.version },
+        { "xc_map_domain_meminfo", (void **)&xen.map_meminfo },
+        { "xc_unmap_domain_meminfo", (void **)&xen.unmap_meminfo },
+        { "xc_map_m2p", (void **)&xen.map_m2p },
+        { "xc_interface_fmem_handle", (void **)&xen.memory_handle },
+        { "xenforeignmemory_map", (void **)&xen.map },
+        { "xenforeignmemory_unmap", (void **)&xen.unmap },
+    };
+    size_t i;
+
+    xen.dumpcore = dlsym(RTLD_NEXT, "xc_domain_dumpcore");
+    for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        *table[i].symbol = dlsym(RTLD_DEFAULT, table[i].name);
+        if (*table[i].symbol)
+            continue;
+        snprintf(xen_why, sizeof(xen_why), "Xen's libraries have no %s",
+                 table[i].name);
+        return;
+    }
+}
+
+/* -1 and one line in `why` if a setting has no known value. */
+static int yes_or_no(const char *name, const char *value, bool *yes, char *why,
+                     size_t size)
+{
+    if (!value)
+        return 0;
+    *yes = !strcmp(value, "yes");
+    if (*yes || !strcmp(value, "no"))
+        return 0;
+    snprintf(why, size, "%s: \"%s\" is none of yes or no", name, value);
+    return -1;
+}
+
+static int dump_options(struct core_options *options, char *why, size_t size)
+{
+    bool sparse = true;
+
+    memset(options, 0, sizeof(*options));
+    if (environment.dump_format &&
+        core_format_parse(environment.dump_format, &options->format)) {
+        snprintf(why, size,
+                 "XL_ALIGNED_DUMP_FORMAT: \"%s\" is none of xen "
+                 "or elf",
+                 environment.dump_format);
+        return -1;
+    }
+    if (yes_or_no("XL_ALIGNED_DUMP_SPARSE", environment.dump_sparse, &sparse,
+                  why, size))
+        return -1;
+    options->no_sparse = !sparse;
+    return 0;
 }
 
 static struct xensave_sink *open_sink(const struct output *output,
@@ -174,6 +241,7 @@ EXPORT int xc_domain_dumpcore(xc_interface *xch, uint32_t domid,
     char why[256];
     int errnum, r;
 
+    environment_take();
     pthread_once(&xen_once, find);
     if (dump_options(&options, why, sizeof(why))) {
         report(NULL, XTL_ERROR, "no dump in %s: %s", corename, why);

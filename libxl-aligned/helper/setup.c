@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "libxl-aligned/report.h"
 #include "stream.h"
 
 #define OWN_NAME "libxl-aligned-stream.so"
@@ -78,7 +79,7 @@ setup(int argc, char *argv[], char *envp[])
         r = -1;
     }
     if (r) {
-        stream_report("warning: %s; using the stock stream", why);
+        report(NULL, XTL_WARN, "%s; using the stock stream", why);
         return;
     }
     tune_malloc();

@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "common/fd.h"
+#include "libxl-aligned/report.h"
+#include "operation/handoff.h"
 #include "stream.h"
 
 enum state {
@@ -37,6 +39,41 @@ static struct {
     int (*write)(int fd, const void *data, size_t size);
     int (*writev)(int fd, const struct iovec *iov, int iovcnt);
 } real;
+
+/* ---- progress ----------------------------------------------------------- */
+
+static struct handoff *progress;
+
+static void stream_progress(const struct xensave_totals *totals,
+                            const struct xensave_passes *passes)
+{
+    uint32_t i;
+
+    if (!progress)
+        return;
+    for (i = 0; i < passes->count; i++)
+        atomic_store_explicit(&progress->pass_pages[i], passes->pages[i],
+                              memory_order_relaxed);
+    atomic_store_explicit(&progress->passes, passes->count,
+                          memory_order_release);
+    atomic_store_explicit(&progress->done, totals->v2_bytes,
+                          memory_order_relaxed);
+    atomic_store_explicit(&progress->written, totals->bytes,
+                          memory_order_relaxed);
+}
+
+static void stream_progress_read(const struct xensave_totals *totals,
+                                 bool ended)
+{
+    if (!progress)
+        return;
+    atomic_store_explicit(&progress->done, totals->v2_bytes,
+                          memory_order_relaxed);
+    atomic_store_explicit(&progress->written, totals->bytes,
+                          memory_order_relaxed);
+    if (ended)
+        atomic_store(&progress->phase, PROGRESS_DEVICES);
+}
 
 /* ---- opening and closing ------------------------------------------------ */
 
@@ -88,8 +125,8 @@ static int open_restore(void)
     /* Plain reading decodes as well, only through the page cache. */
     if (!stream.source) {
         if (is_file())
-            stream_report("warning: %s: %s; reading through the page cache",
-                          stream.name, stream.error.text);
+            report(NULL, XTL_WARN, "%s: %s; reading through the page cache",
+                   stream.name, stream.error.text);
         stream.error = error;
         stream.source = xensave_source_open_stream(stream.plan.fd,
                                                    &stream.error);
@@ -109,8 +146,8 @@ static void stream_open(void)
         stream.state = MOVING;
         return;
     }
-    stream_report("warning: %s: %s; using the stock stream", stream.name,
-                  stream.error.text);
+    report(NULL, XTL_WARN, "%s: %s; using the stock stream", stream.name,
+           stream.error.text);
     stream_close();
     stream.state = PASSING;
 }
@@ -121,7 +158,7 @@ void stream_activate(const struct stream_plan *plan)
         return;
     fd_name(plan->fd, stream.name, sizeof(stream.name));
     stream.plan = *plan;
-    stream_progress_open(plan->progress);
+    progress = *plan->progress ? handoff_map(plan->progress) : NULL;
     stream.state = WAITING;
 }
 
@@ -141,9 +178,9 @@ static int stream_fail(int errnum, const char *text)
     stream.state = FAILED;
     /* Errors of the file name it, those of the stream do not. */
     if (strstr(text, stream.name))
-        stream_report("%s", text);
+        report(NULL, XTL_ERROR, "%s", text);
     else
-        stream_report("%s: %s", stream.name, text);
+        report(NULL, XTL_ERROR, "%s: %s", stream.name, text);
     /* What is on its way must not arrive after the error. */
     stream_close();
     stream.error.errnum = errnum ? errnum : EIO;

@@ -11,15 +11,6 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* report.c: one line on stderr; stdout is the helper's control channel. */
-void stream_report(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-
-void stream_progress_open(const char *path);
-void stream_progress(const struct xensave_totals *totals,
-                     const struct xensave_passes *passes);
-void stream_progress_read(const struct xensave_totals *totals, bool ended);
-
-/* stream.c */
 void stream_activate(const struct stream_plan *plan);
 
 /* The functions of libxenctrl that this library stands in front of. */

@@ -7,6 +7,7 @@
 #define XENSAVE_BATCH_H
 
 #include "codec.h"
+#include "record.h"
 
 /*
  * Pages of a frame, as logarithms: docs/measurements/frames.md.  The frame

@@ -25,11 +25,8 @@ static int read_padding(struct xensave_decoder *decoder)
         decoder->head_padding = body->head_padding;
         return 0;
     }
-    if (memcmp(body->magic, XENSAVE_MAGIC, sizeof(body->magic)) ||
-        body->kind != XENSAVE_PADDING_BATCH || body->head_padding)
-        return bad(decoder, "PADDING record that is malformed or out of "
-                            "place");
-    decoder->checksum_pending = true;
+    if (!xensave_padding_is_batch(&padding))
+        return bad(decoder, "PADDING record that is malformed");
     decoder->expected = body->checksum;
     return xensave_decoder_zeros(decoder,
                                  decoder->record.length - sizeof(*body));
@@ -47,7 +44,6 @@ static int pass_page_data(struct xensave_decoder *decoder, size_t here)
 
 static int begin_batch(struct xensave_decoder *decoder)
 {
-    decoder->checksum_pending = false;
     xensave_checksum_reset(&decoder->part);
     decoder->totals.pages_stored += decoder->contents;
     return xensave_decoder_begin_batch(decoder);
@@ -56,6 +52,7 @@ static int begin_batch(struct xensave_decoder *decoder)
 static int read_page_data(struct xensave_decoder *decoder)
 {
     struct xensave_v2_page_data_header *page_data = &decoder->v2.page_data;
+    struct xensave_pfns seen;
     size_t here = 0;
     bool regular = false;
 
@@ -72,17 +69,16 @@ static int read_page_data(struct xensave_decoder *decoder)
                 return -1;
             here += 8ULL * page_data->count;
             regular = xensave_page_data_regular(&decoder->record, page_data,
-                                                decoder->v2.pfns);
+                                                decoder->v2.pfns, &seen);
         }
     }
     if (regular)
-        decoder->contents = xensave_count_contents(decoder->v2.pfns,
-                                                   page_data->count);
+        decoder->contents = seen.contents;
     decoder->totals.batches += regular;
-    if (decoder->checksum_pending && !decoder->contents)
+    if (decoder->announced && !decoder->contents)
         return bad(decoder, "PADDING before a PAGE_DATA that has no pages "
                             "or does not fit together");
-    if (decoder->contents && !decoder->checksum_pending)
+    if (decoder->contents && !decoder->announced)
         return bad(decoder, "PAGE_DATA without its PADDING");
     return decoder->contents ? begin_batch(decoder)
                              : pass_page_data(decoder, here);
@@ -90,9 +86,11 @@ static int read_page_data(struct xensave_decoder *decoder)
 
 static int compat_record(struct xensave_decoder *decoder)
 {
-    return decoder->record.type == XENSAVE_RECORD_PADDING
-               ? read_padding(decoder)
-               : read_page_data(decoder);
+    if (decoder->record.type == XENSAVE_RECORD_PADDING)
+        return read_padding(decoder);
+    if (decoder->record.type == XENSAVE_V2_RECORD_PAGE_DATA)
+        return read_page_data(decoder);
+    return xensave_decoder_pass_record(decoder);
 }
 
 static int compat_pages(struct xensave_decoder *decoder, uint8_t *to)

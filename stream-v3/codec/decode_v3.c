@@ -297,7 +297,6 @@ static int xensave_record(struct xensave_decoder *decoder)
     for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
         if (readers[i].type == decoder->record.type)
             return readers[i].read(decoder);
-    /* A PAGE_DATA as it is: spec 3.3. */
     return xensave_decoder_pass_record(decoder);
 }
 

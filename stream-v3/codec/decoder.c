@@ -153,16 +153,19 @@ static int begin_domain(struct xensave_decoder *decoder)
     return 0;
 }
 
+const struct xensave_decoder_format xensave_decoder_v2 = {
+    .format = XENSAVE_FORMAT_V2,
+    .record = xensave_decoder_pass_record,
+};
+
 /* The first record tells the format. */
 static void find_format(struct xensave_decoder *decoder)
 {
-    static const struct xensave_decoder_format *const formats[] = {
-        [XENSAVE_FORMAT_V2] = &xensave_decoder_v2,
-        [XENSAVE_FORMAT_COMPAT] = &xensave_decoder_compat,
-        [XENSAVE_FORMAT_V3] = &xensave_decoder_v3,
-    };
-
-    decoder->format = formats[decoder->places.format];
+    decoder->format = &xensave_decoder_v2;
+    if (decoder->record.type == XENSAVE_RECORD_HEADER)
+        decoder->format = &xensave_decoder_v3;
+    else if (decoder->record.type == XENSAVE_RECORD_PADDING)
+        decoder->format = &xensave_decoder_compat;
 }
 
 static int begin_end(struct xensave_decoder *decoder)
@@ -174,36 +177,31 @@ static int begin_end(struct xensave_decoder *decoder)
     return xensave_source_finish(decoder->source);
 }
 
-static int begin_kind(struct xensave_decoder *decoder, enum xensave_kind kind)
+static int begin_checked(struct xensave_decoder *decoder)
 {
     const uint32_t type = decoder->record.type;
 
-    if (kind == XENSAVE_KIND_REFUSED)
-        return xensave_decoder_fail(decoder, "%s; the stream is damaged",
-                                    decoder->places.why);
-    if (kind == XENSAVE_KIND_SKIPPED)
-        return skip_record(decoder);
     if (type == XENSAVE_V2_RECORD_END)
         return begin_end(decoder);
-    if (decoder->format->record && (kind == XENSAVE_KIND_OURS ||
-                                    type == XENSAVE_V2_RECORD_PAGE_DATA))
-        return decoder->format->record(decoder);
-    return xensave_decoder_pass_record(decoder);
+    if (xensave_record_is_skipped(type))
+        return skip_record(decoder);
+    return decoder->format->record(decoder);
 }
 
 static int begin_record(struct xensave_decoder *decoder)
 {
-    enum xensave_kind kind;
-
     decoder->record_offset = xensave_source_offset(decoder->source);
     decoder->record_number = decoder->totals.records;
     if (xensave_source_read(decoder->source, &decoder->record,
                             sizeof(decoder->record)))
         return -1;
-    kind = xensave_place(&decoder->places, &decoder->record);
     if (decoder->phase == PHASE_FIRST_RECORD)
         find_format(decoder);
-    if (begin_kind(decoder, kind))
+    decoder->announced = decoder->order.announced;
+    if (xensave_record_check(&decoder->order, decoder->format->format,
+                             &decoder->record, decoder->record_offset,
+                             decoder->record_number, decoder->error) ||
+        begin_checked(decoder))
         return -1;
     if (decoder->record.type == XENSAVE_V2_RECORD_PAGE_DATA &&
         decoder->format->format == XENSAVE_FORMAT_V2)

@@ -5,7 +5,8 @@
 
 #include "batch.h"
 #include "checksum.h"
-#include "place.h"
+#include "record.h"
+#include "stream-v3/io/io.h"
 
 struct xensave_decoder;
 
@@ -13,7 +14,7 @@ struct xensave_decoder_format {
     enum xensave_format format;
     /* Records have checksums and are listed: spec 3.5, 3.6. */
     bool listed;
-    /* A record of one of our types that is in its place, or PAGE_DATA. */
+    /* A record that is known, or Xen's, and in its place. */
     int (*record)(struct xensave_decoder *decoder);
     /* The pages of the batch that has begun, in the order of its pfns. */
     int (*pages)(struct xensave_decoder *decoder, uint8_t *to);
@@ -42,7 +43,6 @@ struct xensave_decoder {
     uint64_t record_number; /* records before it */
     struct xensave_v2_record_header record;
     struct xensave_totals totals;
-    struct xensave_places places;
     struct xensave_checksum context; /* of ALIGNED_CHECK */
     struct xensave_checksum part;    /* a record, a frame, a compat batch */
     /* What the index has to say of the batches and of the other records. */
@@ -54,11 +54,12 @@ struct xensave_decoder {
         struct xensave_v2_domain_header domain;
     } heads;
     struct xensave_header_record header;
+    struct xensave_order order;
+    bool announced; /* compat: by the PADDING before the record */
     uint64_t index_offset;
     char *identity;
     uint32_t head_padding; /* compat */
-    bool checksum_pending; /* compat: a PADDING announced a batch */
-    uint64_t expected;     /* its checksum */
+    uint64_t expected;     /* batch checksum */
 
     /* What is handed out next, in this order. */
     const uint8_t *piece; /* a structure, or a staged batch */

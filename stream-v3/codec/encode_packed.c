@@ -5,7 +5,6 @@
  * written when all that came before has been.
  */
 #include "encoder.h"
-#include "page.h"
 
 static int write_batch(struct xensave_encoder *encoder,
                        struct xensave_pack_job *job)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Spec 3.1, 3.2, 3.5, 3.6 from the writer's side. */
 #include "encoder.h"
-#include "page.h"
 
 /* Both lists together. */
 #define INDEX_MAX \

@@ -9,6 +9,26 @@
 
 #include "encoder.h"
 
+int xensave_encoder_copy_page(struct xensave_encoder *encoder,
+                              const void *page)
+{
+    size_t left = XENSAVE_V2_PAGE_SIZE, got;
+    void *space;
+
+    while (left) {
+        space = encoder->sink->ops->space(encoder->sink, left, &got);
+        if (!space)
+            return -1;
+        memcpy(space, page, got);
+        /* Of the copy: the guest may still be writing to its page. */
+        xensave_checksum_add(&encoder->part, space, got);
+        encoder->sink->ops->advance(encoder->sink, got);
+        page = (const uint8_t *)page + got;
+        left -= got;
+    }
+    return 0;
+}
+
 /* ---- what the stages do when their bytes are complete ------------------ */
 
 static int stage(struct xensave_encoder *encoder, enum stage next,
@@ -110,9 +130,7 @@ static int record_complete(struct xensave_encoder *encoder)
             return fail(encoder, "END record with a body");
         return stage(encoder, STAGE_END, 0);
     }
-    if ((encoder->record.type & XENSAVE_RECORD_VENDOR_MASK) ==
-            XENSAVE_RECORD_VENDOR &&
-        encoder->format->batch)
+    if (xensave_record_is_ours(encoder->record.type) && encoder->format->batch)
         return fail(encoder, "a record of stream v3 in it; decode it first");
     if (encoder->record.type != XENSAVE_V2_RECORD_PAGE_DATA)
         return begin_body(encoder, padded(encoder->record.length));
@@ -175,11 +193,12 @@ static void count_pass(struct xensave_encoder *encoder)
 
 static int pfns_complete(struct xensave_encoder *encoder)
 {
+    struct xensave_pfns seen;
+
     if (!xensave_page_data_regular(&encoder->record, &encoder->page_data,
-                                   encoder->pfns))
+                                   encoder->pfns, &seen))
         return begin_irregular(encoder, encoder->need);
-    encoder->contents = xensave_count_contents(encoder->pfns,
-                                               encoder->page_data.count);
+    encoder->contents = seen.contents;
     encoder->next_pfn = 0;
     encoder->totals.batches++;
     count_pass(encoder);

@@ -5,7 +5,9 @@
 
 #include "batch.h"
 #include "checksum.h"
+#include "stream-v3/io/io.h"
 #include "pack.h"
+#include "record.h"
 
 struct xensave_encoder;
 

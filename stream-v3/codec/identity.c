@@ -4,7 +4,7 @@
  * for callers with a newline, which no value has.
  */
 #include "common/text.h"
-#include "stream-v3/internal.h"
+#include "record.h"
 
 #define KEY_MAX 31U
 

@@ -337,6 +337,7 @@ struct xensave_file {
     enum xensave_format format;
     uint32_t head_padding;                /* compat */
     struct xensave_aligned_header header; /* v3 */
+    uint32_t header_length; /* v3: of its record, what is not known included */
     uint64_t file_size;                   /* of the file or device */
     bool is_device;
 };
@@ -344,8 +345,11 @@ struct xensave_file {
 /*
  * Reads the head of a save file through pread on `fd`, whose offset does not
  * move.  `libxl_offset` is where the libxl header lies; UINT64_MAX: find it
- * behind xl's header at file offset 0.
+ * behind xl's header at file offset 0; XENSAVE_LIBXL_SEARCH: also behind the
+ * head of another toolstack, of at most 64 MiB.  After -1, `savefile` says
+ * what was found until then.
  */
+#define XENSAVE_LIBXL_SEARCH (UINT64_MAX - 1)
 int xensave_file_probe(int fd, uint64_t libxl_offset,
                        struct xensave_file *savefile,
                        struct xensave_error *error);
@@ -412,9 +416,11 @@ uint64_t xensave_index_batches(const struct xensave_index *index);
 int xensave_index_map(struct xensave_index *index, uint64_t first,
                       uint32_t count, struct xensave_index_page *pages);
 /*
- * The 4096 bytes of a page.  Its whole batch is read, not through the page
- * cache, its checksum tested before, and decompressed if it has to be; the
- * last few batches are kept.
+ * The 4096 bytes of a page.  v3: its frame is read (more of them where pages
+ * are read in order), not through the page cache, its check tested, and it is
+ * decompressed if it has to be.  v2, compat: its whole batch is read.  Kept are
+ * the heads of 8 batches and 8 runs of frames of up to a batch each: at most
+ * 33 MiB, and as much as a batch to read into.
  */
 int xensave_index_read(struct xensave_index *index,
                        const struct xensave_index_page *page, void *contents);

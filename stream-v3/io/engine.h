@@ -3,7 +3,7 @@
 #ifndef XENSAVE_ENGINE_H
 #define XENSAVE_ENGINE_H
 
-#include "stream-v3/internal.h"
+#include "io.h"
 
 struct xensave_transfer {
     uint32_t buffer; /* index; at most one transfer each */

@@ -7,7 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "stream-v3/internal.h"
+#include "io.h"
 
 #ifndef SYS_cachestat
 #define SYS_cachestat 451

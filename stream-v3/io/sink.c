@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What all sinks have in common. */
-#include "stream-v3/internal.h"
+#include "io.h"
 
 void xensave_sink_init(struct xensave_sink *sink,
                        const struct xensave_sink_ops *ops,

@@ -2,7 +2,7 @@
 /* Pipes and sockets: bytes in order, and no second thoughts. */
 #include <unistd.h>
 
-#include "stream-v3/internal.h"
+#include "io.h"
 
 #define STREAM_BUFFER (XENSAVE_HOLD_MAX + (2U << 20))
 #define STREAM_FLUSH  (1U << 20)

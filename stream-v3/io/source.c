@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What all sources have in common. */
-#include "stream-v3/internal.h"
+#include "io.h"
 
 int xensave_source_ended(struct xensave_source *source)
 {

@@ -7,7 +7,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "stream-v3/internal.h"
+#include "io.h"
 
 #define DROP_STEP (4U << 20)
 

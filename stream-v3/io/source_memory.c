@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "stream-v3/internal.h"
+#include "io.h"
 
 struct memory_source {
     struct xensave_source source;

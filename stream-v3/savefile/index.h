@@ -4,7 +4,7 @@
 #define XENSAVE_INDEX_H
 
 #include "stream-v3/codec/batch.h"
-#include "stream-v3/codec/place.h"
+#include "savefile.h"
 
 /* One record: 128 MiB. */
 #define XENSAVE_INDEX_MAX                                             \
@@ -17,53 +17,56 @@
  */
 #define XENSAVE_INDEX_CACHED 8U
 
-/* A batch whose contents have been read and verified. */
-struct xensave_index_cached {
+/* The head of a batch that has been read and held against its entry. */
+struct xensave_index_head {
     uint64_t batch; /* UINT64_MAX: none */
     uint64_t used;  /* the greater, the later */
-    uint8_t *pages;
-};
-
-struct xensave_index {
-    int fd;     /* the caller's */
-    int direct; /* -1: there is no direct I/O */
-    struct xensave_file savefile;
-    struct xensave_error *error;
-    /* Offsets are file offsets, unlike in the file. */
-    struct xensave_index_batch *entries;
-    uint64_t *checksums; /* compat: out of the PADDING records */
-    size_t count, capacity;
-    uint64_t end;
-    uint64_t uses;
-    struct xensave_batch_head head; /* v3: of the batch looked at last */
-    struct xensave_batch_shape shape;
+    struct xensave_batch_shape shape; /* v3 */
+    struct xensave_batch_head head;   /* v2, compat: only the pfns */
     struct {
         struct xensave_v2_record_header record;
         struct xensave_v2_page_data_header page_data;
-    } v2;           /* v2, compat: the same; the pfns are in `head` */
-    uint8_t *stored; /* the contents of one that is compressed */
-    struct xensave_unpacker unpacker;
-    struct xensave_index_cached cached[XENSAVE_INDEX_CACHED];
+    } v2; /* v2, compat */
 };
 
-/* index_walk.c: fills the entries record by record. */
-int xensave_index_walk(struct xensave_index *index);
+/* Frames in a row, verified; of v2 and compat a whole batch. */
+struct xensave_index_run {
+    uint64_t batch, used;
+    uint32_t first, count; /* pages among those stored */
+    uint8_t *pages;
+    size_t size; /* of the room */
+};
+
+struct xensave_index {
+    struct xensave_reader reader;
+    struct xensave_file savefile;
+    struct xensave_error *error;
+    /*
+     * Offsets are file offsets, unlike in the file.  compat: the checksum is
+     * that in the PADDING.
+     */
+    struct xensave_index_batch *entries;
+    size_t count, capacity;
+    /* v3 with an index; as in the file.  They lie behind the entries. */
+    const struct xensave_index_record *records;
+    size_t record_count;
+    uint64_t end;
+    uint64_t uses;
+    struct xensave_index_head *head; /* looked at last */
+    struct xensave_index_head heads[XENSAVE_INDEX_CACHED];
+    struct xensave_index_run runs[XENSAVE_INDEX_CACHED];
+    struct xensave_unpacker unpacker;
+};
 
 /* index.c */
-int xensave_index_add(struct xensave_index *index,
-                      const struct xensave_index_batch *entry,
-                      uint64_t checksum);
-int xensave_index_pread(struct xensave_index *index, void *data, size_t length,
-                        uint64_t offset);
-/* Fails: spec 3.3. */
-int xensave_index_left_alone(struct xensave_index *index, uint64_t offset);
-/* Reads index->head and holds it against the entry. */
+/* Also of a stream whose pages cannot be found by it: spec 3.3. */
+struct xensave_index *xensave_index_load(int fd,
+                                         const struct xensave_file *savefile,
+                                         struct xensave_error *error);
+/* NULL: the error says why. */
+const uint8_t *xensave_index_look(struct xensave_index *index, uint64_t offset,
+                                  size_t length);
+/* index_head.c: sets index->head. */
 int xensave_index_load_head(struct xensave_index *index, uint64_t batch);
-/*
- * Least and greatest pfn with contents and the number of stored pages; false
- * if a pfn is invalid.
- */
-bool xensave_index_take_pfns(const uint64_t *pfns, uint32_t count,
-                             bool zero_bit, struct xensave_index_batch *entry);
 
 #endif /* XENSAVE_INDEX_H */

@@ -31,7 +31,7 @@ SCALE_ROWS = {'fio', 'fio-fixed', 'stock-sync', 'v3', 'fio-read',
 Samples = dict[str, list[Sample]]
 
 
-def octets(text: str) -> int:
+def size(text: str) -> int:
     unit = {'K': 10, 'M': 20, 'G': 30}.get(text[-1:].upper())
     value = int(text[:-1]) << unit if unit else int(text)
     if value <= 0 or value % (4 * MIB):
@@ -44,14 +44,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument('--build', type=Path, default=Path('build'))
     parser.add_argument('--directory', type=Path,
                         help='on the disk to measure; default BUILD/bench')
-    parser.add_argument('--size', type=octets, default=octets('1G'))
+    parser.add_argument('--size', type=size, default=size('1G'))
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--data', help='data sets, comma-separated; all: '
                         + ','.join(ALL_DATA))
     parser.add_argument('--rows', help='rows, comma-separated')
     parser.add_argument('--capture', help='a v2 save file, as a data set')
     parser.add_argument('--scale', metavar='SIZE,…',
-                        type=lambda text: [octets(part) for part
+                        type=lambda text: [size(part) for part
                                            in text.split(',')])
     parser.add_argument('--inproc', action='store_true',
                         help='link the stream library instead of preloading '

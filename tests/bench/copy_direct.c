@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/fd.h"
 #include "load.h"
 
 #define SLOTS     8U
@@ -28,7 +29,7 @@ struct copy {
     bool busy[SLOTS];
     uint32_t length[SLOTS];
     struct io_uring ring;
-    uint64_t octets, writes;
+    uint64_t bytes, writes;
 };
 
 static int reap(struct copy *copy)
@@ -70,7 +71,7 @@ static int put(struct copy *copy, uint64_t page, uint64_t pages,
                copy->image + (page + i) % copy->options.image_pages * PAGE,
                PAGE);
     copy->length[slot] = pages * PAGE;
-    copy->octets += pages * PAGE;
+    copy->bytes += pages * PAGE;
     sqe = io_uring_get_sqe(&copy->ring);
     io_uring_prep_write_fixed(sqe, 0, to, pages * PAGE, offset, 0);
     io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
@@ -99,12 +100,12 @@ static int copy_stream(struct copy *copy)
 
 static bool is_zero(const struct copy *copy, uint64_t page)
 {
-    const uint8_t *octets = copy->image +
-                            page % copy->options.image_pages * PAGE;
+    const uint8_t *bytes = copy->image +
+                           page % copy->options.image_pages * PAGE;
     uint64_t first;
 
-    memcpy(&first, octets, sizeof(first));
-    return !first && !memcmp(octets, octets + 8, PAGE - 8);
+    memcpy(&first, bytes, sizeof(first));
+    return !first && !memcmp(bytes, bytes + 8, PAGE - 8);
 }
 
 static int copy_offset(struct copy *copy)
@@ -123,12 +124,9 @@ static int copy_offset(struct copy *copy)
 
 static int open_ring(struct copy *copy)
 {
-    char path[64];
     struct iovec region;
-    int fd, r;
+    int fd = fd_reopen(copy->fd, O_WRONLY | O_DIRECT), r;
 
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", copy->fd);
-    fd = open(path, O_WRONLY | O_DIRECT);
     if (fd < 0)
         return load_fail("O_DIRECT");
     region.iov_len = (size_t)SLOTS * SLOT_SIZE;
@@ -176,7 +174,7 @@ int main(int argc, char *argv[])
     load_meter_end(&meter);
 
     snprintf(more, sizeof(more),
-             "\"octets\": %" PRIu64 ", \"writes\": %" PRIu64, copy.octets,
+             "\"bytes\": %" PRIu64 ", \"writes\": %" PRIu64, copy.bytes,
              copy.writes);
     load_meter_report(&meter, more);
     return 0;

@@ -194,9 +194,9 @@ int load_image_fill(struct load_image *image,
     return 0;
 }
 
-void load_image_set(struct load_image *image, uint8_t octet)
+void load_image_set(struct load_image *image, uint8_t byte)
 {
-    memset(image->memory, octet, image->pages * PAGE);
+    memset(image->memory, byte, image->pages * PAGE);
     /* No page of Xen's: nothing fills it. */
     memset(image->memory + VGA_BEGIN * PAGE, 0, (VGA_END - VGA_BEGIN) * PAGE);
 }
@@ -258,11 +258,11 @@ static void reset_peak(void)
 
 static void wait_for_line(void)
 {
-    char octet;
+    char byte;
 
     if (isatty(0))
         return;
-    while (read(0, &octet, 1) == 1 && octet != '\n')
+    while (read(0, &byte, 1) == 1 && byte != '\n')
         ;
 }
 

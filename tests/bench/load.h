@@ -61,7 +61,7 @@ int load_image_open(struct load_image *image,
                     const struct load_options *options);
 int load_image_fill(struct load_image *image,
                     const struct load_options *options);
-void load_image_set(struct load_image *image, uint8_t octet);
+void load_image_set(struct load_image *image, uint8_t byte);
 uint64_t load_image_digest(const struct load_image *image);
 /* Pages from page `index` of the guest on, present in the page table. */
 uint8_t *load_batch_map(const struct load_image *image, uint64_t index,

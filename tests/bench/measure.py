@@ -26,7 +26,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass
 class Sample:
-    """One run.  Seconds and octets; None where it does not apply."""
+    """One run.  Seconds and bytes; None where it does not apply."""
     seconds: float = 0.0
     stream_seconds: float = 0.0
     user: float = 0.0
@@ -36,8 +36,8 @@ class Sample:
     cache_peak: int = 0         # of the file, sampled while it ran
     cache_after: int = 0        # of the file
     cached_growth: int = 0      # of the whole machine, others included
-    file_octets: int = 0
-    disk_octets: int = 0
+    file_bytes: int = 0
+    disk_bytes: int = 0
     load: float = 0.0           # runnable tasks of others
     more: dict = field(default_factory=dict)
 
@@ -48,8 +48,8 @@ class Sample:
 
 # ---- counters --------------------------------------------------------------
 
-def cached_octets(fd: int) -> int:
-    """Octets of the file behind fd that are in the page cache."""
+def cached_bytes(fd: int) -> int:
+    """Bytes of the file behind fd that are in the page cache."""
     counts = (ctypes.c_uint64 * 5)()
     span = (ctypes.c_uint64 * 2)(0, 0)      # length 0: to the end
     if _libc.syscall(SYS_CACHESTAT, fd, span, counts, 0):
@@ -118,7 +118,7 @@ def drop(fd: int):
     os.fsync(fd)
     for _ in range(20):
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        if not cached_octets(fd):
+        if not cached_bytes(fd):
             return
         time.sleep(0.05)
     raise RuntimeError('the file does not leave the page cache')
@@ -136,20 +136,20 @@ def warm(fd: int):
     for _ in range(5):
         for offset in range(0, size, len(buffer)):
             os.preadv(fd, [buffer], offset)
-        if cached_octets(fd) >= size * 0.99:
+        if cached_bytes(fd) >= size * 0.99:
             return
     raise RuntimeError('the file does not stay in the page cache: too '
                        'little free memory for this size')
 
 
-def touch_memory(octets: int):
+def touch_memory(size: int):
     """Has the hypervisor back free memory, if this is a virtual machine.
 
     Memory that a machine reports as free is taken from it; whoever uses it
     next pays for getting it back, and the page cache uses the most.
     """
-    octets = min(octets, meminfo('MemFree') * 3 // 4)
-    mmap.mmap(-1, octets // PAGE * PAGE, flags=mmap.MAP_PRIVATE |
+    size = min(size, meminfo('MemFree') * 3 // 4)
+    mmap.mmap(-1, size // PAGE * PAGE, flags=mmap.MAP_PRIVATE |
               mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
 
 
@@ -164,7 +164,7 @@ class Meter:
         self.sample = Sample(load=os.getloadavg()[0])
 
     def begin(self):
-        self.cache_before = cached_octets(self.fd)
+        self.cache_before = cached_bytes(self.fd)
         self.cached = meminfo('Cached')
         self.kernel = self.clock.read()
         self.started = time.monotonic()
@@ -172,18 +172,18 @@ class Meter:
     def watch(self):
         self.sample.cache_peak = max(
             self.sample.cache_peak,
-            cached_octets(self.fd) - self.cache_before)
+            cached_bytes(self.fd) - self.cache_before)
 
     def end(self):
         elapsed = time.monotonic() - self.started
         sample = self.sample
         sample.kernel = self.clock.used(self.kernel, elapsed)
-        sample.cache_after = cached_octets(self.fd) - self.cache_before
+        sample.cache_after = cached_bytes(self.fd) - self.cache_before
         sample.cache_peak = max(sample.cache_peak, sample.cache_after)
         sample.cached_growth = meminfo('Cached') - self.cached
         facts = os.fstat(self.fd)
-        sample.file_octets = facts.st_size
-        sample.disk_octets = facts.st_blocks * 512
+        sample.file_bytes = facts.st_size
+        sample.disk_bytes = facts.st_blocks * 512
         if not sample.seconds:
             sample.seconds = elapsed
         return sample
@@ -197,10 +197,10 @@ def _line(process: subprocess.Popen, meter: Meter | None) -> str:
         if meter:
             meter.watch()
         if ready:
-            octet = os.read(process.stdout.fileno(), 4096)
-            if not octet:
+            byte = os.read(process.stdout.fileno(), 4096)
+            if not byte:
                 raise RuntimeError(f'{process.args[0]} gave up')
-            line += octet
+            line += byte
     return line.decode().strip()
 
 

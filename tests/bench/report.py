@@ -74,7 +74,7 @@ def table_line(name: str, rows: dict, size: int) -> list[str]:
             f'{median(row, "kernel") * GIB / size:.2f}',
             f'{median(row, "cache_peak") / MIB:.1f}',
             f'{max(rss) / MIB:.1f}' if rss else '',
-            f'{median(row, "file_octets") / MIB:.1f}']
+            f'{median(row, "file_bytes") / MIB:.1f}']
 
 
 def print_set(result: dict):
@@ -91,12 +91,12 @@ def print_set(result: dict):
 # ---- targets ---------------------------------------------------------------
 
 def overhead(row: dict) -> float:
-    """Octets that are neither pages nor batches without a page, by pages."""
+    """Bytes that are neither pages nor batches without a page, by pages."""
     sample = row['samples'][0]
     more = sample['more']
     pages = more['pages'] * 4096
     empty = more['empty_batches'] * (8 + 24 + 8192)
-    return (sample['file_octets'] - pages - empty) / pages
+    return (sample['file_bytes'] - pages - empty) / pages
 
 
 def targets(results: dict) -> list[tuple[str, float, str, float]]:
@@ -144,9 +144,9 @@ def targets(results: dict) -> list[tuple[str, float, str, float]]:
             row = rows[f'v3-{half}']
             add(f'{half}: time, of full',
                 against(rows, 'v3', f'v3-{half}'), '≤', 0.55)
-            add(f'{half}: octets, of full',
-                median(row, 'file_octets') / median(rows['v3'],
-                                                    'file_octets'),
+            add(f'{half}: bytes, of full',
+                median(row, 'file_bytes') / median(rows['v3'],
+                                                   'file_bytes'),
                 '≤', 0.55)
     return found
 

@@ -56,7 +56,7 @@ class Bench:
 
 
 def toolstack_head(align: bool) -> tuple[bytes, int]:
-    """xl's and libxl's octets before the stream, and the padding in them."""
+    """xl's and libxl's bytes before the stream, and the padding in them."""
     config = json.dumps({'c_info': {'name': 'bench', 'type': 'pvh'},
                          'b_info': {'max_memkb': 1 << 20,
                                     'comment': 'x' * 600}}).encode() + b'\0'

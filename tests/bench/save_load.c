@@ -127,11 +127,11 @@ static int write_record(struct save *save, uint32_t type, const void *data,
 
 static int write_context(struct save *save, uint32_t type, uint32_t length)
 {
-    static uint64_t octets[4096];
+    static uint64_t bytes[4096];
 
-    for (size_t i = 0; i < sizeof(octets) / sizeof(octets[0]); i++)
-        octets[i] = i * 0x9e3779b97f4a7c15ULL * type;
-    return write_record(save, type, octets, length);
+    for (size_t i = 0; i < sizeof(bytes) / sizeof(bytes[0]); i++)
+        bytes[i] = i * 0x9e3779b97f4a7c15ULL * type;
+    return write_record(save, type, bytes, length);
 }
 
 /* ---- batches ------------------------------------------------------------ */
@@ -167,16 +167,16 @@ static void arrays_put(struct arrays *arrays)
 static int head_entries(struct iovec *iov, bool merged, void *record,
                         void *pfns, uint32_t count)
 {
-    uint8_t *octets = record;
+    uint8_t *bytes = record;
 
     if (merged) {
-        iov[0] = (struct iovec){ octets, 16 };
+        iov[0] = (struct iovec){ bytes, 16 };
         iov[1] = (struct iovec){ pfns, 8 * count };
         return 2;
     }
-    iov[0] = (struct iovec){ octets, 4 };
-    iov[1] = (struct iovec){ octets + 4, 4 };
-    iov[2] = (struct iovec){ octets + 8, 8 };
+    iov[0] = (struct iovec){ bytes, 4 };
+    iov[1] = (struct iovec){ bytes + 4, 4 };
+    iov[2] = (struct iovec){ bytes + 8, 8 };
     iov[3] = (struct iovec){ pfns, 8 * count };
     return 4;
 }
@@ -359,7 +359,7 @@ static int load_capture(struct save *save)
     if (!save->capture)
         return load_fail(save->options.capture);
     /*
-     * Page contents follow records of 8 octets: they are not on boundaries of
+     * Page contents follow records of 8 bytes: they are not on boundaries of
      * pages, and not mapped, as those of a guest would be.
      */
     for (uint64_t done = 0; done < length && r > 0; done += r)

@@ -123,7 +123,7 @@ def test_help_of_a_command(command):
     (["restore"], "expected [CONFIG] FILE; see"),
     (["restore", "a", "b", "c"], "expected [CONFIG] FILE; see"),
     (["restore", "--io=window", "a"], "--io=window"),
-    (["run"], "expected a program and its arguments"),
+    (["run"], "expected xl ARGUMENT..."),
     (["run", "--frobnicate", "xl"], "--frobnicate"),
     (["info"], "expected FILE..."),
     (["info", "--json=yes", "a"], "--json"),
@@ -139,24 +139,24 @@ def test_help_of_a_command(command):
     (["migrate", "a", "tsl:host:1"], "did you mean tls:host:1?"),
     (["listen"], "expected ADDRESS...; see"),
     (["listen", "--domains=0", "unix:a"], "0 is not a number"),
-    (["save", "", "a"], "an operand is empty"),
-    (["save", "a", ""], "an operand is empty"),
-    (["restore", ""], "an operand is empty"),
-    (["run", ""], "an operand is empty"),
-    (["info", "a", ""], "an operand is empty"),
-    (["verify", ""], "an operand is empty"),
-    (["convert", "--to=v2", "", "a"], "an operand is empty"),
-    (["page", "", "1"], "an operand is empty"),
-    (["page", "a", ""], "an operand is empty"),
+    (["save", "", "a"], "empty operand"),
+    (["save", "a", ""], "empty operand"),
+    (["restore", ""], "empty operand"),
+    (["run", ""], "empty operand"),
+    (["info", "a", ""], "empty operand"),
+    (["verify", ""], "empty operand"),
+    (["convert", "--to=v2", "", "a"], "empty operand"),
+    (["page", "", "1"], "empty operand"),
+    (["page", "a", ""], "empty operand"),
     (["page", "-o", "", "a", "1"], "-o needs a value"),
-    (["diff", "a", ""], "an operand is empty"),
-    (["dump-core", "a", ""], "an operand is empty"),
-    (["to-core", "a", ""], "an operand is empty"),
-    (["migrate", "", "a"], "an operand is empty"),
+    (["diff", "a", ""], "empty operand"),
+    (["dump-core", "a", ""], "empty operand"),
+    (["to-core", "a", ""], "empty operand"),
+    (["migrate", "", "a"], "empty operand"),
     (["migrate", "--cert", "", "a", "b"], "--cert needs a value"),
-    (["listen", ""], "an operand is empty"),
-    (["cancel", ""], "an operand is empty"),
-    (["doctor", ""], "an operand is empty"),
+    (["listen", ""], "empty operand"),
+    (["cancel", ""], "empty operand"),
+    (["doctor", ""], "empty operand"),
     (["save", "a", "-"], "name a file, or /dev/stdout"),
     (["restore", "-"], "name a file, or /dev/stdin"),
     (["dump-core", "a", "-"], "name a file"),
@@ -282,6 +282,28 @@ def test_completion_knows_every_option(command):
     assert complete("xl-aligned", command, "-") == {
         option + "=" if option in valued else option
         for option in options_in_help(command)}
+
+
+def words_of(command, *before):
+    """The values that the program itself names after `before`, and takes."""
+    listed = re.search(r"one of (.*?)(?:, or one of.*)?;",
+                       run(command, *before[:-1], before[-1] + "?").stderr)
+    words = re.split(r",? or |, | ", listed[1]) if listed else []
+    return {word for word in words if ":" not in word and before[-1] + word
+            not in run(command, *before[:-1], before[-1] + word).stderr}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_completion_knows_every_value(command):
+    for option in re.findall(r"^  (?:-\w, )?(--[\w-]+)=",
+                             run(command, "--help").stdout, re.M):
+        assert complete("xl-aligned", command, option, "=") == \
+            words_of(command, f"{option}="), option
+
+
+def test_completion_knows_every_operation():
+    assert complete("xl-aligned", "cancel", "web01", "") == \
+        words_of("cancel", "web01", "")
 
 
 def complete(*words):
@@ -628,7 +650,7 @@ def test_partial_of_a_crash_is_replaced(xl, folder):
     xl.will("commit", V2)
     result = xl.run("save", "web01", folder / "file")
     assert result.returncode == 0
-    assert "an earlier run had left unfinished" in result.stderr
+    assert "left unfinished by an earlier run" in result.stderr
     assert names(folder) == ["file"]
 
 

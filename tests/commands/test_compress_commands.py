@@ -10,8 +10,8 @@ from commands.program import CONFIG, PROGRAM, FakeXl, build_empty_plugin, run
 from model import layout as L
 from model import codecs, savefile
 from model.audit import audit_file
+from model.compressible import compressible
 from model.records import walk
-from stream.test_compression import compressible
 
 HOW = ("lz4", "lz4:9", "zstd", "zstd:19")
 V2 = savefile.build(compressible(4, 5, 300), CONFIG,
@@ -72,23 +72,23 @@ def test_convert_through_pipes(tmp_path):
 def test_verify_and_info(tmp_path):
     file = convert(tmp_path)
     result = run("verify", file)
-    assert result.returncode == 0 and "every byte is right" in result.stdout
+    assert result.returncode == 0 and "every byte is intact" in result.stdout
     result = run("info", file)
     line, = [line for line in result.stdout.splitlines()
              if "compression" in line]
     assert "zstd: 5 of 5 batches, 5.0 MiB in" in line
     assert "5 of 5 batches begin on a multiple of 4096" in result.stdout
     found, = json.loads(run("info", "--json", "--records", file).stdout)
-    packed, = found["compression"]
-    assert (packed["codec"], packed["batches"]) == ("zstd", 5)
-    assert packed["pages"] == found["pages"]["stored"] == \
-        found["pages"]["compressed"]
+    packed, = found["compressed"]
+    assert (packed["compression"], packed["batches"]) == ("zstd", 5)
+    assert packed["pages_stored"] == found["pages_stored"] == \
+        found["pages_compressed"]
     assert found["v3"]["mandatory_features"] == "0x2"
     records = [r for r in found["records"]
-               if r["name"] == "ALIGNED_PAGE_DATA"]
+               if r["record_name"] == "ALIGNED_PAGE_DATA"]
     assert {r["compression"] for r in records} == {"zstd"}
-    assert sum(r["stored_bytes"] for r in records) == \
-        packed["stored_bytes"]
+    assert sum(r["bytes_stored"] for r in records) == \
+        packed["bytes_stored"]
     assert found["overhead_percent"] < 5
 
 

@@ -95,7 +95,7 @@ def test_a_plugin_that_does_not_bind(toolstack, tmp_path):
     assert levels(found, "plugin") == ["bad"]
     assert "is not the plugin's" in text(found, "plugin")
     assert levels(found, "helper") == ["bad"]
-    assert "goes stock's way" in found["outlook"]
+    assert "falls back to plain xl" in found["outlook"]
 
 
 def test_missing_pieces(toolstack, tmp_path):
@@ -206,13 +206,14 @@ def examine_services(toolstack, tmp_path, content) -> list:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 @pytest.mark.parametrize("content,level,words", [
-    (None, "note", "can change that"),
-    ("#LD_PRELOAD=/usr/lib/libxl-aligned.so.0\n", "note", "can change that"),
-    (f"LD_PRELOAD={PLUGIN}\n", "ok", "go through the plugin"),
-    (f' LD_PRELOAD="/other.so {PLUGIN}"\n', "ok", "go through the plugin"),
+    (None, "note", "bypass the plugin; see"),
+    ("#LD_PRELOAD=/usr/lib/libxl-aligned.so.0\n", "note",
+     "bypass the plugin; see"),
+    (f"LD_PRELOAD={PLUGIN}\n", "ok", "use the plugin"),
+    (f' LD_PRELOAD="/other.so {PLUGIN}"\n', "ok", "use the plugin"),
     ("LD_PRELOAD=/none/libxl-aligned.so.0\n", "bad", "/none/libxl-aligned"),
     (f"LD_PRELOAD={PLUGIN}\nLD_PRELOAD=/other.so\n", "note",
-     "something else"),
+     "another library"),
 ])
 def test_services(toolstack, tmp_path, content, level, words):
     (found, text), = examine_services(toolstack, tmp_path, content)
@@ -223,7 +224,7 @@ def test_services(toolstack, tmp_path, content, level, words):
 @pytest.mark.parametrize("preload,wanted,level,words", [
     ("", True, "note", "without the plugin"),
     (str(PLUGIN), True, "ok", "with the plugin"),
-    (str(PLUGIN), False, "ok", "until it is started anew"),
+    (str(PLUGIN), False, "ok", "until it is restarted"),
     ("", False, None, None),
 ])
 def test_daemons(toolstack, tmp_path, preload, wanted, level, words):

@@ -136,8 +136,8 @@ def test_revoked(files, issued, tmp_path):
 
 def test_expired_list(files, issued, tmp_path):
     files["crl"] = lists(issued, tmp_path, "20200102000000Z")
-    assert ("bad", "a list of revoked certificates has expired: every "
-            "certificate of its issuer is refused; get a new one") \
+    assert ("bad", "a list of revoked certificates has expired: all "
+            "certificates of its issuer are refused until it is renewed") \
         in examine(files)
 
 

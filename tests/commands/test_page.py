@@ -141,7 +141,7 @@ def test_page_table_types(tmp_path):
     file = tmp_path / "file"
     file.write_bytes(savefile.build(v2, CONFIG, TAIL, "v3"))
     found = json.loads(run("page", "--json", file, "5-6").stdout)
-    assert [page["type"] for page in found] == ["L1 table",
+    assert [page["page_type"] for page in found] == ["L1 table",
                                                 "L4 table, pinned"]
 
 
@@ -240,20 +240,20 @@ def test_diff(tmp_path, format_a, format_b):
     found = json.loads(result.stdout)
     wanted = expected(memory(batches), memory(after))
     for change, pfns in wanted.items():
-        assert [[r["first"], r["last"]] for r in found["ranges"]
+        assert [[r["first_pfn"], r["last_pfn"]] for r in found["ranges"]
                 if r["change"] == change] == ranges(pfns)
-        assert found[change] == len(pfns)
+        assert found[f"pages_{change}"] == len(pfns)
     assert found["pages_a"] == len(memory(batches))
     assert found["pages_b"] == len(memory(after))
-    assert found["same"] + found["changed"] + found["only_a"] == \
-        found["pages_a"]
+    assert found["pages_a"] == sum(
+        found[f"pages_{change}"] for change in ("same", "changed", "only_a"))
 
     text = run("diff", a, b).stdout.splitlines()
     assert len(text) == len(found["ranges"]) + 1
     assert text[-1].startswith(f"{found['pages_a']} pages in A, ")
     assert run("diff", "--summary", a, b).stdout.splitlines() == text[-1:]
     for line, entry in zip(text, found["ranges"]):
-        assert f"0x{entry['first']:08x}-0x{entry['last']:08x}" in line
+        assert f"0x{entry['first_pfn']:08x}-0x{entry['last_pfn']:08x}" in line
 
 
 @pytest.mark.parametrize("format_", FORMATS)
@@ -325,7 +325,7 @@ def test_equal_checksums_are_not_equal_contents(tmp_path, format_):
     assert result.returncode == 1
     found = json.loads(result.stdout)
     assert found["ranges"] == [
-        {"first": 9000, "last": 9007, "change": "changed"}]
+        {"first_pfn": 9000, "last_pfn": 9007, "change": "changed"}]
     assert run("diff", files[0], files[0]).returncode == 0
 
 
@@ -337,7 +337,7 @@ def test_pfns_far_apart(tmp_path):
     b = write(tmp_path / "b", batches[:1], "v2")
     found = json.loads(run("diff", "--json", a, b).stdout)
     assert found["ranges"] == [
-        {"first": 1 << 51, "last": 1 << 51, "change": "only_a"}]
+        {"first_pfn": 1 << 51, "last_pfn": 1 << 51, "change": "only_a"}]
 
 
 def test_a_form_that_xen_does_not_write(tmp_path):

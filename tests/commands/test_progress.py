@@ -85,14 +85,14 @@ def test_json(xl, file):
     assert 2 <= len(lines) <= 4
     assert lines[0]["phase"] in ("start", "memory")
     memory = [line for line in lines if line["phase"] == "memory"]
-    assert memory and memory[0]["total"] == 200 * MIB
-    assert 0 < memory[0]["bytes"] < memory[0]["total"]
-    assert memory[0]["seconds_left"] > 0
+    assert memory and memory[0]["bytes_total"] == 200 * MIB
+    assert 0 < memory[0]["bytes_done"] < memory[0]["bytes_total"]
+    assert memory[0]["remaining_seconds"] > 0
     # 8 MiB every tenth of a second.
-    assert 20 * MIB < memory[0]["rate"] < 100 * MIB
-    assert lines[-1]["phase"] == "saved"
-    assert lines[-1]["bytes"] == 104 * MIB
-    assert lines[-1]["written"] == 52 * MIB
+    assert 20 * MIB < memory[0]["bytes_per_second"] < 100 * MIB
+    assert (lines[-1]["phase"], lines[-1]["result"]) == ("ended", "complete")
+    assert lines[-1]["bytes_done"] == 104 * MIB
+    assert lines[-1]["bytes_written"] == 52 * MIB
     # What xl says is xl's, as ever.
     assert result.stderr.splitlines() == [
         "Saving to somewhere", "xc: progress: Frames: 512/1024 50%",
@@ -103,7 +103,7 @@ def test_json_of_a_failure(xl, file):
     xl.will("fail", b"")
     result = xl.run("save", "--progress=json", "d", file)
     assert result.returncode == 3
-    assert json.loads(result.stdout.splitlines()[-1])["phase"] == "failed"
+    assert json.loads(result.stdout.splitlines()[-1])["result"] == "failed"
 
 
 def test_plain(xl, file):
@@ -262,14 +262,15 @@ def reader(xl, file):
     return words
 
 
-@pytest.mark.parametrize("command,word", READERS)
-def test_json_of_readers(xl, reader, command, word):
+@pytest.mark.parametrize("command", DONE)
+def test_json_of_readers(xl, reader, command):
     result = xl.run(*reader(command, "--progress=json"))
     assert result.returncode == 0, result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     phases = [line["phase"] for line in lines]
-    assert phases[-1] == word and "memory" in phases
-    assert lines[-1]["bytes"] == 104 * MIB
+    assert phases[-1] == "ended" and "memory" in phases
+    assert [line["result"] for line in lines[-2:]] == [None, "complete"]
+    assert lines[-1]["bytes_done"] == 104 * MIB
     # What xl says goes where no objects are.
     assert result.stderr.splitlines() == ["Parsing config from <saved>",
                                           "Loading new save file"]
@@ -316,7 +317,7 @@ def test_no_save_is_told_that_is_not_whole(xl, file):
     xl.path.write_text(SLOW_XL.rpartition("os.rename")[0])
     result = xl.run("save", "--progress=plain", "d", file)
     assert result.returncode == 1
-    assert "the file is not whole" in result.stderr
+    assert "the file is incomplete" in result.stderr
     assert "of memory" not in result.stderr
 
 
@@ -378,21 +379,22 @@ def test_an_interrupted_restore_ends_its_helper(xl, reader):
     status, errors = interrupted(xl, reader("restore", "--progress=plain"),
                                  "helper")
     assert status == 130
-    assert "ending the restore; xl destroys the partial domain" in errors
+    assert ("cancelling the restore; xl will destroy the partial domain"
+            in errors)
     assert "libxl destroys it" in errors
 
 
 def test_an_interrupted_dump_ends_xl(xl, reader):
     status, errors = interrupted(xl, reader("dump-core", "--progress=plain"),
                                  "wait")
-    assert status == 130 and "ending the dump" in errors
+    assert status == 130 and "cancelling the dump" in errors
 
 
 @pytest.mark.parametrize("letter", "FcVA")
 def test_a_restore_that_stays_shows_nothing(xl, reader, letter):
     result = xl.run(*reader("restore", f"-{letter}", "--progress=bar"))
     assert result.returncode == 2
-    assert f"not with -{letter}" in result.stderr
+    assert f"cannot be used with -{letter}" in result.stderr
     status, text = on_a_terminal(xl, *reader("restore", f"-{letter}"))
     assert status == 0 and "[" not in text
 
@@ -430,7 +432,7 @@ def test_live_is_for_domains_that_stay(xl, file):
 def test_live_without_the_plugin(xl, file):
     result = xl.run("save", "-c", "--live", "d", file,
                     env={"XL_ALIGNED_PLUGIN": "/none"})
-    assert "stands still while it is saved" in result.stderr
+    assert "is paused during the save" in result.stderr
 
 
 # ---- with the plugin and a helper ------------------------------------------
@@ -453,9 +455,10 @@ def test_the_helper_tells_how_far_it_is(tools, tmp_path, file):
     assert result.returncode == 0, result.stderr
     last = [json.loads(line) for line in result.stdout.splitlines()
             if line.startswith("{")][-1]
-    assert last["phase"] == "saved"
-    assert last["bytes"] == len(stream)
+    assert last["result"] == "complete"
+    assert last["bytes_done"] == len(stream)
     # The stream; its head and tail are not the helper's.
-    assert file.stat().st_size - 200 < last["written"] < file.stat().st_size
+    size = file.stat().st_size
+    assert size - 200 < last["bytes_written"] < size
     # Nothing else that is started hears of it.
     assert "XL_ALIGNED_PROGRESS" not in bench.helper()

@@ -89,7 +89,7 @@ def test_save_replaces_its_like_and_what_is_not_whole(xl, folder, there):
 
 def test_a_domain_id_that_nobody_can_name(xl, folder):
     (folder / "file").write_bytes(V2)
-    refused(xl.run("save", "3", folder / "file"), "is not known")
+    refused(xl.run("save", "3", folder / "file"), "is unknown")
 
 
 def test_a_device_with_something_on_it(xl, folder):
@@ -247,7 +247,7 @@ elif action == "after":
 elif action == "kill":"""))
     xl.will("after", V2)
     result = xl.run("save", "web01", folder / "file")
-    assert result.returncode == 137 and "is whole" in result.stderr
+    assert result.returncode == 137 and "is complete" in result.stderr
     assert (folder / "file.partial").read_bytes() == V2
 
 

@@ -328,7 +328,7 @@ SAVE = dict(operation="save", domid=1, phase="memory", bytes=100 * MIB,
 def test_nothing_is_under_way(site):
     result = site.command("status")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == "No operation is under way.\n"
+    assert result.stdout == "No operation is running.\n"
     assert site.command("status", "--json").stdout.split() == ["[", "]"]
     assert site.command("status", "--follow").returncode == 0
     assert site.command("status", "--follow", "--json").stdout == "[]\n"
@@ -389,10 +389,11 @@ def test_json(site, store):
                            else result.stdout)
         assert array == [{
             "domain": "web01", "domid": 1, "operation": "save",
-            "phase": "memory", "bytes": 100 * MIB, "total": 400 * MIB,
-            "written": 50 * MIB, "rate": 20 * MIB, "seconds_left": 15.0,
-            "format": "v3", "file": "/srv/saved/web01", "peer": None,
-            "begun": 1700000000, "pid": os.getpid(), "result": None}]
+            "phase": "memory", "bytes_done": 100 * MIB,
+            "bytes_total": 400 * MIB, "bytes_written": 50 * MIB,
+            "bytes_per_second": 20 * MIB, "remaining_seconds": 15.0,
+            "format": "v3", "file": "/srv/saved/web01", "host": None,
+            "start_time": 1700000000, "pid": os.getpid(), "result": None}]
     assert result.stdout.splitlines()[-1] == "[]"
 
 
@@ -472,7 +473,7 @@ def test_a_killed_owner_is_noticed(site, store, tmp_path):
     assert result.returncode == 0
     assert f"process {process.pid}, which ran its save, is gone" in \
         result.stderr and "web01 (1)" in result.stderr
-    assert result.stdout == "No operation is under way.\n"
+    assert result.stdout == "No operation is running.\n"
     assert store.entries() == []
 
 
@@ -516,7 +517,7 @@ def test_a_save_is_cancelled(site, store, tmp_path, domain, format_):
     result = site.command("cancel", domain)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == \
-        "web01 (1): save cancelled: the domain runs on\n"
+        "web01 (1): save cancelled: the domain keeps running\n"
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1 and out == b"resume\n"
     assert b"libxl-aligned: save: ended on request\n" in err
@@ -543,7 +544,7 @@ def test_a_stock_migration_is_cancelled(site, store, tmp_path):
     store.only()
     result = site.command("cancel", "web01", "migrate")
     assert result.returncode == 0, result.stderr
-    assert "migrate cancelled: the domain runs on" in result.stdout
+    assert "migrate cancelled: the domain keeps running" in result.stdout
     assert end(process) == 1
     reader.wait()
 
@@ -557,8 +558,8 @@ def test_a_restore_is_cancelled(site, store, tmp_path):
     eventually(lambda: "domid" in store.keys(name), "no domain")
     result = site.command("cancel", "db07")
     assert result.returncode == 0, result.stderr
-    assert result.stdout == "db07 (7): restore cancelled: there is no " \
-        "domain, and the file is as it was\n"
+    assert result.stdout == "db07 (7): restore cancelled: no domain " \
+        "is left, and the file is unchanged\n"
     assert end(process) == 1
     assert file.read_bytes() == before and store.entries() == []
 
@@ -576,10 +577,10 @@ def test_a_managed_restore_is_cancelled(site, store, tmp_path, taken):
     assert store.keys(name)["file"] == f"{file} (deleted)"
     result = site.command("cancel", "db07")
     assert result.returncode == 0, result.stderr
-    assert result.stdout == "db07 (7): restore cancelled: there is no " \
-        "domain, and the file, which had been removed, is there again" + (
-            " under another name; what does the program that was to restore "
-            "it say?" if taken else "") + "\n"
+    assert result.stdout == "db07 (7): restore cancelled: no domain " \
+        "is left, and the file, which had been removed, is back" + (
+            " under another name; check the output of the program that "
+            "restored it" if taken else "") + "\n"
     assert end(process) == 1 and store.entries() == []
     if taken:
         assert file.read_text() == "somebody else's"
@@ -612,8 +613,8 @@ def test_what_is_received_has_no_file(site, store, tmp_path):
     name, _ = store.only()
     eventually(lambda: "domid" in store.keys(name), "no domain")
     result = site.command("cancel", "db07")
-    assert result.stdout == "db07 (7): restore cancelled: there is no " \
-        "domain\n", result.stderr
+    assert result.stdout == "db07 (7): restore cancelled: no domain " \
+        "is left\n", result.stderr
     assert end(process) == 1
     writer.wait()
 
@@ -639,8 +640,8 @@ def test_a_dump_is_told_and_cancelled(site, store, tmp_path):
     assert 0 < int(keys["bytes"]) < int(keys["total"])
     result = site.command("cancel", "db07")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == "db07 (7): dump-core cancelled: there is no " \
-        "file; the domain was not touched\n"
+    assert result.stdout == "db07 (7): dump-core cancelled: no file is " \
+        "left; the domain was not affected\n"
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
     assert b"given up on request" in errors
@@ -664,7 +665,7 @@ def test_one_of_several_saves_of_a_program(site, store, tmp_path):
     assert domids == {"1"}
     result = site.command("cancel", "web01")
     assert result.returncode == 1
-    assert "which one is to end?" in result.stderr
+    assert "name one:" in result.stderr
     # By hand, as another program would.
     store.make(names[0], cancel=OWN)
     eventually(lambda: "result" in store.keys(names[0]), "not ended")
@@ -707,14 +708,14 @@ def test_an_xl_that_does_not_say(site, store, tmp_path):
     site.state.unlink()
     result = site.command("cancel", "web01")
     assert result.returncode == 1
-    assert "xl does not say whether the domain runs" in result.stderr
+    assert "xl list does not show the domain's state" in result.stderr
     end(process)
 
 
 def test_nothing_to_cancel(site, store):
     store.make(f"{OWN}-1", **SAVE)
     for arguments, words in (
-            (("db07",), "no operation of this domain is under way"),
+            (("db07",), "no operation of this domain is running"),
             (("web01", "restore"), "no restore of this domain"),
             (("2",), "no operation of this domain")):
         result = site.command("cancel", *arguments)
@@ -726,7 +727,7 @@ def test_an_owner_that_does_not_answer(site, store):
     store.make(f"{OWN}-1", **SAVE)
     result = site.command("cancel", "--timeout=1", "web01")
     assert result.returncode == 1
-    assert "has been asked to end, but has not in 1 s" in result.stderr
+    assert "was cancelled, but has not ended in 1 s" in result.stderr
     assert re.fullmatch(r"\d+-\d+", store.keys(f"{OWN}-1")["cancel"])
 
 
@@ -734,12 +735,12 @@ def test_two_who_ask(site, store):
     store.make(f"{OWN}-1", **SAVE, cancel=OWN)
     result = site.command("cancel", "web01")
     assert result.returncode == 1
-    assert "being cancelled already" in result.stderr
+    assert "already being cancelled" in result.stderr
     assert store.keys(f"{OWN}-1")["cancel"] == OWN
 
 
-@pytest.mark.parametrize("result,words", (("complete", "is complete"),
-                                          ("failed", "had failed already")))
+@pytest.mark.parametrize("result,words", (("complete", "is already complete"),
+                                          ("failed", "has already failed")))
 def test_too_late(site, store, result, words):
     name = f"{OWN}-1"
     store.make(name, **SAVE)
@@ -780,7 +781,7 @@ def test_an_owner_that_dies_of_it(site, store):
     (("status", "web01"), "expected no operands"),
     (("cancel",), "expected DOMAIN [OPERATION]; see"),
     (("cancel", "a", "save", "b"), "expected DOMAIN [OPERATION]; see"),
-    (("cancel", "a", "convert"), "none of save restore"),
+    (("cancel", "a", "convert"), "must be one of save restore"),
     (("cancel", "--timeout=soon", "a"), "--timeout=soon"),
     (("cancel", "--timeout=100000", "a"), "--timeout=100000"),
 ))

@@ -14,7 +14,7 @@ from model import savefile
 
 # Of batches as Xen writes them: page and diff find each page.
 V3 = savefile.build(stream(random_batches(23, False)), CONFIG, TAIL, "v3")
-FORGED = b"a: damaged\nb: whole: every page is right\r\x1b[2J"
+FORGED = b"a: damaged\nb: whole: all pages are intact\r\x1b[2J"
 NASTY = [b"plain", b"\xc3\xa9 \xe2\x82\xac", b"a\nb", b"\x1b[31m", b"\x7f",
          b"\x9b1m", b"\xc2\x9b1m", b"\xe2\x80\xaetxt", b"\xff", b"\xfe", b"?",
          b"\\xff", b"\\", b"\\x5cxff", b"\xc3", b"\xed\xa0\x80", FORGED]
@@ -52,8 +52,8 @@ def files(tmp_path):
 def test_a_name_forges_no_verdict(files):
     result = raw("verify", files[-1])
     text = harmless(result.stdout, lines=1)
-    assert text.endswith(": whole: every byte is right\n")
-    assert "a: damaged\\x0ab: whole: every page is right\\x0d\\x1b[2J" in text
+    assert text.endswith(": whole: every byte is intact\n")
+    assert "a: damaged\\x0ab: whole: all pages are intact\\x0d\\x1b[2J" in text
 
 
 @pytest.mark.parametrize("name,operands", [
@@ -109,7 +109,7 @@ def test_names_of_domains(name, tmp_path):
     file.write_bytes(save_file("v3", config=text.replace(b"NAME", quoted)))
     shown = harmless(raw("info", file).stdout)
     found, = json.loads(raw("info", "--json", file).stdout)
-    if found["domain"]["name"]:     # else it is no JSON in the file
-        assert undo(found["domain"]["name"]) == name
+    if found["domain"]:     # else it is no JSON in the file
+        assert undo(found["domain"]) == name
     else:
-        assert "no configuration" in shown
+        assert "no readable configuration" in shown

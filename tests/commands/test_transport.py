@@ -181,7 +181,7 @@ def test_json(hosts, path):
     with Listener(hosts, f"unix:{path}"):
         result = hosts.migrate("--json", "dom", f"unix:{path}")
     report = json.loads(result.stdout)
-    assert report["status"] == 0 and report["stream_version"] == 3
+    assert report["exit_status"] == 0 and report["stream_version"] == 3
     assert report["carrier"] == "unix" and report["spliced"] is True
     assert report["peer"].startswith("xl-aligned ")
     # Of the fake xl: its stream and GO; banner, ready, report.

@@ -95,7 +95,10 @@ def migrate():
     note(negotiated=line, live=os.environ.get("XL_ALIGNED_LIVE"),
          features=features, compress=os.environ.get("XL_ALIGNED_COMPRESS"))
     if os.environ.get("FAKE_PASSES"):
-        # What the helper's library does: struct handoff.
+        # What plugin and helper do: struct handoff_board, struct handoff.
+        with open(path, "r+b") as board:
+            board.seek(128)
+            board.write(b"suspended=%d\n\0" % (time.monotonic() * 1000))
         passes = json.loads(os.environ["FAKE_PASSES"])
         with open(os.environ["XL_ALIGNED_PROGRESS"], "r+b") as page:
             page.seek(40)

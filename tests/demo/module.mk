@@ -9,6 +9,11 @@ $(B)/lab-tools/usr/libexec/lab/%: tests/demo/%.c
 	$(Q)$(CC) -O2 -Wall -Wextra -Werror -std=gnu11 -D_GNU_SOURCE -static \
 	    -o $@ $<
 
+# The Xen that the lab boots: XEN=4.14|4.17|4.20 (tests/lab/versions.py).
+ifdef XEN
+export XEN
+endif
+
 .PHONY: overlay demo pressure lab-shell
 # What `make install` would put on a Xen host, for dom0 of the lab.
 overlay: all $(LAB_TOOLS)

@@ -21,6 +21,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "common/fd.h"
+
 static int is(const char *name, const char *value)
 {
     const char *set = getenv(name);
@@ -59,14 +61,6 @@ int ioctl(int fd, unsigned long request, ...)
     return r;
 }
 
-static int again(int fd, int flags)
-{
-    char path[64];
-
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    return open(path, flags | O_DIRECT);
-}
-
 static ssize_t copy_as_server(int in, loff_t *from, int out, loff_t *to,
                               size_t length)
 {
@@ -76,8 +70,8 @@ static ssize_t copy_as_server(int in, loff_t *from, int out, loff_t *to,
 
     if (!buffer && posix_memalign(&buffer, 4096, most))
         return -1;
-    in = again(in, O_RDONLY);
-    out = again(out, O_RDWR);
+    in = fd_reopen(in, O_RDONLY | O_DIRECT);
+    out = fd_reopen(out, O_RDWR | O_DIRECT);
     if (in >= 0 && out >= 0)
         r = pread(in, buffer, length < most ? length : most, *from);
     if (r > 0)

@@ -66,5 +66,5 @@ $(FAKES_DIR)/dumper: $(FAKES_DIR)/libfake.so
 	    'int main(int c, char **v) { return fake_main(c, v); }' | \
 	    $(FAKES_CC) -x c - -x none $(FAKES_LINK) $<
 
-$(FAKES_DIR)/shares.so: tests/fakes/core_shares.c
-	$(Q)$(FAKES_CC) -shared -fPIC $<
+$(FAKES_DIR)/shares.so: tests/fakes/core_shares.c common/fd.c
+	$(Q)$(FAKES_CC) -shared -fPIC $^

@@ -6,13 +6,13 @@
 #include "fuzz.h"
 
 /*
- * Small reads go into memory of exactly their size, so that one octet too
+ * Small reads go into memory of exactly their size, so that one byte too
  * many is seen; large ones where they belong.
  */
 #define SMALL 65536U
 
 static ssize_t read_some(struct xensave_decoder *decoder,
-                         struct fuzz_octets *v2, size_t want)
+                         struct fuzz_bytes *v2, size_t want)
 {
     ssize_t got;
     void *exact;
@@ -34,9 +34,8 @@ static ssize_t read_some(struct xensave_decoder *decoder,
     return got;
 }
 
-/* Exactly one octet or an error; 0 where END has been. */
-static ssize_t read_one(struct xensave_decoder *decoder,
-                        struct fuzz_octets *v2)
+/* Exactly one byte or an error; 0 where END has been. */
+static ssize_t read_one(struct xensave_decoder *decoder, struct fuzz_bytes *v2)
 {
     if (!xensave_decoder_read(decoder, v2->data + v2->length, 1))
         return 1;
@@ -48,7 +47,7 @@ static enum fuzz_result read_all(struct xensave_decoder *decoder,
                                  struct fuzz_decoded *decoded)
 {
     struct fuzz_random random = fuzz_random(chunks);
-    struct fuzz_octets *v2 = &decoded->v2;
+    struct fuzz_bytes *v2 = &decoded->v2;
     size_t want;
     ssize_t got;
 
@@ -75,8 +74,8 @@ enum fuzz_result fuzz_decode(const uint8_t *stream, size_t size,
     struct xensave_source *source;
     struct xensave_totals totals;
     enum fuzz_result result;
-    struct fuzz_octets room = decoded->v2;
-    uint8_t octet;
+    struct fuzz_bytes room = decoded->v2;
+    uint8_t byte;
 
     /* The same memory each time; it starts as zeros. */
     room.length = 0;
@@ -91,7 +90,7 @@ enum fuzz_result fuzz_decode(const uint8_t *stream, size_t size,
         fuzz_assert_error(&decoded->error);
         FUZZ_ASSERT(!xensave_decoder_ended(decoder), &decoded->error);
         /* What has failed stays failed. */
-        FUZZ_ASSERT(xensave_decoder_read_some(decoder, &octet, 1) < 0,
+        FUZZ_ASSERT(xensave_decoder_read_some(decoder, &byte, 1) < 0,
                     &decoded->error);
     }
     decoded->format = xensave_decoder_format(decoder);
@@ -107,7 +106,7 @@ enum fuzz_result fuzz_decode(const uint8_t *stream, size_t size,
     return result;
 }
 
-void fuzz_assert_decodes(const struct fuzz_octets *stream, uint64_t start,
+void fuzz_assert_decodes(const struct fuzz_bytes *stream, uint64_t start,
                          const uint8_t *v2, size_t size)
 {
     static struct fuzz_decoded decoded;
@@ -147,7 +146,7 @@ static bool push_all(struct xensave_encoder *encoder, const uint8_t *v2,
 
 bool fuzz_encode(const uint8_t *v2, size_t size, uint64_t start,
                  const struct xensave_encoder_options *options,
-                 uint32_t chunks, struct fuzz_octets *out,
+                 uint32_t chunks, struct fuzz_bytes *out,
                  struct xensave_error *error)
 {
     struct xensave_encoder *encoder;
@@ -156,7 +155,7 @@ bool fuzz_encode(const uint8_t *v2, size_t size, uint64_t start,
     bool ended = false;
     void *data;
 
-    *out = (struct fuzz_octets){ NULL, 0, 0 };
+    *out = (struct fuzz_bytes){ NULL, 0, 0 };
     sink = xensave_sink_open_memory(start, &data, &out->length, error);
     FUZZ_ASSERT(sink, error);
     encoder = xensave_encoder_new(sink, options);
@@ -179,7 +178,7 @@ bool fuzz_encode(const uint8_t *v2, size_t size, uint64_t start,
         FUZZ_ASSERT(xensave_encoder_push(encoder, v2, 1) < 0, error);
     }
     if (!ended) {
-        /* A finished stream with octets behind it is no success. */
+        /* A finished stream with bytes behind it is no success. */
         free(data);
     } else {
         out->data = data;

@@ -21,6 +21,17 @@ void fuzz_assert_error(const struct xensave_error *error)
     FUZZ_ASSERT(error->errnum > 0, error);
 }
 
+bool fuzz_control(struct fuzz_control *control, const uint8_t **data,
+                  size_t *size)
+{
+    if (*size < sizeof(*control))
+        return false;
+    memcpy(control, *data, sizeof(*control));
+    *data += sizeof(*control);
+    *size -= sizeof(*control);
+    return true;
+}
+
 struct fuzz_random fuzz_random(uint64_t seed)
 {
     /* Never the one state that xorshift does not leave. */
@@ -57,11 +68,11 @@ size_t fuzz_records(const uint8_t *data, size_t size, size_t start,
         record->offset = at;
         record->type = header.type;
         record->length = header.length;
-        record->octets = sizeof(header) +
-                         (((size_t)header.length + 7) & ~(size_t)7);
-        if (record->octets > size - at)
+        record->bytes = sizeof(header) +
+                        (((size_t)header.length + 7) & ~(size_t)7);
+        if (record->bytes > size - at)
             break;
-        at += record->octets;
+        at += record->bytes;
         count++;
         if (header.type == XENSAVE_V2_RECORD_END)
             break;

@@ -39,7 +39,7 @@ bool fuzz_find_stream(const uint8_t *data, size_t size, size_t *start)
     return true;
 }
 
-/* Octets put into or taken out of the configuration. */
+/* Bytes put into or taken out of the configuration. */
 static size_t change_head(uint8_t *data, size_t size, size_t max,
                           size_t control, struct fuzz_random *random)
 {

@@ -23,7 +23,7 @@ void fuzz_fail(const char *what, const struct xensave_error *error)
 /* An error has a number and one line of text. */
 void fuzz_assert_error(const struct xensave_error *error);
 
-/* ---- octets before the input itself ------------------------------------- */
+/* ---- bytes before the input itself ------------------------------------- */
 
 struct fuzz_control {
     uint8_t start; /* offset of the stream in its file */
@@ -31,6 +31,10 @@ struct fuzz_control {
     uint16_t number;
     uint32_t chunks; /* seed of the chunk sizes; 0: all at once */
 };
+
+/* Takes it from the input; false if the input is too short. */
+bool fuzz_control(struct fuzz_control *control, const uint8_t **data,
+                  size_t *size);
 
 /* ---- chunks, and other chance ------------------------------------------- */
 
@@ -47,7 +51,7 @@ size_t fuzz_chunk(struct fuzz_random *random, size_t left);
 struct fuzz_record {
     size_t offset;
     uint32_t type, length;
-    size_t octets; /* header and padding included */
+    size_t bytes; /* header and padding included */
 };
 
 #define FUZZ_HEADERS                          \
@@ -81,19 +85,19 @@ size_t fuzz_mutate(uint8_t *data, size_t size, size_t max, size_t start,
 
 /* ---- files (file.c) ----------------------------------------------------- */
 
-/* A file of these octets, the same descriptor each time; offset 0. */
+/* A file of these bytes, the same descriptor each time; offset 0. */
 int fuzz_file(const uint8_t *data, size_t size);
 /* The same in memory alone (memory.c): for what is linked with FUZZ_MEMORY. */
 int fuzz_memory(const uint8_t *data, size_t size);
 /* Where the stream of a save file starts; false if that is not to be seen. */
 bool fuzz_find_stream(const uint8_t *data, size_t size, size_t *start);
-/* A mutator of save files, behind `control` octets. */
+/* A mutator of save files, behind `control` bytes. */
 size_t fuzz_mutate_file(uint8_t *data, size_t size, size_t max, size_t control,
                         struct fuzz_random *random);
 
 /* ---- the library, over memory (codec.c) --------------------------------- */
 
-struct fuzz_octets {
+struct fuzz_bytes {
     uint8_t *data;
     size_t length, room;
 };
@@ -101,22 +105,22 @@ struct fuzz_octets {
 enum fuzz_result {
     FUZZ_REFUSED,
     FUZZ_ENDED,
-    FUZZ_CUT, /* more than `limit` octets came */
+    FUZZ_CUT, /* more than `limit` bytes came */
 };
 
 struct fuzz_decoded {
-    struct fuzz_octets v2; /* its memory is used again */
+    struct fuzz_bytes v2; /* its memory is used again */
     struct xensave_error error;
     enum xensave_format format;
-    uint64_t consumed; /* octets of the stream */
+    uint64_t consumed; /* bytes of the stream */
 };
 
 /* `decoded` is static, zeros at first. */
 enum fuzz_result fuzz_decode(const uint8_t *stream, size_t size,
                              uint64_t start, uint32_t chunks, size_t limit,
                              struct fuzz_decoded *decoded);
-/* Ends the run if octets from offset `start` on do not decode to `v2`. */
-void fuzz_assert_decodes(const struct fuzz_octets *stream, uint64_t start,
+/* Ends the run if bytes from offset `start` on do not decode to `v2`. */
+void fuzz_assert_decodes(const struct fuzz_bytes *stream, uint64_t start,
                          const uint8_t *v2, size_t size);
 /*
  * True if END came; `out` is then what was written (free() the data).  After
@@ -124,7 +128,7 @@ void fuzz_assert_decodes(const struct fuzz_octets *stream, uint64_t start,
  */
 bool fuzz_encode(const uint8_t *v2, size_t size, uint64_t start,
                  const struct xensave_encoder_options *options,
-                 uint32_t chunks, struct fuzz_octets *out,
+                 uint32_t chunks, struct fuzz_bytes *out,
                  struct xensave_error *error);
 
 #endif /* FUZZ_H */

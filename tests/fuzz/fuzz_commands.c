@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Any octets as the file of `xl-aligned info` and `xl-aligned verify`, for
+ * Any bytes as the file of `xl-aligned info` and `xl-aligned verify`, for
  * people and in JSON.  Its output goes nowhere; its exit status is one that
  * the manual names.
  */
@@ -45,10 +45,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         FUZZ_ASSERT(freopen("/dev/null", "w", stdout), NULL);
         quiet = true;
     }
-    if (size < sizeof(control))
+    if (!fuzz_control(&control, &data, &size))
         return 0;
-    memcpy(&control, data, sizeof(control));
-    fd_path(fuzz_file(data + sizeof(control), size - sizeof(control)), path);
+    fd_path(fuzz_file(data, size), path);
     if (control.flags & 1)
         r = run(&command_verify, control.flags & 2 ? "--json" : NULL, NULL,
                 path);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Any octets as a save file that becomes a core, in a sink that keeps none. */
+/* Any bytes as a save file that becomes a core, in a sink that keeps none. */
 #include <elf.h>
 #include <string.h>
 
@@ -169,11 +169,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct xensave_error error;
     int fd;
 
-    if (size < sizeof(control))
+    if (!fuzz_control(&control, &data, &size))
         return 0;
-    memcpy(&control, data, sizeof(control));
-    data += sizeof(control);
-    size -= sizeof(control);
     file_size = size;
     fd = fuzz_memory(data, size);
     if (xensave_file_probe(fd, UINT64_MAX, &savefile, &error))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Any octets into the decoder, in reads of any size.  It answers with octets
+ * Any bytes into the decoder, in reads of any size.  It answers with bytes
  * or with one error, the same whatever the sizes of the reads; and what it
  * accepts as a whole survives being encoded again, in v3 and in compat.
  */
@@ -9,15 +9,15 @@
 
 #include "fuzz.h"
 
-/* A pfn of eight octets can stand for a page of zeros: not more of those. */
+/* A pfn of eight bytes can stand for a page of zeros: not more of those. */
 #define LIMIT      (96U << 10)
 #define FLAG_DEEP  1U /* but now and then a full batch */
 #define LIMIT_DEEP (5U << 20)
 
-static void encode_again(const struct fuzz_octets *v2, uint64_t start)
+static void encode_again(const struct fuzz_bytes *v2, uint64_t start)
 {
     struct xensave_encoder_options options;
-    struct fuzz_octets stream;
+    struct fuzz_bytes stream;
     struct xensave_error error;
 
     for (int format = XENSAVE_FORMAT_COMPAT; format <= XENSAVE_FORMAT_V3;
@@ -64,11 +64,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     enum fuzz_result first, second;
     size_t limit;
 
-    if (size < sizeof(control))
+    if (!fuzz_control(&control, &data, &size))
         return 0;
-    memcpy(&control, data, sizeof(control));
-    data += sizeof(control);
-    size -= sizeof(control);
     limit = control.flags & FLAG_DEEP ? LIMIT_DEEP : LIMIT;
     first = fuzz_decode(data, size, control.start, control.chunks, limit,
                         &once);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Any octets as the configuration that a save file carries. */
+/* Any bytes as the configuration that a save file carries. */
 #include <string.h>
 
 #include "fuzz.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Any octets into the encoder, in pushes of any size, in every format.  What
- * it takes as a whole decodes to the octets that were pushed; the pushes make
+ * Any bytes into the encoder, in pushes of any size, in every format.  What
+ * it takes as a whole decodes to the bytes that were pushed; the pushes make
  * no difference; page contents lie where they should.
  */
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 #define FLAG_KEEP_ZERO_PAGES 1U
 #define CODEC(flags)         ((flags) >> 1 & 3U) /* 3: none, as well */
 
-static void assert_aligned(const struct fuzz_octets *stream, uint64_t start)
+static void assert_aligned(const struct fuzz_bytes *stream, uint64_t start)
 {
     static struct fuzz_record records[512];
     struct xensave_aligned_page_data head;
@@ -44,7 +44,7 @@ static void assert_aligned(const struct fuzz_octets *stream, uint64_t start)
     }
 }
 
-static void assert_identity(struct fuzz_octets *stream, uint64_t start,
+static void assert_identity(struct fuzz_bytes *stream, uint64_t start,
                             enum xensave_format format, const uint8_t *v2,
                             size_t size)
 {
@@ -65,16 +65,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .size = sizeof(struct xensave_encoder_options),
         .format = XENSAVE_FORMAT_V2
     };
-    struct fuzz_octets once, again;
+    struct fuzz_bytes once, again;
     struct fuzz_control control;
     struct xensave_error error, same;
     bool ended;
 
-    if (size < sizeof(control))
+    if (!fuzz_control(&control, &data, &size))
         return 0;
-    memcpy(&control, data, sizeof(control));
-    data += sizeof(control);
-    size -= sizeof(control);
     options.format = control.number % 3;
     options.keep_zero_pages = control.flags & FLAG_KEEP_ZERO_PAGES;
     if (options.format == XENSAVE_FORMAT_V3 &&

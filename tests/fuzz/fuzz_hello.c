@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Any octets as the peer of a migration.  The exchange ends in one of its
+ * Any bytes as the peer of a migration.  The exchange ends in one of its
  * four ways or wants more; it never wants more than a message, never agrees
  * on what it did not offer, and never fails without a line of text.
  */
@@ -57,11 +57,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fuzz_random random;
     size_t part, want;
 
-    if (size < sizeof(control))
+    if (!fuzz_control(&control, &data, &size))
         return 0;
-    memcpy(&control, data, sizeof(control));
-    data += sizeof(control);
-    size -= sizeof(control);
     random = fuzz_random(control.chunks);
     if (control.flags & FLAG_RECEIVER)
         offer.role = HELLO_RECEIVER;

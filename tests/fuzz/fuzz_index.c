@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Any octets as a save file whose pages are looked up: by its index or by a
+ * Any bytes as a save file whose pages are looked up: by its index or by a
  * walk over its records, in order and at random.  Where there is no index,
  * what is found is what a decoder hands out last.
  */
@@ -22,11 +22,11 @@ struct lookup {
     struct xensave_file savefile;
     struct fuzz_random random;
     uint32_t reads;
-    const struct fuzz_octets *v2; /* NULL: nothing to hold it against */
+    const struct fuzz_bytes *v2; /* NULL: nothing to hold it against */
 };
 
 /* The contents that a restore would leave of a pfn; NULL: none. */
-static const uint8_t *last_contents(const struct fuzz_octets *v2, uint64_t pfn)
+static const uint8_t *last_contents(const struct fuzz_bytes *v2, uint64_t pfn)
 {
     static struct fuzz_record records[1024];
     size_t count = fuzz_records(v2->data, v2->length, 0, records, 1024);
@@ -152,8 +152,8 @@ static bool (*const ways[])(struct lookup *lookup) = {
 };
 
 /* The index is the writer's word; a walk sees what the decoder sees. */
-static const struct fuzz_octets *decode(const uint8_t *data, size_t size,
-                                        const struct xensave_file *savefile)
+static const struct fuzz_bytes *decode(const uint8_t *data, size_t size,
+                                       const struct xensave_file *savefile)
 {
     static struct fuzz_decoded decoded;
 
@@ -172,11 +172,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fuzz_control control;
     int fd;
 
-    if (size < sizeof(control))
+    if (!fuzz_control(&control, &data, &size))
         return 0;
-    memcpy(&control, data, sizeof(control));
-    data += sizeof(control);
-    size -= sizeof(control);
     fd = fuzz_memory(data, size);
     if (xensave_file_probe(fd, UINT64_MAX, &lookup.savefile, &lookup.error))
         return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Any octets as a save file: probe, check, decoding from a descriptor,
+ * Any bytes as a save file: probe, check, decoding from a descriptor,
  * commit, and the padding of the head.
  */
 #include <stdlib.h>
@@ -41,7 +41,7 @@ static void decode(int fd, const struct xensave_file *savefile, size_t size,
         .size = sizeof(struct xensave_io_options),
         .io = flags & FLAG_DROP ? XENSAVE_IO_WINDOW : XENSAVE_IO_BUFFERED,
     };
-    static uint8_t octets[1 << 16];
+    static uint8_t bytes[1 << 16];
     struct xensave_error error;
     struct xensave_decoder *decoder;
     struct xensave_source *source;
@@ -54,9 +54,9 @@ static void decode(int fd, const struct xensave_file *savefile, size_t size,
     decoder = xensave_decoder_new(source);
     FUZZ_ASSERT(decoder, &error);
     do {
-        r = xensave_decoder_read_some(decoder, octets, sizeof(octets));
+        r = xensave_decoder_read_some(decoder, bytes, sizeof(bytes));
         total += r > 0 ? r : 0;
-    } while (r > 0 && total < 4 * sizeof(octets));
+    } while (r > 0 && total < 4 * sizeof(bytes));
     if (r < 0) {
         fuzz_assert_error(&error);
     } else if (!r) {
@@ -124,11 +124,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint64_t libxl_offset = UINT64_MAX;
     int fd;
 
-    if (size < sizeof(control))
+    if (!fuzz_control(&control, &data, &size))
         return 0;
-    memcpy(&control, data, sizeof(control));
-    data += sizeof(control);
-    size -= sizeof(control);
     fd = fuzz_file(data, size);
     if (control.flags & FLAG_OFFSET)
         libxl_offset = control.number;

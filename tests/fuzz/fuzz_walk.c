@@ -8,9 +8,9 @@
 
 #include "fuzz.h"
 
+#include "stream-v3/savefile/walk.h"
 #include "xl-cmds/head.h"
 #include "xl-cmds/tail.h"
-#include "xl-cmds/walk.h"
 
 struct seen {
     uint64_t next; /* offset of the next record */
@@ -18,28 +18,25 @@ struct seen {
     uint64_t batches, pages, zero_pages;
 };
 
-static void on_record(const struct walk_record *record, void *context)
+static void on_record(const struct xensave_record *record, struct seen *seen)
 {
-    struct seen *seen = context;
-
     FUZZ_ASSERT(record->offset == seen->next, NULL);
-    FUZZ_ASSERT(walk_record_bytes(record) <= seen->size - record->offset,
+    FUZZ_ASSERT(xensave_record_bytes(record) <= seen->size - record->offset,
                 NULL);
-    seen->next += walk_record_bytes(record);
-    if (record->pages)
-        FUZZ_ASSERT(record->page_offset > record->offset, NULL);
-    walk_record_name(record);
-    if (record->layer != WALK_LIBXC || !record->pfns)
+    seen->next += xensave_record_bytes(record);
+    if (record->batch.pages)
+        FUZZ_ASSERT(record->batch.page_offset > record->offset, NULL);
+    xensave_layer_record_name(record->layer, record->type);
+    if (record->layer != XENSAVE_LAYER_LIBXC || !record->batch.count)
         return;
     seen->batches++;
-    seen->pages += record->pages;
+    seen->pages += record->batch.pages;
     seen->zero_pages += record->zero_pages;
 }
 
 /* What a decoder makes of the same stream, if it takes it. */
 static void compare(const uint8_t *data, size_t size,
-                    const struct xensave_file *savefile,
-                    const struct walk_result *walked)
+                    const struct xensave_file *savefile, uint64_t stream_end)
 {
     static struct fuzz_decoded decoded;
     enum fuzz_result result;
@@ -48,8 +45,7 @@ static void compare(const uint8_t *data, size_t size,
                          size - savefile->stream_start, savefile->stream_start,
                          0, 1 << 17, &decoded);
     if (result == FUZZ_ENDED)
-        FUZZ_ASSERT(walked->stream_end ==
-                        savefile->stream_start + decoded.consumed,
+        FUZZ_ASSERT(stream_end == savefile->stream_start + decoded.consumed,
                     NULL);
 }
 
@@ -57,19 +53,27 @@ static void walk(const uint8_t *data, size_t size)
 {
     struct seen seen = { .size = size };
     struct xensave_file savefile;
-    struct walk_result result;
+    uint64_t stream_end = 0;
+    struct xensave_record record;
     struct xensave_error error;
-    int fd = fuzz_file(data, size);
+    struct xensave_walk *walk;
+    int fd = fuzz_file(data, size), r;
 
     if (xensave_file_probe(fd, UINT64_MAX, &savefile, &error))
         return;
     seen.next = savefile.stream_start + FUZZ_HEADERS;
-    if (walk_savefile(fd, &savefile, on_record, &seen, &result, &error))
+    walk = xensave_walk_new(fd, &savefile, &error);
+    FUZZ_ASSERT(walk, &error);
+    while ((r = xensave_walk_next(walk, &record)) > 0) {
+        on_record(&record, &seen);
+        if (!stream_end && record.type == XENSAVE_V2_RECORD_END)
+            stream_end = seen.next;
+    }
+    xensave_walk_free(walk);
+    if (r)
         fuzz_assert_error(&error);
-    else
-        FUZZ_ASSERT(result.tail_end && result.tail_end <= size, NULL);
-    FUZZ_ASSERT(result.stream_end <= size, NULL);
-    compare(data, size, &savefile, &result);
+    FUZZ_ASSERT(seen.next <= size, NULL);
+    compare(data, size, &savefile, stream_end);
 }
 
 static void read_head(const uint8_t *data, size_t size)
@@ -118,11 +122,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_control control;
 
-    if (size < sizeof(control))
+    if (!fuzz_control(&control, &data, &size))
         return 0;
-    memcpy(&control, data, sizeof(control));
-    data += sizeof(control);
-    size -= sizeof(control);
     switch (control.flags % 4) {
     case 0:
         read_head(data, size);

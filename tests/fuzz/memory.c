@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "fuzz.h"
-#include "stream-v3/internal.h"
+#include "stream-v3/savefile/savefile.h"
 
 int __wrap_fd_reopen(int fd, int flags);
 uint32_t __wrap_xensave_direct_alignment(int fd);

@@ -44,7 +44,7 @@ FUZZ_OBJ_index := $(FUZZ_FILE) tests/fuzz/memory.o
 FUZZ_LIBS_index := $(FUZZ_MEMORY)
 FUZZ_OBJ_core := $(FUZZ_FILE) tests/fuzz/memory.o
 FUZZ_LIBS_core := $(FUZZ_MEMORY) -Wl,--wrap=core_share
-FUZZ_OBJ_walk := $(FUZZ_FILE) xl-cmds/walk.o xl-cmds/head.o \
+FUZZ_OBJ_walk := $(FUZZ_FILE) xl-cmds/head.o \
                  xl-cmds/tail.o xl-cmds/memory.o xl-cmds/savefile.o \
                  operation/domain_config.o
 FUZZ_LIBS_walk := -lyajl

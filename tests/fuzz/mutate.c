@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Changes that keep a stream a stream: octets inside one record, fields,
+ * Changes that keep a stream a stream: bytes inside one record, fields,
  * records removed, repeated, exchanged, inserted.
  */
 #include <string.h>
@@ -29,7 +29,7 @@ static void put32(struct stream *stream, size_t at, uint32_t value)
         memcpy(stream->data + at, &value, sizeof(value));
 }
 
-/* Makes `length` octets at `at` become `to` octets; false without room. */
+/* Makes `length` bytes at `at` become `to` bytes; false without room. */
 static bool resize(struct stream *stream, size_t at, size_t length, size_t to)
 {
     if (to > length && to - length > stream->max - stream->size)
@@ -109,25 +109,25 @@ static size_t new_aligned(struct stream *stream, uint8_t *to)
     return length;
 }
 
-/* Octets that LZ4 decompresses to `length` times `octet`. */
-static size_t lz4_run(uint8_t *to, uint8_t octet, size_t length)
+/* Bytes that LZ4 decompresses to `length` times `byte`. */
+static size_t lz4_run(uint8_t *to, uint8_t byte, size_t length)
 {
     size_t left = length - 1 - 5 - 4 - 15, n = 0;
 
     to[n++] = 0x1f;
-    to[n++] = octet;
+    to[n++] = byte;
     to[n++] = 1;
     to[n++] = 0;
     for (; left >= 255; left -= 255)
         to[n++] = 255;
     to[n++] = left;
     to[n++] = 0x50;
-    memset(to + n, octet, 5);
+    memset(to + n, byte, 5);
     return n + 5;
 }
 
 /* The same for Zstandard: one RLE block, or one for each page. */
-static size_t zstd_run(uint8_t *to, uint8_t octet, uint32_t length,
+static size_t zstd_run(uint8_t *to, uint8_t byte, uint32_t length,
                        bool by_page)
 {
     static const uint8_t begin[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x80, 0x60 };
@@ -141,7 +141,7 @@ static size_t zstd_run(uint8_t *to, uint8_t octet, uint32_t length,
         header = part << 3 | 1 << 1 | (part == length);
         memcpy(to + n, &header, 3);
         n += 3;
-        to[n++] = octet;
+        to[n++] = byte;
     }
     return n;
 }
@@ -154,7 +154,7 @@ static size_t new_packed(struct stream *stream, uint8_t *to)
         .flags = 1 + below(stream, 2),
     };
     uint64_t pfns[4] = { 0 };
-    size_t length = sizeof(head) + 8 * head.count, octets;
+    size_t length = sizeof(head) + 8 * head.count, bytes;
 
     head.pages = head.count;
     for (uint32_t i = 0; i < head.count; i++)
@@ -163,17 +163,17 @@ static size_t new_packed(struct stream *stream, uint8_t *to)
         pfns[1] |= XENSAVE_PFN_ZERO;
         head.pages--;
     }
-    octets = (size_t)head.pages * XENSAVE_V2_PAGE_SIZE;
+    bytes = (size_t)head.pages * XENSAVE_V2_PAGE_SIZE;
     if (!below(stream, 4))
-        octets += (int)below(stream, 3) - 1;
+        bytes += (int)below(stream, 3) - 1;
     head.pad_length = below(stream, 2) ? 0 : below(stream, 64);
     memset(to + length, 0, head.pad_length);
     length += head.pad_length;
     if (head.flags == XENSAVE_CODEC_LZ4)
-        length += lz4_run(to + length, 1 + below(stream, 255), octets);
+        length += lz4_run(to + length, 1 + below(stream, 255), bytes);
     else
-        length += zstd_run(to + length, 1 + below(stream, 255), octets,
-                           octets % XENSAVE_V2_PAGE_SIZE == 0 &&
+        length += zstd_run(to + length, 1 + below(stream, 255), bytes,
+                           bytes % XENSAVE_V2_PAGE_SIZE == 0 &&
                                below(stream, 2));
     memcpy(to, &head, sizeof(head));
     memcpy(to + sizeof(head), pfns, 8 * head.count);
@@ -329,26 +329,26 @@ static void insert(struct stream *stream, struct fuzz_record *record)
     static uint8_t fresh[RECORD + XENSAVE_V2_PAGE_SIZE + 256];
     uint32_t n = below(stream, sizeof(makers) / sizeof(makers[0]));
     struct xensave_v2_record_header header = { .type = makers[n].type };
-    size_t octets;
+    size_t bytes;
 
     header.length = makers[n].make(stream, fresh + RECORD);
     memcpy(fresh, &header, sizeof(header));
     memset(fresh + RECORD + header.length, 0, 8);
-    octets = RECORD + ((header.length + 7) & ~7U);
-    if (resize(stream, record->offset, 0, octets))
-        memcpy(stream->data + record->offset, fresh, octets);
+    bytes = RECORD + ((header.length + 7) & ~7U);
+    if (resize(stream, record->offset, 0, bytes))
+        memcpy(stream->data + record->offset, fresh, bytes);
 }
 
 static void erase(struct stream *stream, struct fuzz_record *record)
 {
-    resize(stream, record->offset, record->octets, 0);
+    resize(stream, record->offset, record->bytes, 0);
 }
 
 static void repeat(struct stream *stream, struct fuzz_record *record)
 {
-    if (resize(stream, record->offset, 0, record->octets))
+    if (resize(stream, record->offset, 0, record->bytes))
         memcpy(stream->data + record->offset,
-               stream->data + record->offset + record->octets, record->octets);
+               stream->data + record->offset + record->bytes, record->bytes);
 }
 
 /* With the one behind it. */
@@ -358,12 +358,12 @@ static void exchange(struct stream *stream, struct fuzz_record *record)
     struct fuzz_record *next = record + 1;
 
     if (next >= stream->records + stream->count ||
-        record->octets > sizeof(held))
+        record->bytes > sizeof(held))
         return;
-    memcpy(held, stream->data + record->offset, record->octets);
+    memcpy(held, stream->data + record->offset, record->bytes);
     memmove(stream->data + record->offset, stream->data + next->offset,
-            next->octets);
-    memcpy(stream->data + record->offset + next->octets, held, record->octets);
+            next->bytes);
+    memcpy(stream->data + record->offset + next->bytes, held, record->bytes);
 }
 
 static void set_field(struct stream *stream, struct fuzz_record *record)
@@ -397,7 +397,7 @@ static void change_body(struct stream *stream, struct fuzz_record *record)
 {
     static uint8_t body[1 << 17];
     size_t begin = record->offset + RECORD, length = record->length;
-    size_t room = stream->max - stream->size + length, octets;
+    size_t room = stream->max - stream->size + length, bytes;
 
     if (room > length + 4096)
         room = length + 4096;
@@ -408,10 +408,10 @@ static void change_body(struct stream *stream, struct fuzz_record *record)
     memcpy(body, stream->data + begin, length);
     length = LLVMFuzzerMutate(body, length, room);
     memset(body + length, 0, 8);
-    octets = (length + 7) & ~(size_t)7;
-    if (!resize(stream, begin, record->octets - RECORD, octets))
+    bytes = (length + 7) & ~(size_t)7;
+    if (!resize(stream, begin, record->bytes - RECORD, bytes))
         return;
-    memcpy(stream->data + begin, body, octets);
+    memcpy(stream->data + begin, body, bytes);
     put32(stream, record->offset + 4, length);
 }
 
@@ -447,7 +447,7 @@ static void repair(struct stream *stream, struct fuzz_record *record)
     head.flags = 0;
     length = sizeof(head) + 8 * head.count + head.pad_length +
              (size_t)head.pages * XENSAVE_V2_PAGE_SIZE;
-    if (!resize(stream, begin, record->octets - RECORD,
+    if (!resize(stream, begin, record->bytes - RECORD,
                 (length + 7) & ~(size_t)7))
         return;
     memcpy(stream->data + begin, &head, sizeof(head));

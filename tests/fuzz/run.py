@@ -19,7 +19,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-# Octets of input at most, and libFuzzer's -close_fd_mask.
+# Bytes of input at most, and libFuzzer's -close_fd_mask.
 LENGTHS = {"domain_config": 2048, "settings": 1024, "hello": 12288,
            "core": 12288}
 LENGTH = 8192

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Checksums stop a fuzzer at the first changed octet.  This makes them right
+ * Checksums stop a fuzzer at the first changed byte.  This makes them right
  * again, so that what lies behind them is reached: whatever the lengths and
  * counts say, and without using the library that is being tested.
  */
@@ -164,10 +164,10 @@ static void seal_record(struct sealer *sealer,
     default:
         if (record->type == XENSAVE_V2_RECORD_PAGE_DATA)
             seal_padding(sealer, record);
-        XXH3_64bits_update(&sealer->context, at, record->octets);
+        XXH3_64bits_update(&sealer->context, at, record->bytes);
     }
     sealer->totals.records++;
-    sealer->end = record->offset + record->octets;
+    sealer->end = record->offset + record->bytes;
 }
 
 static void put_header(uint8_t *at, struct xensave_aligned_header *header)

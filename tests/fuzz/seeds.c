@@ -21,7 +21,7 @@ static int put(const char *directory, const char *name, const void *data,
 }
 
 static int put_encoded(const char *directory, const char *name,
-                       const struct octets *v2, enum xensave_format format)
+                       const struct bytes *v2, enum xensave_format format)
 {
     struct xensave_encoder_options options = {
         .size = sizeof(struct xensave_encoder_options), .format = format
@@ -51,7 +51,7 @@ int main(int argc, char **argv)
     if (argc != 2)
         return 2;
     for (int pages = PAGES_FULL; pages <= PAGES_MIXED_TYPES; pages++) {
-        struct octets v2 = synthetic_stream(pages, 2, 1 + pages, 7);
+        struct bytes v2 = synthetic_stream(pages, 2, 1 + pages, 7);
 
         for (int format = XENSAVE_FORMAT_V2; format <= XENSAVE_FORMAT_V3;
              format++) {

@@ -55,7 +55,7 @@ def generated() -> list:
 
 
 def packable(seed: int) -> bytes:
-    """A stream whose pages compress to a few octets."""
+    """A stream whose pages compress to a few bytes."""
     parts = [image_header(), domain_header(2)]
     for number in range(1 + seed % 3):
         count = 2 + (seed + number) % 5

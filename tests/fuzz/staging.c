@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The room for one batch is 4 MiB, and mapping and unmapping so much for each
- * of a few thousand octets is most of what an execution costs.  Decoder,
+ * of a few thousand bytes is most of what an execution costs.  Decoder,
  * index and, where it compresses, the encoder get the same rooms each time,
  * between poisoned pages.
  */
@@ -21,7 +21,7 @@ int __wrap_posix_memalign(void **memory, size_t alignment, size_t size);
 
 /* Only the thread that encodes or decodes asks for them. */
 static struct room {
-    uint8_t octets[STAGING];
+    uint8_t bytes[STAGING];
     uint8_t more[XENSAVE_V2_PAGE_SIZE]; /* of those that ask for it */
     uint8_t red_zone[XENSAVE_V2_PAGE_SIZE];
 } staging[ROOMS] __attribute__((aligned(XENSAVE_V2_PAGE_SIZE)));
@@ -39,7 +39,7 @@ static void *take(size_t size)
         ASAN_POISON_MEMORY_REGION(room->more, sizeof(room->more));
         if (size > STAGING)
             ASAN_UNPOISON_MEMORY_REGION(room->more, sizeof(room->more));
-        return room->octets;
+        return room->bytes;
     }
     return NULL;
 }
@@ -69,7 +69,7 @@ int __wrap_posix_memalign(void **memory, size_t alignment, size_t size)
 void __wrap_free(void *memory)
 {
     for (size_t i = 0; i < ROOMS; i++) {
-        if (memory != staging[i].octets)
+        if (memory != staging[i].bytes)
             continue;
         FUZZ_ASSERT(in_use[i], NULL);
         in_use[i] = false;

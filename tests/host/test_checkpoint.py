@@ -74,7 +74,7 @@ def test_what_cannot_be_live_is_saved_nevertheless(host):
         pytest.skip("this Xen can save every guest live")
     guest = start(host, pv)
     result = host.run(f"xl-aligned save -c --live {guest.name} {FILE}", 180)
-    assert "stands still while it is saved: it is a PV domain" in \
+    assert "is paused during the save: it is a PV domain" in \
         result.stderr
     host.mark(guest.name)
     host.wait_verdict(guest.name)
@@ -130,7 +130,7 @@ def test_live_checkpoint(host, make):
     info = json.loads(host.run(f"xl-aligned info --json {FILE}").stdout)[0]
     assert info["format"] == "v3"
     verified = host.run(f"xl-aligned verify {FILE}").stdout
-    assert "every byte is right" in verified
+    assert "every byte is intact" in verified
     host.destroy(guest.name)
     host.mark(guest.name)
     host.run(f"xl-aligned restore {FILE}", 120)
@@ -149,9 +149,10 @@ def test_two_checkpoints_differ_where_the_guest_wrote(host):
     found = json.loads(result.stdout)
     assert found["pages_a"] == found["pages_b"]
     # Most of its memory is idle; what it rewrites between two checks is not.
-    assert 512 <= found["changed"] < found["same"]
+    assert 512 <= found["pages_changed"] < found["pages_same"]
     changed = next(r for r in found["ranges"] if r["change"] == "changed")
-    pages = [host.run(f"xl-aligned page {FILE}{n} {changed['first']}").stdout
+    pfn = changed["first_pfn"]
+    pages = [host.run(f"xl-aligned page {FILE}{n} {pfn}").stdout
              for n in (1, 2)]
     assert pages[0].splitlines()[1:] != pages[1].splitlines()[1:]
 

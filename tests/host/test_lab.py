@@ -36,7 +36,8 @@ def noise_page(seed: int, page: int) -> bytes:
 
 def test_host_is_xen(host):
     assert "Domain-0" in host.run("xl list").stdout
-    assert "xen_version            : 4.17" in host.run("xl info").stdout
+    assert (f"xen_version            : {host.version}"
+            in host.run("xl info").stdout)
 
 
 @pytest.mark.parametrize("make", [lab.pv, lab.pvh, lab.hvm])

@@ -40,7 +40,7 @@ KINDS = {"pv": ("xenpv", "linux", 128), "pvh": ("xenpvh", "xenpvh", 160)}
 @pytest.fixture(scope="module")
 def place(build_overlay, tmp_path_factory):
     disk = debian.copy(str(tmp_path_factory.mktemp("debian")),
-                       packages=debian.PACKAGES + LIBRARIES + LIBVIRT)
+                       names=debian.PACKAGES + LIBRARIES + LIBVIRT)
     with lab.XenHost(disks=(disk,), parts=()) as host:
         subprocess.run(["tar", "-C", build_overlay, "-cf",
                         f"{host.share}/tree.tar", "."], check=True)
@@ -127,7 +127,7 @@ def test_managed_save(daemon, kind):
     found = info(daemon, f"{MANAGED}/{name}.save")
     assert found["format"] == "v3"
     verified = daemon.run(f"xl-aligned verify {MANAGED}/{name}.save").stdout
-    assert "every byte is right" in verified
+    assert "every byte is intact" in verified
     daemon.host.mark(name)
     virsh(daemon, f"start {name}")
     check_running(daemon, name)
@@ -225,7 +225,7 @@ def check_starts(place, name: str) -> None:
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_start_that_ends_early(daemon, kind, how):
-    """The managed save is there again, and the next start finds it."""
+    """The managed save is back, and the next start finds it."""
     name = begin(daemon, kind)
     before = managed(daemon, name)
     result = meanwhile(daemon, f"start {name}",

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.slow
 __all__ = ["clean", "hosts", "overlay"]
 
 PV = pv("pv", memory=96, noise=16)
-STANDS_STILL = ("stands still while it migrates: it is a PV domain, and "
-                "this Xen was built without shadow paging")
+PAUSED = ("is paused during the migration: it is a PV domain, and "
+          "this Xen was built without shadow paging")
 
 
 @pytest.mark.parametrize("guest", [PVH, GUEST], ids=["pvh", "hvm"])
@@ -75,7 +75,7 @@ def test_pv_migrates_standing_still(hosts, no_shadow_paging, old_receiver):
         make_old(receiver)
     receiver.mark(PV.name)
     result = xl_aligned(sender, by_ssh(receiver, PV))
-    assert len(re.findall(STANDS_STILL, result.stderr)) == 1
+    assert len(re.findall(PAUSED, result.stderr)) == 1
     report = report_of(result)
     assert report["stream_version"] == (2 if old_receiver else 3)
     if not old_receiver:
@@ -89,7 +89,7 @@ def test_any_guest_can_be_asked_to_stand_still(hosts):
     sender, receiver = start(hosts, PVH)
     receiver.mark(PVH.name)
     result = xl_aligned(sender, "--no-live", by_ssh(receiver, PVH))
-    assert "stands still" not in result.stderr
+    assert "is paused during" not in result.stderr
     report = report_of(result)
     assert len(report["pages_per_pass"]) == 1
     assert_arrived(sender, receiver, PVH)

@@ -418,7 +418,7 @@ def test_too_little_space(host):
                 XL_ALIGNED_COMMIT_NAME="/small/file")
     assert result.status != 0
     assert len(plugin_lines(result)) == 1
-    assert "MiB free; the domain runs on" in plugin_lines(result)[0]
+    assert "MiB free; the domain keeps running" in plugin_lines(result)[0]
     assert "xc: progress" not in result.stderr
     check_running(host, guest)
     assert host.run("cat /small/file; ls /small").stdout.split() == \

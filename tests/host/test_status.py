@@ -130,7 +130,7 @@ def test_two_terminals(host, tmp_path):
         tmux.wait(1, r"\^C\n#\Z")
         tmux.type(1, "xl-aligned cancel web01")
         text = tmux.wait(1, r"^web01 \(\d+\): save cancelled: the domain "
-                         r"runs on$")
+                         r"keeps running$")
         assert text.count("save: memory") == 1
         tmux.wait(0, r"(?s)resuming domain.*^#\Z")
         told += [tmux.screen(0), tmux.screen(1)]
@@ -163,8 +163,8 @@ def test_a_save_is_told_and_cancelled(host, start):
     array = json.loads(host.run("xl-aligned status --json").stdout)
     assert [each["domain"] for each in array] == ["web01"]
     done = host.run("xl-aligned cancel web01")
-    assert re.fullmatch(r"web01 \(\d+\): save cancelled: the domain runs "
-                        r"on\n", done.stdout)
+    assert re.fullmatch(r"web01 \(\d+\): save cancelled: the domain keeps "
+                        r"running\n", done.stdout)
     result = job.wait(60, check=False)
     assert result.status == 1
     assert "libxl-aligned: save: ended on request" in result.stderr
@@ -186,7 +186,7 @@ def test_the_owner_is_killed(host):
     job.wait(60, check=False)
     assert not no_entry(host)
     result = host.run("xl-aligned status")
-    assert result.stdout == "No operation is under way.\n"
+    assert result.stdout == "No operation is running.\n"
     assert f"process {owner}, which ran its save, is gone" in result.stderr
     assert no_entry(host)
     # What stock leaves of that: suspended, or still running.
@@ -207,7 +207,7 @@ def test_a_dump_is_cancelled(host):
     says(host, "xl-aligned status", r"web01 .* dump-core .* [1-9]\d*/")
     assert keys(host)["file"] == "/data/core"
     done = host.run("xl-aligned cancel web01")
-    assert "dump-core cancelled: there is no file" in done.stdout
+    assert "dump-core cancelled: no file is left" in done.stdout
     assert job.wait(60, check=False).status != 0
     assert host.run("ls /data").stdout.split() == ["lost+found"]
     assert no_entry(host)
@@ -221,7 +221,7 @@ def test_a_restore_is_cancelled(host):
     says(host, "xl-aligned status",
                r"web01 .* restore .* [1-9]\d*/\d+ .* v3 +/data/web01")
     done = host.run("xl-aligned cancel web01")
-    assert "restore cancelled: there is no domain" in done.stdout
+    assert "restore cancelled: no domain is left" in done.stdout
     assert job.wait(60, check=False).status != 0
     assert "web01" not in host.run("xl list").stdout
     assert no_entry(host)
@@ -246,7 +246,7 @@ def test_a_migration_is_cancelled(host):
     assert re.search(r" receive ", text), text
     done = host.run("xl-aligned cancel wanders migrate")
     assert re.fullmatch(r"wanders \(\d+\): migrate cancelled: the domain "
-                        r"runs on\n", done.stdout)
+                        r"keeps running\n", done.stdout)
     assert job.wait(90, check=False).status != 0
     says(host, f"xenstore-list {TREE} | wc -l", r"^0$")
     assert host.run("xl list").stdout.count("wanders") == 1

@@ -9,6 +9,7 @@ import pytest
 
 import lab
 from lab import debian, pv, pvh
+from lab.versions import version
 from model import audit
 from support import ROOT
 
@@ -17,7 +18,8 @@ pytestmark = pytest.mark.slow
 SAVED = "/var/lib/xen/save"
 SETTINGS = "/etc/default/xl-aligned"
 DEFAULTS = "/etc/default/xendomains"
-DEBIANS, XENS = "/etc/init.d/xendomains", "/usr/lib/xen-4.17/bin/xendomains"
+DEBIANS = "/etc/init.d/xendomains"
+XENS = f"/usr/lib/xen-{version()}/bin/xendomains"
 # What the installed libraries need beside Xen's tools.
 LIBRARIES = ("liburing2", "libxxhash0", "libyajl2", "libssl3", "libzstd1",
              "liblz4-1", "libxenstore4")
@@ -28,7 +30,7 @@ GUESTS = (pv("one", memory=128, noise=16), pvh("two", memory=160, noise=16))
 def place(build_overlay, tmp_path_factory):
     """A Debian in dom0 with what `make install` installs."""
     disk = debian.copy(str(tmp_path_factory.mktemp("debian")),
-                       packages=debian.PACKAGES + LIBRARIES)
+                       names=debian.PACKAGES + LIBRARIES)
     with lab.XenHost(disks=(disk,), parts=()) as host:
         subprocess.run(["tar", "-C", build_overlay, "-cf",
                         f"{host.share}/tree.tar", "."], check=True)
@@ -116,7 +118,7 @@ def test_as_a_service(place, script, tmp_path):
         result = service(place, script, verb)
         if verb == "stop":
             verified = place.run(f"cd {SAVED} && xl-aligned verify *").stdout
-            assert verified.count("every byte is right") == len(GUESTS)
+            assert verified.count("every byte is intact") == len(GUESTS)
             for guest in GUESTS:
                 place.host.get(f"{debian.PLACE}{SAVED}/{guest.name}",
                                str(copies / guest.name))

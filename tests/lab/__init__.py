@@ -5,7 +5,7 @@ from .guest import (Guest, GuestFailed, MemoryWrong, Verdict, hvm, pv,
                     pvh)
 from .host import (CommandFailed, CommandTimeout, Disk, Job, LabError,
                    Result, XenHost, host_pair)
-from .images import ImageError
+from .cache import ImageError
 from .measure import MemoryWatch, Sample, drop_caches
 
 __all__ = [

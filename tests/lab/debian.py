@@ -16,23 +16,20 @@ import shlex
 import shutil
 import subprocess
 
-from . import images
+from . import packages
+from .cache import ImageError, cache_dir, command, locked, say
 from .host import Disk, Result, XenHost
+from .versions import Version, version as version_of
 
-SUITE = "bookworm"
 PLACE = "/debian"
 REPOSITORY = "/var/local/packages"
 SIZE_MIB = 3072
-PACKAGES = ("xen-utils-4.17", "xen-utils-common", "xenstore-utils",
+PACKAGES = ("xen-utils-{xen}", "xen-utils-common", "xenstore-utils",
             "python3-minimal", "sysvinit-utils", "procps")
 # Seen by both roots.
 SHARED = ("proc", "sys", "dev", "run", "tmp", "host", "data")
 # What a Debian with an init of its own would have, and a chroot does not.
 POLICY = "#!/bin/sh\nexit 101\n"
-
-
-def command(*words: str) -> str:
-    return images.command(*words)
 
 
 def depends(package: str) -> set[str]:
@@ -42,7 +39,7 @@ def depends(package: str) -> set[str]:
     return {entry.split("(")[0].split(":")[0].strip() for entry in first}
 
 
-def repository(tree: str, packages: tuple[str, ...]) -> None:
+def repository(tree: str, suite: str, more: tuple[str, ...]) -> None:
     """The named packages, and what they need, where apt in there finds them.
 
     dom0 has no network to fetch them from.
@@ -50,15 +47,14 @@ def repository(tree: str, packages: tuple[str, ...]) -> None:
     place = tree + REPOSITORY
     os.makedirs(place)
     have = set(os.listdir(f"{tree}/var/lib/dpkg/info"))
-    wanted = [name for name in packages
+    wanted = [name for name in more
               if f"{name}.list" not in have and f"{name}:amd64.list"
               not in have]
     if wanted:
-        images.command("apt-get", "-o", "APT::Sandbox::User=root",
-                       "download", *wanted, cwd=place)
+        packages.update(suite)
+        packages.fetch(suite, wanted, place)
     with open(f"{place}/Packages", "w") as index:
-        index.write(images.command("dpkg-scanpackages", "-m", ".",
-                                   cwd=place))
+        index.write(command("dpkg-scanpackages", "-m", ".", cwd=place))
     with open(f"{tree}/etc/apt/sources.list", "w") as sources:
         sources.write(f"deb [trusted=yes] file:{REPOSITORY} ./\n")
     shutil.rmtree(f"{tree}/var/lib/apt/lists")
@@ -66,39 +62,41 @@ def repository(tree: str, packages: tuple[str, ...]) -> None:
     command("chroot", tree, "apt-get", "-q", "update")
 
 
-def make_tree(tree: str, packages: tuple[str, ...],
+def make_tree(tree: str, suite: str, names: tuple[str, ...],
               more: tuple[str, ...]) -> None:
     command("mmdebstrap", "--quiet", "--mode=root", "--variant=apt",
-            "--include=" + ",".join(packages),
-            '--aptopt=APT::Install-Recommends "false"', SUITE, tree)
+            "--include=" + ",".join(names),
+            '--aptopt=APT::Install-Recommends "false"', suite, tree)
     for name in SHARED:
         os.makedirs(f"{tree}/{name}", exist_ok=True)
     with open(f"{tree}/usr/sbin/policy-rc.d", "w") as file:
         file.write(POLICY)
     os.chmod(f"{tree}/usr/sbin/policy-rc.d", 0o755)
-    repository(tree, more)
+    repository(tree, suite, more)
 
 
-def image(packages: tuple[str, ...] = PACKAGES,
-          more: tuple[str, ...] = ()) -> str:
+def image(names: tuple[str, ...] = PACKAGES, more: tuple[str, ...] = (),
+          version: Version | None = None) -> str:
     """A disk image with these packages; `more` can be had in there by apt.
 
     Kept in the lab's cache: whoever writes to it copies it.
     """
+    version = version or version_of()
+    names = tuple(map(version.fill, names))
     recipe = [inspect.getsource(make_tree), inspect.getsource(repository),
-              SUITE, str(SIZE_MIB), POLICY, *packages, "", *sorted(more)]
+              version.suite, str(SIZE_MIB), POLICY, *names, "",
+              *sorted(more)]
     digest = hashlib.sha256("\n".join(recipe).encode()).hexdigest()
-    done = os.path.join(images.cache_dir(), "debian", digest[:16] + ".img")
-    with images.locked("debian"):
+    done = os.path.join(cache_dir("debian"), digest[:16] + ".img")
+    with locked("debian"):
         if os.path.exists(done):
             return done
         if not shutil.which("mmdebstrap"):
-            raise images.ImageError("mmdebstrap is missing: run `make deps`")
-        images.say("building a Debian for dom0")
-        os.makedirs(os.path.dirname(done), exist_ok=True)
+            raise ImageError("mmdebstrap is missing: run `make deps`")
+        say("building a Debian for dom0")
         work = f"{done}.tree.{os.getpid()}"
         try:
-            make_tree(work, packages, more)
+            make_tree(work, version.suite, names, more)
             with open(f"{done}.new", "wb") as file:
                 file.truncate(SIZE_MIB << 20)
             command("mke2fs", "-q", "-F", "-t", "ext4", "-d", work,

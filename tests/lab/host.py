@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from typing import IO
 
 from . import images, places
+from .cache import cache_dir, command
 from .guest import Guests
 from .measure import patience
+from .versions import Version, version as version_of
 
 CPU = ("max,-smap,-rdtscp,-xsave,-xsaveopt,-avx,-avx2,-fma,-f16c,-pku,"
        "-la57")
@@ -83,7 +85,7 @@ class Disk:
                 path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
             if not program:
                 raise LabError(f"mkfs.{self.fs} is missing: run `make deps`")
-            images.command(program, *mkfs[self.fs], fresh)
+            command(program, *mkfs[self.fs], fresh)
         os.rename(fresh, self.path)
 
     def arguments(self, number: int) -> list[str]:
@@ -201,6 +203,7 @@ class XenHost(Guests):
     directory         where disks and logs live; a fresh one by default
     address, join     set by host_pair()
     xen_options       more of Xen's command line, e.g. "guest_loglvl=all"
+    version           of Xen, with its dom0: "4.20"; by default XEN's
     """
 
     def __init__(self, name: str = "xen1", memory: int = 4096,
@@ -212,16 +215,17 @@ class XenHost(Guests):
                  directory: str | None = None,
                  address: str | None = None,
                  join: tuple[str, str] | None = None,
-                 xen_options: str = "", boot_timeout: float = 180):
+                 xen_options: str = "", boot_timeout: float = 180,
+                 version: Version | str | None = None):
         super().__init__()
         self.name, self.memory, self.dom0_mem = name, memory, dom0_mem
         self.dom0_vcpus, self.overlays = dom0_vcpus, tuple(overlays)
         self.parts, self.address, self.join = tuple(parts), address, join
         self.xen_options, self.boot_timeout = xen_options, boot_timeout
+        self.version = version_of(version and str(version))
         self._own_directory = directory is None
         if directory is None:
-            runs = os.path.join(images.cache_dir(), "run")
-            os.makedirs(runs, exist_ok=True)
+            runs = cache_dir("run")
             prune_runs(runs)
             directory = tempfile.mkdtemp(prefix=f"{name}-{os.getpid()}-",
                                          dir=runs)
@@ -263,7 +267,7 @@ class XenHost(Guests):
         """Start the machine and return at once."""
         if not shutil.which("qemu-system-x86_64"):
             raise LabError("qemu-system-x86_64 is missing: run `make deps`")
-        self.image = images.image(self.parts)
+        self.image = images.image(self.version, self.parts)
         for disk in self.disks:
             disk.prepare()
         if not self._place:
@@ -414,7 +418,8 @@ class XenHost(Guests):
             dom0_vcpus=self.dom0_vcpus, data=None, disks=tuple(self.disks),
             overlays=self.overlays, parts=self.parts,
             address=self.address, join=self.join,
-            xen_options=self.xen_options, boot_timeout=self.boot_timeout)
+            xen_options=self.xen_options, boot_timeout=self.boot_timeout,
+            version=self.version)
         settings.update(changes)
         return XenHost(**settings)
 
@@ -553,14 +558,15 @@ class XenHost(Guests):
 
 
 @contextlib.contextmanager
-def host_pair(**settings):
+def host_pair(versions=(None, None), **settings):
     """Two joined hosts, xen1 (10.77.0.1) and xen2 (10.77.0.2)."""
     with (places.one_at_a_time("pair"),
           tempfile.TemporaryDirectory(prefix="xlab-") as net):
         ends = (f"{net}/1", f"{net}/2")
         hosts = [XenHost(name=f"xen{n}", address=f"10.77.0.{n}",
-                         join=join, **settings)
-                 for n, join in ((1, ends), (2, ends[::-1]))]
+                         join=join, version=version, **settings)
+                 for n, join, version in ((1, ends, versions[0]),
+                                          (2, ends[::-1], versions[1]))]
         try:
             for host in hosts:
                 host.launch()

@@ -16,7 +16,7 @@ import os
 import time
 from typing import IO
 
-from . import images
+from .cache import cache_dir, say
 
 GIB = 1 << 30
 HOST_MEMORY = 5 * GIB       # of one host with its page cache
@@ -29,7 +29,7 @@ def places() -> int:
 
 
 def _try(name: str) -> IO | None:
-    file = open(os.path.join(images.cache_dir(), name), "w")
+    file = open(os.path.join(cache_dir(), name), "w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -53,7 +53,7 @@ def take_place() -> IO:
                 f"this process already runs {len(_held)} emulated hosts, as "
                 "many as the machine carries: end one first")
         if not waiting:
-            images.say("waiting for another emulated host to end")
+            say("waiting for another emulated host to end")
             waiting = True
         time.sleep(0.5)
 
@@ -61,6 +61,6 @@ def take_place() -> IO:
 @contextlib.contextmanager
 def one_at_a_time(name: str):
     """Whoever needs several places: two of them would wait for ever."""
-    with open(os.path.join(images.cache_dir(), f".{name}"), "w") as file:
+    with open(os.path.join(cache_dir(), f".{name}"), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

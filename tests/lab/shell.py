@@ -10,11 +10,12 @@ import sys
 
 from . import guest
 from .host import LabError, XenHost, host_pair
-from .images import PARTS, TREE, ImageError
+from .cache import TREE, ImageError
+from .parts import PARTS
 
 GREETING = """\
 
-You are root in dom0 of a real Xen 4.17 host, emulated by QEMU.
+You are root in dom0 of a real Xen {xen} host, emulated by QEMU.
 
   xl list                        the domains
   xl create /root/pv.cfg         a PV guest   (256 MiB, 64 MiB of noise)
@@ -50,7 +51,8 @@ def furnish(host: XenHost) -> None:
 
 
 def converse(host: XenHost, more: str) -> int:
-    host.write_text("/root/.greeting", GREETING.format(more=more))
+    host.write_text("/root/.greeting",
+                    GREETING.format(more=more, xen=host.version))
     script = "cat /root/.greeting; exec bash -l"
     return subprocess.call(host.ssh_command(script, tty=True))
 

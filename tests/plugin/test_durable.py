@@ -45,6 +45,24 @@ def test_stock_path_syncs(bench, tmp_path, command):
     assert file.read_bytes() == bench.stock_file()
 
 
+def test_the_file_is_looked_up_once(bench, tmp_path):
+    """With a descriptor for its directory, not again at the commit."""
+    config = tmp_path / "broken.conf"
+    config.write_text("format =\n")
+    mark, file = tmp_path / "fault", tmp_path / "file"
+    lookups = 0
+    while True:
+        bench.run("save", file, XL_ALIGNED_CONFIG=str(config),
+                  preload=f"{bench.tools / 'faults.so'}:{PLUGIN}",
+                  FAULT_CALL="readlink", FAULT_IN="toolstack",
+                  FAULT_N=str(lookups + 1), FAULT_MARK=str(mark))
+        if not mark.exists():
+            break
+        mark.unlink()
+        lookups += 1
+    assert lookups == 1
+
+
 @pytest.fixture
 def squashed(tools):
     """A Bench that nobody can use, and a folder in which nobody can make

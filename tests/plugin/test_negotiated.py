@@ -90,7 +90,7 @@ def test_a_domain_that_cannot_be_logged_stands_still(
     assert f"suspend domid=1 flags={flags} ao=0" in bench.log()
     if warns:
         line, = result.lines
-        assert "domain 1 stands still while it migrates: it is a PV " \
+        assert "domain 1 is paused during the migration: it is a PV " \
                "domain" in line
     else:
         assert not result.lines, result

@@ -12,7 +12,7 @@
 
 #include "synthetic.h"
 
-/* A power of two, so that not every octet more means another copy. */
+/* A power of two, so that not every byte more means another copy. */
 static size_t room(size_t length)
 {
     size_t room = 4096;
@@ -22,27 +22,27 @@ static size_t room(size_t length)
     return length ? room : 0;
 }
 
-static void put(struct octets *octets, const void *data, size_t length)
+static void put(struct bytes *bytes, const void *data, size_t length)
 {
-    if (room(octets->length) < octets->length + length) {
-        octets->data = realloc(octets->data, room(octets->length + length));
-        assert(octets->data);
+    if (room(bytes->length) < bytes->length + length) {
+        bytes->data = realloc(bytes->data, room(bytes->length + length));
+        assert(bytes->data);
     }
     if (data)
-        memcpy(octets->data + octets->length, data, length);
+        memcpy(bytes->data + bytes->length, data, length);
     else
-        memset(octets->data + octets->length, 0, length);
-    octets->length += length;
+        memset(bytes->data + bytes->length, 0, length);
+    bytes->length += length;
 }
 
-static void put_record(struct octets *octets, uint32_t type, uint32_t length)
+static void put_record(struct bytes *bytes, uint32_t type, uint32_t length)
 {
     struct xensave_v2_record_header record = { type, length };
 
-    put(octets, &record, sizeof(record));
+    put(bytes, &record, sizeof(record));
     for (uint32_t i = 0; i < length; i++)
-        put(octets, &(uint8_t){ type * 31 + i }, 1);
-    put(octets, NULL, -length & 7);
+        put(bytes, &(uint8_t){ type * 31 + i }, 1);
+    put(bytes, NULL, -length & 7);
 }
 
 static uint64_t pfn_type(enum synthetic_pages pages, unsigned i)
@@ -59,7 +59,7 @@ static bool page_zero(enum synthetic_pages pages, unsigned i)
     return pages == PAGES_ZERO || (pages != PAGES_FULL && i % 2);
 }
 
-static void put_batch(struct octets *octets, enum synthetic_pages pages,
+static void put_batch(struct bytes *bytes, enum synthetic_pages pages,
                       uint64_t first, unsigned count, unsigned *seed)
 {
     struct xensave_v2_record_header record = { XENSAVE_V2_RECORD_PAGE_DATA,
@@ -70,10 +70,10 @@ static void put_batch(struct octets *octets, enum synthetic_pages pages,
     for (unsigned i = 0; i < count; i++)
         if (pfn_type(pages, i) < XENSAVE_V2_PFN_TYPE_BROKEN)
             record.length += XENSAVE_V2_PAGE_SIZE;
-    put(octets, &record, sizeof(record));
-    put(octets, &page_data, sizeof(page_data));
+    put(bytes, &record, sizeof(record));
+    put(bytes, &page_data, sizeof(page_data));
     for (unsigned i = 0; i < count; i++)
-        put(octets,
+        put(bytes,
             &(uint64_t){ (first + i) | pfn_type(pages, i)
                                            << XENSAVE_V2_PFN_TYPE_SHIFT },
             8);
@@ -85,12 +85,12 @@ static void put_batch(struct octets *octets, enum synthetic_pages pages,
         for (unsigned k = 0;
              pages == PAGES_TEXT && k < XENSAVE_V2_PAGE_SIZE / 4; k++)
             words[k] = words[k] >> 29;
-        put(octets, page_zero(pages, i) ? NULL : words, XENSAVE_V2_PAGE_SIZE);
+        put(bytes, page_zero(pages, i) ? NULL : words, XENSAVE_V2_PAGE_SIZE);
     }
 }
 
-struct octets synthetic_stream(enum synthetic_pages pages, unsigned batches,
-                               unsigned count, unsigned seed)
+struct bytes synthetic_stream(enum synthetic_pages pages, unsigned batches,
+                              unsigned count, unsigned seed)
 {
     struct xensave_v2_image_header image = {
         .marker = XENSAVE_V2_IMAGE_MARKER,
@@ -99,20 +99,20 @@ struct octets synthetic_stream(enum synthetic_pages pages, unsigned batches,
     };
     struct xensave_v2_domain_header domain = { XENSAVE_V2_GUEST_HVM, 12, 0, 4,
                                                17 };
-    struct octets octets = { NULL, 0 };
+    struct bytes bytes = { NULL, 0 };
 
-    put(&octets, &image, sizeof(image));
-    put(&octets, &domain, sizeof(domain));
-    put_record(&octets, 0x11, 173);
-    put_record(&octets, 0x10, 0);
+    put(&bytes, &image, sizeof(image));
+    put(&bytes, &domain, sizeof(domain));
+    put_record(&bytes, 0x11, 173);
+    put_record(&bytes, 0x10, 0);
     for (unsigned i = 0; i < batches; i++)
-        put_batch(&octets, pages, (uint64_t)i * count, count, &seed);
-    put_record(&octets, 0x09, 8059);
-    put_record(&octets, XENSAVE_V2_RECORD_END, 0);
-    return octets;
+        put_batch(&bytes, pages, (uint64_t)i * count, count, &seed);
+    put_record(&bytes, 0x09, 8059);
+    put_record(&bytes, XENSAVE_V2_RECORD_END, 0);
+    return bytes;
 }
 
-struct octets synthetic_head(unsigned config)
+struct bytes synthetic_head(unsigned config)
 {
     struct xensave_v2_xl_header xl = {
         .byteorder = XENSAVE_V2_XL_BYTEORDER,
@@ -127,16 +127,16 @@ struct octets synthetic_head(unsigned config)
           0 },
         { XENSAVE_V2_LIBXL_CONTEXT, 0 },
     };
-    struct octets octets = { NULL, 0 };
+    struct bytes bytes = { NULL, 0 };
 
     memcpy(xl.magic, XENSAVE_V2_XL_MAGIC, sizeof(xl.magic));
-    put(&octets, &xl, sizeof(xl));
-    put(&octets, &(uint32_t){ config }, 4);
+    put(&bytes, &xl, sizeof(xl));
+    put(&bytes, &(uint32_t){ config }, 4);
     for (unsigned i = 0; i + 1 < config; i++)
-        put(&octets, "{", 1);
-    put(&octets, NULL, config ? 1 : 0);
-    put(&octets, &libxl, sizeof(libxl));
-    return octets;
+        put(&bytes, "{", 1);
+    put(&bytes, NULL, config ? 1 : 0);
+    put(&bytes, &libxl, sizeof(libxl));
+    return bytes;
 }
 
 int scratch_file(void)
@@ -173,15 +173,15 @@ int loop_device(int backing)
     return fd;
 }
 
-struct octets slurp(int fd)
+struct bytes slurp(int fd)
 {
-    struct octets octets;
+    struct bytes bytes;
     struct stat facts;
 
     assert(!fstat(fd, &facts));
-    octets.length = facts.st_size;
-    octets.data = malloc(octets.length + 1);
-    assert(octets.data);
-    assert(pread(fd, octets.data, octets.length, 0) == (ssize_t)octets.length);
-    return octets;
+    bytes.length = facts.st_size;
+    bytes.data = malloc(bytes.length + 1);
+    assert(bytes.data);
+    assert(pread(fd, bytes.data, bytes.length, 0) == (ssize_t)bytes.length);
+    return bytes;
 }

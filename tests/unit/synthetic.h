@@ -13,14 +13,14 @@ enum synthetic_pages {
     PAGES_TEXT, /* mixed types, and contents that compress */
 };
 
-struct octets {
+struct bytes {
     uint8_t *data;
     size_t length;
 };
 
 /* A whole v2 stream of `batches` batches; free() the data. */
-struct octets synthetic_stream(enum synthetic_pages pages, unsigned batches,
-                               unsigned count, unsigned seed);
+struct bytes synthetic_stream(enum synthetic_pages pages, unsigned batches,
+                              unsigned count, unsigned seed);
 /* An unlinked file in the build directory: O_DIRECT works where it does. */
 int scratch_file(void);
 /*
@@ -28,9 +28,9 @@ int scratch_file(void);
  * the device shows is in the page cache.  -1: not on this machine.
  */
 int loop_device(int backing);
-/* xl header with a configuration of `config` octets, libxl header. */
-struct octets synthetic_head(unsigned config);
+/* xl header with a configuration of `config` bytes, libxl header. */
+struct bytes synthetic_head(unsigned config);
 /* Contents of the file from offset 0. */
-struct octets slurp(int fd);
+struct bytes slurp(int fd);
 
 #endif /* SYNTHETIC_H */

@@ -68,7 +68,7 @@ static void overfill(int fd, int backing, enum xensave_engine engine)
                                           .buffer_size = 65536 };
     struct xensave_error error;
     struct xensave_sink *sink;
-    struct octets found;
+    struct bytes found;
 
     lseek(fd, 0, SEEK_SET);
     sink = xensave_sink_open_file(fd, &options, &error);
@@ -242,8 +242,8 @@ static int save(int fd, enum xensave_format format, unsigned seed, bool whole)
     struct xensave_encoder_options options = {
         .size = sizeof(struct xensave_encoder_options), .format = format
     };
-    struct octets head = synthetic_head(300);
-    struct octets v2 = synthetic_stream(PAGES_FULL, 8, 256, seed);
+    struct bytes head = synthetic_head(300);
+    struct bytes v2 = synthetic_stream(PAGES_FULL, 8, 256, seed);
     struct xensave_error error;
     struct xensave_file savefile;
     struct xensave_encoder *encoder;

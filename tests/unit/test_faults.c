@@ -156,7 +156,7 @@ int __wrap_open(const char *path, int flags, ...)
 
 /* ---- what is run -------------------------------------------------------- */
 
-static struct octets v2;
+static struct bytes v2;
 static struct xensave_compression compression;
 
 static int descriptors(void)
@@ -200,7 +200,7 @@ static const char *save(int fd, const struct xensave_io_options *io)
     return error.text;
 }
 
-/* From the probe to END; "" means that the octets were right. */
+/* From the probe to END; "" means that the bytes were right. */
 static const char *restore(int fd, const struct xensave_io_options *io)
 {
     static struct xensave_error error;
@@ -244,7 +244,7 @@ static void arm(enum fault fault, int n, int errnum)
 
 static int new_file(void)
 {
-    struct octets head = synthetic_head(333);
+    struct bytes head = synthetic_head(333);
     int fd = scratch_file();
 
     assert_int_equal(write(fd, head.data, head.length), head.length);

@@ -12,6 +12,7 @@
 #include "operation/hello.h"
 
 #define HEADER sizeof(struct hello_header)
+#define BIT(n) (1ULL << (n))
 
 static struct hello_offer offer_of(enum hello_role role, bool first)
 {
@@ -26,7 +27,7 @@ static struct hello_offer offer_of(enum hello_role role, bool first)
     return offer;
 }
 
-/* What `from` has to say goes to `to`, at most `step` octets at a time. */
+/* What `from` has to say goes to `to`, at most `step` bytes at a time. */
 static bool carry(struct hello *from, struct hello *to, size_t step)
 {
     bool moved = false;
@@ -61,14 +62,12 @@ struct pair {
     struct hello sender, receiver;
 };
 
-static struct pair *pair_new(bool sender_first)
+static struct pair pair_new(bool sender_first)
 {
-    struct pair *pair = calloc(1, sizeof(*pair));
-
-    assert_non_null(pair);
-    pair->offers[0] = offer_of(HELLO_SENDER, sender_first);
-    pair->offers[1] = offer_of(HELLO_RECEIVER, !sender_first);
-    return pair;
+    return (struct pair){
+        .offers = { offer_of(HELLO_SENDER, sender_first),
+                    offer_of(HELLO_RECEIVER, !sender_first) },
+    };
 }
 
 static void assert_text(const struct hello *hello, const char *text)
@@ -103,27 +102,22 @@ static void pair_run(struct pair *pair, size_t step)
 static void agree(void **unused)
 {
     static const size_t steps[] = { 1, 2, 7, 23, 24, 25, 4096 };
-    size_t i;
-    int first;
 
     (void)unused;
-    for (i = 0; i < 2 * sizeof(steps) / sizeof(steps[0]); i++) {
-        struct pair *pair;
+    for (size_t i = 0; i < 2 * sizeof(steps) / sizeof(steps[0]); i++) {
+        struct pair pair = pair_new(i & 1);
 
-        first = i & 1;
-        pair = pair_new(first);
-        pair->offers[0].request = HELLO_PAUSE | HELLO_STAY;
-        pair_run(pair, steps[i / 2]);
-        assert_state(&pair->sender, HELLO_AGREED);
-        assert_state(&pair->receiver, HELLO_AGREED);
-        assert_int_equal(pair->sender.version, 3);
-        assert_int_equal(pair->receiver.version, 3);
-        assert_int_equal(pair->receiver.request, HELLO_PAUSE | HELLO_STAY);
-        assert_string_equal(pair->receiver.peer, "test 1.0");
-        assert_int_equal(hello_want(&pair->sender), 0);
-        assert_int_equal(pair->sender.out_length, 0);
-        assert_int_equal(pair->receiver.out_length, 0);
-        free(pair);
+        pair.offers[0].request = HELLO_PAUSE | HELLO_STAY;
+        pair_run(&pair, steps[i / 2]);
+        assert_state(&pair.sender, HELLO_AGREED);
+        assert_state(&pair.receiver, HELLO_AGREED);
+        assert_int_equal(pair.sender.version, 3);
+        assert_int_equal(pair.receiver.version, 3);
+        assert_int_equal(pair.receiver.request, HELLO_PAUSE | HELLO_STAY);
+        assert_string_equal(pair.receiver.peer, "test 1.0");
+        assert_int_equal(hello_want(&pair.sender), 0);
+        assert_int_equal(pair.sender.out_length, 0);
+        assert_int_equal(pair.receiver.out_length, 0);
     }
 }
 
@@ -139,31 +133,19 @@ static void outcomes(void **unused)
 {
     static const struct outcome_case cases[] = {
         /* A newer peer that offers what this end does not know. */
-        { { 2, 2 }, { 3, 4 }, { 0, 1ULL << 17 }, { 0, 0 }, 3, 0, NULL },
+        { { 2, 2 }, { 3, 4 }, { 0, BIT(17) }, { 0, 0 }, 3, 0, NULL },
         { { 2, 2 }, { 3, 9 }, { 3, 7 }, { 0, 2 }, 3, 3, NULL },
         { { 2, 2 }, { 2, 3 }, { 0, 3 }, { 0, 0 }, 2, 0, NULL },
-        { { 3, 2 },
-          { 3, 2 },
-          { 0, 0 },
-          { 0, 0 },
-          0,
-          0,
-          "no common stream version" },
-        { { 2, 4 }, { 3, 5 }, { 0, 0 }, { 0, 0 }, 0, 0, "takes 4 to 5" },
+        { { 3, 2 }, { 3, 2 }, .text = "no common stream version" },
+        { { 2, 4 }, { 3, 5 }, .text = "takes 4 to 5" },
         { { 2, 2 },
           { 3, 4 },
-          { 0, 1ULL << 17 },
-          { 0, 1ULL << 17 },
+          { 0, BIT(17) },
+          { 0, BIT(17) },
           0,
           0,
           "DEDUP (bit 17)" },
-        { { 2, 2 },
-          { 3, 4 },
-          { 0, 1ULL << 63 },
-          { 0, 1ULL << 63 },
-          0,
-          0,
-          "bit 63" },
+        { { 2, 2 }, { 3, 4 }, { 0, BIT(63) }, { 0, BIT(63) }, 0, 0, "bit 63" },
         { { 2, 2 }, { 3, 3 }, { 2, 0 }, { 2, 0 }, 0, 0, "ZSTD" },
         /* No feature is left in version 2. */
         { { 2, 2 }, { 2, 3 }, { 1, 1 }, { 0, 1 }, 0, 0, "LZ4" },
@@ -173,71 +155,66 @@ static void outcomes(void **unused)
     (void)unused;
     for (i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
         const struct outcome_case *c = &cases[i / 2];
-        struct pair *pair = pair_new(i & 1);
+        struct pair pair = pair_new(i & 1);
         int side;
 
         for (side = 0; side < 2; side++) {
             /* Each case from both sides. */
             turn = side ^ (i & 1);
-            pair->offers[side].version_min = c->min[turn];
-            pair->offers[side].version_max = c->max[turn];
-            pair->offers[side].features = c->features[turn];
-            pair->offers[side].required = c->required[turn];
-            pair->offers[side].text = "test 1.0\nfeature 17 DEDUP\nx\n";
+            pair.offers[side].version_min = c->min[turn];
+            pair.offers[side].version_max = c->max[turn];
+            pair.offers[side].features = c->features[turn];
+            pair.offers[side].required = c->required[turn];
+            pair.offers[side].text = "test 1.0\nfeature 17 DEDUP\nx\n";
         }
-        pair_run(pair, 4096);
+        pair_run(&pair, 4096);
         if (c->version) {
-            assert_state(&pair->sender, HELLO_AGREED);
-            assert_state(&pair->receiver, HELLO_AGREED);
-            assert_int_equal(pair->sender.version, c->version);
-            assert_int_equal(pair->receiver.features, c->common);
+            assert_state(&pair.sender, HELLO_AGREED);
+            assert_state(&pair.receiver, HELLO_AGREED);
+            assert_int_equal(pair.sender.version, c->version);
+            assert_int_equal(pair.receiver.features, c->common);
         } else {
-            assert_state(&pair->sender, HELLO_REFUSED);
-            assert_state(&pair->receiver, HELLO_REFUSED);
-            assert_text(&pair->sender, c->text);
-            assert_text(&pair->receiver, c->text);
+            assert_state(&pair.sender, HELLO_REFUSED);
+            assert_state(&pair.receiver, HELLO_REFUSED);
+            assert_text(&pair.sender, c->text);
+            assert_text(&pair.receiver, c->text);
         }
-        free(pair);
     }
 }
 
 static void unknown_request(void **unused)
 {
-    struct pair *pair = pair_new(true);
+    struct pair pair = pair_new(true);
 
     (void)unused;
-    pair->offers[0].request = 8;
-    pair_run(pair, 4096);
-    assert_state(&pair->receiver, HELLO_REFUSED);
-    assert_state(&pair->sender, HELLO_REFUSED);
-    assert_text(&pair->sender, "bits 0x8");
-    free(pair);
+    pair.offers[0].request = 8;
+    pair_run(&pair, 4096);
+    assert_state(&pair.receiver, HELLO_REFUSED);
+    assert_state(&pair.sender, HELLO_REFUSED);
+    assert_text(&pair.sender, "bits 0x8");
 }
 
 static void refusal_of_the_callers(void **unused)
 {
-    struct pair *pair = pair_new(true);
-    int agreed;
+    struct pair pair = pair_new(true);
 
     (void)unused;
     /* Instead of HELLO, and instead of the banner. */
-    for (agreed = 0; agreed < 2; agreed++) {
-        hello_begin(&pair->sender, &pair->offers[0]);
-        hello_begin(&pair->receiver, &pair->offers[1]);
+    for (int agreed = 0; agreed < 2; agreed++) {
+        hello_begin(&pair.sender, &pair.offers[0]);
+        hello_begin(&pair.receiver, &pair.offers[1]);
         if (agreed) {
-            converse(&pair->sender, &pair->receiver, 5);
-            assert_state(&pair->receiver, HELLO_AGREED);
-            assert_state(&pair->sender, HELLO_WAIT_BANNER);
+            converse(&pair.sender, &pair.receiver, 5);
+            assert_state(&pair.receiver, HELLO_AGREED);
+            assert_state(&pair.sender, HELLO_WAIT_BANNER);
         }
-        hello_refuse(&pair->receiver, HELLO_BUSY,
-                     "four domains are "
-                     "arriving \xc3\xa4lready");
-        converse(&pair->sender, &pair->receiver, 5);
-        assert_state(&pair->sender, HELLO_REFUSED);
-        assert_text(&pair->sender, "(status 5): four domains are arriving "
-                                   "??lready");
+        hello_refuse(&pair.receiver, HELLO_BUSY,
+                     "four domains are arriving \xc3\xa4lready");
+        converse(&pair.sender, &pair.receiver, 5);
+        assert_state(&pair.sender, HELLO_REFUSED);
+        assert_text(&pair.sender,
+                    "(status 5): four domains are arriving ??lready");
     }
-    free(pair);
 }
 
 /* ---- stock peers -------------------------------------------------------- */
@@ -574,11 +551,10 @@ static void noise_ends_in_order(void **unused)
 {
     uint8_t message[HELLO_MESSAGE_MAX];
     struct hello_header header;
-    int i;
 
     (void)unused;
     noise_state = 5;
-    for (i = 0; i < 20000; i++) {
+    for (int i = 0; i < 20000; i++) {
         size_t length = sender_hello(message), n = noise() % 6;
         struct hello *hello;
 

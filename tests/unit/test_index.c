@@ -15,7 +15,7 @@
 #define PFNS    (BATCHES * COUNT)
 
 static int save_as(enum xensave_format format, enum xensave_codec codec,
-                   struct octets v2)
+                   struct bytes v2)
 {
     struct xensave_encoder_options options = {
         .size = sizeof(struct xensave_encoder_options),
@@ -23,8 +23,8 @@ static int save_as(enum xensave_format format, enum xensave_codec codec,
         .compression = { .codec = codec, .all = true },
     };
     /* Only v3 bears a stream that starts anywhere. */
-    struct octets head = synthetic_head(format == XENSAVE_FORMAT_V3 ? 101
-                                                                    : 100);
+    struct bytes head = synthetic_head(format == XENSAVE_FORMAT_V3 ? 101
+                                                                   : 100);
     struct xensave_error error;
     struct xensave_file savefile;
     struct xensave_encoder *encoder;
@@ -49,7 +49,7 @@ static int save_as(enum xensave_format format, enum xensave_codec codec,
     return fd;
 }
 
-static int save(enum xensave_format format, struct octets v2)
+static int save(enum xensave_format format, struct bytes v2)
 {
     return save_as(format, XENSAVE_CODEC_NONE, v2);
 }
@@ -76,7 +76,7 @@ struct memory {
     uint8_t *page[PFNS];
 };
 
-static void play(struct octets v2, struct memory *memory)
+static void play(struct bytes v2, struct memory *memory)
 {
     size_t at = sizeof(struct xensave_v2_image_header) +
                 sizeof(struct xensave_v2_domain_header);
@@ -145,14 +145,14 @@ static void compare(struct xensave_index *index,
  * The stream of a domain that ran: its last batches are of pfns that it has
  * had already, in another order.
  */
-static struct octets live_stream(void)
+static struct bytes live_stream(void)
 {
-    struct octets first = synthetic_stream(PAGES_ALTERNATING, BATCHES - 1,
-                                           COUNT, 5);
-    struct octets again = synthetic_stream(PAGES_MIXED_TYPES, 2, COUNT, 77);
+    struct bytes first = synthetic_stream(PAGES_ALTERNATING, BATCHES - 1,
+                                          COUNT, 5);
+    struct bytes again = synthetic_stream(PAGES_MIXED_TYPES, 2, COUNT, 77);
     /* Behind the headers and the two records without pages. */
     size_t begin = 40 + 8 + 176 + 8, end = 8 + 8 + 8064, length;
-    struct octets both;
+    struct bytes both;
 
     length = again.length - begin - end;
     both.length = first.length + length;
@@ -187,8 +187,7 @@ static void test_every_format(void **state)
 
     for (size_t k = 0; k <= sizeof(kinds) / sizeof(kinds[0]); k++) {
         bool live = k == sizeof(kinds) / sizeof(kinds[0]);
-        struct octets v2 = live
-                               ? live_stream()
+        struct bytes v2 = live ? live_stream()
                                : synthetic_stream(kinds[k], BATCHES, COUNT, 3);
         struct memory memory;
 
@@ -209,7 +208,7 @@ static void test_every_format(void **state)
 /* The walk finds what the index says. */
 static void test_without_index(void **state)
 {
-    struct octets v2 = live_stream();
+    struct bytes v2 = live_stream();
     struct xensave_file savefile;
     struct xensave_index *index;
     struct xensave_error error;
@@ -231,7 +230,7 @@ static void test_without_index(void **state)
 /* Compressed pages have no place of their own in the file. */
 static void test_compressed(void **state)
 {
-    struct octets v2 = synthetic_stream(PAGES_TEXT, BATCHES, COUNT, 3);
+    struct bytes v2 = synthetic_stream(PAGES_TEXT, BATCHES, COUNT, 3);
     int fd = save_as(XENSAVE_FORMAT_V3, XENSAVE_CODEC_ZSTD, v2);
     struct xensave_index_page pages[PFNS];
     struct xensave_file savefile;
@@ -267,16 +266,16 @@ static void test_compressed(void **state)
 
 static void flip(int fd, uint64_t offset)
 {
-    uint8_t octet;
+    uint8_t byte;
 
-    assert_int_equal(pread(fd, &octet, 1, offset), 1);
-    octet ^= 0x10;
-    assert_int_equal(pwrite(fd, &octet, 1, offset), 1);
+    assert_int_equal(pread(fd, &byte, 1, offset), 1);
+    byte ^= 0x10;
+    assert_int_equal(pwrite(fd, &byte, 1, offset), 1);
 }
 
 static void test_damage(void **state)
 {
-    struct octets v2 = synthetic_stream(PAGES_FULL, BATCHES, COUNT, 3);
+    struct bytes v2 = synthetic_stream(PAGES_FULL, BATCHES, COUNT, 3);
     int fd = save(XENSAVE_FORMAT_V3, v2);
     uint8_t contents[XENSAVE_V2_PAGE_SIZE];
     struct xensave_file savefile;
@@ -312,7 +311,7 @@ static void test_damage(void **state)
         flip(fd, at + i);
         index = try_open(fd, &error);
         if (index)
-            fail_msg("octet %u of the index", i);
+            fail_msg("byte %u of the index", i);
         assert_int_not_equal(error.errnum, 0);
         flip(fd, at + i);
     }
@@ -325,7 +324,7 @@ static void test_damage(void **state)
 /* Files that end early, and heads that are not as the index says. */
 static void test_truncation(void **state)
 {
-    struct octets v2 = synthetic_stream(PAGES_MIXED_TYPES, 2, 20, 3);
+    struct bytes v2 = synthetic_stream(PAGES_MIXED_TYPES, 2, 20, 3);
     int fd = save(XENSAVE_FORMAT_V2, v2);
     off_t length = lseek(fd, 0, SEEK_END);
     struct xensave_error error;

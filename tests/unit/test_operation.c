@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "operation/handoff.h"
-#include "operation/operation.h"
+#include "operation/xenstore.h"
 
 static pid_t bystander(void)
 {

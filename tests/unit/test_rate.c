@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "operation/operation.h"
+#include "operation/xenstore.h"
 
 #define MIB (1ULL << 20)
 

@@ -26,7 +26,7 @@ struct setting {
 };
 
 static void encode(int fd, const struct setting *setting,
-                   const struct octets *v2)
+                   const struct bytes *v2)
 {
     struct xensave_encoder_options options = {
         .size = sizeof(struct xensave_encoder_options),
@@ -56,7 +56,7 @@ static void encode(int fd, const struct setting *setting,
 }
 
 static void decode(int fd, const struct setting *setting,
-                   const struct octets *v2)
+                   const struct bytes *v2)
 {
     struct xensave_error error;
     struct xensave_decoder *decoder;
@@ -93,7 +93,7 @@ static void pretend_complete(int fd, const struct setting *setting)
     struct xensave_file savefile;
     struct xensave_error error;
     off_t end = lseek(fd, 0, SEEK_CUR);
-    struct octets head;
+    struct bytes head;
 
     if (setting->format != XENSAVE_FORMAT_V3)
         return;
@@ -108,7 +108,7 @@ static void pretend_complete(int fd, const struct setting *setting)
 
 static void check_alignment(int fd, const struct setting *setting)
 {
-    struct octets file;
+    struct bytes file;
     uint32_t type, length, pages, head[4];
     size_t at = setting->start + 40;
 
@@ -137,8 +137,8 @@ static void check_alignment(int fd, const struct setting *setting)
 
 static void roundtrip(const struct setting *setting)
 {
-    struct octets v2 = synthetic_stream(setting->pages, setting->batches,
-                                        setting->count, 7);
+    struct bytes v2 = synthetic_stream(setting->pages, setting->batches,
+                                       setting->count, 7);
     int fd = scratch_file();
 
     encode(fd, setting, &v2);

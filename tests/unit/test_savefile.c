@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Probe, refusal, commit and the 8-octet trap. */
+/* Probe, refusal, commit and the 8-byte trap. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,10 +11,10 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "stream-v3/internal.h"
+#include "stream-v3/savefile/savefile.h"
 #include "synthetic.h"
 
-static const char tail[] = "eight and more octets of tail";
+static const char tail[] = "eight and more bytes of tail";
 
 /* A save file with a tail, as the toolstack leaves it before the commit. */
 static int save(enum xensave_format format, unsigned config)
@@ -22,8 +22,8 @@ static int save(enum xensave_format format, unsigned config)
     struct xensave_encoder_options options = {
         .size = sizeof(struct xensave_encoder_options), .format = format
     };
-    struct octets head = synthetic_head(config);
-    struct octets v2 = synthetic_stream(PAGES_ALTERNATING, 3, 100, config);
+    struct bytes head = synthetic_head(config);
+    struct bytes v2 = synthetic_stream(PAGES_ALTERNATING, 3, 100, config);
     struct xensave_error error;
     struct xensave_encoder *encoder;
     struct xensave_sink *sink;
@@ -130,25 +130,25 @@ static void reserved_space_is_given_back(void **state)
     close(fd);
 }
 
-static void every_octet_outside_the_stream_counts(void **state)
+static void every_byte_outside_the_stream_counts(void **state)
 {
     int fd = save(XENSAVE_FORMAT_V3, 300);
     off_t end = lseek(fd, 0, SEEK_CUR);
-    uint8_t octet, flipped;
+    uint8_t byte, flipped;
 
     (void)state;
     commit(fd);
     for (off_t at = 0; at < end; at++) {
-        /* Octets of the stream behind its header are the decoder's. */
+        /* Bytes of the stream behind its header are the decoder's. */
         if (at == 376 + 168)
             at = end - sizeof(tail);
-        assert_int_equal(pread(fd, &octet, 1, at), 1);
-        flipped = octet ^ (1 << at % 8);
+        assert_int_equal(pread(fd, &byte, 1, at), 1);
+        flipped = byte ^ (1 << at % 8);
         assert_int_equal(pwrite(fd, &flipped, 1, at), 1);
         /* The domain header is covered by the stream's own checksum. */
         if (!refusal(fd)[0] && (at < 376 || at >= 376 + 40))
-            fail_msg("octet %ld changed unnoticed", at);
-        assert_int_equal(pwrite(fd, &octet, 1, at), 1);
+            fail_msg("byte %ld changed unnoticed", at);
+        assert_int_equal(pwrite(fd, &byte, 1, at), 1);
     }
     assert_string_equal(refusal(fd), "");
     close(fd);
@@ -220,11 +220,11 @@ static void reading_back_leaves_the_page_cache_alone(void **state)
 {
     const size_t length = 32 << 20;
     int fd = save(XENSAVE_FORMAT_V3, 300);
-    void *octets = calloc(1, length);
+    void *bytes = calloc(1, length);
 
     (void)state;
-    assert_int_equal(write(fd, octets, length), length);
-    free(octets);
+    assert_int_equal(write(fd, bytes, length), length);
+    free(bytes);
     commit(fd);
     posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
     assert_int_equal(xensave_resident(fd, 0, length), 0);
@@ -285,7 +285,7 @@ int main(void)
         cmocka_unit_test(probe_finds_every_format),
         cmocka_unit_test(incomplete_is_refused),
         cmocka_unit_test(reserved_space_is_given_back),
-        cmocka_unit_test(every_octet_outside_the_stream_counts),
+        cmocka_unit_test(every_byte_outside_the_stream_counts),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(foreign_features_are_named),
         cmocka_unit_test(impossible_lengths_are_not_committed),

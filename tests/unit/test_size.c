@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "stream-v3/internal.h"
+#include "stream-v3/savefile/savefile.h"
 #include "synthetic.h"
 
 #define BATCHES 8U
@@ -20,8 +20,8 @@ static uint64_t encoded(enum xensave_format format, enum synthetic_pages pages)
     const struct xensave_encoder_options options = {
         .size = sizeof(struct xensave_encoder_options), .format = format
     };
-    struct octets stream = synthetic_stream(pages, BATCHES, XENSAVE_BATCH_MAX,
-                                            1);
+    struct bytes stream = synthetic_stream(pages, BATCHES, XENSAVE_BATCH_MAX,
+                                           1);
     int fd = scratch_file();
     struct xensave_io_options io = { .size = sizeof(struct xensave_io_options),
                                      .io = XENSAVE_IO_BUFFERED };

@@ -57,7 +57,7 @@ static void write_randomly(struct xensave_sink *sink, struct image *image,
 
 static void check(int fd, const struct image *image)
 {
-    struct octets file = slurp(fd);
+    struct bytes file = slurp(fd);
 
     assert_int_equal(file.length, image->length);
     assert_memory_equal(file.data, image->data, image->length);
@@ -131,8 +131,8 @@ static void holes_take_no_room(void **state)
     close(fd);
 }
 
-/* Octets of an earlier life of the file must not shine through. */
-static void skip_over_old_octets(void **state)
+/* Bytes of an earlier life of the file must not shine through. */
+static void skip_over_old_bytes(void **state)
 {
     struct image image = { malloc(LENGTH_MAX), 0 };
     int fd = scratch_file();
@@ -228,7 +228,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_manner),
         cmocka_unit_test(holes_take_no_room),
-        cmocka_unit_test(skip_over_old_octets),
+        cmocka_unit_test(skip_over_old_bytes),
         cmocka_unit_test(memory),
         cmocka_unit_test(socket_pair),
         cmocka_unit_test(nothing_after_the_end),

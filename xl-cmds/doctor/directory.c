@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A file is written as a save would write it, and nothing stays of it. */
+/* Writes an unnamed file the way a save would. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -43,7 +43,7 @@ static const char *filesystem_name(int fd)
         for (i = 0; i < sizeof(filesystems) / sizeof(filesystems[0]); i++)
             if (filesystems[i].magic == (unsigned long)facts.f_type)
                 return filesystems[i].name;
-    return "a filesystem of another kind";
+    return "an unknown filesystem";
 }
 
 static void check_kernel(struct doctor *doctor)
@@ -60,9 +60,7 @@ static void check_kernel(struct doctor *doctor)
         doctor_find(doctor, FINDING_OK, "io_uring", "available");
     } else {
         doctor_find(doctor, FINDING_NOTE, "io_uring",
-                    "%s; threads do its "
-                    "work%s",
-                    strerror(-r),
+                    "%s; threads are used instead%s", strerror(-r),
                     r == -EPERM ? " (see /proc/sys/kernel/io_uring_disabled)"
                                 : "");
     }
@@ -83,7 +81,7 @@ static int open_nameless(const char *directory)
     return fd;
 }
 
-/* Where statx says nothing, the sample below does. */
+/* If statx does not know, the sample below finds out. */
 static void check_alignment(struct doctor *doctor, int fd)
 {
 #ifdef STATX_DIOALIGN
@@ -93,11 +91,10 @@ static void check_alignment(struct doctor *doctor, int fd)
         (facts.stx_mask & STATX_DIOALIGN)) {
         if (!facts.stx_dio_offset_align)
             doctor_find(doctor, FINDING_NOTE, "O_DIRECT",
-                        "statx says that there is none");
+                        "statx reports none");
         else
             doctor_find(doctor, FINDING_OK, "O_DIRECT",
-                        "in blocks of %u "
-                        "bytes, memory on %u, says statx",
+                        "in blocks of %u bytes, memory aligned to %u (statx)",
                         facts.stx_dio_offset_align, facts.stx_dio_mem_align);
     }
 #else
@@ -120,7 +117,7 @@ static void check_space(struct doctor *doctor, int fd)
                 filesystem_name(fd));
 }
 
-/* The library's own choice: what it does here it does in a save. */
+/* The library's own choice, the same as in a save. */
 static int write_sample(struct doctor *doctor, int fd,
                         struct xensave_io_state *state)
 {
@@ -167,23 +164,21 @@ static void judge_io(struct doctor *doctor, int fd,
     switch (state->io) {
     case XENSAVE_IO_DIRECT:
         doctor_find(doctor, FINDING_OK, "writing",
-                    "direct, through %s, "
-                    "pages on multiples of %u%s",
+                    "direct, through %s, pages aligned to %u bytes%s",
                     xensave_engine_name(state->engine), state->alignment,
-                    state->huge_pages ? ", from huge pages" : "");
+                    state->huge_pages ? ", with huge pages" : "");
         break;
     case XENSAVE_IO_WINDOW:
         doctor_find(doctor, FINDING_NOTE, "writing",
-                    "through the page "
-                    "cache, a few MiB of it at a time%s: %s",
+                    "through the page cache, a few MiB at a time%s: %s",
                     has_dontcache(fd) ? " (RWF_DONTCACHE)" : "",
                     strcmp(doctor->io, "auto") == 0
-                        ? "direct I/O is refused there"
-                        : "the settings say so");
+                        ? "direct I/O is not supported there"
+                        : "as configured");
         break;
     default:
         doctor_find(doctor, FINDING_NOTE, "writing",
-                    "through the page cache: the settings say so");
+                    "through the page cache, as configured");
     }
 }
 
@@ -191,7 +186,7 @@ static void predict(struct doctor *doctor,
                     const struct xensave_io_state *state)
 {
     static const char *const hows[] = {
-        [XENSAVE_IO_DIRECT] = "past the page cache",
+        [XENSAVE_IO_DIRECT] = "bypassing the page cache",
         [XENSAVE_IO_WINDOW] = "with at most 64 MiB of the page cache",
         [XENSAVE_IO_BUFFERED] = "through the page cache",
     };
@@ -199,8 +194,8 @@ static void predict(struct doctor *doctor,
                                                              : doctor->format;
 
     if (doctor_is_bad(doctor))
-        doctor->outlook = xasprintf("A save to %s goes stock's way or fails; "
-                                    "see what is BAD above.",
+        doctor->outlook = xasprintf("A save to %s falls back to plain xl or "
+                                    "fails; see BAD above.",
                                     doctor->directory);
     else
         doctor->outlook = xasprintf(
@@ -218,9 +213,8 @@ void doctor_directory(struct doctor *doctor)
     fd = open_nameless(doctor->directory);
     if (fd < 0) {
         doctor_find(doctor, FINDING_BAD, "directory",
-                    "no file can be made "
-                    "in %s: %s",
-                    doctor->directory, strerror(errno));
+                    "cannot create a file in %s: %s", doctor->directory,
+                    strerror(errno));
     } else {
         check_space(doctor, fd);
         check_alignment(doctor, fd);

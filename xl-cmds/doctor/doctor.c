@@ -108,7 +108,7 @@ static int doctor_run(const struct command *self, int argc, char **argv)
         doctor.directory = argv[optind];
 
     doctor_host(&doctor);
-    doctor_config(&doctor);
+    doctor_settings(&doctor);
     doctor_services(&doctor);
     doctor_tls(&doctor, &tls, allow);
     doctor_directory(&doctor);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How xl-aligned doctor is divided: what it finds, and the places it looks. */
+/* The parts of xl-aligned doctor: its findings and its checks. */
 #ifndef XL_CMDS_DOCTOR_H
 #define XL_CMDS_DOCTOR_H
 
@@ -9,8 +9,8 @@
 
 enum finding_level {
     FINDING_OK,
-    FINDING_NOTE, /* works, but another way than it could */
-    FINDING_BAD,  /* saves go stock's way, or not at all */
+    FINDING_NOTE, /* works, but not the best way */
+    FINDING_BAD,  /* saves fall back to plain xl, or fail */
 };
 
 struct finding {
@@ -21,10 +21,10 @@ struct finding {
 
 struct doctor {
     const char *directory;
-    int minor; /* of xl's libxenlight.so.4.N; -1: not known */
+    int minor; /* of xl's libxenlight.so.4.N; -1: unknown */
     struct finding *findings;
     size_t count;
-    /* What the configuration says, as far as it was understood. */
+    /* The settings, as far as they could be read. */
     char format[16], io[16], engine[16];
     char *outlook; /* what a save to `directory` will do, and why */
 };
@@ -34,20 +34,20 @@ void doctor_find(struct doctor *doctor, enum finding_level level,
     __attribute__((format(printf, 4, 5)));
 bool doctor_is_bad(const struct doctor *doctor);
 
-/* doctor-host.c: Xen, xl, the plugin and the helper's library. */
+/* host.c: Xen, xl, the plugin and the helper's library. */
 void doctor_host(struct doctor *doctor);
-/* doctor-services.c: xendomains and libvirt. */
+/* services.c: xendomains and libvirt. */
 void doctor_services(struct doctor *doctor);
-/* doctor-config.c: /etc/xen/xl-aligned.conf and the environment. */
-void doctor_config(struct doctor *doctor);
+/* settings.c: /etc/xen/xl-aligned.conf and the environment. */
+void doctor_settings(struct doctor *doctor);
 /*
- * doctor-tls.c: keys, certificates and lists of migration; those that are not
- * given are where migrate and listen look for them.
+ * tls.c: keys, certificates and lists for migration; the defaults are those of
+ * migrate and listen.
  */
 struct carrier_options;
 void doctor_tls(struct doctor *doctor, const struct carrier_options *given,
                 const char *allow);
-/* doctor-directory.c: the kernel, and what the directory is on. */
+/* directory.c: the kernel, and what the directory is on. */
 void doctor_directory(struct doctor *doctor);
 
 #endif /* XL_CMDS_DOCTOR_H */

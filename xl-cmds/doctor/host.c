@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Whether the libraries of this host fit together: the dynamic linker itself
- * is asked which function would be called, without running the program.
+ * Checks whether the libraries of this host fit together: the dynamic linker
+ * lists the functions that would be called, without running the program.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,8 +23,8 @@
 struct hook {
     const char *name;
     const char *user;
-    bool seen;  /* somebody calls it */
-    bool bound; /* and gets ours */
+    bool seen;  /* it is called */
+    bool bound; /* and bound to ours */
 };
 
 struct linkage {
@@ -32,7 +32,7 @@ struct linkage {
     struct hook *hooks;
     size_t count;
     int minor;   /* of libxenlight; -1: not seen */
-    bool linked; /* anything was */
+    bool linked; /* something was */
 };
 
 /* ---- asking the linker -------------------------------------------------- */
@@ -136,9 +136,8 @@ static void judge(struct doctor *doctor, const char *what, const char *program,
 
     if (!linkage->linked) {
         doctor_find(doctor, FINDING_BAD, what,
-                    "%s: the dynamic linker says "
-                    "nothing of it: is it linked statically, or has it "
-                    "raised privileges?",
+                    "%s: no output from the dynamic linker: is it linked "
+                    "statically or setuid?",
                     program);
         return;
     }
@@ -175,10 +174,10 @@ static void check_version(struct doctor *doctor, int minor)
         doctor_find(doctor, FINDING_OK, "libxl", "of Xen 4.%d", minor);
     if (minor >= XEN_MINOR_LEAST && minor <= XEN_MINOR_MONITOR_EXITS)
         doctor_find(doctor, FINDING_NOTE, "monitor",
-                    "of a domain created "
-                    "without the plugin: exits when the domain is saved; "
-                    "after save -c or a failed save nobody handles its next "
-                    "reboot or crash (xl-aligned run -- xl create)");
+                    "of a domain created without the plugin: exits when the "
+                    "domain is saved; after save -c or a failed save its "
+                    "next reboot or crash is not handled; create it with "
+                    "xl-aligned run -- xl create");
 
     file = fopen("/sys/hypervisor/version/major", "re");
     if (!file || fscanf(file, "%u", &major) != 1)
@@ -192,15 +191,14 @@ static void check_version(struct doctor *doctor, int minor)
         fclose(file);
     if (!major)
         doctor_find(doctor, FINDING_BAD, "xen",
-                    "this machine does not run "
-                    "under Xen: there is nothing to save");
+                    "this host is not running Xen");
     else if (minor >= 0 && (int)running != minor)
         doctor_find(doctor, FINDING_BAD, "xen",
-                    "%u.%u runs, but xl is of "
-                    "4.%d",
-                    major, running, minor);
+                    "%u.%u is running, but xl is for 4.%d", major, running,
+                    minor);
     else
-        doctor_find(doctor, FINDING_OK, "xen", "%u.%u runs", major, running);
+        doctor_find(doctor, FINDING_OK, "xen", "%u.%u is running", major,
+                    running);
 }
 
 /* ---- the helper --------------------------------------------------------- */
@@ -267,13 +265,10 @@ static void check_helper(struct doctor *doctor, const char *xl,
     linkage.library = library;
     if (!library)
         doctor_find(doctor, FINDING_BAD, "helper",
-                    "libxl-aligned-stream.so "
-                    "is not beside %s",
-                    plugin);
+                    "libxl-aligned-stream.so is not next to %s", plugin);
     else if (!helper)
         doctor_find(doctor, FINDING_NOTE, "helper",
-                    "libxl-save-helper is in "
-                    "no place that is known here: not tested");
+                    "libxl-save-helper not found: not tested");
     else if (ask_linker(helper, &linkage))
         doctor_find(doctor, FINDING_NOTE, "helper", "not tested: %s",
                     strerror(errno));
@@ -299,9 +294,7 @@ void doctor_host(struct doctor *doctor)
     const char *plugin = plugin_path(), *xl;
 
     if (access(plugin, R_OK) < 0) {
-        doctor_find(doctor, FINDING_BAD, "plugin",
-                    "%s: %s; xl works as "
-                    "without it",
+        doctor_find(doctor, FINDING_BAD, "plugin", "%s: %s; plain xl is used",
                     plugin, strerror(errno));
         return;
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Whether the saves that services make, when dom0 shuts down or by libvirt's
- * hand, go through the plugin: /etc/default/xl-aligned says so to those that
- * start, and their memory maps tell of those that run.
+ * Checks whether saves by services (at dom0 shutdown, or by libvirt) use the
+ * plugin: /etc/default/xl-aligned applies to services that start, and the
+ * memory maps of running ones show what they have loaded.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -17,7 +17,7 @@
 #define SERVICES_PATH "/etc/default/xl-aligned"
 #define PLUGIN_NAME   "libxl-aligned.so"
 
-/* They live on; xendomains starts anew each time. */
+/* Long-running; xendomains is started each time. */
 static const char *const daemons[] = { "libvirtd", "virtxend" };
 
 /* NAME=value or NAME="value", as systemd.exec(5) and sh(1) both take it. */
@@ -40,7 +40,7 @@ static char *value_of(char *line, const char *name)
     return at;
 }
 
-/* The library that services are to preload, or NULL.  To be freed. */
+/* The library that services preload, or NULL.  To be freed. */
 static char *preload_of_services(void)
 {
     FILE *file = fopen(SERVICES_PATH, "re");
@@ -61,7 +61,7 @@ static char *preload_of_services(void)
     return found;
 }
 
-/* One library of a list; others are not ours to judge. */
+/* Other libraries in the list are not checked. */
 static void check_library(struct doctor *doctor, char *list)
 {
     char *library, *rest = list;
@@ -71,19 +71,19 @@ static void check_library(struct doctor *doctor, char *list)
             continue;
         if (access(library, R_OK) < 0)
             doctor_find(doctor, FINDING_BAD, "services",
-                        "%s preloads %s: "
-                        "%s; saves at shutdown and by libvirt go stock's way",
+                        "%s preloads %s: %s; saves at shutdown and by "
+                        "libvirt bypass the plugin",
                         SERVICES_PATH, library, strerror(errno));
         else
             doctor_find(doctor, FINDING_OK, "services",
-                        "saves at shutdown "
-                        "and by libvirt go through the plugin: %s says so",
+                        "saves at shutdown and by libvirt use the plugin "
+                        "(%s)",
                         SERVICES_PATH);
         return;
     }
     doctor_find(doctor, FINDING_NOTE, "services",
-                "%s preloads something "
-                "else; saves at shutdown and by libvirt go stock's way",
+                "%s preloads another library; saves at shutdown and by "
+                "libvirt bypass the plugin",
                 SERVICES_PATH);
 }
 
@@ -113,11 +113,10 @@ static void check_daemon(struct doctor *doctor, const char *pid,
     if (has)
         doctor_find(doctor, FINDING_OK, "services",
                     "%s (process %s) runs with the plugin%s", name, pid,
-                    wanted ? "" : ", until it is started anew");
+                    wanted ? "" : ", until it is restarted");
     else if (wanted)
         doctor_find(doctor, FINDING_NOTE, "services",
-                    "%s (process %s) runs "
-                    "without the plugin: start it anew",
+                    "%s (process %s) runs without the plugin: restart it",
                     name, pid);
 }
 
@@ -149,8 +148,8 @@ void doctor_services(struct doctor *doctor)
         check_library(doctor, list);
     else
         doctor_find(doctor, FINDING_NOTE, "services",
-                    "saves at shutdown and "
-                    "by libvirt go stock's way; %s can change that",
+                    "saves at shutdown and by libvirt bypass the plugin; "
+                    "see %s",
                     SERVICES_PATH);
     check_daemons(doctor, wanted);
     free(list);

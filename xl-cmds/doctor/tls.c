@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The files of migration over TLS, loaded as migrate and listen load them. */
+/* The files for migration over TLS, loaded as migrate and listen load them. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,12 +16,9 @@
 #define DAY       86400
 #define SOON_DAYS 30
 
-static const char *path_or(const char *given, const char *otherwise)
-{
-    return given ? given : otherwise;
-}
-
-/* Whoever can read a key is this host; whoever can write a list is let in. */
+/*
+ * A reader of the key can act as this host; a writer of the list can connect.
+ */
 static void check_mode(struct doctor *doctor, const char *path, mode_t refused,
                        const char *advice)
 {
@@ -60,13 +57,13 @@ static void check_lists(struct doctor *doctor, X509_STORE *store)
 
         if (next && X509_cmp_current_time(next) < 0)
             doctor_find(doctor, FINDING_BAD, "tls",
-                        "a list of revoked "
-                        "certificates has expired: every certificate of its "
-                        "issuer is refused; get a new one");
+                        "a list of revoked certificates has expired: all "
+                        "certificates of its issuer are refused until it is "
+                        "renewed");
     }
 }
 
-/* 0 if a peer will take the certificate in this role. */
+/* 0 if a peer will accept the certificate in this role. */
 static int verify(X509_STORE *store, X509 *cert, STACK_OF(X509) * chain,
                   const char *role)
 {
@@ -103,9 +100,8 @@ static void check_certificate(struct doctor *doctor, SSL_CTX *context,
         if (!error)
             continue;
         doctor_find(doctor, FINDING_BAD, "tls",
-                    "%s (%s): no peer will let "
-                    "it %s domains: %s",
-                    path, subject, roles[i].verb,
+                    "%s (%s): peers will not let it %s domains: %s", path,
+                    subject, roles[i].verb,
                     X509_verify_cert_error_string(error));
         return;
     }
@@ -116,16 +112,15 @@ static void check_certificate(struct doctor *doctor, SSL_CTX *context,
                     path, subject, SOON_DAYS);
     else
         doctor_find(doctor, FINDING_OK, "tls",
-                    "%s (%s) is valid, and its "
-                    "key and authority fit",
-                    path, subject);
+                    "%s (%s) is valid and matches its key and authority", path,
+                    subject);
 }
 
 void doctor_tls(struct doctor *doctor, const struct carrier_options *given,
                 const char *allow)
 {
     struct carrier_options options = *given;
-    const char *cert = path_or(given->cert, TLS_DIRECTORY "cert.pem");
+    const char *cert = given->cert ?: TLS_DIRECTORY "cert.pem";
     char why[320];
 
     if (!allow && !access(TLS_DIRECTORY "allow", F_OK))
@@ -139,10 +134,9 @@ void doctor_tls(struct doctor *doctor, const struct carrier_options *given,
         check_mode(doctor, allow, 022, "go-w");
         return;
     }
-    check_mode(doctor, path_or(given->key, TLS_DIRECTORY "key.pem"), 077,
-               "600");
+    check_mode(doctor, given->key ?: TLS_DIRECTORY "key.pem", 077, "600");
     check_mode(doctor, cert, 022, "go-w");
-    check_mode(doctor, path_or(given->authority, TLS_DIRECTORY "ca.pem"), 022,
+    check_mode(doctor, given->authority ?: TLS_DIRECTORY "ca.pem", 022,
                "go-w");
     check_mode(doctor, given->revoked, 022, "go-w");
     check_mode(doctor, allow, 022, "go-w");

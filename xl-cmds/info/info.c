@@ -11,7 +11,7 @@
 /* ---- collecting --------------------------------------------------------- */
 
 static struct info_type *find_type(struct info *info,
-                                   const struct walk_record *record)
+                                   const struct xensave_record *record)
 {
     struct info_type *type;
 
@@ -26,53 +26,52 @@ static struct info_type *find_type(struct info *info,
     return type;
 }
 
-static void keep(struct info *info, const struct walk_record *record)
+static void keep(struct info *info, const struct xensave_record *record)
 {
     size_t n = info->kept_count;
 
-    /* Doubled whenever it is full. */
+    /* Doubled when full. */
     if (!(n & (n - 1)))
         info->kept = xrealloc(info->kept, (n ? 2 * n : 1) * sizeof(*record));
     info->kept[info->kept_count++] = *record;
 }
 
-static void count_batch(struct info *info, const struct walk_record *record)
+static void count_batch(struct info *info, const struct xensave_record *record)
 {
     info->batches++;
-    info->pfns += record->pfns;
-    info->pages += record->pages;
+    info->pfns += record->batch.count;
+    info->pages += record->batch.pages;
     info->zero_pages += record->zero_pages;
-    if (!record->pages)
+    if (!record->batch.pages)
         return;
     info->page_batches++;
-    info->stored += record->stored;
+    info->stored += record->batch.stored;
     if (record->codec != XENSAVE_CODEC_NONE &&
         record->codec < XENSAVE_CODECS) {
         info->packed[record->codec].batches++;
-        info->packed[record->codec].pages += record->pages;
-        info->packed[record->codec].stored += record->stored;
-    } else if (record->page_offset % XENSAVE_V2_PAGE_SIZE == 0) {
-        /* The pages of a batch follow each other: one decides for all. */
-        info->aligned_pages += record->pages;
+        info->packed[record->codec].pages += record->batch.pages;
+        info->packed[record->codec].stored += record->batch.stored;
+    } else if (record->batch.page_offset % XENSAVE_V2_PAGE_SIZE == 0) {
+        /* The pages of a batch are contiguous: the first decides for all. */
+        info->aligned_pages += record->batch.pages;
     }
-    if (record->page_offset % info_alignment(info) == 0)
+    if (record->batch.page_offset % info_alignment(info) == 0)
         info->aligned_batches++;
 }
 
-static void on_record(const struct walk_record *record, void *context)
+static void add_record(struct info *info, const struct xensave_record *record)
 {
-    struct info *info = context;
     struct info_type *type = find_type(info, record);
 
     if (type) {
         type->count++;
-        type->bytes += walk_record_bytes(record);
+        type->bytes += xensave_record_bytes(record);
     } else {
         info->other_types++;
     }
     if (info->keep_records)
         keep(info, record);
-    if (record->layer == WALK_LIBXC) {
+    if (record->layer == XENSAVE_LAYER_LIBXC) {
         info->records++;
         if (record->type == XENSAVE_V2_RECORD_PAGE_DATA ||
             record->type == XENSAVE_RECORD_PAGE_DATA)
@@ -92,7 +91,7 @@ static void check(struct info *info)
     snprintf(info->check_text, sizeof(info->check_text), "%s", error.text);
 }
 
-/* A device is longer than what it holds. */
+/* A device is larger than its contents. */
 static uint64_t content_length(const struct info *info)
 {
     const struct xensave_file *probed = &info->file.probed;
@@ -102,12 +101,33 @@ static uint64_t content_length(const struct info *info)
     if (probed->format == XENSAVE_FORMAT_V3 &&
         probed->header.state == XENSAVE_STATE_COMPLETE)
         return probed->header.file_length;
-    return info->walked.tail_end;
+    return info->tail_end;
+}
+
+static int walk_records(struct info *info)
+{
+    struct xensave_error error = { 0 };
+    struct xensave_walk *walk = xensave_walk_new(info->file.fd,
+                                                 &info->file.probed, &error);
+    struct xensave_record record;
+    int r = -1;
+
+    while (walk && (r = xensave_walk_next(walk, &record)) > 0) {
+        add_record(info, &record);
+        if (record.type != XENSAVE_V2_RECORD_END)
+            continue;
+        if (record.layer == XENSAVE_LAYER_LIBXC)
+            info->stream_end = record.offset + xensave_record_bytes(&record);
+        else
+            info->tail_end = record.offset + xensave_record_bytes(&record);
+    }
+    snprintf(info->error, sizeof(info->error), "%s", error.text);
+    xensave_walk_free(walk);
+    return r;
 }
 
 static int collect(struct info *info, const char *name)
 {
-    struct xensave_error error = { 0 };
     int rc;
 
     rc = savefile_open(&info->file, name);
@@ -120,10 +140,7 @@ static int collect(struct info *info, const char *name)
     info->readable = true;
     savefile_config(&info->file, &info->config);
     check(info);
-    rc = walk_savefile(info->file.fd, &info->file.probed, on_record, info,
-                       &info->walked, &error);
-    if (rc)
-        snprintf(info->error, sizeof(info->error), "%s", error.text);
+    rc = walk_records(info);
     info->length = content_length(info);
     savefile_close(&info->file);
     return rc;
@@ -135,11 +152,10 @@ bool info_overhead(const struct info *info, double *percent)
 {
     double contents = (double)info->stored;
 
-    if (!info->stored || !info->walked.stream_end)
+    if (!info->stored || !info->stream_end)
         return false;
     *percent = 100 *
-               ((double)(info->walked.stream_end -
-                         info->file.probed.stream_start) -
+               ((double)(info->stream_end - info->file.probed.stream_start) -
                 contents) /
                contents;
     return true;
@@ -182,7 +198,7 @@ const char *info_guest_type(const struct info *info)
         return "PV";
     if (type != XENSAVE_V2_GUEST_HVM)
         return "?";
-    /* The stream does not tell PVH from HVM; the configuration does. */
+    /* The stream does not distinguish PVH from HVM; the configuration does. */
     return strcasecmp(info->config.type, "pvh") == 0 ? "PVH" : "HVM";
 }
 

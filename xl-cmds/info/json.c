@@ -13,65 +13,54 @@ static void put_amount(yajl_gen gen, const char *key, long long value)
         json_null(gen, key);
 }
 
-static void put_optional_text(yajl_gen gen, const char *key, const char *value)
-{
-    if (value[0])
-        json_text(gen, key, value);
-    else
-        json_null(gen, key);
-}
-
 static void put_domain(yajl_gen gen, const struct info *info)
 {
     const struct domain_config *config = &info->config;
 
-    json_open_map(gen, "domain");
-    put_optional_text(gen, "name", config->name);
-    put_optional_text(gen, "uuid", config->uuid);
-    json_text(gen, "type", info_guest_type(info));
+    json_optional_text(gen, "domain", config->name);
+    json_optional_text(gen, "uuid", config->uuid);
+    json_text(gen, "guest_type", info_guest_type(info));
     put_amount(gen, "memory_kib", config->memory_kib);
     put_amount(gen, "max_memory_kib", config->max_memory_kib);
     put_amount(gen, "vcpus", config->vcpus);
-    yajl_gen_map_close(gen);
 }
 
 static void put_layout(yajl_gen gen, const struct info *info)
 {
     const struct xensave_file *probed = &info->file.probed;
-    const struct walk_result *walked = &info->walked;
 
     json_open_map(gen, "head");
     json_text(gen, "toolstack", probed->xl_head ? "xl" : "other");
-    json_number(gen, "bytes", probed->stream_start);
-    json_number(gen, "padding", probed->head_padding);
+    json_number(gen, "length", probed->stream_start);
+    json_number(gen, "padding_length", probed->head_padding);
     if (probed->xl_head) {
         json_number(gen, "config_offset", probed->config_offset);
-        json_number(gen, "config_bytes", probed->config_length);
+        json_number(gen, "config_length", probed->config_length);
     }
     json_number(gen, "libxl_offset", probed->libxl_offset);
     yajl_gen_map_close(gen);
 
     json_open_map(gen, "stream");
     json_number(gen, "offset", probed->stream_start);
-    if (walked->stream_end)
-        json_number(gen, "bytes", walked->stream_end - probed->stream_start);
+    if (info->stream_end)
+        json_number(gen, "length", info->stream_end - probed->stream_start);
     else
-        json_null(gen, "bytes");
-    json_number(gen, "records", info->records);
+        json_null(gen, "length");
+    json_number(gen, "record_count", info->records);
     json_number(gen, "batches", info->batches);
     yajl_gen_map_close(gen);
 
-    if (!walked->stream_end) {
+    if (!info->stream_end) {
         json_null(gen, "tail");
         return;
     }
     json_open_map(gen, "tail");
-    json_number(gen, "offset", walked->stream_end);
-    if (info->length >= walked->stream_end)
-        json_number(gen, "bytes", info->length - walked->stream_end);
+    json_number(gen, "offset", info->stream_end);
+    if (info->length >= info->stream_end)
+        json_number(gen, "length", info->length - info->stream_end);
     else
-        json_null(gen, "bytes");
-    json_truth(gen, "has_end", walked->tail_end != 0);
+        json_null(gen, "length");
+    json_truth(gen, "has_end", info->tail_end != 0);
     yajl_gen_map_close(gen);
 }
 
@@ -114,7 +103,7 @@ static void put_whole(yajl_gen gen, const struct info *info)
     }
     json_truth(gen, "whole", info->whole);
     if (!info->whole)
-        json_text(gen, "not_whole_because", info->check_text);
+        json_text(gen, "reason", info->check_text);
 }
 
 /* One element for each that there is. */
@@ -122,15 +111,15 @@ static void put_compression(yajl_gen gen, const struct info *info)
 {
     const struct info_codec *packed = info->packed;
 
-    json_open_array(gen, "compression");
+    json_open_array(gen, "compressed");
     for (uint32_t i = 0; i < XENSAVE_CODECS; i++, packed++) {
         if (!packed->batches)
             continue;
         yajl_gen_map_open(gen);
-        json_text(gen, "codec", xensave_codec_name(i));
+        json_text(gen, "compression", xensave_codec_name(i));
         json_number(gen, "batches", packed->batches);
-        json_number(gen, "pages", packed->pages);
-        json_number(gen, "stored_bytes", packed->stored);
+        json_number(gen, "pages_stored", packed->pages);
+        json_number(gen, "bytes_stored", packed->stored);
         yajl_gen_map_close(gen);
     }
     yajl_gen_array_close(gen);
@@ -140,51 +129,44 @@ static void put_pages(yajl_gen gen, const struct info *info)
 {
     double percent;
 
-    json_open_map(gen, "pages");
     json_number(gen, "pfns", info->pfns);
-    json_number(gen, "stored", info->pages);
-    json_number(gen, "zero", info->zero_pages);
-    json_number(gen, "without_contents",
+    json_number(gen, "pages_stored", info->pages);
+    json_number(gen, "pages_zero", info->zero_pages);
+    json_number(gen, "pages_without_contents",
                 info->pfns - info->pages - info->zero_pages);
-    json_number(gen, "aligned", info->aligned_pages);
-    json_number(gen, "compressed", info->pages - info_plain_pages(info));
-    json_number(gen, "stored_bytes", info->stored);
-    yajl_gen_map_close(gen);
+    json_number(gen, "pages_aligned", info->aligned_pages);
+    json_number(gen, "pages_compressed", info->pages - info_plain_pages(info));
+    json_number(gen, "bytes_stored", info->stored);
     put_compression(gen, info);
-    json_open_map(gen, "batches");
-    json_number(gen, "with_pages", info->page_batches);
+    json_number(gen, "batches_with_pages", info->page_batches);
     json_number(gen, "alignment", info_alignment(info));
-    json_number(gen, "aligned", info->aligned_batches);
-    yajl_gen_map_close(gen);
+    json_number(gen, "batches_aligned", info->aligned_batches);
     if (info_overhead(info, &percent))
         json_real(gen, "overhead_percent", percent);
     else
         json_null(gen, "overhead_percent");
 }
 
-static void put_type(yajl_gen gen, const struct walk_record *record)
+static void put_type(yajl_gen gen, const struct xensave_record *record)
 {
-    const char *name = walk_record_name(record);
-
-    json_text(gen, "layer", record->layer == WALK_LIBXC ? "libxc" : "libxl");
-    json_number(gen, "type", record->type);
-    if (name)
-        json_text(gen, "name", name);
-    else
-        json_null(gen, "name");
+    json_text(gen, "layer",
+              record->layer == XENSAVE_LAYER_LIBXC ? "libxc" : "libxl");
+    json_number(gen, "record_type", record->type);
+    json_text(gen, "record_name",
+              xensave_layer_record_name(record->layer, record->type));
 }
 
 static void put_records(yajl_gen gen, const struct info *info)
 {
     const struct info_type *type;
-    const struct walk_record *record;
+    const struct xensave_record *record;
 
     json_open_array(gen, "record_types");
     for (type = info->types; type < info->types + info->type_count; type++) {
         yajl_gen_map_open(gen);
         put_type(gen, &type->first);
-        json_number(gen, "count", type->count);
-        json_number(gen, "bytes", type->bytes);
+        json_number(gen, "record_count", type->count);
+        json_number(gen, "length", type->bytes);
         yajl_gen_map_close(gen);
     }
     yajl_gen_array_close(gen);
@@ -197,17 +179,17 @@ static void put_records(yajl_gen gen, const struct info *info)
         yajl_gen_map_open(gen);
         put_type(gen, record);
         json_number(gen, "offset", record->offset);
-        json_number(gen, "bytes", walk_record_bytes(record));
-        if (record->pfns) {
-            json_number(gen, "pfns", record->pfns);
-            json_number(gen, "pages", record->pages);
-            json_number(gen, "zero", record->zero_pages);
+        json_number(gen, "length", xensave_record_bytes(record));
+        if (record->batch.count) {
+            json_number(gen, "pfns", record->batch.count);
+            json_number(gen, "pages_stored", record->batch.pages);
+            json_number(gen, "pages_zero", record->zero_pages);
         }
-        if (record->pages) {
-            json_number(gen, "page_offset", record->page_offset);
-            json_number(gen, "stored_bytes", record->stored);
+        if (record->batch.pages) {
+            json_number(gen, "page_offset", record->batch.page_offset);
+            json_number(gen, "bytes_stored", record->batch.stored);
         }
-        if (record->pages && xensave_codec_name(record->codec))
+        if (record->batch.pages && xensave_codec_name(record->codec))
             json_text(gen, "compression", xensave_codec_name(record->codec));
         yajl_gen_map_close(gen);
     }
@@ -220,7 +202,7 @@ static void put_contents(yajl_gen gen, const struct info *info)
 
     json_text(gen, "format", xensave_format_name(probed->format));
     put_whole(gen, info);
-    json_number(gen, "bytes", probed->file_size);
+    json_number(gen, "length", probed->file_size);
     json_truth(gen, "device", probed->is_device);
     json_number(gen, "xen_major", probed->xen_major);
     json_number(gen, "xen_minor", probed->xen_minor);
@@ -243,7 +225,7 @@ int info_print_json(const struct info *infos, size_t count)
     for (info = infos; info < infos + count; info++) {
         yajl_gen_map_open(gen);
         json_text(gen, "file", info->name);
-        put_optional_text(gen, "error", info->error);
+        json_optional_text(gen, "error", info->error);
         if (info->readable)
             put_contents(gen, info);
         yajl_gen_map_close(gen);

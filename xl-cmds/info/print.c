@@ -8,7 +8,7 @@
 
 #define LABEL "  %-11s "
 
-/* Text out of the file must not steer the terminal. */
+/* Text from the file must not control the terminal. */
 static void print_text(const char *text)
 {
     char *shown = printable(text);
@@ -60,7 +60,7 @@ static void print_state(const struct info *info)
 
     printf(LABEL, "state");
     if (!info->checked)
-        printf("cannot be told: %s has no mark of completeness\n",
+        printf("unknown: %s has no mark of completeness\n",
                xensave_format_name(probed->format));
     else if (!info->whole)
         say("%s: %s",
@@ -69,7 +69,7 @@ static void print_state(const struct info *info)
                 : info_state_name(probed->header.state),
             info->check_text);
     else if (probed->header.state == XENSAVE_STATE_COMPLETE)
-        puts("complete; length, head and tail are right");
+        puts("complete; length, head and tail are intact");
     else
         printf("%s; no checksums of head and tail\n",
                info_state_name(probed->header.state));
@@ -82,8 +82,7 @@ static void print_domain(const struct info *info)
 
     printf(LABEL, "domain");
     if (!config->parsed) {
-        printf("%s, no configuration that can be read\n",
-               info_guest_type(info));
+        printf("%s, no readable configuration\n", info_guest_type(info));
         return;
     }
     print_text(config->name[0] ? config->name : "(no name)");
@@ -98,7 +97,6 @@ static void print_domain(const struct info *info)
 static void print_layout(const struct info *info)
 {
     const struct xensave_file *probed = &info->file.probed;
-    const struct walk_result *walked = &info->walked;
 
     if (probed->is_device) {
         print_bytes("device", probed->file_size);
@@ -108,17 +106,17 @@ static void print_layout(const struct info *info)
         putchar('\n');
     }
     print_bytes("head", probed->stream_start);
-    printf(", of %s", probed->xl_head ? "xl" : "another toolstack than xl");
+    printf(", of %s", probed->xl_head ? "xl" : "a toolstack other than xl");
     if (probed->head_padding)
         printf(", %" PRIu32 " of padding", probed->head_padding);
     putchar('\n');
-    if (walked->stream_end) {
-        print_bytes("stream", walked->stream_end - probed->stream_start);
+    if (info->stream_end) {
+        print_bytes("stream", info->stream_end - probed->stream_start);
         putchar('\n');
     }
-    if (walked->stream_end && info->length >= walked->stream_end) {
-        print_bytes("tail", info->length - walked->stream_end);
-        puts(walked->tail_end ? "" : ", cut off before its END");
+    if (info->stream_end && info->length >= info->stream_end) {
+        print_bytes("tail", info->length - info->stream_end);
+        puts(info->tail_end ? "" : ", cut off before its END");
     }
 }
 
@@ -178,9 +176,9 @@ static void print_pages(const struct info *info)
         printf(LABEL "%.2f %% beside the stored pages\n", "overhead", percent);
 }
 
-static void print_type_name(const struct walk_record *record)
+static void print_type_name(const struct xensave_record *record)
 {
-    const char *name = walk_record_name(record);
+    const char *name = xensave_layer_record_name(record->layer, record->type);
     char number[32];
 
     snprintf(number, sizeof(number), "type 0x%08" PRIx32, record->type);
@@ -190,7 +188,7 @@ static void print_type_name(const struct walk_record *record)
 static void print_types(const struct info *info)
 {
     const struct info_type *type;
-    enum walk_layer layer = WALK_LIBXC;
+    enum xensave_layer layer = XENSAVE_LAYER_LIBXC;
 
     printf("\n  %-26s%10s%18s\n", "record", "count", "bytes");
     for (type = info->types; type < info->types + info->type_count; type++) {
@@ -207,7 +205,7 @@ static void print_types(const struct info *info)
 
 static void print_records(const struct info *info)
 {
-    const struct walk_record *record;
+    const struct xensave_record *record;
 
     printf("\n  %-26s%14s%11s%6s%6s%6s\n", "record", "offset", "bytes", "pfns",
            "pages", "zero");
@@ -215,10 +213,10 @@ static void print_records(const struct info *info)
         record = &info->kept[i];
         print_type_name(record);
         printf("%14" PRIu64 "%11" PRIu64, record->offset,
-               walk_record_bytes(record));
-        if (record->pfns)
-            printf("%6" PRIu32 "%6" PRIu32 "%6" PRIu32, record->pfns,
-                   record->pages, record->zero_pages);
+               xensave_record_bytes(record));
+        if (record->batch.count)
+            printf("%6" PRIu32 "%6" PRIu32 "%6" PRIu32, record->batch.count,
+                   record->batch.pages, record->zero_pages);
         putchar('\n');
     }
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The processes of xl-aligned listen, and how many there may be. */
+/* The processes of xl-aligned listen, and their limits. */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,9 +8,9 @@
 
 #include "listener.h"
 
-/* What a session may take beyond what it was given: to say why it ends. */
+/* Extra time for a session to report why it ends. */
 #define GRACE_MS 5000
-/* And to deliver what xl said last (negotiation.md, section 6). */
+/* And to deliver xl's last output (negotiation.md, section 6). */
 #define REST_MS 20000
 
 struct child *child_add(struct listener *listener, pid_t pid, bool is_xl,
@@ -60,7 +60,7 @@ unsigned children_shaking(const struct listener *listener)
     return count;
 }
 
-/* The session of an xl that has ended: nobody is left to talk to. */
+/* Once xl has ended, its session has little left to do. */
 static void xl_ended(struct listener *listener, pid_t xl)
 {
     size_t i;
@@ -111,11 +111,11 @@ void children_reap(struct listener *listener)
 static void tell(struct child *child, int signum)
 {
     kill(child->pid, signum);
-    child->told = true;
+    child->ending = true;
     child->deadline = now_ms() + GRACE_MS;
 }
 
-/* How many that shake hands, and are not told to end, come from there. */
+/* Handshakes in progress from this address, except those being ended. */
 static unsigned count_from(const struct listener *listener,
                            const char *address)
 {
@@ -124,14 +124,14 @@ static unsigned count_from(const struct listener *listener,
 
     for (i = 0; i < listener->child_count; i++)
         count += is_shaking(&listener->children[i]) &&
-                 !listener->children[i].told &&
+                 !listener->children[i].ending &&
                  !strcmp(listener->children[i].address, address);
     return count;
 }
 
 /*
- * The one that has been at it for longest, of those from the address with
- * most: an honest one needs a fraction of a second, and is not it.
+ * The oldest handshake from the address with the most: an honest peer needs
+ * only a fraction of a second.
  */
 void children_make_room(struct listener *listener)
 {
@@ -141,14 +141,14 @@ void children_make_room(struct listener *listener)
 
     for (i = 0; i < listener->child_count; i++)
         shaking += is_shaking(&listener->children[i]) &&
-                   !listener->children[i].told;
+                   !listener->children[i].ending;
     if (shaking < listener->connections)
         return;
     for (i = 0; i < listener->child_count; i++) {
         struct child *child = &listener->children[i];
 
-        /* Who has asked for an xl is past it. */
-        if (!is_shaking(child) || child->told || child->asked)
+        /* A session that has asked for an xl is past the handshake. */
+        if (!is_shaking(child) || child->ending || child->asked)
             continue;
         count = count_from(listener, child->address);
         if (!victim || count > most ||

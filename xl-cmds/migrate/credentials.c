@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What xl-aligned listen knows peers by, and how it is renewed. */
+/* How xl-aligned listen authenticates peers, and how that is reloaded. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "common/fd.h"
-#include "credentials.h"
 #include "listener.h"
 
 #define BLANKS          " \t\r\n\f\v"
@@ -17,7 +16,7 @@
 #define NAME_LONGEST    253 /* RFC 1035 */
 #define LETTERS         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-/* Why no certificate can match it, or NULL: carriers/subject.c compares. */
+/* Why no certificate can match it, or NULL; carriers/subject.c compares. */
 static const char *hopeless(const char *entry)
 {
     const char *at;
@@ -48,7 +47,7 @@ void allow_add(struct arguments *list, const char *where, const char *entry)
         arguments_add(list, entry);
 }
 
-/* Whoever can write the list can let himself in. */
+/* A writer of the list can add himself. */
 static const char *untrustworthy(const struct stat *st)
 {
     if (!S_ISREG(st->st_mode))
@@ -60,7 +59,7 @@ static const char *untrustworthy(const struct stat *st)
     return NULL;
 }
 
-/* "name   # comment"; in a subject (CN=a) a # is a character like others. */
+/* "name # comment"; in a subject (CN=a) a # is an ordinary character. */
 static void take_line(struct arguments *list, const char *where, char *line)
 {
     char *end;
@@ -128,7 +127,7 @@ static const struct carrier *first_with_credentials(
     return NULL;
 }
 
-/* Before it is read, so that a later change is seen. */
+/* Before reading, so that a later change is noticed. */
 static void look_at_revoked(const struct listener *listener,
                             struct stat *found)
 {

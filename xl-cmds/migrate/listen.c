@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* xl-aligned listen: its options, and what it needs before it serves. */
+/* xl-aligned listen: options and setup. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -10,9 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "credentials.h"
 #include "listener.h"
-#include "sandbox.h"
+#include "session.h"
 
 #define SYSTEMD_FIRST 3 /* sd_listen_fds(3) */
 #define CONNECTIONS   64
@@ -34,7 +33,7 @@ static int add_socket(struct listener *listener, int fd,
     return STATUS_OK;
 }
 
-/* Sockets that systemd opened: TLS, or what it is if that is insecure. */
+/* Sockets opened by systemd: UNIX, TLS, or TCP with --insecure. */
 static int add_systemd(struct listener *listener)
 {
     const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
@@ -88,7 +87,7 @@ static bool is_no_user(const char *entry)
            (!number[0] || number[strspn(number, "0123456789")]);
 }
 
-/* Entries for UNIX sockets that name no user. */
+/* Refuses uid: entries without a number. */
 static int check_users(const struct listener *listener)
 {
     int i;
@@ -104,7 +103,7 @@ static int check_users(const struct listener *listener)
     return STATUS_OK;
 }
 
-/* Whom sessions run as, and whether their system calls can be limited. */
+/* The user of sessions, and whether their system calls can be filtered. */
 static int confine(struct listener *listener)
 {
     const char *name = listener->user ? listener->user : SESSION_USER;
@@ -141,13 +140,13 @@ static int set_up(struct listener *listener, char **addresses)
     listener->program = xl_program();
     if (!listener->program)
         return STATUS_NO_XL;
-    /* Without the plugin, xl reads what it always did. */
+    /* Without the plugin, xl only reads v2. */
     if (!plugin_environment(&settings))
         listener->format = "v2";
     listener->options.owner = geteuid();
     if (listener->systemd)
         status = add_systemd(listener);
-    /* systemd means this program, and not xl. */
+    /* Meant for this program, not for xl. */
     unsetenv("LISTEN_PID");
     unsetenv("LISTEN_FDS");
     unsetenv("LISTEN_FDNAMES");
@@ -221,7 +220,7 @@ static int listen_run(const struct command *self, int argc, char **argv)
     };
     int opt, status;
 
-    /* Whatever it would be told to read again is about to be read. */
+    /* SIGHUP would only reload what is about to be loaded. */
     signal(SIGHUP, SIG_IGN);
     while ((opt = command_option(self, argc, argv, &status)) != -1) {
         if (opt == OPTION_DONE)
@@ -232,7 +231,7 @@ static int listen_run(const struct command *self, int argc, char **argv)
     }
     if (optind == argc && !listener.systemd)
         return command_misuse(self, "expected ADDRESS...");
-    /* One sender alone is not to keep the others out. */
+    /* A single sender must not lock out the others. */
     if (!listener.domains_each)
         listener.domains_each = listener.domains > 1 ? listener.domains - 1
                                                      : 1;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The loop of xl-aligned listen: accepts connections, hands each to a session,
- * and starts xl for those that ask for it.  Peers have no part in anything
- * here.
+ * The loop of xl-aligned listen: accepts connections, starts a session for
+ * each, and starts xl when a session asks for it.  Nothing that peers send is
+ * read here.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "common/text.h"
-#include "credentials.h"
 #include "listener.h"
 #include "session.h"
 
@@ -30,7 +29,7 @@ static void on_signal(int signum)
         ending = 1;
 }
 
-/* Its stdin and stdout are pipes whose other ends go to the session. */
+/* The other ends of its stdin and stdout go to the session. */
 static pid_t start_xl(const struct listener *listener, uint32_t request,
                       const char *peer, int control)
 {
@@ -81,8 +80,8 @@ static void answer(struct listener *listener, size_t index)
     pid_t pid;
 
     r = recv(child->control, &request, sizeof(request), MSG_DONTWAIT);
-    if (r != sizeof(request) || child->asked || child->told) {
-        /* Its end, or something that no session says. */
+    if (r != sizeof(request) || child->asked || child->ending) {
+        /* The end of the session, or a malformed request. */
         close(child->control);
         child->control = -1;
         return;
@@ -141,7 +140,7 @@ static void become_session(const struct listener *listener, int fd,
     _exit(session_run(&session));
 }
 
-/* In so few words that the socket takes them at once. */
+/* Short enough for the socket to take it at once. */
 static void turn_away(const struct carrier *carrier, int fd, const char *peer,
                       const char *why)
 {
@@ -160,7 +159,7 @@ static bool is_out_of_descriptors(int errnum)
     return errnum == EMFILE || errnum == ENFILE;
 }
 
-/* The reserve makes room for a connection that is told that there is none. */
+/* Closing the reserve frees a descriptor to refuse a connection with. */
 static void refuse_one(struct listener *listener,
                        const struct listening *socket)
 {
@@ -295,7 +294,7 @@ int listener_serve(struct listener *listener)
     }
     for (i = 0; i < listener->socket_count; i++)
         close(listener->sockets[i].fd);
-    /* What is arriving may arrive; who was only shaking hands goes. */
+    /* Domains that are arriving may finish; handshakes are ended. */
     children_end(listener);
     if (count_xl(listener))
         report("waiting for %u domains that are arriving", count_xl(listener));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * xl migrate with a carrier of ours: the two ends agree on the stream, and
- * the plugin encodes accordingly.
+ * xl migrate over a carrier of ours: both ends negotiate the stream, and the
+ * plugin encodes accordingly.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -14,17 +14,18 @@
 #include "xl-cmds/json.h"
 #include "xl-cmds/progress.h"
 #include "xl-cmds/migrate/carriers/options.h"
+#include "transport.h"
 
 #define SHOW_INTERVAL_MS 250
 
 struct migration {
     const char *domain, *host, *format;
-    char *shown;          /* the domain, fit for a terminal */
-    const char *compress; /* NULL: not */
+    char *shown;          /* the domain, escaped for a terminal */
+    const char *compress; /* NULL: uncompressed */
     struct carrier_options options;
     struct xl xl;
     bool json;
-    const char *live; /* for XL_ALIGNED_LIVE; NULL: if it can be */
+    const char *live; /* for XL_ALIGNED_LIVE; NULL: live if possible */
     struct board *board;
     struct handoff *page; /* NULL: pages are not counted */
     char board_path[FD_PATH];
@@ -71,7 +72,7 @@ static int run_xl(struct migration *migration)
     return result.status;
 }
 
-/* The command that xl is to run instead of ssh, and what it calls the host. */
+/* The command that xl runs instead of ssh, and its name for the host. */
 static int add_transport(struct migration *migration)
 {
     struct arguments words = { 0 };
@@ -102,7 +103,7 @@ static int add_transport(struct migration *migration)
     free(word);
     arguments_free(&words);
 
-    /* Domains do not begin with "-"; what follows is the shell's to read. */
+    /* No domain's name begins with "-"; the host is read by a shell. */
     word = shell_quote(migration->host);
     char *const operands[] = { (char *)migration->domain, word, NULL };
     arguments_add_operands(&migration->xl.arguments, (char **)operands);
@@ -120,7 +121,7 @@ static int stream_version(const struct board *board)
     return version;
 }
 
-/* What the plugin has made of --compress: it goes by the same words. */
+/* The compression that the plugin uses, parsed and limited as it does. */
 static const char *compression_used(const struct migration *migration)
 {
     struct xensave_compression asked = { .codec = XENSAVE_CODEC_NONE };
@@ -137,8 +138,8 @@ static const char *compression_used(const struct migration *migration)
 }
 
 /*
- * From the suspended guest here to the word of the receiver that it runs
- * there; -1 if that is not known.
+ * From the suspension of the guest here to the receiver's report that it runs
+ * there; -1 if unknown.
  */
 static double downtime(const struct migration *migration, int status)
 {
@@ -166,24 +167,23 @@ static int print_json(const struct migration *migration, int status)
     yajl_gen_map_open(gen);
     json_text(gen, "domain", migration->domain);
     json_text(gen, "host", migration->host);
-    json_number(gen, "status", status);
-    json_text(gen, "carrier", board->carrier);
-    json_text(gen, "peer", board->peer);
-    json_number(gen, "stream_version", stream_version(board));
+    json_number(gen, "exit_status", status);
+    json_optional_text(gen, "carrier", board->carrier);
+    json_optional_text(gen, "peer", board->peer);
+    if (stream_version(board))
+        json_number(gen, "stream_version", stream_version(board));
+    else
+        json_null(gen, "stream_version");
     json_text(gen, "compression", compression_used(migration));
     json_number(gen, "bytes_sent", board->sent);
     json_number(gen, "bytes_received", board->received);
     json_truth(gen, "spliced", board->spliced);
     passes_json(gen, migration->page);
-    if (downtime(migration, status) >= 0)
-        json_real(gen, "downtime_seconds", downtime(migration, status));
-    else
-        json_null(gen, "downtime_seconds");
+    json_real(gen, "downtime_seconds", downtime(migration, status));
     json_real(gen, "transfer_seconds", seconds(board->began, board->last));
     json_real(gen, "total_seconds",
               seconds(migration->began, migration->ended));
-    if (board->error[0])
-        json_text(gen, "error", board->error);
+    json_optional_text(gen, "error", board->error);
     yajl_gen_map_close(gen);
     return json_end(gen);
 }
@@ -239,7 +239,7 @@ static int migrate(struct migration *migration)
         report("memfd_create: %s", strerror(errno));
         return STATUS_FAILED;
     }
-    /* Whatever it says, it is not known to suit this receiver. */
+    /* Such a default may not suit this receiver. */
     unsetenv("XL_ALIGNED_FORMAT");
     unsetenv("XL_ALIGNED_COMPRESS");
     if (!plugin_environment(&settings)) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a sender has ssh run on the receiving host: negotiates on stdin and
- * stdout, and becomes xl.
+ * Run by a sender through ssh on the receiving host: negotiates on stdin and
+ * stdout, then executes xl.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 
 #define HANDSHAKE_SECONDS 30
 
-/* xl reads and writes as if there were nothing but waiting. */
+/* xl expects blocking I/O. */
 static int set_blocking(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
@@ -52,7 +52,7 @@ static int agree(const char *format)
     return STATUS_OK;
 }
 
-/* The address that the sender has come from, for whoever asks what runs. */
+/* The sender's address, for xl-aligned status. */
 static void tell_peer(void)
 {
     const char *connection = getenv("SSH_CONNECTION");
@@ -80,7 +80,7 @@ static int receive_run(const struct command *self, int argc, char **argv)
     program = xl_program();
     if (!program)
         return STATUS_NO_XL;
-    /* Without the plugin, xl reads what it always did. */
+    /* Without the plugin, xl only reads v2. */
     if (!plugin_environment(&settings))
         format = "v2";
     tell_peer();

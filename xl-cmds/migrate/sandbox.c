@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The system calls of a session: it reads and writes descriptors that it has
- * already, and nothing else.  Whoever takes one over can open no file, make no
+ * The system calls of a session, which only reads and writes descriptors that
+ * it already has.  A peer that takes one over can open no file, make no
  * connection and start no program.
  */
 #include <errno.h>
@@ -19,7 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sandbox.h"
+#include "session.h"
 
 #ifndef SOL_TLS
 #define SOL_TLS 282
@@ -36,7 +36,7 @@
 #define SANITIZED 0
 #endif
 
-/* The clocks are system calls where a Xen guest has no vDSO for them. */
+/* System calls in a Xen guest whose clock source has no vDSO. */
 static const int allowed[] = {
     SCMP_SYS(read),
     SCMP_SYS(write),
@@ -73,7 +73,7 @@ static const int allowed[] = {
     SCMP_SYS(exit_group),
 };
 
-/* With these values, under these masks, of an argument. */
+/* Only with these values of an argument, under these masks. */
 static const struct {
     int call;
     unsigned argument;
@@ -90,8 +90,8 @@ static const struct {
 };
 
 /*
- * What no library tries in passing: the process is killed, which the listener
- * says.  Anything that is in none of these lists fails with EPERM.
+ * Calls that no library makes incidentally: the process is killed, and the
+ * listener reports it.  Calls in none of these lists fail with EPERM.
  */
 static const int fatal[] = {
     SCMP_SYS(execve),
@@ -150,7 +150,7 @@ int sandbox_enter(void)
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     int r = filter ? 0 : -ENOMEM;
 
-    /* The numbers of i386 and x32 mean other calls. */
+    /* The same numbers mean other calls on i386 and x32. */
     if (!r)
         r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH,
                              SCMP_ACT_KILL_PROCESS);
@@ -182,7 +182,10 @@ int privileges_drop(uid_t uid, gid_t gid)
             return -1;
         }
     }
-    /* Those that a service may have without being root; no dump of a key. */
+    /*
+     * Capabilities that a service may have without being root; and no core
+     * dump with the key.
+     */
     if (syscall(SYS_capset, &header, capabilities) < 0 ||
         setrlimit(RLIMIT_CORE, &none) < 0 ||
         setrlimit(RLIMIT_NPROC, &none) < 0 ||

@@ -9,25 +9,24 @@
 #include <unistd.h>
 
 #include "xl-cmds/cmds.h"
-#include "sandbox.h"
 #include "session.h"
 
 /* negotiation.md, sections 4 and 6 */
 #define STOCK_SECONDS 3
 #define LINGER_MS     1000
 
-/* The signal by which the listener has ended the handshake. */
-static volatile sig_atomic_t told;
+/* The signal with which the listener has ended the handshake. */
+static volatile sig_atomic_t end_signal;
 
-static void on_told(int signum)
+static void on_end(int signum)
 {
-    told = signum;
+    end_signal = signum;
 }
 
-/* They arrive while a peer is waited for, and at no other time. */
+/* Only delivered while waiting for a peer. */
 static void listen_to_the_listener(void)
 {
-    const struct sigaction action = { .sa_handler = on_told };
+    const struct sigaction action = { .sa_handler = on_end };
     sigset_t blocked;
 
     sigemptyset(&blocked);
@@ -42,7 +41,7 @@ static void listen_to_the_listener(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-/* From here on it ends with its xl. */
+/* From here on the session ends with its xl. */
 static void stop_listening(void)
 {
     sigset_t none;
@@ -56,16 +55,16 @@ static void stop_listening(void)
 static int refuse(struct link *link, struct hello *hello,
                   enum hello_status status, const char *text)
 {
-    if (told)
+    if (end_signal)
         text =
-            told == SIGTERM
+            end_signal == SIGTERM
                 ? "this receiver is ending"
                 : "too many connections, and this one has been shaking hands "
                   "for longest";
     report("%s: refused: %s", link->peer, text);
     if (link->open && hello->state != HELLO_REFUSED &&
         hello->state != HELLO_FAILED)
-        negotiate_refuse(link, hello, told ? HELLO_BUSY : status, text,
+        negotiate_refuse(link, hello, end_signal ? HELLO_BUSY : status, text,
                          now_ms() + LINGER_MS);
     return STATUS_FAILED;
 }
@@ -144,7 +143,7 @@ static int control_receive_fds(int control, int fds[2], char *why, size_t size)
     return 0;
 }
 
-/* Has the listener start xl; the pipes to it are a link. */
+/* Asks the listener to start xl, and links the pipes to it. */
 static int start_xl(const struct session *session, struct link *link,
                     struct hello *hello, struct link *xl)
 {
@@ -205,12 +204,12 @@ int session_run(const struct session *session)
     }
     if (session->carrier->accept(&link, session->fd, deadline,
                                  session->options) < 0) {
-        /* What is known of HELLO is that there is none. */
+        /* No HELLO was exchanged. */
         status = refuse(&link, &hello, HELLO_POLICY, link.error);
         goto out;
     }
-    status = told ? refuse(&link, &hello, HELLO_BUSY, "")
-                  : agree(session, &link, &hello, deadline);
+    status = end_signal ? refuse(&link, &hello, HELLO_BUSY, "")
+                        : agree(session, &link, &hello, deadline);
     if (status)
         goto out;
     status = start_xl(session, &link, &hello, &xl);
@@ -218,7 +217,7 @@ int session_run(const struct session *session)
         status = carry(session, &link, &hello, &xl);
 out:
     link_close(&xl);
-    if (told != SIGUSR1)
+    if (end_signal != SIGUSR1)
         link_linger(&link, now_ms() + LINGER_MS);
     link_close(&link);
     return status;

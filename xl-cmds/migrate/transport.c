@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What `xl migrate -s` runs in the place of ssh: connects, negotiates, tells
- * the plugin the outcome, and carries the domain.
+ * Run by `xl migrate -s` instead of ssh: connects, negotiates, tells the
+ * plugin the outcome, and carries the stream.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "xl-cmds/migrate/carriers/options.h"
+#include "transport.h"
 
 #define HANDSHAKE_SECONDS 30
 
@@ -25,7 +30,46 @@ struct transport {
     struct hello hello;
 };
 
-/* What a receiver that was not started by this end is to tell xl. */
+/* ---- the board ---------------------------------------------------------- */
+
+static struct board *map(int fd)
+{
+    struct board *board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE,
+                               MAP_SHARED, fd, 0);
+
+    return board == MAP_FAILED ? NULL : board;
+}
+
+struct board *board_create(char path[FD_PATH])
+{
+    struct board *board = NULL;
+    int fd = fd_shared_memory("xl-aligned", sizeof(*board), path);
+
+    if (fd >= 0)
+        board = map(fd);
+    /* The fd stays open: the path leads through it. */
+    if (!board && fd >= 0)
+        close(fd);
+    return board;
+}
+
+static struct board *board_open(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    struct board *board = NULL;
+    struct stat st;
+
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, &st) == 0 && st.st_size == sizeof(*board))
+        board = map(fd);
+    close(fd);
+    return board;
+}
+
+/* ---- the connection ----------------------------------------------------- */
+
+/* The options of xl that a receiver not started by this end must use. */
 static uint32_t request_of(char *const *xl)
 {
     static const struct {
@@ -73,7 +117,7 @@ static int attempt(struct transport *t, bool first)
     negotiate(&t->link, &t->hello, &offer, &times);
     if (t->hello.state == HELLO_AGREED || t->hello.state == HELLO_STOCK)
         return STATUS_OK;
-    /* The link may know better why nothing came. */
+    /* The link may have a more specific error. */
     return fail(t, t->link.error[0] && t->hello.state == HELLO_FAILED
                        ? t->link.error
                        : t->hello.error.text);
@@ -86,7 +130,7 @@ static int reach_agreement(struct transport *t)
 
     if (status || t->hello.state != HELLO_STOCK || !first)
         return status;
-    /* It took the HELLO for a domain: begin again, in silence. */
+    /* The receiver took HELLO for a stream: retry without it. */
     link_close(&t->link);
     t->options.stock = true;
     status = attempt(t, false);
@@ -113,7 +157,7 @@ static int carry(struct transport *t)
         .b = &t->link,
         .a_to_b = &board->sent,
         .b_to_a = &board->received,
-        /* xl does not wait for this process: its command reads the board. */
+        /* xl does not wait for this process: migrate reads the board. */
         .a_to_b_last = &board->last,
         .spliced = &board->spliced,
         .b_to_a_last = &board->answered,
@@ -149,7 +193,9 @@ static int transport_serve(struct transport *t)
         snprintf(board->peer, sizeof(board->peer), "%s", t->hello.peer);
         board->began = now_ms();
         /* Before xl sees a byte of the banner. */
-        board_negotiated(board, t->hello.version, t->hello.features);
+        snprintf(board->plugin.negotiated, sizeof(board->plugin.negotiated),
+                 "format=v%u\nfeatures=0x%" PRIx64 "\n", t->hello.version,
+                 (uint64_t)t->hello.features);
         status = carry(t);
     }
     link_close(&t->link);
@@ -180,7 +226,7 @@ static int transport_run(const struct command *self, int argc, char **argv)
     transport.xl = argv + optind + 1;
     transport.board = board ? board_open(board) : NULL;
     if (board && !transport.board) {
-        /* The plugin cannot read it either: what xl sends is v2. */
+        /* The plugin cannot read it either, and xl will send v2. */
         report("warning: %s: %s", board, strerror(errno));
         transport.format = "v2";
     }

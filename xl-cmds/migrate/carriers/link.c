@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Links that are nothing but file descriptors: pipes and plain sockets. */
+/* Links that are plain file descriptors: pipes and sockets. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Drives a HELLO over a link, against the clock. */
+/* Runs the HELLO exchange over a link, with a deadline. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 
 #define FLUSH_MS 10000 /* for what is left to be sent */
 
-/* Another build may be one that a later version would look like. */
+/* Tests build other versions, with later features. */
 #ifndef NEGOTIATE_VERSION_MAX
 #define NEGOTIATE_VERSION_MAX 3
 #endif
@@ -41,7 +41,7 @@ void negotiate_offer(struct hello_offer *offer, enum hello_role role,
     }
 }
 
-/* One attempt each way.  Whether anything moved. */
+/* One attempt in each direction; true if anything moved. */
 static bool step(struct link *link, struct hello *hello)
 {
     uint8_t data[HELLO_MESSAGE_MAX];
@@ -55,7 +55,7 @@ static bool step(struct link *link, struct hello *hello)
             hello_sent(hello, r);
             moved = true;
         } else if (r < 0 && errno != EAGAIN) {
-            /* What the peer said before it closed tells more. */
+            /* The last message of the peer is more specific. */
             if (!broken)
                 link->error[0] = '\0';
             hello_sent(hello, hello->out_length);

@@ -3,7 +3,7 @@
 
 #include "options.h"
 
-/* Those with a value, and those without. */
+/* Options with a value, and without. */
 static const struct {
     int opt;
     const char *name;

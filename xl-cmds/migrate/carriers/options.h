@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Options that the commands which connect and those which listen share. */
+/* Options of the commands that connect and listen. */
 #ifndef XL_CMDS_CARRIER_OPTIONS_H
 #define XL_CMDS_CARRIER_OPTIONS_H
 
@@ -58,7 +58,7 @@ enum {
 /* True if `opt` was one of these. */
 bool carrier_option(int opt, const char *value,
                     struct carrier_options *options);
-/* The words that say the same to `xl-aligned transport`. */
+/* The same options for `xl-aligned transport`. */
 void carrier_options_words(const struct carrier_options *options,
                            struct arguments *words);
 

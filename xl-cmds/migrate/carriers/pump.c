@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Moves bytes both ways between two links: with splice where they are what
- * they are, through a buffer where one side encrypts.
+ * Moves bytes both ways between two links: with splice if neither side
+ * encrypts, else through a buffer.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,26 +18,26 @@
 #define SPLICE_MAX  (1 << 20)
 /* negotiation.md, section 6 */
 #define FIRST_S 30 /* until the first byte */
-#define LAST_S  10 /* for what xl said last */
+#define LAST_S  10 /* for xl's last output */
 
 enum step {
     MOVED,
-    BLOCKED, /* `fd` and `events` say on what */
+    BLOCKED, /* waiting for `events` on `fd` */
     ENDED,
 };
 
 struct flow {
     struct link *from, *to;
     bool splice;
-    bool finishing; /* all is read and written */
+    bool finishing; /* everything was read and written */
     bool ended, failed;
-    bool deserted; /* nobody reads at its end any more */
-    bool overdue;  /* the peer has kept it waiting too long */
+    bool deserted; /* its reader is gone */
+    bool overdue;  /* the peer has stalled for too long */
     uint64_t *spliced;
     uint64_t *count;
     int64_t *last;
     uint8_t *buffer;
-    size_t begin, end; /* what of the buffer is to be written */
+    size_t begin, end; /* the part of the buffer to be written */
     int fd;
     short events;
 };
@@ -49,7 +49,7 @@ static enum step blocked(struct flow *flow, int fd, short events)
     return BLOCKED;
 }
 
-/* Neither side is to wait for what this way will never carry. */
+/* Neither side must wait for data in this direction. */
 static enum step flow_abandon(struct flow *flow)
 {
     flow->from->ops->stop(flow->from);
@@ -105,7 +105,7 @@ static enum step flow_splice(struct flow *flow)
     if (errno == EINTR)
         return MOVED;
     if (errno == EINVAL) {
-        /* Neither is a pipe, or one cannot do it. */
+        /* Neither is a pipe, or splice is not supported. */
         flow->splice = false;
         return MOVED;
     }
@@ -114,10 +114,10 @@ static enum step flow_splice(struct flow *flow)
             return blocked(flow, from, POLLIN);
         return blocked(flow, to, POLLOUT);
     }
-    /* Nobody reads any more; but is there anything to be read? */
+    /* The reader is gone; is anything left to be read? */
     if (errno == EPIPE && !ioctl(from, FIONREAD, &pending) && !pending)
         return flow_abandon(flow);
-    /* It does not say which side it was. */
+    /* errno does not say which side it was. */
     errno = errnum;
     link_fail(flow->to, errno, "%s", strerror(errno));
     return flow_fail(flow);
@@ -172,14 +172,14 @@ static void flow_init(struct flow *flow, struct link *from, struct link *to,
     flow->splice = from->splice_in && to->splice_out;
     flow->count = count;
     flow->buffer = buffer;
-    /* Fewer, larger steps; a limit for other users is not ours to mind. */
+    /* Fewer, larger steps; not essential, so errors are ignored. */
     fcntl(from->in, F_SETPIPE_SZ, SPLICE_MAX);
     fcntl(to->out, F_SETPIPE_SZ, SPLICE_MAX);
 }
 
 /*
- * How long the peer may keep both ways waiting: 0 for ever, which it may while
- * it is xl that has something to do.
+ * How long the peer may stall both directions: 0, forever, while xl is the one
+ * that works.
  */
 static unsigned patience(const struct pump *pump, const struct flow *flows)
 {
@@ -197,7 +197,10 @@ static unsigned patience(const struct pump *pump, const struct flow *flows)
                                                           : FIRST_S;
 }
 
-/* Until one of them can go on, or xl has gone, which no write has to tell. */
+/*
+ * Waits until one of them can proceed, or xl has gone, which a write may not
+ * show.
+ */
 static void flows_wait(const struct pump *pump, struct flow *flows,
                        int64_t since)
 {

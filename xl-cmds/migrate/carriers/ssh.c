@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * ssh, as xl migrate uses it: the other end is a command of ours where there
- * is one, and xl migrate-receive where there is none.
+ * ssh as used by xl migrate: runs xl-aligned receive on the other host if
+ * installed, else xl migrate-receive.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "xl-cmds/cmds.h"
+#include "xl-cmds/xl.h"
 #include "carrier.h"
 
-/* For the shell of the other host, whatever shell that is. */
+/* For the login shell of the other host, whichever it is. */
 static char *remote_command(char *const *xl, bool stock)
 {
     char *words = shell_join(xl), *script, *quoted, *command;
@@ -32,23 +31,12 @@ static char *remote_command(char *const *xl, bool stock)
     return command;
 }
 
-static void child(const char *ssh, const char *host, const char *remote,
-                  const int in[2], const int out[2])
-{
-    char *script = xasprintf("exec %s \"$@\"", ssh);
-
-    if (dup2(in[0], STDIN_FILENO) < 0 || dup2(out[1], STDOUT_FILENO) < 0)
-        _exit(STATUS_FAILED);
-    signal(SIGPIPE, SIG_DFL);
-    execlp("sh", "sh", "-c", script, "sh", host, remote, (char *)NULL);
-    _exit(STATUS_NO_XL);
-}
-
 static int ssh_connect(struct link *link, const char *host, char *const *xl,
                        const struct carrier_options *options)
 {
-    int in[2] = { -1, -1 }, out[2] = { -1, -1 }, r = -1;
-    char *remote = NULL;
+    int in[2] = { -1, -1 }, out[2] = { -1, -1 }, r = -1, errnum;
+    char *remote = NULL, *script = NULL;
+    struct xl shell = { .program = "sh", .kind = &xl_migrate };
     pid_t pid;
 
     memset(link, 0, sizeof(*link));
@@ -63,18 +51,23 @@ static int ssh_connect(struct link *link, const char *host, char *const *xl,
         goto out;
     }
     remote = remote_command(xl, options->stock);
-    pid = fork();
-    if (pid < 0) {
-        link_fail(link, errno, "fork: %s", strerror(errno));
+    script = xasprintf("exec %s \"$@\"", options->ssh ?: "ssh");
+    shell.arguments.argv = (char *[]){ "sh",         "-c",   script, "sh",
+                                       (char *)host, remote, NULL };
+    shell.fds[STDIN_FILENO] = in[0];
+    shell.fds[STDOUT_FILENO] = out[1];
+    shell.fds[STDERR_FILENO] = -1;
+    errnum = xl_start(&shell, &pid);
+    if (errnum) {
+        link_fail(link, errnum, "sh: %s", strerror(errnum));
         goto out;
     }
-    if (!pid)
-        child(options->ssh ? options->ssh : "ssh", host, remote, in, out);
     r = link_open_fds(link, out[0], in[1], host);
     link->child = pid;
     out[0] = in[1] = -1;
 out:
     free(remote);
+    free(script);
     for (int i = 0; i < 2; i++) {
         if (in[i] >= 0)
             close(in[i]);

@@ -9,7 +9,7 @@
 #include "subject.h"
 #include "carrier.h"
 
-/* What X509_NAME_print_ex is told by `openssl x509 -subject`, past and new. */
+/* Flags of X509_NAME_print_ex() in old and new `openssl x509 -subject`. */
 #define SUBJECT_NEW (XN_FLAG_ONELINE & ~XN_FLAG_SPC_EQ)
 static const unsigned long writings[] = {
     XN_FLAG_RFC2253, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB,
@@ -17,7 +17,7 @@ static const unsigned long writings[] = {
     SUBJECT_NEW,     SUBJECT_NEW & ~ASN1_STRFLGS_ESC_MSB,
 };
 
-/* The whole of what `out` holds. */
+/* Whether `out` holds exactly this text. */
 static bool holds(BIO *out, const char *text)
 {
     char *data;
@@ -39,8 +39,8 @@ static bool is_written(const X509_NAME *name, unsigned long flags,
 }
 
 /*
- * "/O=lab/CN=host".  Slashes and backslashes are not escaped in it: a value
- * that holds one could pass for another subject, and matches nothing.
+ * "/O=lab/CN=host".  It does not escape slashes and backslashes: a value with
+ * one could pass for another subject, so it never matches.
  */
 static bool is_written_with_slashes(const X509_NAME *name, const char *text)
 {
@@ -86,7 +86,7 @@ static bool is_allowed(X509 *certificate, const char *entry)
         return false;
     if (strchr(entry, '='))
         return is_whole_subject(X509_get_subject_name(certificate), entry);
-    /* An address is not looked for among the names, nor in the CN. */
+    /* An address is not compared with names or the CN. */
     r = X509_check_ip_asc(certificate, entry, 0);
     if (r != -2)
         return r == 1;

@@ -14,7 +14,7 @@ static const struct carrier *const carriers[] = {
 
 #define CARRIERS (sizeof(carriers) / sizeof(carriers[0]))
 
-/* ssh would only say that it cannot resolve it. */
+/* ssh would only report that it cannot resolve it. */
 static bool is_misspelt(const char *address, size_t length)
 {
     char word[16];

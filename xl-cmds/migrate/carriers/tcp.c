@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Plain TCP: nothing is protected, so it stays on the loopback interface. */
+/* Plain TCP is unprotected, and so limited to the loopback interface. */
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -41,7 +41,7 @@ void socket_keep_alive(int fd)
         { IPPROTO_TCP, TCP_KEEPINTVL, INTERVAL_S },
         { IPPROTO_TCP, TCP_KEEPCNT, PROBES },
         { IPPROTO_TCP, TCP_USER_TIMEOUT, DEAD_AFTER_MS },
-        /* xl's last messages are short and waited for. */
+        /* xl's last messages are short and must not be delayed. */
         { IPPROTO_TCP, TCP_NODELAY, 1 },
     };
     size_t i;
@@ -51,7 +51,7 @@ void socket_keep_alive(int fd)
                    sizeof(settings[i].value));
 }
 
-/* getaddrinfo would take 99999 for 34463.  Names of services have letters. */
+/* getaddrinfo() would take 99999 as 34463.  Names of services have letters. */
 static bool port_fits(const char *port)
 {
     size_t digits = strspn(port, "0123456789");
@@ -117,7 +117,7 @@ static struct addrinfo *resolve(const char *address, bool passive, char *host,
     return r ? NULL : found;
 }
 
-/* A name may stand for addresses of both kinds: each is looked at. */
+/* A name may have several addresses: check each. */
 static bool refuse_distant(const struct addrinfo *at, const char *address,
                            char *why, size_t size)
 {
@@ -171,7 +171,7 @@ int tcp_listen(const char *address, bool only_loopback, char *why, size_t size)
     found = resolve(address, true, host, sizeof(host), why, size);
     if (!found)
         return -1;
-    /* Where IPv6 is there, its socket takes IPv4 as well: prefer it. */
+    /* Prefer IPv6: its socket accepts IPv4 as well. */
     for (at = found; at->ai_next && at->ai_family != AF_INET6;)
         at = at->ai_next;
     if (host[0] && strcmp(host, "*"))
@@ -240,7 +240,7 @@ static int plain_accept(struct link *link, int fd, int64_t deadline,
     local = tcp_name_peer(link, fd);
     if (local < 0)
         return -1;
-    /* The socket may be one that somebody else opened (systemd). */
+    /* The socket may be one of systemd's. */
     if (!local && !options->insecure)
         return link_fail(link, EPERM,
                          "plain TCP from another host, without "

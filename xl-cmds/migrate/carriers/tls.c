@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * TLS 1.3 in which both ends show a certificate of the same authority.  The
- * kernel encrypts where it can (kTLS): bytes then go to the socket by splice
- * as with plain TCP.
+ * TLS 1.3 with certificates of the same authority at both ends.  If possible,
+ * the kernel encrypts (kTLS): bytes are then spliced to the socket, as with
+ * plain TCP.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,26 +15,105 @@
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
 #include "xl-cmds/cmds.h"
 #include "common/text.h"
-#include "key.h"
 #include "subject.h"
-#include "carrier.h"
+#include "options.h"
 
-#define ENDING_MS 1000 /* for a handshake that is broken off */
-#define DIRECTORY "/etc/xen/xl-aligned/"
+#define ENDING_MS 1000 /* for a handshake that is ended */
 
-static const char *path_or(const char *path, const char *otherwise)
+/* ---- memory that held a key --------------------------------------------- */
+
+static void *take(size_t size, const char *file, int line)
 {
-    return path ? path : otherwise;
+    (void)file;
+    (void)line;
+    return malloc(size);
+}
+
+static void wipe(void *pointer, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    if (pointer)
+        explicit_bzero(pointer, malloc_usable_size(pointer));
+    free(pointer);
+}
+
+static void *resize(void *pointer, size_t size, const char *file, int line)
+{
+    size_t old = malloc_usable_size(pointer);
+    void *resized = size ? malloc(size) : NULL;
+
+    if (resized && pointer)
+        memcpy(resized, pointer, old < size ? old : size);
+    if (resized || !size)
+        wipe(pointer, file, line);
+    return resized;
+}
+
+/* Reading a PEM file leaves copies of the key in freed memory. */
+static void key_wipe_freed_memory(void)
+{
+    CRYPTO_set_mem_functions(take, resize, wipe);
+}
+
+/* ---- the key ------------------------------------------------------------ */
+
+/* Not in the context, which cannot drop a key. */
+static int key_load(SSL_CTX *context, const char *path)
+{
+    FILE *file = fopen(path, "re");
+    EVP_PKEY *key;
+
+    if (!file)
+        return -1;
+    /* Unbuffered: no copy of the key. */
+    setvbuf(file, NULL, _IONBF, 0);
+    key = PEM_read_PrivateKey(file, NULL, NULL, NULL);
+    fclose(file);
+    SSL_CTX_set_app_data(context, key);
+    return key && X509_check_private_key(SSL_CTX_get0_certificate(context),
+                                         key) == 1
+               ? 0
+               : -1;
+}
+
+static int key_use(SSL *tls)
+{
+    EVP_PKEY *key = SSL_CTX_get_app_data(SSL_get_SSL_CTX(tls));
+
+    return SSL_use_PrivateKey(tls, key) == 1 ? 0 : -1;
+}
+
+static void key_drop(SSL_CTX *context)
+{
+    if (!context)
+        return;
+    EVP_PKEY_free(SSL_CTX_get_app_data(context));
+    SSL_CTX_set_app_data(context, NULL);
+}
+
+/*
+ * A receiver signs once, before it reads the certificate and everything else
+ * of its peer, which it does without the key in memory.
+ */
+static void key_forget(const SSL *tls, int where, int ret)
+{
+    (void)ret;
+    if (!(where & SSL_CB_LOOP) || SSL_get_state(tls) != TLS_ST_SW_CERT_VRFY)
+        return;
+    SSL_certs_clear((SSL *)tls);
+    key_drop(SSL_get_SSL_CTX(tls));
 }
 
 /* ---- errors ------------------------------------------------------------- */
 
-/* What OpenSSL says in its own words, in those of the matter. */
+/* OpenSSL's errors in plain words. */
 static const struct {
     int reason;
     const char *meaning;
@@ -157,7 +237,7 @@ static int tls_finish(struct link *link)
 
     ERR_clear_error();
     errno = 0;
-    /* After an error of the connection there is nobody to say it to. */
+    /* After an error of the connection the peer cannot be notified. */
     if (link->error[0] || (SSL_get_shutdown(link->tls) & SSL_SENT_SHUTDOWN))
         return 0;
     r = SSL_shutdown(link->tls);
@@ -188,7 +268,7 @@ static const struct link_ops tls_ops = {
 
 /* ---- preparing ---------------------------------------------------------- */
 
-/* Beforehand, and not only to each peer that is refused. */
+/* Now, not only when a peer is refused. */
 static void warn_of_expired(X509_STORE *store, const char *path)
 {
     const STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(store);
@@ -205,7 +285,7 @@ static void warn_of_expired(X509_STORE *store, const char *path)
     }
 }
 
-/* Every certificate of a chain needs a list of its issuer. */
+/* Each certificate of a chain needs a list of its issuer. */
 static int load_revoked(SSL_CTX *context, const char *path)
 {
     X509_STORE *store = SSL_CTX_get_cert_store(context);
@@ -224,9 +304,9 @@ static int load_revoked(SSL_CTX *context, const char *path)
 static const char *load(SSL_CTX *context,
                         const struct carrier_options *options)
 {
-    const char *cert = path_or(options->cert, DIRECTORY "cert.pem");
-    const char *key = path_or(options->key, DIRECTORY "key.pem");
-    const char *authority = path_or(options->authority, DIRECTORY "ca.pem");
+    const char *cert = options->cert ?: TLS_DIRECTORY "cert.pem";
+    const char *key = options->key ?: TLS_DIRECTORY "key.pem";
+    const char *authority = options->authority ?: TLS_DIRECTORY "ca.pem";
 
     if (SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) != 1 ||
         SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) != 1)
@@ -242,7 +322,7 @@ static const char *load(SSL_CTX *context,
     return NULL;
 }
 
-/* What is wrong with --crl, and not with the peer. */
+/* Errors of --crl, not of the peer. */
 static const struct {
     int error;
     const char *meaning;
@@ -262,14 +342,14 @@ static const char *describe_verify(X509_STORE_CTX *store)
     for (i = 0; i < sizeof(crl_errors) / sizeof(crl_errors[0]); i++) {
         if (crl_errors[i].error != error)
             continue;
-        /* The peer is not to be told that its certificate has expired. */
+        /* Else the peer is notified that its certificate has expired. */
         X509_STORE_CTX_set_error(store, X509_V_ERR_UNSPECIFIED);
         return crl_errors[i].meaning;
     }
     return X509_verify_cert_error_string(error);
 }
 
-/* Keeps what was wrong with which certificate; refuses as OpenSSL would. */
+/* Records which certificate failed and why; refuses as OpenSSL would. */
 static int on_verify(int ok, X509_STORE_CTX *store)
 {
     SSL *tls = X509_STORE_CTX_get_ex_data(
@@ -314,12 +394,12 @@ static int tls_prepare(struct carrier_options *options, bool receiver,
     if (receiver)
         SSL_CTX_set_info_callback(context, key_forget);
     SSL_CTX_set_options(context, SSL_OP_ENABLE_KTLS | SSL_OP_NO_RENEGOTIATION);
-    /* One connection a session; and no messages in between for kTLS. */
+    /* One connection per session; kTLS needs the stream free of messages. */
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(context, 0);
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    /* Sessions are not to inherit a key that is read no more. */
+    /* Sessions must not inherit a key that is no longer needed. */
     key_drop(options->tls);
     SSL_CTX_free(options->tls);
     options->tls = context;
@@ -351,7 +431,7 @@ static int check_subject(struct link *link,
     return 0;
 }
 
-/* The name or address that was connected to is the certificate's. */
+/* The certificate must be for the name or address connected to. */
 static int expect_host(SSL *tls, const char *host)
 {
     X509_VERIFY_PARAM *param = SSL_get0_param(tls);
@@ -370,7 +450,7 @@ static int expect_host(SSL *tls, const char *host)
 
 /* ---- connecting --------------------------------------------------------- */
 
-/* The alert internal_error, which is all that can be said before TLS is up. */
+/* The alert internal_error: nothing else can be sent before TLS is up. */
 static void tls_turn_away(int fd, const char *why)
 {
     static const uint8_t alert[] = { 21, 3, 3, 0, 2, 2, 80 };
@@ -400,14 +480,14 @@ static int shake_hands(struct link *link, int (*method)(SSL *),
              SSL_get_state(link->tls) == TLS_ST_SR_CLNT_HELLO)) {
             tls_turn_away(link->out, "");
         } else if (errno == EINTR && deadline > now_ms() + ENDING_MS) {
-            /* Nearly there: a peer that is up can be told why. */
+            /* Past the hello: wait a little, to send the peer the reason. */
             deadline = now_ms() + ENDING_MS;
             continue;
         }
         return link_fail(link, errno, "no TLS handshake in time");
     }
     link->open = true;
-    /* The kernel encrypts: what is written to the socket is what is sent. */
+    /* The kernel encrypts what is written to the socket. */
     link->splice_out = BIO_get_ktls_send(SSL_get_wbio(link->tls));
     return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A socket in the file system: who may open it is the file system's to say. */
+/* A UNIX socket: the permissions of its path decide who may connect. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,7 +42,7 @@ static int unix_connect(struct link *link, const char *path, char *const *xl,
     return link_open_fds(link, fd, fd, path);
 }
 
-/* A socket that nobody listens on any more, from a listener that died. */
+/* A stale socket of a listener that has died. */
 static void remove_stale(const struct sockaddr_un *address)
 {
     struct stat st;
@@ -71,7 +71,7 @@ static int unix_listen(const char *path, const struct carrier_options *options,
     if (fd < 0 || fill(&address, path) < 0)
         goto failed;
     remove_stale(&address);
-    /* A domain may be started by whoever connects: the owner alone. */
+    /* Clients can start domains: for the owner only. */
     mask = umask(0177);
     r = bind(fd, (struct sockaddr *)&address, sizeof(address));
     umask(mask);

@@ -14,11 +14,11 @@
 #include <unistd.h>
 
 #include "common/thread.h"
-#include "internal.h"
+#include "save.h"
 
 #define INTERVAL_NS 5000000
 
-struct watch {
+struct downtime {
     const struct real *real;
     libxl_ctx *ctx;
     uint32_t domid;
@@ -45,15 +45,16 @@ static void tell(void)
     close(fd);
 }
 
-static void *watch_domain(void *context)
+static void *wait_for_suspension(void *context)
 {
     const struct timespec interval = { 0, INTERVAL_NS };
-    struct watch *watch = context;
-    struct domain_facts facts;
+    struct downtime *downtime = context;
+    struct dominfo info;
 
-    while (!atomic_load(&watch->over)) {
-        if (!domain_facts(watch->real, watch->ctx, watch->domid, &facts) &&
-            facts.suspended) {
+    while (!atomic_load(&downtime->over)) {
+        if (!dominfo_read(downtime->real, downtime->ctx, downtime->domid,
+                          &info) &&
+            info.suspended) {
             tell();
             break;
         }
@@ -62,31 +63,31 @@ static void *watch_domain(void *context)
     return NULL;
 }
 
-struct watch *watch_begin(const struct real *real, libxl_ctx *ctx,
-                          uint32_t domid)
+struct downtime *downtime_begin(const struct real *real, libxl_ctx *ctx,
+                                uint32_t domid)
 {
-    struct watch *watch;
+    struct downtime *downtime;
 
     if (!environment.negotiated)
         return NULL;
-    watch = calloc(1, sizeof(*watch));
-    if (!watch)
+    downtime = calloc(1, sizeof(*downtime));
+    if (!downtime)
         return NULL;
-    watch->real = real;
-    watch->ctx = ctx;
-    watch->domid = domid;
-    if (thread_start(&watch->thread, watch_domain, watch)) {
-        free(watch);
+    downtime->real = real;
+    downtime->ctx = ctx;
+    downtime->domid = domid;
+    if (thread_start(&downtime->thread, wait_for_suspension, downtime)) {
+        free(downtime);
         return NULL;
     }
-    return watch;
+    return downtime;
 }
 
-void watch_end(struct watch *watch)
+void downtime_end(struct downtime *downtime)
 {
-    if (!watch)
+    if (!downtime)
         return;
-    atomic_store(&watch->over, true);
-    pthread_join(watch->thread, NULL);
-    free(watch);
+    atomic_store(&downtime->over, true);
+    pthread_join(downtime->thread, NULL);
+    free(downtime);
 }

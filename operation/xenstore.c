@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "operation.h"
 #include "handoff.h"
+#include "xenstore.h"
 
 /* How much an older rate counts after a second. */
 #define OLDER          0.7

@@ -4,8 +4,8 @@
  * What the one who writes and the one who reads have in common; the store
  * itself is theirs to bring.
  */
-#ifndef XENSAVE_OPERATION_H
-#define XENSAVE_OPERATION_H
+#ifndef XENSAVE_XENSTORE_H
+#define XENSAVE_XENSTORE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -93,4 +93,4 @@ struct rate {
 void rate_begin(struct rate *rate);
 double rate_sample(struct rate *rate, uint64_t done);
 
-#endif /* XENSAVE_OPERATION_H */
+#endif /* XENSAVE_XENSTORE_H */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The settings that a save will have, read by the plugin's own code. */
+/* The settings of a save, read by the plugin's own code. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "operation/settings.h"
 #include "doctor.h"
 
-/* The parser is libxlutil's; without xl's own, that of any Xen will do. */
+/* The parser is libxlutil's; without xl's own, any version will do. */
 static int parser_minor(int minor)
 {
     char name[64];
@@ -23,7 +23,7 @@ static int parser_minor(int minor)
     return minor;
 }
 
-/* Xen's parser takes every name; one that is misspelt has no effect. */
+/* Xen's parser accepts any name; a misspelt one has no effect. */
 static void find_unknown(struct doctor *doctor, const char *path)
 {
     char *line = NULL, *at;
@@ -49,7 +49,7 @@ static void find_unknown(struct doctor *doctor, const char *path)
         fclose(file);
 }
 
-void doctor_config(struct doctor *doctor)
+void doctor_settings(struct doctor *doctor)
 {
     const struct setting *setting;
     struct environment env;
