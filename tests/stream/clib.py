@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 from model import layout as L
+from model.encoder import FILE_ID
 
 LIBRARY = Path(os.environ.get(
     "XENSAVE_LIBRARY",
@@ -49,7 +50,8 @@ class EncoderOptions(Options):
     _fields_ = [("size", C.c_size_t), ("format", C.c_int), ("head_padding", C.c_uint32),
                 ("keep_zero_pages", C.c_bool), ("codec", C.c_int),
                 ("level", C.c_int), ("all", C.c_bool),
-                ("threads", C.c_uint32)]
+                ("threads", C.c_uint32), ("file_id", C.c_uint8 * 16),
+                ("identity", C.c_char_p)]
 
 
 class Compression(C.Structure):
@@ -65,7 +67,8 @@ class AlignedHeader(C.Structure):
                 ("min_reader_version", C.c_uint32),
                 ("mandatory_features", C.c_uint64),
                 ("optional_features", C.c_uint64),
-                ("alignment", C.c_uint32), ("state", C.c_uint32)] + [
+                ("alignment", C.c_uint32), ("state", C.c_uint32),
+                ("file_id", C.c_uint8 * 16)] + [
         (name, C.c_uint64) for name in (
             "stream_start", "stream_length", "file_length", "index_offset",
             "batches", "pages_stored", "pages_zero", "head_checksum",
@@ -117,6 +120,7 @@ _PROTOTYPES = {
     "xensave_decoder_read": (C.c_int, _P, _P, C.c_size_t),
     "xensave_decoder_read_some": (C.c_ssize_t, _P, _P, C.c_size_t),
     "xensave_decoder_ended": (C.c_bool, _P),
+    "xensave_decoder_identity": (C.c_char_p, _P),
     "xensave_decoder_format": (C.c_int, _P),
     "xensave_decoder_totals": (None, _P, C.POINTER(Totals)),
     "xensave_decoder_free": (None, _P),
@@ -188,7 +192,8 @@ def _push(lib, encoder, v2: bytes, chunks: Chunks) -> bool:
 
 def _encode(sink, error: Error, v2: bytes, format_: str, head_padding: int,
             keep_zero: bool, seed: Optional[int], codec: int = 0,
-            level: int = 0, threads: int = 0, all_: bool = True) -> dict:
+            level: int = 0, threads: int = 0, all_: bool = True,
+            file_id: bytes = FILE_ID, identity: Optional[str] = None) -> dict:
     """Pushes a stream into a sink, which is freed; the totals."""
     lib = library()
     if not sink:
@@ -196,7 +201,9 @@ def _encode(sink, error: Error, v2: bytes, format_: str, head_padding: int,
     encoder = None
     try:
         options = EncoderOptions(FORMATS.index(format_), head_padding,
-                                 keep_zero, codec, level, all_, threads)
+                                 keep_zero, codec, level, all_, threads,
+                                 (C.c_uint8 * 16)(*file_id),
+                                 identity and identity.encode())
         encoder = lib.xensave_encoder_new(sink, C.byref(options))
         if not encoder or not _push(lib, encoder, v2, Chunks(seed)):
             raise LibraryError(error)
