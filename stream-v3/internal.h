@@ -174,6 +174,7 @@ struct xensave_source {
     const struct xensave_source_ops *ops;
     struct xensave_error *error;
     uint64_t offset;
+    bool ready; /* all of it is there: a read does not wait for a writer */
 };
 
 /* errnum ENODATA, in one wording for every source. */

@@ -191,19 +191,34 @@ static int begin_kind(struct xensave_decoder *decoder, enum xensave_kind kind)
     return xensave_decoder_pass_record(decoder);
 }
 
-static int begin_record(struct xensave_decoder *decoder)
+int xensave_decoder_read_record(struct xensave_decoder *decoder,
+                                enum xensave_kind *kind)
 {
-    enum xensave_kind kind;
-
     decoder->record_offset = xensave_source_offset(decoder->source);
-    decoder->record_number = decoder->totals.records;
+    decoder->record_number = decoder->records_read;
     if (xensave_source_read(decoder->source, &decoder->record,
                             sizeof(decoder->record)))
         return -1;
-    kind = xensave_place(&decoder->places, &decoder->record);
+    decoder->records_read++;
+    *kind = xensave_place(&decoder->places, &decoder->record);
+    return 0;
+}
+
+static int begin_record(struct xensave_decoder *decoder)
+{
+    enum xensave_kind kind;
+    bool begun = false;
+
+    if (decoder->ring) {
+        if (xensave_decoder_ahead(decoder, &begun))
+            return -1;
+        kind = decoder->next.kind;
+    } else if (xensave_decoder_read_record(decoder, &kind)) {
+        return -1;
+    }
     if (decoder->phase == PHASE_FIRST_RECORD)
         find_format(decoder);
-    if (begin_kind(decoder, kind))
+    if (!begun && begin_kind(decoder, kind))
         return -1;
     if (decoder->record.type == XENSAVE_V2_RECORD_PAGE_DATA &&
         decoder->format->format == XENSAVE_FORMAT_V2)
@@ -405,6 +420,7 @@ PUBLIC void xensave_decoder_free(struct xensave_decoder *decoder)
     xensave_checksum_free(&decoder->part);
     xensave_checksum_free(&decoder->batches);
     xensave_checksum_free(&decoder->records);
+    xensave_unpack_ring_free(decoder->ring);
     xensave_unpacker_free(&decoder->unpacker);
     free(decoder->identity);
     free(decoder->staging);

@@ -270,6 +270,7 @@ static struct xensave_source *open_as(struct file_source *file,
                                       const struct xensave_io_options *options)
 {
     struct xensave_error *error = file->source.error;
+    struct xensave_source *source;
     int fd = file->io.fd;
     bool drop = options->io == XENSAVE_IO_WINDOW;
 
@@ -292,7 +293,10 @@ static struct xensave_source *open_as(struct file_source *file,
     }
 cached:
     file_free(&file->source);
-    return xensave_source_open_cached(fd, drop, error);
+    source = xensave_source_open_cached(fd, drop, error);
+    if (source)
+        source->ready = true;
+    return source;
 }
 
 PUBLIC struct xensave_source *xensave_source_open_file(
@@ -312,6 +316,7 @@ PUBLIC struct xensave_source *xensave_source_open_file(
     }
     file->source.ops = &file_ops;
     file->source.error = error;
+    file->source.ready = true;
     file->io.fd = fd;
     file->io.direct_fd = -1;
     fd_name(fd, file->io.name, sizeof(file->io.name));
