@@ -164,6 +164,8 @@ int xensave_sink_settle(struct xensave_sink *sink);
 struct xensave_source_ops {
     int (*read)(struct xensave_source *source, void *data, size_t length);
     int (*skip)(struct xensave_source *source, uint64_t length);
+    /* NULL, or nothing from that offset on will be asked for. */
+    void (*limit)(struct xensave_source *source, uint64_t end);
     int (*finish)(struct xensave_source *source);
     void (*state)(const struct xensave_source *source,
                   struct xensave_io_state *state);

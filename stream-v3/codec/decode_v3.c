@@ -28,6 +28,11 @@ static int read_header(struct xensave_decoder *decoder)
                          XENSAVE_FILE_ID);
     xensave_checksum_add(&decoder->context, &decoder->heads,
                          sizeof(decoder->heads));
+    if (header->body.state == XENSAVE_STATE_COMPLETE &&
+        decoder->source->ops->limit)
+        decoder->source->ops->limit(decoder->source,
+                                    decoder->start +
+                                        header->body.stream_length);
     if (header->body.mandatory_features && decoder->source->ready)
         decoder->ring = xensave_unpack_ring_new();
     return 0;
