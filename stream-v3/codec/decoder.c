@@ -111,6 +111,8 @@ static int skip_record(struct xensave_decoder *decoder)
     uint64_t left = body_length(decoder), part;
     uint8_t bytes[4096];
 
+    if (!decoder->format->listed)
+        return xensave_source_skip(decoder->source, left);
     xensave_decoder_begin_part(decoder);
     for (; left; left -= part) {
         part = min_u64(left, sizeof(bytes));
