@@ -71,7 +71,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct xensave_encoder_options options = {
         .size = sizeof(struct xensave_encoder_options),
-        .format = XENSAVE_FORMAT_V2
+        .format = XENSAVE_FORMAT_V2,
+        .file_id = "the same twice",
     };
     struct fuzz_octets once, again;
     struct fuzz_control control;
