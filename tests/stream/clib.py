@@ -120,8 +120,8 @@ _PROTOTYPES = {
     "xensave_decoder_read": (C.c_int, _P, _P, C.c_size_t),
     "xensave_decoder_read_some": (C.c_ssize_t, _P, _P, C.c_size_t),
     "xensave_decoder_ended": (C.c_bool, _P),
-    "xensave_decoder_identity": (C.c_char_p, _P),
     "xensave_decoder_format": (C.c_int, _P),
+    "xensave_decoder_identity": (C.c_char_p, _P),
     "xensave_decoder_totals": (None, _P, C.POINTER(Totals)),
     "xensave_decoder_free": (None, _P),
     "xensave_file_probe": (C.c_int, C.c_int, C.c_uint64,
@@ -190,10 +190,17 @@ def _push(lib, encoder, v2: bytes, chunks: Chunks) -> bool:
     return True
 
 
+def lines(identity: Optional[dict]) -> Optional[bytes]:
+    """An identity as the library takes it."""
+    return None if identity is None else "".join(
+        f"{key}={value}\n" for key, value in identity.items()).encode()
+
+
 def _encode(sink, error: Error, v2: bytes, format_: str, head_padding: int,
             keep_zero: bool, seed: Optional[int], codec: int = 0,
             level: int = 0, threads: int = 0, all_: bool = True,
-            file_id: bytes = FILE_ID, identity: Optional[str] = None) -> dict:
+            file_id: bytes = FILE_ID,
+            identity: Optional[dict] = None) -> dict:
     """Pushes a stream into a sink, which is freed; the totals."""
     lib = library()
     if not sink:
@@ -202,8 +209,7 @@ def _encode(sink, error: Error, v2: bytes, format_: str, head_padding: int,
     try:
         options = EncoderOptions(FORMATS.index(format_), head_padding,
                                  keep_zero, codec, level, all_, threads,
-                                 (C.c_uint8 * 16)(*file_id),
-                                 identity and identity.encode())
+                                 (C.c_uint8 * 16)(*file_id), lines(identity))
         encoder = lib.xensave_encoder_new(sink, C.byref(options))
         if not encoder or not _push(lib, encoder, v2, Chunks(seed)):
             raise LibraryError(error)
@@ -221,7 +227,8 @@ def _encode(sink, error: Error, v2: bytes, format_: str, head_padding: int,
 def encode(v2: bytes, format_: str, start: int = 0, *, head_padding: int = 0,
            keep_zero: bool = False, seed: Optional[int] = None,
            **packing) -> bytes:
-    """Through the memory sink; `packing`: codec, level, threads, all_."""
+    """Through the memory sink; `packing`: codec, level, threads, all_,
+    file_id, identity."""
     data, length, error = C.c_void_p(), C.c_size_t(), Error()
     sink = library().xensave_sink_open_memory(
         start, C.byref(data), C.byref(length), C.byref(error))
@@ -283,6 +290,7 @@ class Decoded:
         self.error: Optional[LibraryError] = None
         self.format = ""
         self.ended = False
+        self.identity: Optional[dict] = None
         self.totals: dict = {}
 
 
@@ -337,6 +345,11 @@ def _decode(source, error: Error, seed: Optional[int],
             _read_exact(lib, decoder, error, result, Chunks(seed), exact)
         result.ended = lib.xensave_decoder_ended(decoder)
         result.format = FORMATS[lib.xensave_decoder_format(decoder)]
+        identity = lib.xensave_decoder_identity(decoder)
+        if identity is not None:
+            result.identity = dict(
+                line.split("=", 1) for line in
+                identity.decode().split("\n")[:-1])
         totals = Totals()
         lib.xensave_decoder_totals(decoder, C.byref(totals))
         result.totals = {name: getattr(totals, name)
