@@ -28,6 +28,13 @@ static int read_header(struct xensave_decoder *decoder)
                          XENSAVE_FILE_ID);
     xensave_checksum_add(&decoder->context, &decoder->heads,
                          sizeof(decoder->heads));
+    if (header->body.state == XENSAVE_STATE_COMPLETE &&
+        decoder->source->ops->limit)
+        decoder->source->ops->limit(decoder->source,
+                                    decoder->start +
+                                        header->body.stream_length);
+    if (header->body.mandatory_features && decoder->source->ready)
+        decoder->ring = xensave_unpack_ring_new();
     return 0;
 }
 
@@ -54,24 +61,25 @@ static int read_identity(struct xensave_decoder *decoder)
 /* ---- batches ------------------------------------------------------------ */
 
 /* Makes the v2 form of the head. */
-static void make_v2(struct xensave_decoder *decoder)
+static void make_v2(struct xensave_decoder *decoder,
+                    const struct xensave_batch_head *head)
 {
-    const struct xensave_aligned_page_data *aligned = &decoder->head.aligned;
+    const uint32_t count = head->aligned.count;
 
-    for (uint32_t i = 0; i < aligned->count; i++)
-        decoder->v2.pfns[i] = decoder->head.arrays[i] & ~XENSAVE_PFN_ZERO;
+    for (uint32_t i = 0; i < count; i++)
+        decoder->v2.pfns[i] = head->arrays[i] & ~XENSAVE_PFN_ZERO;
     decoder->v2.record.type = XENSAVE_V2_RECORD_PAGE_DATA;
-    decoder->v2.page_data.count = aligned->count;
+    decoder->v2.page_data.count = count;
     decoder->v2.page_data.reserved = 0;
-    decoder->v2.record.length = sizeof(decoder->v2.page_data) +
-                                8 * aligned->count +
+    decoder->v2.record.length = sizeof(decoder->v2.page_data) + 8 * count +
                                 decoder->contents * XENSAVE_V2_PAGE_SIZE;
 }
 
-static int read_head(struct xensave_decoder *decoder,
-                     struct xensave_pfns *pfns)
+int xensave_decoder_read_head(struct xensave_decoder *decoder,
+                              struct xensave_batch_head *head,
+                              struct xensave_batch_shape *shape,
+                              uint64_t number, struct xensave_pfns *pfns)
 {
-    struct xensave_batch_head *head = &decoder->head;
     const char *wrong;
 
     head->record = decoder->record;
@@ -79,44 +87,53 @@ static int read_head(struct xensave_decoder *decoder,
                             sizeof(head->aligned)))
         return -1;
     if (!xensave_batch_fits(&decoder->header.body, &head->record,
-                            &head->aligned, &decoder->shape))
+                            &head->aligned, shape))
         return bad(decoder, "ALIGNED_PAGE_DATA with counts and lengths that "
                             "do not agree");
-    if (xensave_source_read(decoder->source, head->arrays,
-                            decoder->shape.arrays))
+    if (xensave_source_read(decoder->source, head->arrays, shape->arrays))
         return -1;
-    wrong = xensave_batch_verify(head, &decoder->shape,
-                                 decoder->header.body.file_id,
-                                 decoder->totals.batches, pfns);
-    return wrong ? bad(decoder, wrong) : 0;
+    wrong = xensave_batch_verify(head, shape, decoder->header.body.file_id,
+                                 number, pfns);
+    if (wrong)
+        return bad(decoder, wrong);
+    return xensave_decoder_zeros(decoder, head->aligned.pad_length);
+}
+
+int xensave_decoder_head_read(struct xensave_decoder *decoder,
+                              const struct xensave_batch_head *head,
+                              const struct xensave_batch_shape *shape,
+                              const struct xensave_pfns *pfns)
+{
+    struct xensave_index_batch entry;
+
+    decoder->contents = pfns->contents;
+    xensave_batch_entry(head, shape, pfns,
+                        decoder->record_offset - decoder->start, &entry);
+    xensave_checksum_add(&decoder->batches, &entry, sizeof(entry));
+    xensave_checksum_add(&decoder->context, &head->aligned.checksum, 8);
+    make_v2(decoder, head);
+    decoder->totals.batches++;
+    decoder->totals.pages_stored += head->aligned.pages;
+    decoder->totals.pages_zero += pfns->contents - head->aligned.pages;
+    return xensave_decoder_begin_batch(decoder);
 }
 
 static int read_page_data(struct xensave_decoder *decoder)
 {
-    const struct xensave_aligned_page_data *aligned = &decoder->head.aligned;
-    struct xensave_index_batch entry;
     struct xensave_pfns pfns;
 
-    if (read_head(decoder, &pfns) ||
-        xensave_decoder_zeros(decoder, aligned->pad_length))
+    if (xensave_decoder_read_head(decoder, &decoder->head, &decoder->shape,
+                                  decoder->totals.batches, &pfns))
         return -1;
-    decoder->contents = pfns.contents;
-    xensave_batch_entry(&decoder->head, &decoder->shape, &pfns,
-                        decoder->record_offset - decoder->start, &entry);
-    xensave_checksum_add(&decoder->batches, &entry, sizeof(entry));
-    xensave_checksum_add(&decoder->context, &aligned->checksum, 8);
-    make_v2(decoder);
-    decoder->totals.batches++;
-    decoder->totals.pages_stored += aligned->pages;
-    decoder->totals.pages_zero += pfns.contents - aligned->pages;
-    return xensave_decoder_begin_batch(decoder);
+    return xensave_decoder_head_read(decoder, &decoder->head, &decoder->shape,
+                                     &pfns);
 }
 
 int xensave_decoder_bad_frame(struct xensave_decoder *decoder, int errnum,
                               uint32_t frame)
 {
     const uint64_t *pfns = decoder->v2.pfns;
-    uint32_t last = decoder->head.aligned.count - 1;
+    uint32_t last = decoder->v2.page_data.count - 1;
 
     if (errnum == ENOMEM)
         return xensave_fail(decoder->error, errnum,
@@ -181,6 +198,8 @@ static int read_whole(struct xensave_decoder *decoder, uint8_t *to)
 
 static int read_pages(struct xensave_decoder *decoder, uint8_t *to)
 {
+    if (decoder->job)
+        return xensave_decoder_take_pages(decoder, to);
     if (decoder->shape.codec ? xensave_decoder_read_packed(decoder, to)
                              : read_whole(decoder, to))
         return -1;

@@ -111,6 +111,8 @@ static int skip_record(struct xensave_decoder *decoder)
     uint64_t left = body_length(decoder), part;
     uint8_t bytes[4096];
 
+    if (!decoder->format->listed)
+        return xensave_source_skip(decoder->source, left);
     xensave_decoder_begin_part(decoder);
     for (; left; left -= part) {
         part = min_u64(left, sizeof(bytes));
@@ -188,20 +190,30 @@ static int begin_checked(struct xensave_decoder *decoder)
     return decoder->format->record(decoder);
 }
 
-static int begin_record(struct xensave_decoder *decoder)
+int xensave_decoder_read_record(struct xensave_decoder *decoder)
 {
     decoder->record_offset = xensave_source_offset(decoder->source);
-    decoder->record_number = decoder->totals.records;
+    decoder->record_number = decoder->records_read;
     if (xensave_source_read(decoder->source, &decoder->record,
                             sizeof(decoder->record)))
         return -1;
+    decoder->records_read++;
     if (decoder->phase == PHASE_FIRST_RECORD)
         find_format(decoder);
     decoder->announced = decoder->order.announced;
-    if (xensave_record_check(&decoder->order, decoder->format->format,
-                             &decoder->record, decoder->record_offset,
-                             decoder->record_number, decoder->error) ||
-        begin_checked(decoder))
+    return xensave_record_check(&decoder->order, decoder->format->format,
+                                &decoder->record, decoder->record_offset,
+                                decoder->record_number, decoder->error);
+}
+
+static int begin_record(struct xensave_decoder *decoder)
+{
+    bool begun = false;
+
+    if (decoder->ring ? xensave_decoder_ahead(decoder, &begun)
+                      : xensave_decoder_read_record(decoder))
+        return -1;
+    if (!begun && begin_checked(decoder))
         return -1;
     if (decoder->record.type == XENSAVE_V2_RECORD_PAGE_DATA &&
         decoder->format->format == XENSAVE_FORMAT_V2)
@@ -403,6 +415,7 @@ PUBLIC void xensave_decoder_free(struct xensave_decoder *decoder)
     xensave_checksum_free(&decoder->part);
     xensave_checksum_free(&decoder->batches);
     xensave_checksum_free(&decoder->records);
+    xensave_unpack_ring_free(decoder->ring);
     xensave_unpacker_free(&decoder->unpacker);
     free(decoder->identity);
     free(decoder->staging);

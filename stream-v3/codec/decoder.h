@@ -7,6 +7,7 @@
 #include "checksum.h"
 #include "record.h"
 #include "stream-v3/io/io.h"
+#include "unpack.h"
 
 struct xensave_decoder;
 
@@ -69,6 +70,18 @@ struct xensave_decoder {
 
     struct xensave_batch_head head; /* v3 */
     struct xensave_batch_shape shape;
+
+    /* Where batches are decompressed ahead: decode_ahead.c. */
+    struct xensave_unpack_ring *ring;
+    struct xensave_unpack_job *job; /* of the batch that has begun */
+    uint64_t records_read, batches_read;
+    struct {
+        bool read; /* a record behind the batches in the ring */
+        struct xensave_v2_record_header record;
+        uint64_t offset, number;
+    } next;
+    struct xensave_error failed; /* of what lies behind them */
+
     uint32_t contents; /* of the v2 batch, in pages */
     uint8_t *staging;  /* one batch, if it is asked for in parts */
     uint8_t *stored;   /* the contents of one that is compressed */
@@ -102,6 +115,23 @@ uint8_t *xensave_decoder_room(struct xensave_decoder *decoder, uint8_t **room);
  * when all of it has been verified.
  */
 int xensave_decoder_begin_batch(struct xensave_decoder *decoder);
+
+/* decode_v3.c */
+int xensave_decoder_read_head(struct xensave_decoder *decoder,
+                              struct xensave_batch_head *head,
+                              struct xensave_batch_shape *shape,
+                              uint64_t number, struct xensave_pfns *pfns);
+int xensave_decoder_head_read(struct xensave_decoder *decoder,
+                              const struct xensave_batch_head *head,
+                              const struct xensave_batch_shape *shape,
+                              const struct xensave_pfns *pfns);
+/* decoder.c: reads the header of the next record and judges it. */
+int xensave_decoder_read_record(struct xensave_decoder *decoder);
+
+/* decode_ahead.c: there is a ring, and a batch in it that is handed out. */
+int xensave_decoder_ahead(struct xensave_decoder *decoder, bool *begun);
+/* Pages of decoder->job. */
+int xensave_decoder_take_pages(struct xensave_decoder *decoder, uint8_t *to);
 
 /* decode_packed.c: of a compressed batch. */
 int xensave_decoder_read_packed(struct xensave_decoder *decoder, uint8_t *to);

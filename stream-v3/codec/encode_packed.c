@@ -12,10 +12,13 @@ static int write_batch(struct xensave_encoder *encoder,
     struct xensave_sink *sink = encoder->sink;
     uint64_t offset = xensave_sink_offset(sink);
     size_t length = xensave_batch_head_length(&job->shape);
-    uint64_t contents = round_up(offset + length, sink->alignment);
+    struct xensave_pfns pfns;
 
+    xensave_pfns_check(job->head.arrays, job->head.aligned.count, true, &pfns);
     if (xensave_encoder_seal_batch(encoder, &job->head, &job->shape, offset,
-                                   contents))
+                                   xensave_encoder_pages_offset(
+                                       encoder, &job->head, offset,
+                                       pfns.contents)))
         return -1;
     encoder->packed |= job->shape.codec != XENSAVE_CODEC_NONE;
     if (xensave_sink_write(sink, &job->head, length) ||

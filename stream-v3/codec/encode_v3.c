@@ -134,23 +134,35 @@ int xensave_encoder_seal_batch(struct xensave_encoder *encoder,
     return add_to_index(encoder, &encoder->batches, &entry, sizeof(entry));
 }
 
+uint64_t xensave_encoder_pages_offset(const struct xensave_encoder *encoder,
+                                      const struct xensave_batch_head *head,
+                                      uint64_t offset, uint32_t contents)
+{
+    struct xensave_aligned_page_data aligned = head->aligned;
+    struct xensave_batch_shape shape;
+
+    /* What this leaves must be padding: less than twice the alignment. */
+    _Static_assert(XENSAVE_FRAME_ENTRY * XENSAVE_BATCH_MAX >>
+                           XENSAVE_FRAME_LOG_PLAIN <
+                       XENSAVE_ALIGNMENT_MIN,
+                   "smaller frames leave too much");
+    aligned.pages = contents;
+    xensave_batch_shape(&aligned, &shape);
+    return round_up(offset + xensave_batch_head_length(&shape),
+                    encoder->sink->alignment);
+}
+
 static int xensave_batch(struct xensave_encoder *encoder)
 {
     struct xensave_batch_head *head = &encoder->head;
-    struct xensave_batch_shape shape;
     uint64_t offset = xensave_sink_offset(encoder->sink);
 
     memset(&head->aligned, 0, sizeof(head->aligned));
     head->aligned.count = encoder->page_data.count;
-    head->aligned.pages = encoder->contents;
     head->aligned.flags = XENSAVE_FRAME_LOG_PLAIN << XENSAVE_BATCH_FRAME_SHIFT;
     memcpy(head->arrays, encoder->pfns, 8 * (size_t)head->aligned.count);
-    /* There may be fewer frames: what they leave is padding. */
-    xensave_batch_shape(&head->aligned, &shape);
-    encoder->pages_offset = round_up(offset +
-                                         xensave_batch_head_length(&shape),
-                                     encoder->sink->alignment);
-    head->aligned.pages = 0;
+    encoder->pages_offset = xensave_encoder_pages_offset(encoder, head, offset,
+                                                         encoder->contents);
     encoder->batch_offset = offset;
     /* The head is known only when the pages are. */
     xensave_sink_hold(encoder->sink);

@@ -105,6 +105,13 @@ int xensave_encoder_begin_record(struct xensave_encoder *encoder,
 int xensave_encoder_end_record(struct xensave_encoder *encoder,
                                const struct xensave_v2_record_header *record);
 /*
+ * Spec 3.2: where in the file the contents of the batch begin, one with
+ * `contents` pages of which some may turn out to be zero.
+ */
+uint64_t xensave_encoder_pages_offset(const struct xensave_encoder *encoder,
+                                      const struct xensave_batch_head *head,
+                                      uint64_t offset, uint32_t contents);
+/*
  * Numbers, seals and lists a batch whose counts, flags and arrays are filled
  * in.  `offset` of the record and `pages` of its contents, in the file.
  */

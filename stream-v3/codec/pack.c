@@ -76,10 +76,10 @@ static void compress_frames(const struct xensave_packer *packer, void *state,
     }
 }
 
-static void shape_as(struct xensave_pack_job *job, enum xensave_codec codec,
-                     uint32_t frame_log)
+static void shape_as(struct xensave_pack_job *job, enum xensave_codec codec)
 {
-    job->head.aligned.flags = codec | frame_log << XENSAVE_BATCH_FRAME_SHIFT;
+    job->head.aligned.flags = codec | XENSAVE_FRAME_LOG_PACKED
+                                          << XENSAVE_BATCH_FRAME_SHIFT;
     xensave_batch_shape(&job->head.aligned, &job->shape);
 }
 
@@ -87,12 +87,12 @@ static void shape_as(struct xensave_pack_job *job, enum xensave_codec codec,
 static void compress(const struct xensave_packer *packer, void *state,
                      struct xensave_pack_job *job)
 {
-    shape_as(job, packer->kind, XENSAVE_FRAME_LOG_PACKED);
+    shape_as(job, packer->kind);
     job->stored = job->packed;
     if (state && job->head.aligned.pages > 1)
         compress_frames(packer, state, job);
     if (!job->shape.stored || !gains(job)) {
-        shape_as(job, XENSAVE_CODEC_NONE, XENSAVE_FRAME_LOG_PLAIN);
+        shape_as(job, XENSAVE_CODEC_NONE);
         xensave_batch_whole_frames(&job->head, &job->shape);
         job->stored = job->contents;
     }

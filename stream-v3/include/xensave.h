@@ -287,7 +287,14 @@ uint64_t xensave_encoder_most(enum xensave_format format, uint64_t pages,
 
 struct xensave_decoder;
 
-/* The source stands at the image header.  The format is found by reading. */
+/*
+ * The source stands at the image header.  The format is found by reading.
+ *
+ * Where the source is memory, a file or a device and the stream may have
+ * compressed batches, they are decompressed ahead: in as many threads as there
+ * are CPUs, at most 4, with 8 MiB for each of these and 16 MiB more.  With one
+ * CPU, or where no thread starts, the caller's does all of it.
+ */
 struct xensave_decoder *xensave_decoder_new(struct xensave_source *source);
 /*
  * Exactly `length` bytes of the v2 stream.  Page contents are handed out

@@ -104,6 +104,8 @@ int xensave_sink_settle(struct xensave_sink *sink);
 struct xensave_source_ops {
     int (*read)(struct xensave_source *source, void *data, size_t length);
     int (*skip)(struct xensave_source *source, uint64_t length);
+    /* NULL, or nothing from that offset on will be asked for. */
+    void (*limit)(struct xensave_source *source, uint64_t end);
     int (*finish)(struct xensave_source *source);
     void (*state)(const struct xensave_source *source,
                   struct xensave_io_state *state);
@@ -114,6 +116,7 @@ struct xensave_source {
     const struct xensave_source_ops *ops;
     struct xensave_error *error;
     uint64_t offset;
+    bool ready; /* all of it is there: a read does not wait for a writer */
 };
 
 /* errnum ENODATA, in one wording for every source. */

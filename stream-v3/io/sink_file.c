@@ -349,9 +349,10 @@ static int file_open(struct file_sink *file,
                             "cannot allocate a sink");
     if (choose_manner(file, options))
         return -1;
-    file->io.base = round_down(start, file->sink.alignment);
+    /* Each write but the first begins where a stripe of that size does. */
+    file->io.base = round_down(start, size);
     file->buffer[0].begin = start - file->io.base;
-    file->dropped = file->io.base;
+    file->dropped = round_down(start, file->sink.alignment);
     file->hole_from = hole_from(file->io.fd);
     file->in_place = file->hole_from > file->sink.offset;
     return reserve(file, options->reserve);

@@ -14,7 +14,6 @@ from collections import Counter
 from typing import Optional
 
 from model import layout as L
-from model import codecs
 from model.decoder import decode_some
 from model.encoder import commit_stream, encode_compat, encode_v3
 from model.generator import Generator
@@ -59,17 +58,17 @@ def original(seed: int) -> tuple:
     format_ = FORMATS[seed % len(FORMATS)]
     v2 = Generator(seed, 12).stream()
     start = seed % 8 if format_ == "v3" else 8 * (seed % 8)
+    generator = Packable(seed, 12)
+    options = generator.v3_options()
     if format_ == "v3":
         # Every other one is compressed, where that is worth it.
-        codec = seed // len(FORMATS) % 6
-        if codec in codecs.MANDATORY:
-            v2 = Packable(seed, 12).stream()
-        else:
-            codec = codecs.NONE
-        return (commit_stream(encode_v3(v2, start, codec=codec), start),
+        if options["codec"]:
+            v2 = generator.stream()
+        return (commit_stream(encode_v3(v2, start, **options), start),
                 start, v2)
     if format_ == "compat":
-        return encode_compat(v2, start), start, v2
+        return encode_compat(v2, start, optional=options["optional"]), \
+            start, v2
     return v2, start, v2
 
 

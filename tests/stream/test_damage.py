@@ -82,7 +82,7 @@ def files() -> dict:
                                codec=codecs.ZSTD),
     }
     for name, codec in (("lz4", codecs.LZ4), ("zstd", codecs.ZSTD)):
-        assert codec in [r.body[12] for r in walk(
+        assert codec in [r.body[12] & L.BATCH_CODEC for r in walk(
             savefile.split(result[name])[1])
             if r.type == L.ALIGNED_PAGE_DATA]
     assert len({savefile.parse_head(data).stream_start % 8
