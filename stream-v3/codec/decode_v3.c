@@ -42,20 +42,26 @@ static int read_identity(struct xensave_decoder *decoder)
 {
     const uint32_t length = decoder->record.length;
     uint8_t padding[8];
+    char *text = malloc(length + 1);
 
-    decoder->identity = malloc(length + 1);
-    if (!decoder->identity)
+    if (!text)
         return xensave_fail(decoder->error, ENOMEM,
                             "cannot allocate memory for an identity");
-    decoder->identity[0] = '\0';
     xensave_decoder_begin_part(decoder);
-    if (xensave_decoder_read_part(decoder, decoder->identity, length) ||
+    if (xensave_decoder_read_part(decoder, text, length) ||
         xensave_decoder_read_part(decoder, padding, record_padding(length)))
-        return -1;
+        goto out;
     xensave_decoder_end_part(decoder);
-    if (!xensave_identity_from_body(decoder->identity, length))
-        return bad(decoder, "ALIGNED_IDENTITY is not made of key=value");
+    if (!xensave_identity_from_body(text, length)) {
+        bad(decoder, "ALIGNED_IDENTITY is not made of key=value");
+        goto out;
+    }
+    decoder->identity = text;
     return 0;
+
+out:
+    free(text);
+    return -1;
 }
 
 /* ---- batches ------------------------------------------------------------ */
