@@ -283,7 +283,8 @@ static void commit_keeps_a_longer_header(void **state)
     memset(header.later, 0xa5, sizeof(header.later));
     header.record.length += 80;
     header.body.stream_length += 80;
-    header.body.index_offset += 80;
+    /* Its entries would point 80 bytes too low. */
+    header.body.index_offset = 0;
     xensave_header_seal(&header);
     assert_int_equal(pwrite(fd, &header, old + 80, at), old + 80);
     assert_int_equal(pwrite(fd, file.data + at + old, file.length - at - old,
