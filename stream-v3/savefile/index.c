@@ -107,7 +107,7 @@ static bool entry_fits(const struct xensave_index *index,
            entry->last_pfn <= XENSAVE_V2_PFN_MASK && entry->count &&
            entry->count <= XENSAVE_BATCH_MAX && entry->pages <= entry->count &&
            entry->page_offset > entry->offset &&
-           entry->page_offset < header->index_offset;
+           entry->page_offset <= header->index_offset;
 }
 
 static int load_batches(struct xensave_index *index,
