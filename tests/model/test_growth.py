@@ -11,51 +11,17 @@ import pytest
 from model import layout as L
 from model.batch import Fault
 from model.decoder import Decoder, decode, decode_some
-from model.encoder import commit_stream, encode_compat, encode_v3
+from model.encoder import encode_compat
 from model.generator import Generator
-from model.header import with_header
-from model.index import IndexReader
+from model.grown import by_index, grown, last_pages
 from model.mutate import Mutator
-from model.records import page_data, walk
+from model.records import walk
 
 FEW, MANY, STEP = 200, 10000, 500
 BLOCKS = [pytest.param(range(first, first + STEP), marks=pytest.mark.slow)
           for first in range(FEW, MANY, STEP)]
 SEEDS = pytest.mark.parametrize("seeds", [range(FEW), *BLOCKS],
                                 ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
-
-
-def by_index(stream, start):
-    return IndexReader(io.BytesIO(bytes(start) + stream), start)
-
-
-def last_pages(v2):
-    """{pfn: its last contents}; None if a PAGE_DATA cannot be told."""
-    pages = {}
-    for r in walk(v2):
-        if r.type != L.PAGE_DATA:
-            continue
-        shape = page_data(r.body)
-        if not shape:
-            return None
-        at = shape.pages_offset
-        for pfn in filter(L.has_contents, shape.pfns):
-            pages[pfn & L.PFN_MASK] = r.body[at:at + L.PAGE]
-            at += L.PAGE
-    return pages
-
-
-def grown(seed):
-    """(v2, options, start, COMPLETE stream)"""
-    generator = Generator(seed, 4)
-    v2, options = generator.stream(), generator.v3_options()
-    start = seed % 4099
-    stream = encode_v3(v2, start, **options)
-    features = (generator.random.getrandbits(63) << 1
-                | int(options["index"]))
-    return v2, options, start, commit_stream(with_header(
-        stream, version=L.VERSION + seed % 3, optional_features=features),
-        start)
 
 
 @SEEDS

@@ -86,6 +86,12 @@ class Savefile(C.Structure):
                 ("file_size", C.c_uint64), ("is_device", C.c_bool)]
 
 
+class IndexPage(C.Structure):
+    _fields_ = [("kind", C.c_uint8), ("type", C.c_uint8),
+                ("place", C.c_uint16), ("batch", C.c_uint32),
+                ("offset", C.c_uint64)]
+
+
 class LibraryError(Exception):
     """A call that failed; the struct xensave_error that it filled."""
 
@@ -130,6 +136,13 @@ _PROTOTYPES = {
     "xensave_file_check": (C.c_int, C.c_int, C.POINTER(Savefile), _E),
     "xensave_file_commit": (C.c_int, C.c_int, C.POINTER(Savefile),
                            C.c_uint64, _E),
+    "xensave_index_open": (_P, C.c_int, C.POINTER(Savefile), _E),
+    "xensave_index_next": (C.c_int, _P, C.c_uint64,
+                           C.POINTER(C.c_uint64)),
+    "xensave_index_map": (C.c_int, _P, C.c_uint64, C.c_uint32,
+                          C.POINTER(IndexPage)),
+    "xensave_index_read": (C.c_int, _P, C.POINTER(IndexPage), _P),
+    "xensave_index_free": (None, _P),
     "xensave_file_align_head": (C.c_int, C.c_int, C.POINTER(C.c_uint32), _E),
 }
 _loaded = None
@@ -432,6 +445,29 @@ def check(fd: int, savefile: Savefile) -> None:
     error = Error()
     if library().xensave_file_check(fd, C.byref(savefile), C.byref(error)):
         raise LibraryError(error)
+
+
+def index_pages(fd: int, savefile: Savefile) -> dict:
+    """{pfn: contents} of all that the index finds, one page after another."""
+    lib, error = library(), Error()
+    index = lib.xensave_index_open(fd, C.byref(savefile), C.byref(error))
+    if not index:
+        raise LibraryError(error)
+    pages, pfn, page = {}, C.c_uint64(), IndexPage()
+    contents = C.create_string_buffer(L.PAGE)
+    try:
+        while not lib.xensave_index_next(index, len(pages) and pfn.value + 1,
+                                         C.byref(pfn)):
+            if pfn.value == (1 << 64) - 1:
+                return pages
+            if (lib.xensave_index_map(index, pfn.value, 1, C.byref(page))
+                    or lib.xensave_index_read(index, C.byref(page),
+                                              contents)):
+                break
+            pages[pfn.value] = contents.raw
+        raise LibraryError(error)
+    finally:
+        lib.xensave_index_free(index)
 
 
 def commit(fd: int, savefile: Savefile, length: int) -> None:

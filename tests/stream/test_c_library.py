@@ -14,6 +14,7 @@ from model.audit import audit_file
 from model.decoder import Decoder, decode
 from model.encoder import commit, commit_stream, encode
 from model.generator import Generator, page_data
+from model.grown import committed, head_of, last_pages
 from model.records import StreamError, record, walk
 from stream import clib, differential
 
@@ -359,16 +360,42 @@ def test_both_decoders_on_flipped_bits(name):
             assert found is None, f"{format_}, octet {at}: {found}"
 
 
-@pytest.mark.parametrize("first", range(0, 120, 40))
-def test_both_decoders_on_hostile_streams(first):
+def test_a_batch_without_pages_directly_before_the_index():
+    none = page_data([0xf << 60 | 7], [])
+    v2 = PV[:-8] + none + record(L.END)
+    start = len(savefile.libxl_head())
+    stream = committed(encode(v2, "v3", start), start)
+    assert differential.disagreement(stream, start) is None
+    assert differential.c_pages(head_of(start) + stream, 0) \
+        == last_pages(v2)
+
+
+def agree(kind, first, count):
     """In a process of its own: a crash names the seed it happened at."""
     run = subprocess.run(
-        [sys.executable, "-B", "-m", "stream.differential", str(first),
-         "40", "40"], cwd=Path(__file__).parents[1], text=True,
-        capture_output=True, timeout=120)
+        [sys.executable, "-B", "-m", "stream.differential", kind, str(first),
+         str(count), "40"], cwd=Path(__file__).parents[1], text=True,
+        capture_output=True, timeout=1200)
     lines = [line for line in run.stdout.splitlines() if ": " in line]
     assert run.returncode == 0, "\n".join(
         lines[:12] + run.stdout.splitlines()[-1:] + [run.stderr[-2000:]])
+
+
+def blocks(few, many, step):
+    """`few` seeds each time, all of `many` where time does not matter."""
+    return [(0, few), *(pytest.param(first, step, marks=pytest.mark.slow)
+                        for first in range(few, many, step))]
+
+
+@pytest.mark.parametrize("first, count", blocks(100, 2600, 250))
+def test_every_reader_on_hostile_streams(first, count):
+    """40 mutations of each: 10^5 in all."""
+    agree("mutated", first, count)
+
+
+@pytest.mark.parametrize("first, count", blocks(250, 10250, 1000))
+def test_every_reader_on_streams_of_later_versions(first, count):
+    agree("grown", first, count)
 
 
 # -- files ------------------------------------------------------------------
