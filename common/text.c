@@ -22,7 +22,6 @@ static const struct range {
     { 0x2028, 0x202e },                          /* line ends, overrides */
     { 0x2060, 0x206f },                          /* joiners, isolates */
     { 0x3164, 0x3164 },                          /* blank filler */
-    { 0xd800, 0xdfff },                          /* surrogates */
     { 0xfdd0, 0xfdef },                          /* no characters */
     { 0xfe00, 0xfe0f },      { 0xfeff, 0xfeff }, /* selectors, BOM */
     { 0xffa0, 0xffa0 },      { 0xfff0, 0xfffb }, /* blank, annotations */
@@ -41,28 +40,41 @@ static bool is_refused(uint32_t character)
     return (character & 0xfffe) == 0xfffe;
 }
 
-/* Bytes of the character at `at` if it may stay as it is, or 0. */
-static size_t take(const uint8_t *at, size_t left)
+size_t text_character(const void *from, size_t left, uint32_t *character)
 {
     static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    size_t length = *at < 0x80   ? 1
-                    : *at < 0xc0 ? 0
-                    : *at < 0xe0 ? 2
-                    : *at < 0xf0 ? 3
-                    : *at < 0xf8 ? 4
-                                 : 0,
-           i;
-    uint32_t character;
+    const uint8_t *at = from;
+    size_t length, i;
 
+    if (!left)
+        return 0;
+    length = *at < 0x80   ? 1
+             : *at < 0xc0 ? 0
+             : *at < 0xe0 ? 2
+             : *at < 0xf0 ? 3
+             : *at < 0xf8 ? 4
+                          : 0;
     if (!length || length > left)
         return 0;
-    character = length == 1 ? *at : *at & (0x7f >> length);
+    *character = length == 1 ? *at : *at & (0x7f >> length);
     for (i = 1; i < length; i++) {
         if ((at[i] & 0xc0) != 0x80)
             return 0;
-        character = character << 6 | (at[i] & 0x3f);
+        *character = *character << 6 | (at[i] & 0x3f);
     }
-    return character < least[length] || is_refused(character) ? 0 : length;
+    if (*character < least[length] || *character > 0x10ffff ||
+        (*character >= 0xd800 && *character <= 0xdfff))
+        return 0;
+    return length;
+}
+
+/* Bytes of the character at `at` if it may stay as it is, or 0. */
+static size_t take(const uint8_t *at, size_t left)
+{
+    uint32_t character;
+    size_t length = text_character(at, left, &character);
+
+    return length && !is_refused(character) ? length : 0;
 }
 
 static size_t escape(char *to, size_t size, const void *from, size_t length,

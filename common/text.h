@@ -12,6 +12,10 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+/* Bytes of the character that begins there; 0 if it is not UTF-8. */
+size_t text_character(const void *from, size_t left, uint32_t *character);
 
 /*
  * Of a name.  A backslash becomes \x5c, so that no two names look the same and

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The compressions that there are, and what a batch says of them. */
+/* The compressions that there are. */
 #include "codec.h"
 
 static const struct xensave_codec_ops *const codecs[] = {
@@ -15,30 +15,20 @@ const struct xensave_codec_ops *xensave_codec_find(uint32_t codec)
 
 /* ---- unpacking ---------------------------------------------------------- */
 
-void *xensave_unpacker_buffer(struct xensave_unpacker *unpacker)
-{
-    if (!unpacker->stored &&
-        posix_memalign((void **)&unpacker->stored, XENSAVE_V2_PAGE_SIZE,
-                       (size_t)XENSAVE_BATCH_MAX * XENSAVE_V2_PAGE_SIZE))
-        unpacker->stored = NULL;
-    return unpacker->stored;
-}
-
 int xensave_unpack(struct xensave_unpacker *unpacker, uint32_t codec, void *to,
-                   size_t length, size_t stored)
+                   size_t length, const void *stored, size_t size)
 {
     const struct xensave_codec_ops *ops = xensave_codec_find(codec);
 
     if (!ops)
-        return EBADMSG;
+        return EPROTO;
     if (!unpacker->state[codec])
         unpacker->state[codec] = ops->unpack_new();
     if (!unpacker->state[codec])
         return ENOMEM;
-    return ops->unpack(unpacker->state[codec], to, length, unpacker->stored,
-                       stored)
+    return ops->unpack(unpacker->state[codec], to, length, stored, size)
                ? 0
-               : EBADMSG;
+               : EPROTO;
 }
 
 void xensave_unpacker_free(struct xensave_unpacker *unpacker)
@@ -48,6 +38,4 @@ void xensave_unpacker_free(struct xensave_unpacker *unpacker)
             codecs[i]->unpack_free(unpacker->state[i]);
         unpacker->state[i] = NULL;
     }
-    free(unpacker->stored);
-    unpacker->stored = NULL;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Spec 3.2.1: what compresses the contents of a batch. */
+/* Spec 3.2.1: what compresses the frames of a batch. */
 #ifndef XENSAVE_CODEC_H
 #define XENSAVE_CODEC_H
 
@@ -36,20 +36,17 @@ const struct xensave_codec_ops *xensave_codec_find(uint32_t codec);
 
 /* ---- unpacking ---------------------------------------------------------- */
 
-/* State and room for the stored bytes of one batch, made when needed. */
+/* State of one thread, made when needed. */
 struct xensave_unpacker {
     void *state[XENSAVE_CODECS];
-    uint8_t *stored; /* on 4096 */
 };
 
-/* Room for the stored bytes; NULL if there is no memory. */
-void *xensave_unpacker_buffer(struct xensave_unpacker *unpacker);
 /*
- * Unpacks what was read into the size, and whose checksum has matched.
- * Returns an errno value: EBADMSG if it is not `length` bytes.
+ * Unpacks what has matched its checksum.  Returns an errno value: EPROTO if it
+ * is not `length` bytes.
  */
 int xensave_unpack(struct xensave_unpacker *unpacker, uint32_t codec, void *to,
-                   size_t length, size_t stored);
+                   size_t length, const void *stored, size_t size);
 void xensave_unpacker_free(struct xensave_unpacker *unpacker);
 
 #endif /* XENSAVE_CODEC_H */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One Zstandard frame a batch, its size in it, its checksum not. */
+/* Zstandard frames with their size in them and without a checksum. */
 #include <zstd.h>
 
 #include "codec.h"

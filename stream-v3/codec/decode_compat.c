@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Spec 3.4 from the reader's side. */
+#include <inttypes.h>
+
 #include "decoder.h"
+
+#define COPY_STEP 262144U
 
 static int bad(struct xensave_decoder *decoder, const char *what)
 {
@@ -40,10 +44,7 @@ static int pass_page_data(struct xensave_decoder *decoder, size_t here)
 
 static int begin_batch(struct xensave_decoder *decoder)
 {
-    uint32_t count = decoder->v2.page_data.count;
-
-    memcpy(decoder->pfns, decoder->v2.pfns, 8ULL * count);
-    xensave_checksum_reset(&decoder->batch);
+    xensave_checksum_reset(&decoder->part);
     decoder->totals.pages_stored += decoder->contents;
     return xensave_decoder_begin_batch(decoder);
 }
@@ -92,7 +93,32 @@ static int compat_record(struct xensave_decoder *decoder)
     return xensave_decoder_pass_record(decoder);
 }
 
+static int compat_pages(struct xensave_decoder *decoder, uint8_t *to)
+{
+    uint32_t count = decoder->v2.page_data.count;
+    size_t left = (size_t)decoder->contents * XENSAVE_V2_PAGE_SIZE, part;
+
+    /* Into the checksum while they are in the CPU's cache. */
+    for (; left; to += part, left -= part) {
+        part = min_u64(left, COPY_STEP);
+        if (xensave_decoder_read_part(decoder, to, part))
+            return -1;
+    }
+    xensave_checksum_add(&decoder->part, &decoder->v2,
+                         sizeof(decoder->v2.record) +
+                             sizeof(decoder->v2.page_data) + 8ULL * count);
+    if (xensave_checksum_get(&decoder->part) != decoder->expected)
+        return xensave_decoder_fail(
+            decoder,
+            "batch of %" PRIu32 " pfns, 0x%" PRIx64 " to 0x%" PRIx64
+            ", does not match its checksum; the stream is damaged",
+            count, (uint64_t)(decoder->v2.pfns[0] & XENSAVE_V2_PFN_MASK),
+            (uint64_t)(decoder->v2.pfns[count - 1] & XENSAVE_V2_PFN_MASK));
+    return 0;
+}
+
 const struct xensave_decoder_format xensave_decoder_compat = {
     .format = XENSAVE_FORMAT_COMPAT,
     .record = compat_record,
+    .pages = compat_pages,
 };

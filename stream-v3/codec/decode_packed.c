@@ -8,14 +8,15 @@
  */
 static void spread(const struct xensave_decoder *decoder, uint8_t *to)
 {
+    const struct xensave_batch_head *head = &decoder->head;
     const uint8_t *from = to + (size_t)(decoder->contents -
-                                        decoder->aligned.pages) *
+                                        head->aligned.pages) *
                                    XENSAVE_V2_PAGE_SIZE;
 
-    for (uint32_t i = 0; i < decoder->aligned.count; i++) {
-        if (!xensave_pfn_has_contents(decoder->pfns[i]))
+    for (uint32_t i = 0; i < head->aligned.count; i++) {
+        if (!xensave_pfn_has_contents(head->arrays[i]))
             continue;
-        if (decoder->pfns[i] & XENSAVE_PFN_ZERO) {
+        if (head->arrays[i] & XENSAVE_PFN_ZERO) {
             memset(to, 0, XENSAVE_V2_PAGE_SIZE);
         } else {
             if (to != from)
@@ -28,33 +29,23 @@ static void spread(const struct xensave_decoder *decoder, uint8_t *to)
 
 int xensave_decoder_read_packed(struct xensave_decoder *decoder, uint8_t *to)
 {
-    const struct xensave_aligned_page_data *aligned = &decoder->aligned;
-    size_t length = (size_t)aligned->pages * XENSAVE_V2_PAGE_SIZE;
-    uint8_t *buffer = xensave_unpacker_buffer(&decoder->unpacker);
-    uint32_t codec = xensave_batch_codec(aligned);
+    struct xensave_batch_head *head = &decoder->head;
+    size_t length = (size_t)head->aligned.pages * XENSAVE_V2_PAGE_SIZE;
+    uint8_t *stored = xensave_decoder_room(decoder, &decoder->stored);
+    uint32_t frame;
     int r;
 
-    if (!buffer)
-        return xensave_fail(decoder->error, ENOMEM,
-                            "cannot allocate memory for a compressed batch");
-    if (xensave_decoder_read_stored(decoder, buffer, decoder->stored) ||
-        xensave_decoder_zeros(decoder,
-                              record_padding(decoder->record.length)) ||
-        xensave_decoder_check_batch(decoder))
+    if (!stored ||
+        xensave_source_read(decoder->source, stored, decoder->shape.stored))
         return -1;
-    r = xensave_unpack(&decoder->unpacker, codec,
-                       to + (size_t)decoder->contents * XENSAVE_V2_PAGE_SIZE -
-                           length,
-                       length, decoder->stored);
-    if (r == EBADMSG)
-        return xensave_decoder_fail(decoder,
-                                    "batch that does not decompress "
-                                    "(%s) to its %u pages; whatever wrote the "
-                                    "stream is broken",
-                                    xensave_codec_name(codec), aligned->pages);
+    r = xensave_batch_open(&decoder->unpacker, head, &decoder->shape, stored,
+                           to +
+                               (size_t)decoder->contents *
+                                   XENSAVE_V2_PAGE_SIZE -
+                               length,
+                           &frame);
     if (r)
-        return xensave_fail(decoder->error, r,
-                            "cannot allocate memory to decompress a batch");
+        return xensave_decoder_bad_frame(decoder, r, frame);
     spread(decoder, to);
     return 0;
 }

@@ -10,8 +10,6 @@
 
 #include "decoder.h"
 
-#define COPY_STEP 262144U
-
 int xensave_decoder_fail(struct xensave_decoder *decoder, const char *format,
                          ...)
 {
@@ -53,14 +51,75 @@ int xensave_decoder_zeros(struct xensave_decoder *decoder, uint64_t length)
     return 0;
 }
 
+/* ---- records that are not batches --------------------------------------- */
+
+void xensave_decoder_begin_part(struct xensave_decoder *decoder)
+{
+    if (!decoder->format->listed)
+        return;
+    xensave_checksum_reset(&decoder->part);
+    xensave_checksum_add(&decoder->part, decoder->header.body.file_id,
+                         XENSAVE_FILE_ID);
+    xensave_checksum_add(&decoder->part, &decoder->record,
+                         sizeof(decoder->record));
+}
+
+/* All bytes of the record are in `part`. */
+void xensave_decoder_end_part(struct xensave_decoder *decoder)
+{
+    struct xensave_index_record entry = {
+        .offset = decoder->record_offset - decoder->start,
+        .type = decoder->record.type,
+        .length = decoder->record.length,
+    };
+
+    if (!decoder->format->listed)
+        return;
+    entry.checksum = xensave_checksum_get(&decoder->part);
+    xensave_checksum_add(&decoder->context, &entry.checksum, 8);
+    xensave_checksum_add(&decoder->records, &entry, sizeof(entry));
+    decoder->listed++;
+}
+
+static uint64_t body_length(const struct xensave_decoder *decoder)
+{
+    return (uint64_t)decoder->record.length +
+           record_padding(decoder->record.length);
+}
+
 int xensave_decoder_pass_record(struct xensave_decoder *decoder)
 {
-    if (decoder->format->context)
-        xensave_checksum_add(&decoder->context, &decoder->record,
-                             sizeof(decoder->record));
+    xensave_decoder_begin_part(decoder);
     hand_out(decoder, &decoder->record, sizeof(decoder->record));
-    decoder->body_left = (uint64_t)decoder->record.length +
-                         record_padding(decoder->record.length);
+    decoder->body_left = body_length(decoder);
+    if (!decoder->body_left)
+        xensave_decoder_end_part(decoder);
+    return 0;
+}
+
+int xensave_decoder_read_part(struct xensave_decoder *decoder, void *to,
+                              size_t length)
+{
+    if (xensave_source_read(decoder->source, to, length))
+        return -1;
+    xensave_checksum_add(&decoder->part, to, length);
+    return 0;
+}
+
+static int skip_record(struct xensave_decoder *decoder)
+{
+    uint64_t left = body_length(decoder), part;
+    uint8_t bytes[4096];
+
+    if (!decoder->format->listed)
+        return xensave_source_skip(decoder->source, left);
+    xensave_decoder_begin_part(decoder);
+    for (; left; left -= part) {
+        part = min_u64(left, sizeof(bytes));
+        if (xensave_decoder_read_part(decoder, bytes, part))
+            return -1;
+    }
+    xensave_decoder_end_part(decoder);
     return 0;
 }
 
@@ -68,7 +127,7 @@ int xensave_decoder_pass_record(struct xensave_decoder *decoder)
 
 static int begin_image(struct xensave_decoder *decoder)
 {
-    struct xensave_v2_image_header *image = (void *)decoder->pfns;
+    struct xensave_v2_image_header *image = &decoder->heads.image;
 
     if (xensave_source_read(decoder->source, image, sizeof(*image)))
         return -1;
@@ -80,7 +139,6 @@ static int begin_image(struct xensave_decoder *decoder)
     if (be16toh(image->options) & XENSAVE_V2_IMAGE_BIG_ENDIAN)
         return xensave_decoder_fail(decoder, "big-endian streams are not "
                                              "supported");
-    xensave_checksum_add(&decoder->context, image, sizeof(*image));
     hand_out(decoder, image, sizeof(*image));
     decoder->phase = PHASE_DOMAIN;
     return 0;
@@ -88,23 +146,12 @@ static int begin_image(struct xensave_decoder *decoder)
 
 static int begin_domain(struct xensave_decoder *decoder)
 {
-    struct xensave_v2_domain_header *domain = (void *)decoder->pfns;
+    struct xensave_v2_domain_header *domain = &decoder->heads.domain;
 
     if (xensave_source_read(decoder->source, domain, sizeof(*domain)))
         return -1;
-    xensave_checksum_add(&decoder->context, domain, sizeof(*domain));
     hand_out(decoder, domain, sizeof(*domain));
     decoder->phase = PHASE_FIRST_RECORD;
-    return 0;
-}
-
-static int read_record_header(struct xensave_decoder *decoder)
-{
-    decoder->record_offset = xensave_source_offset(decoder->source);
-    decoder->record_number = decoder->totals.records;
-    if (xensave_source_read(decoder->source, &decoder->record,
-                            sizeof(decoder->record)))
-        return -1;
     return 0;
 }
 
@@ -132,24 +179,41 @@ static int begin_end(struct xensave_decoder *decoder)
     return xensave_source_finish(decoder->source);
 }
 
-static int begin_record(struct xensave_decoder *decoder)
+static int begin_checked(struct xensave_decoder *decoder)
 {
-    int r;
+    const uint32_t type = decoder->record.type;
 
-    if (read_record_header(decoder))
+    if (type == XENSAVE_V2_RECORD_END)
+        return begin_end(decoder);
+    if (xensave_record_is_skipped(type))
+        return skip_record(decoder);
+    return decoder->format->record(decoder);
+}
+
+int xensave_decoder_read_record(struct xensave_decoder *decoder)
+{
+    decoder->record_offset = xensave_source_offset(decoder->source);
+    decoder->record_number = decoder->records_read;
+    if (xensave_source_read(decoder->source, &decoder->record,
+                            sizeof(decoder->record)))
         return -1;
+    decoder->records_read++;
     if (decoder->phase == PHASE_FIRST_RECORD)
         find_format(decoder);
     decoder->announced = decoder->order.announced;
-    if (xensave_record_check(&decoder->order, decoder->format->format,
-                             &decoder->record, decoder->record_offset,
-                             decoder->record_number, decoder->error))
+    return xensave_record_check(&decoder->order, decoder->format->format,
+                                &decoder->record, decoder->record_offset,
+                                decoder->record_number, decoder->error);
+}
+
+static int begin_record(struct xensave_decoder *decoder)
+{
+    bool begun = false;
+
+    if (decoder->ring ? xensave_decoder_ahead(decoder, &begun)
+                      : xensave_decoder_read_record(decoder))
         return -1;
-    if (decoder->record.type == XENSAVE_V2_RECORD_END)
-        r = begin_end(decoder);
-    else
-        r = decoder->format->record(decoder);
-    if (r)
+    if (!begun && begin_checked(decoder))
         return -1;
     if (decoder->record.type == XENSAVE_V2_RECORD_PAGE_DATA &&
         decoder->format->format == XENSAVE_FORMAT_V2)
@@ -169,105 +233,33 @@ static int (*const begin[])(struct xensave_decoder *) = {
 
 /* ---- pages -------------------------------------------------------------- */
 
-/* Stored bytes, into the checksum while they are in the CPU's cache. */
-int xensave_decoder_read_stored(struct xensave_decoder *decoder, uint8_t *to,
-                                size_t length)
-{
-    size_t part;
-
-    for (; length; to += part, length -= part) {
-        part = min_u64(length, COPY_STEP);
-        if (xensave_source_read(decoder->source, to, part))
-            return -1;
-        xensave_checksum_add(&decoder->batch, to, part);
-    }
-    return 0;
-}
-
-int xensave_decoder_check_batch(struct xensave_decoder *decoder)
-{
-    uint32_t count = decoder->v2.page_data.count;
-
-    if (decoder->format->format == XENSAVE_FORMAT_V3) {
-        struct xensave_aligned_page_data aligned = decoder->aligned;
-
-        aligned.checksum = 0;
-        xensave_checksum_add(&decoder->batch, &decoder->record,
-                             sizeof(decoder->record));
-        xensave_checksum_add(&decoder->batch, &aligned, sizeof(aligned));
-        xensave_checksum_add(&decoder->batch, decoder->pfns, 8ULL * count);
-    } else {
-        xensave_checksum_add(&decoder->batch, &decoder->v2,
-                             sizeof(decoder->v2.record) +
-                                 sizeof(decoder->v2.page_data) + 8ULL * count);
-    }
-    if (xensave_checksum_get(&decoder->batch) != decoder->expected)
-        return xensave_decoder_fail(
-            decoder,
-            "batch of %" PRIu32 " pfns, 0x%" PRIx64 " to 0x%" PRIx64
-            ", does not match its "
-            "checksum; the stream is damaged",
-            count, (uint64_t)(decoder->v2.pfns[0] & XENSAVE_V2_PFN_MASK),
-            (uint64_t)(decoder->v2.pfns[count - 1] & XENSAVE_V2_PFN_MASK));
-    return 0;
-}
-
-/* All pages of the batch, in the order of its pfns. */
-static int read_pages(struct xensave_decoder *decoder, uint8_t *to)
-{
-    uint32_t count = decoder->v2.page_data.count, run = 0;
-    uint64_t zero = decoder->format->format == XENSAVE_FORMAT_V3
-                        ? XENSAVE_PFN_ZERO
-                        : 0;
-
-    /* compat leaves the header of a v3 batch as it began: zeros. */
-    if (xensave_batch_codec(&decoder->aligned))
-        return xensave_decoder_read_packed(decoder, to);
-    for (uint32_t i = 0; i < count; i++) {
-        if (!xensave_pfn_has_contents(decoder->pfns[i]))
-            continue;
-        if (!(decoder->pfns[i] & zero)) {
-            run++;
-            continue;
-        }
-        if (xensave_decoder_read_stored(decoder, to,
-                                        (size_t)run * XENSAVE_V2_PAGE_SIZE))
-            return -1;
-        to += (size_t)run * XENSAVE_V2_PAGE_SIZE;
-        memset(to, 0, XENSAVE_V2_PAGE_SIZE);
-        to += XENSAVE_V2_PAGE_SIZE;
-        run = 0;
-    }
-    if (xensave_decoder_read_stored(decoder, to,
-                                    (size_t)run * XENSAVE_V2_PAGE_SIZE))
-        return -1;
-    if (xensave_decoder_zeros(decoder, record_padding(decoder->record.length)))
-        return -1;
-    return xensave_decoder_check_batch(decoder);
-}
-
 int xensave_decoder_begin_batch(struct xensave_decoder *decoder)
 {
     hand_out(decoder, &decoder->v2,
              sizeof(decoder->v2.record) + sizeof(decoder->v2.page_data) +
                  8ULL * decoder->v2.page_data.count);
     decoder->pages_pending = decoder->contents;
-    return decoder->contents ? 0 : read_pages(decoder, NULL);
+    return decoder->contents ? 0 : decoder->format->pages(decoder, NULL);
+}
+
+uint8_t *xensave_decoder_room(struct xensave_decoder *decoder, uint8_t **room)
+{
+    if (!*room)
+        *room = malloc((size_t)XENSAVE_BATCH_MAX * XENSAVE_V2_PAGE_SIZE);
+    if (!*room)
+        xensave_fail(decoder->error, ENOMEM,
+                     "cannot allocate memory for a batch");
+    return *room;
 }
 
 static int stage_pages(struct xensave_decoder *decoder)
 {
     size_t length = (size_t)decoder->contents * XENSAVE_V2_PAGE_SIZE;
 
-    if (!decoder->staging) {
-        decoder->staging = malloc((size_t)XENSAVE_BATCH_MAX *
-                                  XENSAVE_V2_PAGE_SIZE);
-        if (!decoder->staging)
-            return xensave_fail(decoder->error, ENOMEM,
-                                "cannot allocate memory for a batch");
-    }
+    if (!xensave_decoder_room(decoder, &decoder->staging))
+        return -1;
     decoder->pages_pending = false;
-    if (read_pages(decoder, decoder->staging))
+    if (decoder->format->pages(decoder, decoder->staging))
         return -1;
     hand_out(decoder, decoder->staging, length);
     return 0;
@@ -282,8 +274,10 @@ static ssize_t give_body(struct xensave_decoder *decoder, uint8_t *to,
     if (xensave_source_read(decoder->source, to, length))
         return -1;
     decoder->body_left -= length;
-    if (decoder->format->context)
-        xensave_checksum_add(&decoder->context, to, length);
+    if (decoder->format->listed)
+        xensave_checksum_add(&decoder->part, to, length);
+    if (!decoder->body_left)
+        xensave_decoder_end_part(decoder);
     return length;
 }
 
@@ -308,7 +302,7 @@ static ssize_t find_bytes(struct xensave_decoder *decoder, uint8_t *to,
         pages = (size_t)decoder->contents * XENSAVE_V2_PAGE_SIZE;
         if (decoder->pages_pending && length >= pages) {
             decoder->pages_pending = false;
-            return read_pages(decoder, to) ? -1 : (ssize_t)pages;
+            return decoder->format->pages(decoder, to) ? -1 : (ssize_t)pages;
         } else if (decoder->pages_pending) {
             if (stage_pages(decoder))
                 return -1;
@@ -365,12 +359,16 @@ PUBLIC struct xensave_decoder *xensave_decoder_new(
         return NULL;
     decoder = calloc(1, sizeof(*decoder));
     if (!decoder || xensave_checksum_init(&decoder->context) ||
-        xensave_checksum_init(&decoder->batch)) {
+        xensave_checksum_init(&decoder->part) ||
+        xensave_checksum_init(&decoder->batches) ||
+        xensave_checksum_init(&decoder->records)) {
         xensave_fail(source->error, ENOMEM, "cannot allocate a decoder");
         xensave_decoder_free(decoder);
         return NULL;
     }
     xensave_checksum_reset(&decoder->context);
+    xensave_checksum_reset(&decoder->batches);
+    xensave_checksum_reset(&decoder->records);
     decoder->source = source;
     decoder->error = source->error;
     decoder->format = &xensave_decoder_v2;
@@ -388,6 +386,12 @@ PUBLIC enum xensave_format xensave_decoder_format(
     const struct xensave_decoder *decoder)
 {
     return decoder->format->format;
+}
+
+PUBLIC const char *xensave_decoder_identity(
+    const struct xensave_decoder *decoder)
+{
+    return decoder->identity;
 }
 
 PUBLIC uint32_t
@@ -408,8 +412,13 @@ PUBLIC void xensave_decoder_free(struct xensave_decoder *decoder)
     if (!decoder)
         return;
     xensave_checksum_free(&decoder->context);
-    xensave_checksum_free(&decoder->batch);
+    xensave_checksum_free(&decoder->part);
+    xensave_checksum_free(&decoder->batches);
+    xensave_checksum_free(&decoder->records);
+    xensave_unpack_ring_free(decoder->ring);
     xensave_unpacker_free(&decoder->unpacker);
+    free(decoder->identity);
     free(decoder->staging);
+    free(decoder->stored);
     free(decoder);
 }

@@ -28,7 +28,7 @@ static int compat_batch(struct xensave_encoder *encoder)
     uint32_t zeros;
 
     encoder->batch_offset = xensave_sink_offset(sink);
-    xensave_checksum_reset(&encoder->batch);
+    xensave_checksum_reset(&encoder->part);
     if (encoder->contents) {
         xensave_sink_hold(sink);
         xensave_padding_init(&padding, XENSAVE_PADDING_BATCH);
@@ -59,12 +59,12 @@ static int compat_batch_end(struct xensave_encoder *encoder)
 
     if (encoder->sink->hold == UINT64_MAX)
         return 0;
-    xensave_checksum_add(&encoder->batch, &encoder->record,
+    xensave_checksum_add(&encoder->part, &encoder->record,
                          sizeof(encoder->record));
-    xensave_checksum_add(&encoder->batch, encoder->piece,
+    xensave_checksum_add(&encoder->part, encoder->piece,
                          sizeof(encoder->page_data) +
                              8ULL * encoder->page_data.count);
-    checksum = xensave_checksum_get(&encoder->batch);
+    checksum = xensave_checksum_get(&encoder->part);
     return xensave_sink_patch(encoder->sink,
                               encoder->batch_offset +
                                   offsetof(struct xensave_padding_record,

@@ -7,30 +7,25 @@
 #include "encoder.h"
 
 static int write_batch(struct xensave_encoder *encoder,
-                       const struct xensave_pack_job *job)
+                       struct xensave_pack_job *job)
 {
     struct xensave_sink *sink = encoder->sink;
-    uint64_t offset = xensave_sink_offset(sink), contents;
-    struct xensave_batch_head head;
-    size_t length;
+    uint64_t offset = xensave_sink_offset(sink);
+    size_t length = xensave_batch_head_length(&job->shape);
+    struct xensave_pfns pfns;
 
-    memset(&head.aligned, 0, sizeof(head.aligned));
-    head.aligned.count = job->count;
-    head.aligned.pages = job->pages;
-    head.aligned.flags = job->codec;
-    memcpy(head.pfns, job->pfns, 8 * (size_t)job->count);
-    length = xensave_batch_head_length(job->count);
-    contents = job->pages ? round_up(offset + length, sink->alignment) : 0;
-    if (contents)
-        head.aligned.pad_length = contents - offset - length;
-    xensave_encoder_seal_batch(encoder, &head, job->length, &job->checksum);
-    encoder->packed |= job->codec != XENSAVE_CODEC_NONE;
-    if (xensave_sink_write(sink, &head, length) ||
-        xensave_sink_zeros(sink, head.aligned.pad_length) ||
-        xensave_sink_write(sink, job->stored, job->length) ||
-        xensave_sink_zeros(sink, record_padding(head.record.length)))
+    xensave_pfns_check(job->head.arrays, job->head.aligned.count, true, &pfns);
+    if (xensave_encoder_seal_batch(encoder, &job->head, &job->shape, offset,
+                                   xensave_encoder_pages_offset(
+                                       encoder, &job->head, offset,
+                                       pfns.contents)))
         return -1;
-    return xensave_encoder_add_to_index(encoder, &head, offset, contents);
+    encoder->packed |= job->shape.codec != XENSAVE_CODEC_NONE;
+    if (xensave_sink_write(sink, &job->head, length) ||
+        xensave_sink_zeros(sink, job->head.aligned.pad_length) ||
+        xensave_sink_write(sink, job->stored, job->shape.stored))
+        return -1;
+    return xensave_sink_zeros(sink, record_padding(job->head.record.length));
 }
 
 /* What keeps even a fast device busy for as long as one look at it takes. */
@@ -81,8 +76,8 @@ static int packed_flush(struct xensave_encoder *encoder)
  */
 static int packed_batch(struct xensave_encoder *encoder)
 {
-    uint32_t count = encoder->page_data.count;
     struct xensave_pack_job *job = xensave_packer_job(encoder->packer);
+    struct xensave_aligned_page_data *aligned;
 
     if (!job) {
         if (!encoder->options.compression.all)
@@ -91,9 +86,10 @@ static int packed_batch(struct xensave_encoder *encoder)
             return -1;
         job = xensave_packer_job(encoder->packer);
     }
-    job->count = count;
-    job->pages = 0;
-    memcpy(job->pfns, encoder->pfns, 8 * (size_t)count);
+    aligned = &job->head.aligned;
+    memset(aligned, 0, sizeof(*aligned));
+    aligned->count = encoder->page_data.count;
+    memcpy(job->head.arrays, encoder->pfns, 8 * (size_t)aligned->count);
     encoder->job = job;
     return 0;
 }
@@ -103,13 +99,14 @@ static int packed_page(struct xensave_encoder *encoder, const void *page)
     struct xensave_pack_job *job = encoder->job;
 
     if (!encoder->options.keep_zero_pages && xensave_page_is_zero(page)) {
-        job->pfns[encoder->next_pfn] |= XENSAVE_PFN_ZERO;
+        job->head.arrays[encoder->next_pfn] |= XENSAVE_PFN_ZERO;
         encoder->totals.pages_zero++;
         return 0;
     }
-    memcpy(job->contents + (size_t)job->pages * XENSAVE_V2_PAGE_SIZE, page,
-           XENSAVE_V2_PAGE_SIZE);
-    job->pages++;
+    memcpy(job->contents +
+               (size_t)job->head.aligned.pages * XENSAVE_V2_PAGE_SIZE,
+           page, XENSAVE_V2_PAGE_SIZE);
+    job->head.aligned.pages++;
     encoder->totals.pages_stored++;
     return 0;
 }
@@ -139,7 +136,7 @@ static int packed_finished(struct xensave_encoder *encoder)
 }
 
 const struct xensave_encoder_format xensave_encoder_packed = {
-    .context = true,
+    .listed = true,
     .begin = packed_begin,
     .batch = packed_batch,
     .page = packed_page,

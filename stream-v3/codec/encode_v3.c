@@ -2,9 +2,87 @@
 /* Spec 3.1, 3.2, 3.5, 3.6 from the writer's side. */
 #include "encoder.h"
 
-#define INDEX_MAX                                                     \
-    ((XENSAVE_V2_RECORD_MAX - sizeof(struct xensave_aligned_index)) / \
-     sizeof(struct xensave_index_entry))
+/* Both lists together. */
+#define INDEX_MAX \
+    (XENSAVE_V2_RECORD_MAX - sizeof(struct xensave_aligned_index))
+
+/* ---- what the index lists ----------------------------------------------- */
+
+static int grow(struct xensave_encoder *encoder, struct xensave_list *list,
+                size_t size)
+{
+    size_t capacity = list->capacity ? list->capacity * 2 : 256 * size;
+    void *grown;
+
+    if (list->capacity - list->length >= size)
+        return 0;
+    grown = realloc(list->bytes, capacity);
+    if (!grown)
+        return xensave_fail(encoder->error, ENOMEM,
+                            "cannot allocate %zu bytes of index", capacity);
+    list->bytes = grown;
+    list->capacity = capacity;
+    return 0;
+}
+
+static int add_to_index(struct xensave_encoder *encoder,
+                        struct xensave_list *list, const void *entry,
+                        size_t size)
+{
+    if (encoder->batches.length + encoder->records.length + size > INDEX_MAX)
+        encoder->no_index = true;
+    if (encoder->no_index)
+        return 0;
+    if (grow(encoder, list, size))
+        return -1;
+    memcpy(list->bytes + list->length, entry, size);
+    list->length += size;
+    return 0;
+}
+
+int xensave_encoder_begin_record(struct xensave_encoder *encoder,
+                                 const struct xensave_v2_record_header *record)
+{
+    encoder->totals.records++;
+    encoder->passing_offset = xensave_sink_offset(encoder->sink);
+    if (encoder->format->listed) {
+        xensave_checksum_reset(&encoder->part);
+        xensave_checksum_add(&encoder->part, encoder->header.body.file_id,
+                             XENSAVE_FILE_ID);
+    }
+    return xensave_encoder_emit(encoder, record, sizeof(*record));
+}
+
+int xensave_encoder_end_record(struct xensave_encoder *encoder,
+                               const struct xensave_v2_record_header *record)
+{
+    struct xensave_index_record entry = {
+        .offset = encoder->passing_offset - encoder->start,
+        .type = record->type,
+        .length = record->length,
+    };
+
+    if (!encoder->format->listed)
+        return 0;
+    entry.checksum = xensave_checksum_get(&encoder->part);
+    xensave_checksum_add(&encoder->context, &entry.checksum, 8);
+    return add_to_index(encoder, &encoder->records, &entry, sizeof(entry));
+}
+
+/* ---- the headers -------------------------------------------------------- */
+
+static int write_identity(struct xensave_encoder *encoder)
+{
+    struct xensave_v2_record_header record = { XENSAVE_RECORD_IDENTITY, 0 };
+    static const char zeros[8];
+
+    record.length = xensave_identity_to_body(encoder->identity);
+    if (xensave_encoder_begin_record(encoder, &record) ||
+        xensave_encoder_emit(encoder, encoder->identity, record.length) ||
+        xensave_encoder_emit(encoder, zeros, record_padding(record.length)))
+        return -1;
+    return xensave_encoder_end_record(encoder, &record);
+}
 
 static int xensave_begin(struct xensave_encoder *encoder)
 {
@@ -27,45 +105,104 @@ static int xensave_begin(struct xensave_encoder *encoder)
     xensave_header_seal(header);
     encoder->header_offset = xensave_sink_offset(encoder->sink);
     encoder->totals.records++;
-    return xensave_sink_write(encoder->sink, header, sizeof(*header));
+    if (xensave_sink_write(encoder->sink, header,
+                           xensave_header_length(header)) ||
+        xensave_sink_settle(encoder->sink))
+        return -1;
+    return encoder->identity ? write_identity(encoder) : 0;
+}
+
+/* ---- batches ------------------------------------------------------------ */
+
+int xensave_encoder_seal_batch(struct xensave_encoder *encoder,
+                               struct xensave_batch_head *head,
+                               struct xensave_batch_shape *shape,
+                               uint64_t offset, uint64_t pages)
+{
+    struct xensave_index_batch entry;
+    struct xensave_pfns pfns;
+
+    head->aligned.number = encoder->written++;
+    head->aligned.pad_length =
+        head->aligned.pages ? pages - offset - xensave_batch_head_length(shape)
+                            : 0;
+    xensave_batch_seal(head, shape, encoder->header.body.file_id);
+    xensave_checksum_add(&encoder->context, &head->aligned.checksum, 8);
+    xensave_pfns_check(xensave_batch_pfns(head), head->aligned.count, true,
+                       &pfns);
+    xensave_batch_entry(head, shape, &pfns, offset - encoder->start, &entry);
+    return add_to_index(encoder, &encoder->batches, &entry, sizeof(entry));
+}
+
+uint64_t xensave_encoder_pages_offset(const struct xensave_encoder *encoder,
+                                      const struct xensave_batch_head *head,
+                                      uint64_t offset, uint32_t contents)
+{
+    struct xensave_aligned_page_data aligned = head->aligned;
+    struct xensave_batch_shape shape;
+
+    /* What this leaves must be padding: less than twice the alignment. */
+    _Static_assert(XENSAVE_FRAME_ENTRY * XENSAVE_BATCH_MAX >>
+                           XENSAVE_FRAME_LOG_PLAIN <
+                       XENSAVE_ALIGNMENT_MIN,
+                   "smaller frames leave too much");
+    aligned.pages = contents;
+    xensave_batch_shape(&aligned, &shape);
+    return round_up(offset + xensave_batch_head_length(&shape),
+                    encoder->sink->alignment);
 }
 
 static int xensave_batch(struct xensave_encoder *encoder)
 {
-    static const uint64_t zeros[(8 + sizeof(encoder->aligned)) / 8];
+    struct xensave_batch_head *head = &encoder->head;
+    uint64_t offset = xensave_sink_offset(encoder->sink);
 
-    memset(&encoder->aligned, 0, sizeof(encoder->aligned));
-    encoder->pages_offset = 0;
-    encoder->batch_offset = xensave_sink_offset(encoder->sink);
-    xensave_checksum_reset(&encoder->batch);
-    /* The header and the array are known only when the pages are. */
+    memset(&head->aligned, 0, sizeof(head->aligned));
+    head->aligned.count = encoder->page_data.count;
+    head->aligned.flags = XENSAVE_FRAME_LOG_PLAIN << XENSAVE_BATCH_FRAME_SHIFT;
+    memcpy(head->arrays, encoder->pfns, 8 * (size_t)head->aligned.count);
+    encoder->pages_offset = xensave_encoder_pages_offset(encoder, head, offset,
+                                                         encoder->contents);
+    encoder->batch_offset = offset;
+    /* The head is known only when the pages are. */
     xensave_sink_hold(encoder->sink);
-    if (xensave_sink_write(encoder->sink, zeros, sizeof(zeros)))
-        return -1;
-    return xensave_sink_write(encoder->sink, encoder->pfns,
-                              8ULL * encoder->page_data.count);
+    return xensave_sink_zeros(encoder->sink,
+                              offsetof(struct xensave_batch_head, arrays) +
+                                  8 * (size_t)head->aligned.count);
+}
+
+static void end_frame(struct xensave_encoder *encoder)
+{
+    struct xensave_batch_head *head = &encoder->head;
+
+    xensave_batch_checks(head)[(head->aligned.pages - 1) >>
+                               XENSAVE_FRAME_LOG_PLAIN] =
+        xensave_checksum_get(&encoder->part);
 }
 
 static int store_page(struct xensave_encoder *encoder, const void *page)
 {
+    const uint32_t within = (1U << XENSAVE_FRAME_LOG_PLAIN) - 1;
     struct xensave_sink *sink = encoder->sink;
-    uint64_t offset = xensave_sink_offset(sink);
+    uint32_t *pages = &encoder->head.aligned.pages;
 
-    if (!encoder->aligned.pages) {
-        encoder->aligned.pad_length = round_up(offset, sink->alignment) -
-                                      offset;
-        if (xensave_sink_zeros(sink, encoder->aligned.pad_length))
-            return -1;
-        encoder->pages_offset = xensave_sink_offset(sink);
-    }
-    encoder->aligned.pages++;
-    return xensave_encoder_copy_page(encoder, page);
+    if (!*pages &&
+        xensave_sink_zeros(sink, encoder->pages_offset -
+                                     xensave_sink_offset(sink)))
+        return -1;
+    if (!(*pages & within))
+        xensave_checksum_reset(&encoder->part);
+    if (xensave_encoder_copy_page(encoder, page))
+        return -1;
+    if (!(++*pages & within))
+        end_frame(encoder);
+    return 0;
 }
 
 static int xensave_page(struct xensave_encoder *encoder, const void *page)
 {
     if (!encoder->options.keep_zero_pages && xensave_page_is_zero(page)) {
-        encoder->pfns[encoder->next_pfn] |= XENSAVE_PFN_ZERO;
+        encoder->head.arrays[encoder->next_pfn] |= XENSAVE_PFN_ZERO;
         encoder->totals.pages_zero++;
         return 0;
     }
@@ -73,115 +210,59 @@ static int xensave_page(struct xensave_encoder *encoder, const void *page)
     return store_page(encoder, page);
 }
 
-static int grow_index(struct xensave_encoder *encoder)
-{
-    uint32_t capacity = encoder->index_capacity ? encoder->index_capacity * 2
-                                                : 256;
-    void *grown = realloc(encoder->index,
-                          capacity * sizeof(encoder->index[0]));
-
-    if (!grown)
-        return xensave_fail(encoder->error, ENOMEM,
-                            "cannot allocate %u index entries", capacity);
-    encoder->index = grown;
-    encoder->index_capacity = capacity;
-    return 0;
-}
-
-int xensave_encoder_add_to_index(struct xensave_encoder *encoder,
-                                 const struct xensave_batch_head *head,
-                                 uint64_t offset, uint64_t pages)
-{
-    struct xensave_index_entry entry = {
-        .offset = offset - encoder->start,
-        .first_pfn = UINT64_MAX,
-        .count = head->aligned.count,
-        .pages = head->aligned.pages,
-        .page_offset = pages ? pages - encoder->start : 0,
-    };
-
-    for (uint32_t i = 0; i < entry.count; i++) {
-        uint64_t pfn = head->pfns[i] & XENSAVE_V2_PFN_MASK;
-
-        if (!xensave_pfn_has_contents(head->pfns[i]))
-            continue;
-        if (pfn < entry.first_pfn)
-            entry.first_pfn = pfn;
-        if (pfn > entry.last_pfn)
-            entry.last_pfn = pfn;
-    }
-    if (entry.first_pfn == UINT64_MAX || encoder->no_index)
-        return 0;
-    if (encoder->index_entries == INDEX_MAX) {
-        encoder->no_index = true;
-        return 0;
-    }
-    if (encoder->index_entries == encoder->index_capacity &&
-        grow_index(encoder))
-        return -1;
-    encoder->index[encoder->index_entries++] = entry;
-    return 0;
-}
-
-void xensave_encoder_seal_batch(struct xensave_encoder *encoder,
-                                struct xensave_batch_head *head,
-                                uint32_t stored,
-                                const struct xensave_checksum *checksum)
-{
-    struct xensave_checksum whole = *checksum;
-
-    head->record.type = XENSAVE_RECORD_PAGE_DATA;
-    head->record.length = sizeof(head->aligned) + 8 * head->aligned.count +
-                          head->aligned.pad_length + stored;
-    head->aligned.checksum = 0;
-    xensave_checksum_add(&whole, head,
-                         xensave_batch_head_length(head->aligned.count));
-    head->aligned.checksum = xensave_checksum_get(&whole);
-    xensave_checksum_add(&encoder->context, &head->aligned.checksum, 8);
-}
-
 static int xensave_batch_end(struct xensave_encoder *encoder)
 {
-    uint32_t count = encoder->page_data.count;
-    struct xensave_batch_head head;
+    struct xensave_batch_head *head = &encoder->head;
+    struct xensave_batch_shape shape;
 
-    encoder->aligned.count = count;
-    head.aligned = encoder->aligned;
-    memcpy(head.pfns, encoder->pfns, 8 * (size_t)count);
-    xensave_encoder_seal_batch(encoder, &head,
-                               head.aligned.pages * XENSAVE_V2_PAGE_SIZE,
-                               &encoder->batch);
-    if (xensave_sink_zeros(encoder->sink, record_padding(head.record.length)))
+    xensave_batch_shape(&head->aligned, &shape);
+    if (head->aligned.pages % shape.frame_pages)
+        end_frame(encoder);
+    xensave_batch_whole_frames(head, &shape);
+    if (xensave_encoder_seal_batch(encoder, head, &shape,
+                                   encoder->batch_offset,
+                                   encoder->pages_offset))
         return -1;
-    if (xensave_sink_patch(encoder->sink, encoder->batch_offset, &head,
-                           xensave_batch_head_length(count)))
+    if (xensave_sink_zeros(encoder->sink, record_padding(head->record.length)))
         return -1;
-    return xensave_encoder_add_to_index(encoder, &head, encoder->batch_offset,
-                                        encoder->pages_offset);
+    return xensave_sink_patch(encoder->sink, encoder->batch_offset, head,
+                              xensave_batch_head_length(&shape));
 }
+
+/* ---- the end ------------------------------------------------------------ */
 
 static int write_index(struct xensave_encoder *encoder)
 {
-    size_t length = encoder->index_entries * sizeof(encoder->index[0]);
+    const struct xensave_list *batches = &encoder->batches,
+                              *records = &encoder->records;
     struct {
         struct xensave_v2_record_header record;
         struct xensave_aligned_index index;
     } head = {
-        .record = { XENSAVE_RECORD_INDEX, sizeof(head.index) + length },
-        .index = { .entries = encoder->index_entries },
+        .record = { XENSAVE_RECORD_INDEX,
+                    sizeof(head.index) + batches->length + records->length },
+        .index = {
+            .batches = batches->length / sizeof(struct xensave_index_batch),
+            .records = records->length / sizeof(struct xensave_index_record),
+        },
     };
+    struct xensave_checksum *checksum = &encoder->part;
 
     encoder->header.body.index_offset = xensave_sink_offset(encoder->sink) -
                                         encoder->start;
-    xensave_checksum_reset(&encoder->batch);
-    xensave_checksum_add(&encoder->batch, &head, sizeof(head));
-    xensave_checksum_add(&encoder->batch, encoder->index, length);
-    head.index.checksum = xensave_checksum_get(&encoder->batch);
+    xensave_checksum_reset(checksum);
+    xensave_checksum_add(checksum, encoder->header.body.file_id,
+                         XENSAVE_FILE_ID);
+    xensave_checksum_add(checksum, &head, sizeof(head));
+    xensave_checksum_add(checksum, batches->bytes, batches->length);
+    xensave_checksum_add(checksum, records->bytes, records->length);
+    head.index.checksum = xensave_checksum_get(checksum);
     xensave_checksum_add(&encoder->context, &head.index.checksum, 8);
     encoder->totals.records++;
-    if (xensave_sink_write(encoder->sink, &head, sizeof(head)))
+    if (xensave_sink_write(encoder->sink, &head, sizeof(head)) ||
+        xensave_sink_write(encoder->sink, batches->bytes, batches->length))
         return -1;
-    return xensave_sink_write(encoder->sink, encoder->index, length);
+    return xensave_sink_write(encoder->sink, records->bytes, records->length);
 }
 
 static int xensave_end(struct xensave_encoder *encoder)
@@ -218,11 +299,12 @@ static int xensave_finished(struct xensave_encoder *encoder)
     body->pages_zero = encoder->totals.pages_zero;
     xensave_header_seal(&encoder->header);
     return xensave_sink_rewrite(encoder->sink, encoder->header_offset,
-                                &encoder->header, sizeof(encoder->header));
+                                &encoder->header,
+                                xensave_header_length(&encoder->header));
 }
 
 const struct xensave_encoder_format xensave_encoder_v3 = {
-    .context = true,
+    .listed = true,
     .begin = xensave_begin,
     .batch = xensave_batch,
     .page = xensave_page,

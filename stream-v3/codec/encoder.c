@@ -5,6 +5,8 @@
  * taken from where they lie.  What differs between the formats is in the
  * table of operations; encode_v3.c and encode_compat.c hold theirs.
  */
+#include <sys/random.h>
+
 #include "encoder.h"
 
 int xensave_encoder_copy_page(struct xensave_encoder *encoder,
@@ -19,7 +21,7 @@ int xensave_encoder_copy_page(struct xensave_encoder *encoder,
             return -1;
         memcpy(space, page, got);
         /* Of the copy: the guest may still be writing to its page. */
-        xensave_checksum_add(&encoder->batch, space, got);
+        xensave_checksum_add(&encoder->part, space, got);
         encoder->sink->ops->advance(encoder->sink, got);
         page = (const uint8_t *)page + got;
         left -= got;
@@ -47,10 +49,8 @@ static int next_record(struct xensave_encoder *encoder)
 int xensave_encoder_emit(struct xensave_encoder *encoder, const void *data,
                          size_t length)
 {
-    if (encoder->format->flush && encoder->format->flush(encoder))
-        return -1;
-    if (encoder->format->context)
-        xensave_checksum_add(&encoder->context, data, length);
+    if (encoder->format->listed)
+        xensave_checksum_add(&encoder->part, data, length);
     return xensave_sink_write(encoder->sink, data, length);
 }
 
@@ -71,7 +71,9 @@ static int image_complete(struct xensave_encoder *encoder)
         return fail(encoder, "no image header");
     if (be16toh(image->options) & XENSAVE_V2_IMAGE_BIG_ENDIAN)
         return fail(encoder, "big-endian");
-    if (xensave_encoder_emit(encoder, image, sizeof(*image)))
+    if (encoder->format->listed)
+        xensave_checksum_add(&encoder->context, image, sizeof(*image));
+    if (xensave_sink_write(encoder->sink, image, sizeof(*image)))
         return -1;
     return stage(encoder, STAGE_DOMAIN,
                  sizeof(struct xensave_v2_domain_header));
@@ -79,17 +81,24 @@ static int image_complete(struct xensave_encoder *encoder)
 
 static int domain_complete(struct xensave_encoder *encoder)
 {
-    const bool v3 = encoder->options.format == XENSAVE_FORMAT_V3;
+    const size_t length = sizeof(struct xensave_v2_domain_header);
 
-    if (xensave_encoder_emit(encoder, encoder->piece,
-                             sizeof(struct xensave_v2_domain_header)))
+    if (encoder->format->listed)
+        xensave_checksum_add(&encoder->context, encoder->piece, length);
+    if (xensave_sink_write(encoder->sink, encoder->piece, length))
         return -1;
     /* v3 has a mark of its own to take the place of an earlier one. */
-    if (!v3 && xensave_sink_settle(encoder->sink))
+    if (encoder->options.format != XENSAVE_FORMAT_V3 &&
+        xensave_sink_settle(encoder->sink))
         return -1;
     if (encoder->format->begin && encoder->format->begin(encoder))
         return -1;
-    if (v3 && xensave_sink_settle(encoder->sink))
+    return next_record(encoder);
+}
+
+static int body_complete(struct xensave_encoder *encoder)
+{
+    if (xensave_encoder_end_record(encoder, &encoder->record))
         return -1;
     return next_record(encoder);
 }
@@ -97,12 +106,12 @@ static int domain_complete(struct xensave_encoder *encoder)
 /* The record is handed on as it is. */
 static int begin_body(struct xensave_encoder *encoder, uint64_t length)
 {
-    if (xensave_encoder_emit(encoder, &encoder->record,
-                             sizeof(encoder->record)))
+    if (encoder->format->flush && encoder->format->flush(encoder))
         return -1;
-    encoder->no_index |= encoder->record.type == XENSAVE_V2_RECORD_PAGE_DATA;
-    encoder->totals.records++;
-    return length ? stage(encoder, STAGE_BODY, length) : next_record(encoder);
+    if (xensave_encoder_begin_record(encoder, &encoder->record))
+        return -1;
+    return length ? stage(encoder, STAGE_BODY, length)
+                  : body_complete(encoder);
 }
 
 static uint64_t padded(uint32_t length)
@@ -141,7 +150,7 @@ static int begin_irregular(struct xensave_encoder *encoder, uint64_t here)
         xensave_encoder_emit(encoder, encoder->piece, here))
         return -1;
     encoder->have = here;
-    return encoder->have < encoder->need ? 0 : next_record(encoder);
+    return encoder->have < encoder->need ? 0 : body_complete(encoder);
 }
 
 static int page_data_complete(struct xensave_encoder *encoder)
@@ -234,7 +243,7 @@ static int end_complete(struct xensave_encoder *encoder)
 static int (*const complete[])(struct xensave_encoder *) = {
     [STAGE_IMAGE] = image_complete,   [STAGE_DOMAIN] = domain_complete,
     [STAGE_RECORD] = record_complete, [STAGE_PAGE_DATA] = page_data_complete,
-    [STAGE_PFNS] = pfns_complete,     [STAGE_BODY] = next_record,
+    [STAGE_PFNS] = pfns_complete,     [STAGE_BODY] = body_complete,
 };
 
 /* Takes what it can of `data`; returns how much, or -1. */
@@ -303,6 +312,34 @@ static const struct xensave_encoder_format *const formats[] = {
     [XENSAVE_FORMAT_V3] = &xensave_encoder_v3,
 };
 
+static int begin_identity(struct xensave_encoder *encoder)
+{
+    const struct xensave_encoder_options *options = &encoder->options;
+    static const uint8_t none[XENSAVE_FILE_ID];
+    uint8_t *file_id = encoder->header.body.file_id;
+
+    memcpy(file_id, options->file_id, XENSAVE_FILE_ID);
+    if (!memcmp(file_id, none, sizeof(none)) &&
+        getrandom(file_id, sizeof(none), 0) != sizeof(none))
+        return xensave_fail(encoder->error, errno,
+                            "no random number for the stream: %s",
+                            strerror(errno));
+    xensave_checksum_reset(&encoder->context);
+    xensave_checksum_add(&encoder->context, file_id, XENSAVE_FILE_ID);
+    if (!options->identity)
+        return 0;
+    if (!xensave_identity_fits(options->identity))
+        return xensave_fail(encoder->error, EINVAL,
+                            "the identity of the stream is not made of lines "
+                            "key=value of at most %u bytes in all",
+                            XENSAVE_IDENTITY_MAX);
+    encoder->identity = strdup(options->identity);
+    return encoder->identity
+               ? 0
+               : xensave_fail(encoder->error, ENOMEM,
+                              "cannot allocate an encoder");
+}
+
 static int encoder_init(struct xensave_encoder *encoder,
                         const struct xensave_encoder_options *given)
 {
@@ -333,10 +370,11 @@ static int encoder_init(struct xensave_encoder *encoder,
         encoder->format = &xensave_encoder_packed;
     }
     if (xensave_checksum_init(&encoder->context) ||
-        xensave_checksum_init(&encoder->batch))
+        xensave_checksum_init(&encoder->part))
         return xensave_fail(encoder->error, ENOMEM,
                             "cannot allocate an encoder");
-    xensave_checksum_reset(&encoder->context);
+    if (encoder->format->listed && begin_identity(encoder))
+        return -1;
     return stage(encoder, STAGE_IMAGE, sizeof(struct xensave_v2_image_header));
 }
 
@@ -384,17 +422,21 @@ PUBLIC void xensave_encoder_passes(const struct xensave_encoder *encoder,
 PUBLIC uint64_t xensave_encoder_most(enum xensave_format format,
                                      uint64_t pages, uint64_t others)
 {
-    uint64_t head = sizeof(struct xensave_batch_head);
+    /* Without frames, and with those of full batches. */
+    uint64_t others_head = offsetof(struct xensave_batch_head, arrays) +
+                           8 * XENSAVE_BATCH_MAX;
+    uint64_t head = others_head + (XENSAVE_FRAME_ENTRY * XENSAVE_BATCH_MAX >>
+                                   XENSAVE_FRAME_LOG_PLAIN);
     uint64_t padded = format == XENSAVE_FORMAT_V2
                           ? head
                           : round_up(head, XENSAVE_ALIGNMENT_MIN);
-    uint64_t index = sizeof(struct xensave_index_entry);
+    uint64_t index = sizeof(struct xensave_index_batch);
 
     return pages * XENSAVE_V2_PAGE_SIZE +
            round_up(pages, XENSAVE_BATCH_MAX) / XENSAVE_BATCH_MAX *
                (padded + index) +
            round_up(others, XENSAVE_BATCH_MAX) / XENSAVE_BATCH_MAX *
-               (head + index);
+               (others_head + index);
 }
 
 PUBLIC void xensave_encoder_free(struct xensave_encoder *encoder)
@@ -403,7 +445,9 @@ PUBLIC void xensave_encoder_free(struct xensave_encoder *encoder)
         return;
     xensave_packer_free(encoder->packer);
     xensave_checksum_free(&encoder->context);
-    xensave_checksum_free(&encoder->batch);
-    free(encoder->index);
+    xensave_checksum_free(&encoder->part);
+    free(encoder->batches.bytes);
+    free(encoder->records.bytes);
+    free(encoder->identity);
     free(encoder);
 }

@@ -3,6 +3,7 @@
 #ifndef XENSAVE_ENCODER_H
 #define XENSAVE_ENCODER_H
 
+#include "batch.h"
 #include "checksum.h"
 #include "stream-v3/io/io.h"
 #include "pack.h"
@@ -11,8 +12,8 @@
 struct xensave_encoder;
 
 struct xensave_encoder_format {
-    /* What is not page data goes into the context checksum. */
-    bool context;
+    /* Records have checksums and are listed: spec 3.5, 3.6. */
+    bool listed;
     /* Behind the domain header. */
     int (*begin)(struct xensave_encoder *encoder);
     /* A regular PAGE_DATA begins: record, page_data and pfns are known. */
@@ -31,17 +32,11 @@ struct xensave_encoder_format {
 extern const struct xensave_encoder_format xensave_encoder_v3,
     xensave_encoder_packed, xensave_encoder_compat;
 
-/* The beginning of an ALIGNED_PAGE_DATA. */
-struct xensave_batch_head {
-    struct xensave_v2_record_header record;
-    struct xensave_aligned_page_data aligned;
-    uint64_t pfns[XENSAVE_BATCH_MAX];
+/* Entries of the index. */
+struct xensave_list {
+    uint8_t *bytes;
+    size_t length, capacity;
 };
-
-static inline size_t xensave_batch_head_length(uint32_t count)
-{
-    return offsetof(struct xensave_batch_head, pfns) + 8 * (size_t)count;
-}
 
 enum stage {
     STAGE_IMAGE,
@@ -65,7 +60,8 @@ struct xensave_encoder {
     struct xensave_passes passes;
     uint64_t last_pfn; /* of the batch before */
     uint64_t v2_records;
-    struct xensave_checksum context, batch;
+    struct xensave_checksum context; /* of ALIGNED_CHECK */
+    struct xensave_checksum part;    /* a record, a frame, a compat batch */
 
     enum stage stage;
     uint64_t need, have; /* bytes of the stage */
@@ -77,17 +73,19 @@ struct xensave_encoder {
 
     /* The batch that is being written. */
     uint64_t batch_offset; /* of its (padding) record */
-    struct xensave_aligned_page_data aligned;
-    uint64_t pages_offset; /* in the file */
+    struct xensave_batch_head head;
+    uint64_t pages_offset;   /* in the file */
+    uint64_t written;        /* batches */
+    uint64_t passing_offset; /* of the record that is handed on */
 
     /* Where batches are compressed. */
     struct xensave_packer *packer;
     struct xensave_pack_job *job; /* the batch that is coming in */
     bool packed;                  /* one became smaller */
 
-    struct xensave_index_entry *index;
-    uint32_t index_entries, index_capacity;
-    bool no_index; /* left out: spec 3.3, 3.5 */
+    struct xensave_list batches, records;
+    bool no_index; /* left out: spec 3.5 */
+    char *identity;
     struct xensave_header_record header;
     uint64_t header_offset;
 
@@ -97,22 +95,31 @@ struct xensave_encoder {
     uint8_t page[XENSAVE_V2_PAGE_SIZE]; /* one that came in pieces */
 };
 
-/* Writes bytes that are not page data. */
+/* Writes bytes of a record that is not a batch. */
 int xensave_encoder_emit(struct xensave_encoder *encoder, const void *data,
                          size_t length);
+/* The bytes that follow are a record of this length. */
+int xensave_encoder_begin_record(struct xensave_encoder *encoder,
+                                 const struct xensave_v2_record_header *record);
+/* All of them have been written. */
+int xensave_encoder_end_record(struct xensave_encoder *encoder,
+                               const struct xensave_v2_record_header *record);
 /*
- * Fills in the length and the checksum of a batch whose contents take
- * `stored` bytes and are in `checksum` already.
+ * Spec 3.2: where in the file the contents of the batch begin, one with
+ * `contents` pages of which some may turn out to be zero.
  */
-void xensave_encoder_seal_batch(struct xensave_encoder *encoder,
-                                struct xensave_batch_head *head,
-                                uint32_t stored,
-                                const struct xensave_checksum *checksum);
-/* `offset` of the record and `pages` of its contents, in the file. */
-int xensave_encoder_add_to_index(struct xensave_encoder *encoder,
-                                 const struct xensave_batch_head *head,
-                                 uint64_t offset, uint64_t pages);
-/* Copies a page into the sink and its copy into the batch checksum. */
+uint64_t xensave_encoder_pages_offset(const struct xensave_encoder *encoder,
+                                      const struct xensave_batch_head *head,
+                                      uint64_t offset, uint32_t contents);
+/*
+ * Numbers, seals and lists a batch whose counts, flags and arrays are filled
+ * in.  `offset` of the record and `pages` of its contents, in the file.
+ */
+int xensave_encoder_seal_batch(struct xensave_encoder *encoder,
+                               struct xensave_batch_head *head,
+                               struct xensave_batch_shape *shape,
+                               uint64_t offset, uint64_t pages);
+/* Copies a page into the sink, and its copy into the checksum `part`. */
 int xensave_encoder_copy_page(struct xensave_encoder *encoder,
                               const void *page);
 

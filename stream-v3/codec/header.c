@@ -12,7 +12,7 @@ static uint64_t header_checksum(const struct xensave_header_record *header)
     struct xensave_header_record copy = *header;
 
     copy.body.header_checksum = 0;
-    return XXH3_64bits(&copy, sizeof(copy));
+    return XXH3_64bits(&copy, xensave_header_length(&copy));
 }
 
 void xensave_header_seal(struct xensave_header_record *header)
@@ -59,7 +59,7 @@ int xensave_header_validate(const struct xensave_header_record *header,
     const struct xensave_aligned_header *body = &header->body;
 
     if (header->record.type != XENSAVE_RECORD_HEADER ||
-        header->record.length != sizeof(*body) ||
+        !xensave_header_length_fits(header->record.length) ||
         memcmp(body->magic, XENSAVE_MAGIC, sizeof(body->magic)))
         return xensave_fail_at(error, EBADMSG, offset, 0,
                                "ALIGNED_HEADER is malformed; the stream is "

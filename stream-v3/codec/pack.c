@@ -44,22 +44,59 @@ static struct xensave_pack_job *job_of(struct xensave_packer *packer,
 
 /* ---- one job ------------------------------------------------------------ */
 
+/* At least one block of a batch has to be gained. */
+static bool gains(const struct xensave_pack_job *job)
+{
+    return job->shape.stored + XENSAVE_V2_PAGE_SIZE <=
+           job->head.aligned.pages * XENSAVE_V2_PAGE_SIZE;
+}
+
+/* Fills in the ends and returns the bytes; one that gains nothing stays. */
+static void compress_frames(const struct xensave_packer *packer, void *state,
+                            struct xensave_pack_job *job)
+{
+    struct xensave_batch_shape *shape = &job->shape;
+    xensave_frame_end *end = xensave_batch_ends(&job->head, shape->frames);
+    uint32_t left = job->head.aligned.pages * XENSAVE_V2_PAGE_SIZE, length;
+    const uint8_t *from = job->contents;
+    size_t packed;
+
+    for (uint32_t i = 0; i < shape->frames; i++) {
+        length = min_u64(left, shape->frame_pages * XENSAVE_V2_PAGE_SIZE);
+        packed = packer->codec->pack(state, job->packed + shape->stored,
+                                     length - 1, from, length);
+        if (!packed) {
+            memcpy(job->packed + shape->stored, from, length);
+            packed = length;
+        }
+        shape->stored += packed;
+        end[i] = shape->stored;
+        from += length;
+        left -= length;
+    }
+}
+
+static void shape_as(struct xensave_pack_job *job, enum xensave_codec codec)
+{
+    job->head.aligned.flags = codec | XENSAVE_FRAME_LOG_PACKED
+                                          << XENSAVE_BATCH_FRAME_SHIFT;
+    xensave_batch_shape(&job->head.aligned, &job->shape);
+}
+
 /* `state` NULL: as it is. */
 static void compress(const struct xensave_packer *packer, void *state,
                      struct xensave_pack_job *job)
 {
-    size_t length = (size_t)job->pages * XENSAVE_V2_PAGE_SIZE, packed = 0;
-
-    /* At least one block has to be gained. */
-    if (state && job->pages > 1)
-        packed = packer->codec->pack(state, job->packed,
-                                     length - XENSAVE_V2_PAGE_SIZE,
-                                     job->contents, length);
-    job->codec = packed ? packer->kind : XENSAVE_CODEC_NONE;
-    job->stored = packed ? job->packed : job->contents;
-    job->length = packed ? packed : length;
-    xensave_checksum_reset(&job->checksum);
-    xensave_checksum_add(&job->checksum, job->stored, job->length);
+    shape_as(job, packer->kind);
+    job->stored = job->packed;
+    if (state && job->head.aligned.pages > 1)
+        compress_frames(packer, state, job);
+    if (!job->shape.stored || !gains(job)) {
+        shape_as(job, XENSAVE_CODEC_NONE);
+        xensave_batch_whole_frames(&job->head, &job->shape);
+        job->stored = job->contents;
+    }
+    xensave_batch_check_frames(&job->head, &job->shape, job->stored);
 }
 
 static void *run(void *argument)
@@ -174,8 +211,7 @@ static int make_jobs(struct xensave_packer *packer)
         job->contents = malloc((size_t)XENSAVE_BATCH_MAX *
                                XENSAVE_V2_PAGE_SIZE);
         job->packed = malloc((size_t)XENSAVE_BATCH_MAX * XENSAVE_V2_PAGE_SIZE);
-        if (!job->contents || !job->packed ||
-            xensave_checksum_init(&job->checksum))
+        if (!job->contents || !job->packed)
             return -1;
     }
     return 0;
@@ -258,7 +294,6 @@ void xensave_packer_free(struct xensave_packer *packer)
     for (uint32_t i = 0; i < packer->workers; i++)
         packer->codec->pack_free(packer->worker[i].state);
     for (uint32_t i = 0; i < packer->count; i++) {
-        xensave_checksum_free(&packer->job[i].checksum);
         free(packer->job[i].contents);
         free(packer->job[i].packed);
     }

@@ -6,20 +6,16 @@
 #ifndef XENSAVE_PACK_H
 #define XENSAVE_PACK_H
 
-#include "checksum.h"
-#include "codec.h"
+#include "batch.h"
 
 struct xensave_pack_job {
-    /* In.  The array has its ZERO bits. */
-    uint64_t pfns[XENSAVE_BATCH_MAX];
-    uint32_t count, pages;
+    /* In: count, pages, and pfns with their ZERO bits.  Out: all but places. */
+    struct xensave_batch_head head;
     uint8_t *contents; /* room for XENSAVE_BATCH_MAX pages */
 
-    /* Out. */
-    enum xensave_codec codec; /* NONE if there was too little to gain */
+    /* Out.  Not compressed if there was too little to gain. */
+    struct xensave_batch_shape shape;
     const uint8_t *stored;
-    size_t length;
-    struct xensave_checksum checksum; /* over these, so far */
 
     /* Of pack.c. */
     uint8_t *packed;

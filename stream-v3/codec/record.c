@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <inttypes.h>
 
-#include "codec.h"
 #include "record.h"
 
 #define ANY                                                  \
@@ -23,10 +22,10 @@ static const struct rule {
     {                                                                    \
         type, name, ANY, XENSAVE_PLACE_BODY, 0, XENSAVE_V2_RECORD_MAX, 1 \
     }
-#define V3(type, name, place, least, most)                    \
+#define V3(type, name, place, least, most, multiple)          \
     {                                                         \
         XENSAVE_RECORD_##type, name, 1U << XENSAVE_FORMAT_V3, \
-            XENSAVE_PLACE_##place, least, most, 1             \
+            XENSAVE_PLACE_##place, least, most, multiple      \
     }
     { 0x00, "END", ANY, XENSAVE_PLACE_END, 0, 0, 1 },
     XEN(0x01, "PAGE_DATA"),
@@ -48,13 +47,14 @@ static const struct rule {
     XEN(0x11, "X86_CPUID_POLICY"),
     XEN(0x12, "X86_MSR_POLICY"),
     V3(HEADER, "ALIGNED_HEADER", FIRST, sizeof(struct xensave_aligned_header),
-       sizeof(struct xensave_aligned_header)),
+       XENSAVE_HEADER_MAX, 8),
+    V3(IDENTITY, "ALIGNED_IDENTITY", IDENTITY, 0, XENSAVE_IDENTITY_MAX, 1),
     V3(PAGE_DATA, "ALIGNED_PAGE_DATA", BODY,
-       sizeof(struct xensave_aligned_page_data), XENSAVE_V2_RECORD_MAX),
+       sizeof(struct xensave_aligned_page_data), XENSAVE_V2_RECORD_MAX, 1),
     V3(INDEX, "ALIGNED_INDEX", INDEX, sizeof(struct xensave_aligned_index),
-       XENSAVE_V2_RECORD_MAX),
+       XENSAVE_V2_RECORD_MAX, 8),
     V3(CHECK, "ALIGNED_CHECK", CHECK, sizeof(struct xensave_aligned_check),
-       sizeof(struct xensave_aligned_check)),
+       sizeof(struct xensave_aligned_check), 8),
     { XENSAVE_RECORD_PADDING, "PADDING", 1U << XENSAVE_FORMAT_COMPAT,
       XENSAVE_PLACE_BODY, sizeof(struct xensave_padding), XENSAVE_PADDING_MAX,
       8 },
@@ -75,15 +75,23 @@ const char *xensave_record_name(uint32_t type)
     return rule ? rule->name : NULL;
 }
 
-/* Types of ours that are not in the table do not exist. */
+/* Types of ours that are not in the table: spec 1.3. */
 static const struct rule *rule_of(uint32_t type)
 {
-    static const struct rule xen = XEN(0, NULL), ours = { .multiple = 1 };
+    static const struct rule xen = XEN(0, NULL), mandatory = { .multiple = 1 };
+    static const struct rule optional = {
+        .formats = 1U << XENSAVE_FORMAT_COMPAT | 1U << XENSAVE_FORMAT_V3,
+        .place = XENSAVE_PLACE_BODY,
+        .most = XENSAVE_V2_RECORD_MAX,
+        .multiple = 1,
+    };
     const struct rule *rule = find_rule(type);
 
     if (rule)
         return rule;
-    return xensave_record_is_ours(type) ? &ours : &xen;
+    if (!xensave_record_is_ours(type))
+        return &xen;
+    return type & XENSAVE_V2_RECORD_OPTIONAL ? &optional : &mandatory;
 }
 
 static const char *what_is_wrong(const struct xensave_order *order,
@@ -99,6 +107,9 @@ static const char *what_is_wrong(const struct xensave_order *order,
     if (record->length < rule->least || record->length > rule->most ||
         record->length % rule->multiple)
         return "has a length that does not exist";
+    if (rule->place == XENSAVE_PLACE_IDENTITY &&
+        order->place != XENSAVE_PLACE_FIRST)
+        return "does not follow ALIGNED_HEADER";
     if (rule->place < order->place ||
         (rule->place == order->place && rule->place != XENSAVE_PLACE_BODY))
         return "is out of place";
@@ -107,8 +118,6 @@ static const char *what_is_wrong(const struct xensave_order *order,
     if (format == XENSAVE_FORMAT_V3 && rule->place == XENSAVE_PLACE_END &&
         order->place != XENSAVE_PLACE_CHECK)
         return "comes without ALIGNED_CHECK";
-    if (rule->place == XENSAVE_PLACE_INDEX && order->left_alone)
-        return "is in a stream with a PAGE_DATA that it cannot list";
     return NULL;
 }
 
@@ -128,8 +137,6 @@ int xensave_record_check(struct xensave_order *order,
                                name ?: "unknown", record->type, record->length,
                                wrong);
     order->announced = record->type == XENSAVE_RECORD_PADDING && order->place;
-    order->left_alone |= format == XENSAVE_FORMAT_V3 &&
-                         record->type == XENSAVE_V2_RECORD_PAGE_DATA;
     order->place = rule_of(record->type)->place;
     return 0;
 }
@@ -173,31 +180,4 @@ bool xensave_page_data_regular(
            record->length ==
                sizeof(*page_data) + 8ULL * page_data->count +
                    (uint64_t)XENSAVE_V2_PAGE_SIZE * seen->contents;
-}
-
-bool xensave_batch_fits(const struct xensave_aligned_header *header,
-                        const struct xensave_v2_record_header *record,
-                        const struct xensave_aligned_page_data *aligned,
-                        uint32_t *stored)
-{
-    uint32_t codec = xensave_batch_codec(aligned), before;
-    const struct xensave_codec_ops *ops = xensave_codec_find(codec);
-    uint32_t contents = aligned->pages * XENSAVE_V2_PAGE_SIZE;
-
-    if (!aligned->count || aligned->count > XENSAVE_BATCH_MAX ||
-        aligned->pages > aligned->count ||
-        (aligned->flags & ~XENSAVE_BATCH_CODEC_MASK) ||
-        aligned->pad_length >= header->alignment ||
-        (!aligned->pages && aligned->pad_length))
-        return false;
-    before = sizeof(*aligned) + 8 * aligned->count + aligned->pad_length;
-    if (record->length < before)
-        return false;
-    *stored = record->length - before;
-    if (codec == XENSAVE_CODEC_NONE)
-        return *stored == contents;
-    return ops &&
-           (header->mandatory_features & xensave_codec_feature(codec)) &&
-           *stored && aligned->pages > 1 &&
-           *stored <= contents - XENSAVE_V2_PAGE_SIZE;
 }

@@ -21,19 +21,33 @@ static inline uint32_t record_padding(uint32_t length)
 struct xensave_header_record {
     struct xensave_v2_record_header record;
     struct xensave_aligned_header body;
+    /* Of later versions: the length of the record says how many. */
+    uint8_t later[XENSAVE_HEADER_MAX - sizeof(struct xensave_aligned_header)];
 };
+
+static inline size_t xensave_header_length(
+    const struct xensave_header_record *header)
+{
+    return sizeof(header->record) + header->record.length;
+}
 
 /*
  * No stream is shorter than its headers, ALIGNED_CHECK and END.  The tail of
  * one that were would have ALIGNED_HEADER in it, which the commit rewrites.
  */
-#define XENSAVE_STREAM_LEAST                                         \
-    (XENSAVE_STREAM_HEADERS + sizeof(struct xensave_header_record) + \
-     sizeof(struct xensave_aligned_check) +                          \
-     2 * sizeof(struct xensave_v2_record_header))
+#define XENSAVE_STREAM_LEAST                                          \
+    (XENSAVE_STREAM_HEADERS + sizeof(struct xensave_aligned_header) + \
+     sizeof(struct xensave_aligned_check) +                           \
+     3 * sizeof(struct xensave_v2_record_header))
 
 void xensave_header_seal(struct xensave_header_record *header);
-/* `offset` is the record's, for the error. */
+/* So much may be read of it. */
+static inline bool xensave_header_length_fits(uint32_t length)
+{
+    return length >= sizeof(struct xensave_aligned_header) &&
+           length <= XENSAVE_HEADER_MAX && length % 8 == 0;
+}
+/* `offset` is the record's, for the error.  All of it has been read. */
 int xensave_header_validate(const struct xensave_header_record *header,
                             uint64_t offset, struct xensave_error *error);
 
@@ -50,6 +64,15 @@ uint64_t xensave_padding_start_checksum(
 bool xensave_padding_is_start(const struct xensave_padding_record *padding);
 /* It holds the checksum of the batch behind it. */
 bool xensave_padding_is_batch(const struct xensave_padding_record *padding);
+
+/* ---- identity.c ---------------------------------------------------------- */
+
+/* Lines "key=value", each with its newline, are as spec 3.7 says. */
+bool xensave_identity_fits(const char *lines);
+/* Makes the body of a record of them, in place; returns its length. */
+size_t xensave_identity_to_body(char *text);
+/* The reverse; `body` has room for a NUL.  False if it is malformed. */
+bool xensave_identity_from_body(char *body, size_t length);
 
 /* ---- record.c ----------------------------------------------------------- */
 
@@ -82,6 +105,7 @@ static inline bool xensave_record_is_ours(uint32_t type)
 enum xensave_place {
     XENSAVE_PLACE_NONE, /* not read anything yet */
     XENSAVE_PLACE_FIRST,
+    XENSAVE_PLACE_IDENTITY,
     XENSAVE_PLACE_BODY,
     XENSAVE_PLACE_INDEX,
     XENSAVE_PLACE_CHECK,
@@ -92,7 +116,6 @@ enum xensave_place {
 struct xensave_order {
     enum xensave_place place; /* of the last record */
     bool announced;           /* compat: it is the PADDING of a batch */
-    bool left_alone;          /* v3: there was a PAGE_DATA: spec 3.3 */
 };
 /*
  * Type, length and place of a record, by which every reader goes: spec 3.
@@ -106,20 +129,10 @@ int xensave_record_check(struct xensave_order *order,
 /* NULL if the type is unknown. */
 const char *xensave_record_name(uint32_t type);
 
-/*
- * Spec 3.2: lengths, counts and flags of a batch agree with one another and
- * with what the header announced.  `*stored` is what its contents take in the
- * file.
- */
-bool xensave_batch_fits(const struct xensave_aligned_header *header,
-                        const struct xensave_v2_record_header *record,
-                        const struct xensave_aligned_page_data *aligned,
-                        uint32_t *stored);
-
-static inline uint32_t xensave_batch_codec(
-    const struct xensave_aligned_page_data *a)
+/* Ours, optional, and not known: every reader skips it. */
+static inline bool xensave_record_is_skipped(uint32_t type)
 {
-    return a->flags & XENSAVE_BATCH_CODEC_MASK;
+    return xensave_record_is_ours(type) && !xensave_record_name(type);
 }
 
 /*

@@ -80,7 +80,11 @@ struct xensave_v2_xl_header {
 #define XENSAVE_RECORD_PADDING   0xc14c0003U
 #define XENSAVE_RECORD_INDEX     0xc14c0004U
 #define XENSAVE_RECORD_CHECK     0x414c0005U
-/* All of ours, optional or not: type & MASK == VENDOR. */
+#define XENSAVE_RECORD_IDENTITY  0xc14c0006U
+/*
+ * All of ours: type & MASK == VENDOR.  A reader skips one that it does not
+ * know if it has bit XENSAVE_V2_RECORD_OPTIONAL, and refuses it otherwise.
+ */
 #define XENSAVE_RECORD_VENDOR_MASK 0x7fff0000U
 #define XENSAVE_RECORD_VENDOR      0x414c0000U
 
@@ -93,6 +97,8 @@ struct xensave_v2_xl_header {
 #define XENSAVE_SURROUNDINGS_MAX (1U << 30)
 #define XENSAVE_PFN_ZERO         (1ULL << 52)
 #define XENSAVE_PFN_RESERVED     0x0fe0000000000000ULL
+#define XENSAVE_FILE_ID          16U /* bytes */
+#define XENSAVE_IDENTITY_MAX     4096U
 
 enum xensave_state {
     XENSAVE_STATE_UNFINISHED = 0,
@@ -104,7 +110,8 @@ enum xensave_state {
 #define XENSAVE_MANDATORY_ZSTD (1ULL << 1)
 #define XENSAVE_OPTIONAL_INDEX (1ULL << 0)
 
-/* Spec 3.1. */
+/* Spec 3.1: what this version knows; a header may be longer. */
+#define XENSAVE_HEADER_MAX 4088U
 struct xensave_aligned_header {
     char magic[8];
     uint32_t version;
@@ -113,6 +120,7 @@ struct xensave_aligned_header {
     uint64_t optional_features;
     uint32_t alignment;
     uint32_t state;
+    uint8_t file_id[XENSAVE_FILE_ID];
     uint64_t stream_start;
     uint64_t stream_length;
     uint64_t file_length;
@@ -131,9 +139,16 @@ struct xensave_aligned_page_data {
     uint32_t pages;
     uint32_t pad_length;
     uint32_t flags;
+    uint64_t number;
+    uint64_t contents;
     uint64_t checksum;
 };
-#define XENSAVE_BATCH_CODEC_MASK 3U /* of flags: enum xensave_codec */
+/* Then uint64_t pfn[count], uint64_t check[frames], uint32_t end[frames]. */
+#define XENSAVE_BATCH_CODEC_MASK  3U /* of flags: enum xensave_codec */
+#define XENSAVE_BATCH_FRAME_SHIFT 4  /* of flags: log2 of pages per frame */
+#define XENSAVE_BATCH_FRAME_MASK  0xf0U
+#define XENSAVE_BATCH_FLAGS       0xf3U
+#define XENSAVE_FRAME_LOG_MAX     10U
 
 /* Spec 3.2.1; the values are the stream's. */
 enum xensave_codec {
@@ -154,20 +169,31 @@ struct xensave_padding {
 #define XENSAVE_PADDING_BATCH 2U
 #define XENSAVE_PADDING_MAX   65536U
 
-/* Spec 3.5. */
+/* Spec 3.5; the entries of the batches, then those of the other records. */
 struct xensave_aligned_index {
-    uint32_t entries;
-    uint32_t reserved;
+    uint32_t batches;
+    uint32_t records;
     uint64_t checksum;
 };
 
-struct xensave_index_entry {
+struct xensave_index_batch {
     uint64_t offset;
+    uint64_t page_offset;
     uint64_t first_pfn;
     uint64_t last_pfn;
     uint32_t count;
     uint32_t pages;
-    uint64_t page_offset;
+    uint32_t stored;
+    uint32_t flags;
+    uint64_t contents;
+    uint64_t checksum;
+};
+
+struct xensave_index_record {
+    uint64_t offset;
+    uint32_t type;
+    uint32_t length;
+    uint64_t checksum;
 };
 
 /* Spec 3.6. */

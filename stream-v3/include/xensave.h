@@ -232,6 +232,15 @@ struct xensave_encoder_options {
     struct xensave_compression compression; /* v3: spec 3.2.1 */
     uint32_t threads; /* that compress; 0: one for every CPU but one,
                              * at least 1 and at most 4 */
+    /* v3: spec 3.1; all zero: a random one. */
+    uint8_t file_id[XENSAVE_FILE_ID];
+    /*
+     * v3: spec 3.7, lines "key=value", each ended by a newline, in all at most
+     * XENSAVE_IDENTITY_MAX bytes without the NUL.  xensave_encoder_new copies
+     * them, and fails with errnum EINVAL if they are not as the spec says.
+     * NULL: the stream has no ALIGNED_IDENTITY.
+     */
+    const char *identity;
 };
 
 #define XENSAVE_ENCODER_OPTIONS_INIT                   \
@@ -278,7 +287,14 @@ uint64_t xensave_encoder_most(enum xensave_format format, uint64_t pages,
 
 struct xensave_decoder;
 
-/* The source stands at the image header.  The format is found by reading. */
+/*
+ * The source stands at the image header.  The format is found by reading.
+ *
+ * Where the source is memory, a file or a device and the stream may have
+ * compressed batches, they are decompressed ahead: in as many threads as there
+ * are CPUs, at most 4, with 8 MiB for each of these and 16 MiB more.  With one
+ * CPU, or where no thread starts, the caller's does all of it.
+ */
 struct xensave_decoder *xensave_decoder_new(struct xensave_source *source);
 /*
  * Exactly `length` bytes of the v2 stream.  Page contents are handed out
@@ -295,6 +311,18 @@ bool xensave_decoder_ended(const struct xensave_decoder *decoder);
 /* Known once the domain header and 8 more bytes have been read. */
 enum xensave_format xensave_decoder_format(
     const struct xensave_decoder *decoder);
+/*
+ * v3: lines "key=value", each ended by a newline (spec 3.7); NULL if there are
+ * none.  Known once a byte behind the domain header has been read; the
+ * decoder's.
+ */
+const char *xensave_decoder_identity(const struct xensave_decoder *decoder);
+/*
+ * The value of a key in such lines, which is not terminated: `*length` bytes.
+ * NULL: it is not there.
+ */
+const char *xensave_identity_value(const char *identity, const char *key,
+                                   size_t *length);
 /* compat, known as the format is: NULs that were added to xl's head. */
 uint32_t xensave_decoder_head_padding(const struct xensave_decoder *decoder);
 void xensave_decoder_totals(const struct xensave_decoder *decoder,
@@ -316,6 +344,7 @@ struct xensave_file {
     enum xensave_format format;
     uint32_t head_padding;                /* compat */
     struct xensave_aligned_header header; /* v3 */
+    uint32_t header_length; /* v3: of its record, what is not known included */
     uint64_t file_size;                   /* of the file or device */
     bool is_device;
 };
@@ -394,9 +423,11 @@ uint64_t xensave_index_batches(const struct xensave_index *index);
 int xensave_index_map(struct xensave_index *index, uint64_t first,
                       uint32_t count, struct xensave_index_page *pages);
 /*
- * The 4096 bytes of a page.  Its whole batch is read, not through the page
- * cache, its checksum tested before, and decompressed if it has to be; the
- * last few batches are kept.
+ * The 4096 bytes of a page.  v3: its frame is read (more of them where pages
+ * are read in order), not through the page cache, its check tested, and it is
+ * decompressed if it has to be.  v2, compat: its whole batch is read.  Kept are
+ * the heads of 8 batches and 8 runs of frames of up to a batch each: at most
+ * 33 MiB, and as much as a batch to read into.
  */
 int xensave_index_read(struct xensave_index *index,
                        const struct xensave_index_page *page, void *contents);

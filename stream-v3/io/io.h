@@ -65,9 +65,9 @@ struct xensave_sink_ops {
  * What must stay in memory between hold and release: one batch, its headers
  * and padding, in the worst alignment.
  */
-#define XENSAVE_HOLD_MAX                              \
-    (XENSAVE_BATCH_MAX * (XENSAVE_V2_PAGE_SIZE + 8) + \
-     2 * XENSAVE_ALIGNMENT_MAX)
+#define XENSAVE_HOLD_MAX                                   \
+    (XENSAVE_BATCH_MAX * (XENSAVE_V2_PAGE_SIZE + 8 + 12) + \
+     3 * XENSAVE_ALIGNMENT_MAX)
 
 /* A hole that is smaller costs more in extents than its zeros would. */
 #define XENSAVE_HOLE_MIN 16384U
@@ -97,13 +97,15 @@ int xensave_sink_zeros(struct xensave_sink *sink, size_t length);
  * before anything else is: spec 5 step 1.
  */
 int xensave_sink_settle(struct xensave_sink *sink);
-#define XENSAVE_SETTLED_ZEROS 128U /* ALIGNED_HEADER with its record header */
+#define XENSAVE_SETTLED_ZEROS 144U /* ALIGNED_HEADER with its record header */
 
 /* ---- source.c ----------------------------------------------------------- */
 
 struct xensave_source_ops {
     int (*read)(struct xensave_source *source, void *data, size_t length);
     int (*skip)(struct xensave_source *source, uint64_t length);
+    /* NULL, or nothing from that offset on will be asked for. */
+    void (*limit)(struct xensave_source *source, uint64_t end);
     int (*finish)(struct xensave_source *source);
     void (*state)(const struct xensave_source *source,
                   struct xensave_io_state *state);
@@ -114,6 +116,7 @@ struct xensave_source {
     const struct xensave_source_ops *ops;
     struct xensave_error *error;
     uint64_t offset;
+    bool ready; /* all of it is there: a read does not wait for a writer */
 };
 
 /* errnum ENODATA, in one wording for every source. */

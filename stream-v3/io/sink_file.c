@@ -97,14 +97,16 @@ static void file_patch(struct xensave_sink *sink, uint64_t offset,
 }
 
 /*
- * The buffer ends where the hole begins, and the next one starts behind it:
- * from there on, buffer numbers stand for offsets that are that much higher.
+ * The buffer ends where the hole begins.  The next one stands for the stripe
+ * that the end of the hole is in: from there on, buffer numbers stand for
+ * other offsets.
  */
 static int file_skip(struct xensave_sink *sink, uint64_t length)
 {
     struct file_sink *file = (struct file_sink *)sink;
     uint64_t number = file_number(file, sink->offset);
     uint32_t used = sink->offset - buffer_offset(&file->io, number);
+    struct buffer *b;
 
     if (put_full(file))
         return -1;
@@ -113,8 +115,14 @@ static int file_skip(struct xensave_sink *sink, uint64_t length)
             return -1;
         file->first_unput = ++number;
     }
+    b = buffer_of(file, number);
+    while (b->busy)
+        if (xensave_manner_reap(file))
+            return -1;
     sink->offset += length;
-    file->io.base = sink->offset - number * file->io.buffers.size;
+    file->io.base = round_down(sink->offset, file->io.buffers.size) -
+                    number * file->io.buffers.size;
+    b->begin = sink->offset - buffer_offset(&file->io, number);
     return 0;
 }
 
@@ -349,9 +357,10 @@ static int file_open(struct file_sink *file,
                             "cannot allocate a sink");
     if (choose_manner(file, options))
         return -1;
-    file->io.base = round_down(start, file->sink.alignment);
+    /* Each write but the first begins where a stripe of that size does. */
+    file->io.base = round_down(start, size);
     file->buffer[0].begin = start - file->io.base;
-    file->dropped = file->io.base;
+    file->dropped = round_down(start, file->sink.alignment);
     file->hole_from = hole_from(file->io.fd);
     file->in_place = file->hole_from > file->sink.offset;
     return reserve(file, options->reserve);

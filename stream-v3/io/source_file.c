@@ -15,7 +15,9 @@
 struct buffer {
     uint64_t number;
     uint32_t want; /* bytes of it that the file has */
+    uint32_t ask;  /* ... that are read now: all, until a read fails */
     uint32_t done; /* bytes read so far */
+    int errnum;    /* why a read failed; it may never be needed */
     bool busy;
 };
 
@@ -43,7 +45,7 @@ static int submit(struct file_source *file, struct buffer *b)
 
     transfer.buffer = b - file->buffer;
     transfer.data = memory_of(&file->io, b->number) + b->done;
-    transfer.length = round_up(b->want, file->alignment) - b->done;
+    transfer.length = round_up(b->ask, file->alignment) - b->done;
     transfer.offset = buffer_offset(&file->io, b->number) + b->done;
     r = file->io.engine->ops->submit(file->io.engine, &transfer);
     if (r)
@@ -64,7 +66,9 @@ static int read_ahead(struct file_source *file)
             break;
         b->number = file->next;
         b->want = min_u64(file->io.buffers.size, file->end - offset);
+        b->ask = b->want;
         b->done = 0;
+        b->errnum = 0;
         if (submit(file, b))
             return -1;
     }
@@ -87,12 +91,13 @@ static int reap(struct file_source *file)
     b->busy = false;
     if (result == -EAGAIN || result == -EINTR)
         return submit(file, b);
-    if (result < 0)
-        return read_failed(file, -result,
-                           buffer_offset(&file->io, b->number) + b->done);
+    if (result < 0) {
+        b->errnum = -result;
+        return 0;
+    }
     b->done += result;
     /* Less than a block is what there is: the file was cut meanwhile. */
-    if (b->done >= b->want || (uint32_t)result < file->alignment)
+    if (b->done >= b->ask || (uint32_t)result < file->alignment)
         return 0;
     /* Only whole blocks can be resumed directly. */
     b->done = round_down(b->done, file->alignment);
@@ -137,6 +142,24 @@ static struct buffer *current(struct file_source *file)
     return b;
 }
 
+/*
+ * After a read that failed, the rest of a buffer is read block by block, so
+ * that only a block that is needed can fail the caller.
+ */
+static int read_block(struct file_source *file, struct buffer *b,
+                      uint32_t within)
+{
+    uint32_t block = round_down(within, file->alignment);
+
+    if (b->errnum && b->done == block && b->ask - b->done <= file->alignment)
+        return read_failed(file, b->errnum,
+                           buffer_offset(&file->io, b->number) + block);
+    b->done = block;
+    b->ask = min_u64(b->want, block + file->alignment);
+    b->errnum = 0;
+    return submit(file, b);
+}
+
 static int file_read(struct xensave_source *source, void *data, size_t length)
 {
     struct file_source *file = (struct file_source *)source;
@@ -150,6 +173,11 @@ static int file_read(struct xensave_source *source, void *data, size_t length)
         if (!b)
             return -1;
         within = source->offset - buffer_offset(&file->io, file->first);
+        if (within >= b->done && (b->errnum || b->ask < b->want)) {
+            if (read_block(file, b, within))
+                return -1;
+            continue;
+        }
         if (within >= b->done)
             return xensave_source_ended(source);
         part = min_u64(length, min_u64(b->done, b->want) - within);
@@ -170,6 +198,14 @@ static int file_skip(struct xensave_source *source, uint64_t length)
     if (source->offset > file->end || length > file->end - source->offset)
         return xensave_source_ended(source);
     return move_to(file, source->offset + length);
+}
+
+static void file_limit(struct xensave_source *source, uint64_t end)
+{
+    struct file_source *file = (struct file_source *)source;
+
+    if (end < file->end)
+        file->end = end;
 }
 
 static int file_finish(struct xensave_source *source)
@@ -203,6 +239,7 @@ static void file_free(struct xensave_source *source)
 static const struct xensave_source_ops file_ops = {
     .read = file_read,
     .skip = file_skip,
+    .limit = file_limit,
     .finish = file_finish,
     .state = file_state,
     .free = file_free,
@@ -270,6 +307,7 @@ static struct xensave_source *open_as(struct file_source *file,
                                       const struct xensave_io_options *options)
 {
     struct xensave_error *error = file->source.error;
+    struct xensave_source *source;
     int fd = file->io.fd;
     bool drop = options->io == XENSAVE_IO_WINDOW;
 
@@ -292,7 +330,10 @@ static struct xensave_source *open_as(struct file_source *file,
     }
 cached:
     file_free(&file->source);
-    return xensave_source_open_cached(fd, drop, error);
+    source = xensave_source_open_cached(fd, drop, error);
+    if (source)
+        source->ready = true;
+    return source;
 }
 
 PUBLIC struct xensave_source *xensave_source_open_file(
@@ -312,6 +353,7 @@ PUBLIC struct xensave_source *xensave_source_open_file(
     }
     file->source.ops = &file_ops;
     file->source.error = error;
+    file->source.ready = true;
     file->io.fd = fd;
     file->io.direct_fd = -1;
     fd_name(fd, file->io.name, sizeof(file->io.name));

@@ -74,6 +74,7 @@ PUBLIC struct xensave_source *xensave_source_open_memory(
     memory->source.ops = &memory_ops;
     memory->source.error = error;
     memory->source.offset = start;
+    memory->source.ready = true;
     memory->data = data;
     memory->left = length;
     return &memory->source;

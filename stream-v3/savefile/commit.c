@@ -14,50 +14,12 @@ struct range {
 
 #define PART XENSAVE_ALIGNMENT_MAX
 
-/* A file to read from without leaving it in the page cache. */
-struct reader {
-    int fd;     /* the caller's */
-    int direct; /* -1: there is no direct I/O */
-    uint32_t alignment;
-    uint8_t *bytes; /* PART of them */
-};
-
-static bool read_direct(struct reader *reader, size_t need, uint64_t at)
-{
-    size_t done = 0;
-    ssize_t r;
-
-    while (reader->direct >= 0 && done < need) {
-        r = pread(reader->direct, reader->bytes + done,
-                  round_up(need, reader->alignment) - done, at + done);
-        if (r <= 0 || (done + r < need && r % reader->alignment)) {
-            close(reader->direct);
-            reader->direct = -1;
-            return false;
-        }
-        done += r;
-    }
-    return reader->direct >= 0;
-}
-
-/* Some filesystems take O_DIRECT and fill the page cache all the same. */
-static int read_part(struct reader *reader, size_t need, uint64_t at)
-{
-    bool cached = xensave_resident(reader->fd, at, need) > 0;
-
-    if (!read_direct(reader, need, at) &&
-        pread_exact(reader->fd, reader->bytes, need, at))
-        return -1;
-    if (!cached)
-        posix_fadvise(reader->fd, at, need, POSIX_FADV_DONTNEED);
-    return 0;
-}
-
-static int checksum_range(struct reader *reader, const struct range *range,
+static int checksum_range(struct xensave_reader *reader, const struct range *range,
                           struct xensave_error *error)
 {
     struct xensave_checksum checksum;
-    uint64_t offset, at, end;
+    const uint8_t *bytes;
+    uint64_t offset, end;
     int rc = -1;
 
     if (range->end > range->begin &&
@@ -73,49 +35,22 @@ static int checksum_range(struct reader *reader, const struct range *range,
                             "checksum");
     xensave_checksum_reset(&checksum);
     for (offset = range->begin; offset < range->end; offset = end) {
-        at = round_down(offset, reader->alignment);
-        end = min_u64(at + PART, range->end);
-        if (read_part(reader, end - at, at)) {
+        end = min_u64(round_down(offset, PART) + PART, range->end);
+        bytes = xensave_reader_look(reader, offset, end - offset);
+        if (!bytes) {
             xensave_fail(error, errno,
                          "cannot read back offset %" PRIu64 ": %s", offset,
                          errno == ENODATA ? "the file is too short"
                                           : strerror(errno));
             goto out;
         }
-        xensave_checksum_add(&checksum, reader->bytes + (offset - at),
-                             end - offset);
+        xensave_checksum_add(&checksum, bytes, end - offset);
     }
     *range->checksum = xensave_checksum_get(&checksum);
     rc = 0;
 out:
     xensave_checksum_free(&checksum);
     return rc;
-}
-
-static int reader_open(struct reader *reader, int fd,
-                       struct xensave_error *error)
-{
-    reader->fd = fd;
-    reader->direct = -1;
-    reader->alignment = xensave_direct_alignment(fd);
-    if (reader->alignment)
-        reader->direct = fd_reopen(fd, O_RDONLY | O_DIRECT);
-    else
-        reader->alignment = XENSAVE_ALIGNMENT_MIN;
-    if (posix_memalign((void **)&reader->bytes, PART, PART)) {
-        reader->bytes = NULL;
-        return xensave_fail(error, ENOMEM,
-                            "cannot allocate memory to read "
-                            "back");
-    }
-    return 0;
-}
-
-static void reader_close(struct reader *reader)
-{
-    if (reader->direct >= 0)
-        close(reader->direct);
-    free(reader->bytes);
 }
 
 static int checksum_surroundings(int fd, const struct xensave_file *savefile,
@@ -127,14 +62,13 @@ static int checksum_surroundings(int fd, const struct xensave_file *savefile,
         { savefile->stream_start + savefile->header.stream_length, file_length,
           tail },
     };
+    struct xensave_reader reader;
+    int r = 0;
 
-    struct reader reader;
-    int r;
-
-    r = reader_open(&reader, fd, error);
+    xensave_reader_init(&reader, fd, true);
     for (size_t i = 0; !r && i < ARRAY_SIZE(ranges); i++)
         r = checksum_range(&reader, &ranges[i], error);
-    reader_close(&reader);
+    xensave_reader_close(&reader);
     return r;
 }
 
@@ -146,9 +80,10 @@ PUBLIC int xensave_file_check(int fd, const struct xensave_file *savefile,
     char name[256];
 
     memset(error, 0, sizeof(*error));
-    if (savefile->format != XENSAVE_FORMAT_V3 ||
-        header->state == XENSAVE_STATE_STREAMED)
+    if (savefile->format != XENSAVE_FORMAT_V3)
         return 0;
+    if (header->state == XENSAVE_STATE_STREAMED)
+        return xensave_content_check(fd, savefile, error);
     fd_name(fd, name, sizeof(name));
     if (header->state == XENSAVE_STATE_UNFINISHED)
         return xensave_fail(error, EBADMSG,
@@ -187,7 +122,7 @@ PUBLIC int xensave_file_check(int fd, const struct xensave_file *savefile,
                             "checksum; the file is damaged",
                             name,
                             header->stream_start + header->stream_length);
-    return 0;
+    return xensave_content_check(fd, savefile, error);
 }
 
 static int synced(int r, int fd, const char *what, struct xensave_error *error)
@@ -201,23 +136,44 @@ static int synced(int r, int fd, const char *what, struct xensave_error *error)
     return xensave_fail(error, r, "cannot %s %s: %s", what, name, strerror(r));
 }
 
+static uint64_t header_offset(const struct xensave_file *savefile)
+{
+    return savefile->stream_start + XENSAVE_STREAM_HEADERS;
+}
+
+/* With the fields of later versions, which `savefile` does not hold. */
+static int read_header(int fd, const struct xensave_file *savefile,
+                       struct xensave_header_record *header)
+{
+    uint64_t offset = header_offset(savefile);
+
+    if (pread_exact(fd, &header->record, sizeof(header->record), offset))
+        return -1;
+    if (!xensave_header_length_fits(header->record.length)) {
+        errno = EBADMSG;
+        return -1;
+    }
+    return pread_exact(fd, &header->body, header->record.length,
+                       offset + sizeof(header->record));
+}
+
 static int write_header(int fd, const struct xensave_file *savefile,
                         struct xensave_header_record *header)
 {
-    uint64_t offset = savefile->stream_start + XENSAVE_STREAM_HEADERS;
-
     xensave_header_seal(header);
-    return pwrite_exact(fd, header, sizeof(*header), offset);
+    return pwrite_exact(fd, header, xensave_header_length(header),
+                        header_offset(savefile));
 }
 
 static int mark_complete(int fd, const struct xensave_file *savefile,
                          uint64_t file_length, struct xensave_error *error)
 {
-    struct xensave_header_record header = {
-        .record = { XENSAVE_RECORD_HEADER, sizeof(header.body) },
-        .body = savefile->header,
-    };
+    struct xensave_header_record header;
 
+    if (synced(read_header(fd, savefile, &header), fd, "read the header of",
+               error))
+        return -1;
+    header.body = savefile->header;
     if (header.body.state != XENSAVE_STATE_UNFINISHED ||
         header.body.stream_length < XENSAVE_STREAM_LEAST ||
         savefile->stream_start > file_length ||

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Spec 3.5 from the reader's side: which batch holds a page. */
-#include <fcntl.h>
+/* Spec 3.5 from the reader's side: which records there are, and where. */
 #include <inttypes.h>
 #include <unistd.h>
 
 #include "stream-v3/codec/checksum.h"
 #include "index.h"
 #include "walk.h"
+
+#define PART (1U << 20)
 
 static int damaged(struct xensave_index *index, uint64_t offset,
                    const char *what)
@@ -16,25 +17,274 @@ static int damaged(struct xensave_index *index, uint64_t offset,
                         offset);
 }
 
-int xensave_index_pread(struct xensave_index *index, void *data, size_t length,
-                        uint64_t offset)
+static int no_memory(struct xensave_index *index)
 {
-    if (!pread_exact(index->fd, data, length, offset))
-        return 0;
-    if (errno == ENODATA)
-        return xensave_fail(index->error, ENODATA,
-                            "the file ends before offset %" PRIu64
-                            ", in the midst of a record; it is not whole",
-                            offset + length);
-    return xensave_fail(index->error, errno,
-                        "reading %zu bytes at offset %" PRIu64 ": %s", length,
-                        offset, strerror(errno));
+    return xensave_fail(index->error, ENOMEM,
+                        "cannot allocate memory for the index");
 }
 
-/* ---- entries ------------------------------------------------------------ */
+const uint8_t *xensave_index_look(struct xensave_index *index, uint64_t offset,
+                                  size_t length)
+{
+    const uint8_t *bytes = xensave_reader_look(&index->reader, offset, length);
+
+    if (bytes)
+        return bytes;
+    if (errno == ENODATA)
+        xensave_fail(index->error, ENODATA,
+                     "the file ends before offset %" PRIu64
+                     ", within a record; it is not whole",
+                     offset + length);
+    else
+        xensave_fail(index->error, errno,
+                     "reading %zu bytes at offset %" PRIu64 ": %s", length,
+                     offset, strerror(errno));
+    return NULL;
+}
+
+static int read_into(struct xensave_index *index, void *to, size_t length,
+                     uint64_t offset)
+{
+    const uint8_t *bytes;
+    size_t part;
+
+    for (size_t done = 0; done < length; done += part) {
+        part = min_u64(length - done, PART);
+        bytes = xensave_index_look(index, offset + done, part);
+        if (!bytes)
+            return -1;
+        memcpy((uint8_t *)to + done, bytes, part);
+    }
+    return 0;
+}
+
+/* One more than the greatest pfn. */
+static void extend(struct xensave_index *index,
+                   const struct xensave_index_batch *entry)
+{
+    if (entry->first_pfn <= entry->last_pfn && entry->last_pfn >= index->end)
+        index->end = entry->last_pfn + 1;
+}
+
+/* ---- the index record --------------------------------------------------- */
+
+/* The length of the record of a batch; 0 if its entry does not fit. */
+static uint32_t batch_length(const struct xensave_index *index,
+                             const struct xensave_index_batch *entry)
+{
+    struct xensave_v2_record_header record = { XENSAVE_RECORD_PAGE_DATA, 0 };
+    const uint64_t body = entry->offset + sizeof(record);
+    struct xensave_aligned_page_data aligned = {
+        .count = entry->count,
+        .pages = entry->pages,
+        .flags = entry->flags,
+    };
+    struct xensave_batch_shape shape;
+    uint64_t before = sizeof(aligned);
+
+    if (entry->count > XENSAVE_BATCH_MAX || entry->pages > entry->count ||
+        (entry->flags & ~XENSAVE_BATCH_FLAGS) || entry->page_offset < body ||
+        entry->page_offset - body > XENSAVE_V2_RECORD_MAX / 2 ||
+        entry->stored > XENSAVE_V2_RECORD_MAX / 2)
+        return 0;
+    record.length = entry->page_offset - body + entry->stored;
+    xensave_batch_shape(&aligned, &shape);
+    before += shape.arrays;
+    if (entry->page_offset - body < before)
+        return 0;
+    aligned.pad_length = entry->page_offset - body - before;
+    if (!xensave_batch_fits(&index->savefile.header, &record, &aligned,
+                            &shape) ||
+        shape.stored != entry->stored ||
+        entry->last_pfn > XENSAVE_V2_PFN_MASK ||
+        (entry->first_pfn > entry->last_pfn &&
+         (entry->first_pfn != UINT64_MAX || entry->last_pfn)))
+        return 0;
+    return record.length;
+}
+
+/* The record that comes next by the two lists. */
+static bool next_is_batch(const struct xensave_index *index, size_t batch,
+                          size_t record)
+{
+    return record == index->record_count ||
+           (batch < index->count &&
+            index->entries[batch].offset < index->records[record].offset);
+}
+
+/*
+ * The lists describe records that follow each other from ALIGNED_HEADER to the
+ * index and may stand there.
+ */
+static int tile(struct xensave_index *index, struct xensave_checksum *context,
+                uint64_t *pages)
+{
+    const uint64_t start = index->savefile.stream_start;
+    struct xensave_order order = { .place = XENSAVE_PLACE_FIRST };
+    uint64_t at = XENSAVE_STREAM_HEADERS + index->savefile.header_length;
+    size_t b = 0, r = 0;
+
+    while (b < index->count || r < index->record_count) {
+        struct xensave_v2_record_header record = { XENSAVE_RECORD_PAGE_DATA,
+                                                   0 };
+        const struct xensave_index_record *other = &index->records[r];
+        struct xensave_index_batch *batch = &index->entries[b];
+        const uint64_t number = 1 + b + r;
+        bool fits;
+
+        if (next_is_batch(index, b, r)) {
+            record.length = batch_length(index, batch);
+            fits = batch->offset == at && record.length;
+            xensave_checksum_add(context, &batch->checksum, 8);
+            *pages += batch->pages;
+            batch->offset += start;
+            batch->page_offset += start;
+            extend(index, batch);
+            b++;
+        } else {
+            record.type = other->type;
+            record.length = other->length;
+            fits = other->offset == at &&
+                   record.type != XENSAVE_RECORD_PAGE_DATA;
+            xensave_checksum_add(context, &other->checksum, 8);
+            r++;
+        }
+        if (!fits)
+            return damaged(index, start + at,
+                           "an ALIGNED_INDEX that does not fit the records");
+        if (xensave_record_check(&order, XENSAVE_FORMAT_V3, &record,
+                                 start + at, number, index->error))
+            return -1;
+        at += sizeof(record) + (uint64_t)record.length +
+              record_padding(record.length);
+    }
+    if (at != index->savefile.header.index_offset ||
+        order.place > XENSAVE_PLACE_BODY)
+        return damaged(index, start + at,
+                       "an ALIGNED_INDEX that does not reach to itself");
+    return 0;
+}
+
+struct index_start {
+    struct xensave_v2_record_header record;
+    struct xensave_aligned_index body;
+};
+
+struct index_tail {
+    struct xensave_v2_record_header record;
+    struct xensave_aligned_check check;
+    struct xensave_v2_record_header end;
+};
+
+static int verify_check(struct xensave_index *index,
+                        struct xensave_checksum *context,
+                        const struct index_tail *tail, uint64_t pages)
+{
+    const struct xensave_aligned_header *header = &index->savefile.header;
+    const struct xensave_aligned_check *check = &tail->check;
+
+    xensave_checksum_add(context, tail,
+                         offsetof(struct index_tail, check.checksum));
+    if (tail->record.type != XENSAVE_RECORD_CHECK ||
+        tail->record.length != sizeof(*check) ||
+        tail->end.type != XENSAVE_V2_RECORD_END || tail->end.length ||
+        check->batches != index->count || check->pages_stored != pages ||
+        check->records != 2 + index->count + index->record_count ||
+        header->pages_stored != pages ||
+        header->pages_zero != check->pages_zero ||
+        check->checksum != xensave_checksum_get(context))
+        return xensave_fail(index->error, EBADMSG,
+                            "what is not page data does not match "
+                            "ALIGNED_CHECK; the file is damaged");
+    return 0;
+}
+
+static int read_lists(struct xensave_index *index, struct index_start *start,
+                      uint64_t offset, struct index_tail *tail)
+{
+    const struct xensave_aligned_header *header = &index->savefile.header;
+    size_t length;
+
+    if (read_into(index, start, sizeof(*start), offset))
+        return -1;
+    if (start->record.type != XENSAVE_RECORD_INDEX ||
+        start->record.length > XENSAVE_V2_RECORD_MAX ||
+        start->record.length != xensave_index_length(&start->body) ||
+        start->body.batches != header->batches ||
+        header->stream_length != header->index_offset +
+                                     sizeof(start->record) +
+                                     start->record.length + sizeof(*tail))
+        return damaged(index, offset,
+                       "no ALIGNED_INDEX whose lengths and counts agree");
+    length = start->record.length - sizeof(start->body);
+    index->entries = malloc(length + 1);
+    if (!index->entries)
+        return no_memory(index);
+    index->count = index->capacity = start->body.batches;
+    index->records = (const struct xensave_index_record *)(index->entries +
+                                                           index->count);
+    index->record_count = start->body.records;
+    offset += sizeof(*start);
+    return read_into(index, index->entries, length, offset) ||
+                   read_into(index, tail, sizeof(*tail), offset + length)
+               ? -1
+               : 0;
+}
+
+static int verify_lists(struct xensave_index *index,
+                        struct xensave_checksum *checksum,
+                        struct index_start *start, uint64_t offset)
+{
+    const uint64_t expected = start->body.checksum;
+    int r = 0;
+
+    start->body.checksum = 0;
+    xensave_checksum_reset(checksum);
+    xensave_checksum_add(checksum, index->savefile.header.file_id,
+                         XENSAVE_FILE_ID);
+    xensave_checksum_add(checksum, start, sizeof(*start));
+    xensave_checksum_add(checksum, index->entries,
+                         start->record.length - sizeof(start->body));
+    if (xensave_checksum_get(checksum) != expected)
+        r = damaged(index, offset, "an ALIGNED_INDEX with a wrong checksum");
+    start->body.checksum = expected;
+    return r;
+}
+
+static int load_record(struct xensave_index *index)
+{
+    const struct xensave_file *savefile = &index->savefile;
+    uint64_t offset = savefile->stream_start + savefile->header.index_offset;
+    uint8_t heads[XENSAVE_STREAM_HEADERS];
+    struct xensave_checksum checksum;
+    struct index_start start;
+    struct index_tail tail;
+    uint64_t pages = 0;
+    int rc = -1;
+
+    if (xensave_checksum_init(&checksum))
+        return no_memory(index);
+    if (read_lists(index, &start, offset, &tail) ||
+        verify_lists(index, &checksum, &start, offset) ||
+        read_into(index, heads, sizeof(heads), savefile->stream_start))
+        goto out;
+    xensave_checksum_reset(&checksum);
+    xensave_checksum_add(&checksum, savefile->header.file_id, XENSAVE_FILE_ID);
+    xensave_checksum_add(&checksum, heads, sizeof(heads));
+    if (tile(index, &checksum, &pages))
+        goto out;
+    xensave_checksum_add(&checksum, &start.body.checksum, 8);
+    rc = verify_check(index, &checksum, &tail, pages);
+
+out:
+    xensave_checksum_free(&checksum);
+    return rc;
+}
+
+/* ---- without one: v2, compat, a stream that was v3 ---------------------- */
 
 static int add(struct xensave_index *index,
-               const struct xensave_index_entry *entry, uint64_t checksum)
+               const struct xensave_index_batch *entry)
 {
     size_t capacity = index->capacity ? index->capacity * 2 : 256;
     void *grown;
@@ -47,139 +297,43 @@ static int add(struct xensave_index *index,
     if (index->count == index->capacity) {
         grown = realloc(index->entries, capacity * sizeof(*entry));
         if (!grown)
-            goto no_memory;
+            return no_memory(index);
         index->entries = grown;
-        grown = realloc(index->checksums,
-                        capacity * sizeof(*index->checksums));
-        if (!grown)
-            goto no_memory;
-        index->checksums = grown;
         index->capacity = capacity;
     }
-    index->entries[index->count] = *entry;
-    index->checksums[index->count++] = checksum;
-    if (entry->last_pfn >= index->end)
-        index->end = entry->last_pfn + 1;
-    return 0;
-
-no_memory:
-    return xensave_fail(index->error, ENOMEM,
-                        "cannot allocate %zu index entries", capacity);
-}
-
-/* ---- the index record --------------------------------------------------- */
-
-static bool entry_fits(const struct xensave_index *index,
-                       const struct xensave_index_entry *entry, uint64_t after)
-{
-    const struct xensave_aligned_header *header = &index->savefile.header;
-
-    return entry->offset >= after && entry->offset < header->index_offset &&
-           entry->first_pfn <= entry->last_pfn &&
-           entry->last_pfn <= XENSAVE_V2_PFN_MASK && entry->count &&
-           entry->count <= XENSAVE_BATCH_MAX && entry->pages <= entry->count &&
-           (entry->pages ? entry->page_offset > entry->offset
-                         : !entry->page_offset);
-}
-
-static int load_entries(struct xensave_index *index,
-                        struct xensave_checksum *checksum, uint64_t entries)
-{
-    const uint64_t start = index->savefile.stream_start;
-    uint64_t offset = start + index->savefile.header.index_offset +
-                      sizeof(struct xensave_v2_record_header) +
-                      sizeof(struct xensave_aligned_index);
-    struct xensave_index_entry some[256];
-    uint64_t after = 0;
-    size_t n;
-
-    for (; entries; entries -= n, offset += n * sizeof(some[0])) {
-        n = min_u64(entries, ARRAY_SIZE(some));
-        if (xensave_index_pread(index, some, n * sizeof(some[0]), offset))
-            return -1;
-        xensave_checksum_add(checksum, some, n * sizeof(some[0]));
-        for (size_t i = 0; i < n; i++) {
-            if (!entry_fits(index, &some[i], after))
-                return damaged(index, offset + i * sizeof(some[0]),
-                               "an invalid index entry");
-            after = some[i].offset + 1;
-            some[i].offset += start;
-            if (some[i].pages)
-                some[i].page_offset += start;
-            if (add(index, &some[i], 0))
-                return -1;
-        }
-    }
+    index->entries[index->count++] = *entry;
+    extend(index, entry);
     return 0;
 }
 
-static int load_record(struct xensave_index *index)
+static int left_alone(struct xensave_index *index, uint64_t offset,
+                      uint64_t number)
 {
-    uint64_t offset = index->savefile.stream_start +
-                      index->savefile.header.index_offset,
-             expected;
-    struct {
-        struct xensave_v2_record_header record;
-        struct xensave_aligned_index body;
-    } head;
-    struct xensave_checksum checksum;
-    int rc = -1;
-
-    if (xensave_index_pread(index, &head, sizeof(head), offset))
-        return -1;
-    if (head.record.type != XENSAVE_RECORD_INDEX || head.body.reserved ||
-        head.body.entries > XENSAVE_INDEX_MAX ||
-        head.record.length !=
-            sizeof(head.body) +
-                head.body.entries * sizeof(struct xensave_index_entry))
-        return damaged(index, offset, "no ALIGNED_INDEX that fits together");
-    if (xensave_checksum_init(&checksum))
-        return xensave_fail(index->error, ENOMEM, "out of memory");
-    expected = head.body.checksum;
-    head.body.checksum = 0;
-    xensave_checksum_reset(&checksum);
-    xensave_checksum_add(&checksum, &head, sizeof(head));
-    if (load_entries(index, &checksum, head.body.entries))
-        goto out;
-    if (xensave_checksum_get(&checksum) != expected)
-        damaged(index, offset, "an ALIGNED_INDEX with a wrong checksum");
-    else
-        rc = 0;
-
-out:
-    xensave_checksum_free(&checksum);
-    return rc;
+    return xensave_fail_at(
+        index->error, ENOTSUP, offset, number,
+        "a PAGE_DATA of a form that Xen does not write: single pages of this "
+        "file cannot be found; it restores, and converts, all the same");
 }
-
-/* ---- without one: v2, compat, a stream that was v3 ---------------------- */
 
 static int add_record(struct xensave_index *index,
                       const struct xensave_record *record, uint64_t number)
 {
-    const struct xensave_index_entry entry = {
-        .offset = record->offset,
-        .first_pfn = record->first_pfn,
-        .last_pfn = record->last_pfn,
-        .count = record->pfns,
-        .pages = record->pages,
-        .page_offset = record->page_offset,
-    };
+    const struct xensave_index_batch *batch = &record->batch;
 
     if (record->type == XENSAVE_V2_RECORD_PAGE_DATA &&
         (record->irregular || index->savefile.format == XENSAVE_FORMAT_V3))
-        return xensave_fail_at(
-            index->error, ENOTSUP, record->offset, number,
-            "a PAGE_DATA of a form that Xen does not write: single pages of "
-            "this file cannot be found; it restores, and converts, all the "
-            "same");
-    return record->pfns && entry.first_pfn <= entry.last_pfn
-               ? add(index, &entry, record->checksum)
+        return left_alone(index, record->offset, number);
+    /* Of v3 all: their numbers are those of the entries. */
+    return record->type == XENSAVE_RECORD_PAGE_DATA ||
+                   (batch->count && batch->first_pfn <= batch->last_pfn)
+               ? add(index, batch)
                : 0;
 }
 
 static int load_records(struct xensave_index *index)
 {
-    struct xensave_walk *walk = xensave_walk_new(index->fd, &index->savefile,
+    struct xensave_walk *walk = xensave_walk_new(index->reader.fd,
+                                                 &index->savefile,
                                                  index->error);
     struct xensave_record record;
     int r = walk ? 0 : -1;
@@ -196,72 +350,24 @@ static int load_records(struct xensave_index *index)
     return r;
 }
 
-/* ---- batches ------------------------------------------------------------ */
-
-int xensave_index_load_head(struct xensave_index *index, uint64_t batch)
-{
-    const struct xensave_index_entry *entry = &index->entries[batch];
-    const bool v3 = index->savefile.format == XENSAVE_FORMAT_V3;
-    struct xensave_index_head *head = &index->head;
-    struct xensave_pfns found;
-    uint64_t offset = entry->offset, at = offset + sizeof(head->record);
-    size_t body = v3 ? sizeof(head->aligned) : sizeof(head->page_data);
-    size_t array = 8 * entry->count;
-    uint64_t pages;
-
-    if (xensave_index_pread(index, &head->record, sizeof(head->record),
-                            offset) ||
-        xensave_index_pread(index, &head->aligned, body, at) ||
-        xensave_index_pread(index, head->pfns, array, at + body))
-        return -1;
-    index->stored = entry->pages * XENSAVE_V2_PAGE_SIZE;
-    pages = at + body + array;
-    if (v3) {
-        if (head->record.type != XENSAVE_RECORD_PAGE_DATA ||
-            head->aligned.count != entry->count ||
-            head->aligned.pages != entry->pages ||
-            !xensave_batch_fits(&index->savefile.header, &head->record,
-                                &head->aligned, &index->stored))
-            goto bad;
-        pages += head->aligned.pad_length;
-    } else if (head->record.type != XENSAVE_V2_RECORD_PAGE_DATA ||
-               head->page_data.count != entry->count ||
-               head->page_data.reserved ||
-               head->record.length != body + array + index->stored) {
-        goto bad;
-    }
-    if ((entry->pages && entry->page_offset != pages) ||
-        !xensave_pfns_check(head->pfns, entry->count, v3, &found) ||
-        found.stored != entry->pages || found.first != entry->first_pfn ||
-        found.last != entry->last_pfn)
-        goto bad;
-    return 0;
-
-bad:
-    return damaged(index, offset, "a batch that is not as the index says");
-}
-
 /* ---- public ------------------------------------------------------------- */
 
-PUBLIC struct xensave_index *xensave_index_open(
-    int fd, const struct xensave_file *savefile, struct xensave_error *error)
+struct xensave_index *xensave_index_load(int fd,
+                                         const struct xensave_file *savefile,
+                                         struct xensave_error *error)
 {
     struct xensave_index *index = calloc(1, sizeof(*index));
     int r;
 
-    memset(error, 0, sizeof(*error));
     if (!index) {
         xensave_fail(error, ENOMEM, "out of memory");
         return NULL;
     }
-    index->fd = fd;
+    xensave_reader_init(&index->reader, fd, false);
     index->savefile = *savefile;
     index->error = error;
     for (size_t i = 0; i < XENSAVE_INDEX_CACHED; i++)
-        index->cached[i].batch = UINT64_MAX;
-    index->direct = xensave_direct_alignment(fd) == XENSAVE_V2_PAGE_SIZE
-                        ? fd_reopen(fd, O_RDONLY | O_DIRECT)
-                        : -1;
+        index->heads[i].batch = index->runs[i].batch = UINT64_MAX;
     if (savefile->format == XENSAVE_FORMAT_V3 && savefile->header.index_offset)
         r = load_record(index);
     else
@@ -273,17 +379,32 @@ PUBLIC struct xensave_index *xensave_index_open(
     return index;
 }
 
+PUBLIC struct xensave_index *xensave_index_open(
+    int fd, const struct xensave_file *savefile, struct xensave_error *error)
+{
+    struct xensave_index *index;
+
+    memset(error, 0, sizeof(*error));
+    index = xensave_index_load(fd, savefile, error);
+    for (size_t i = 0; index && i < index->record_count; i++)
+        if (index->records[i].type == XENSAVE_V2_RECORD_PAGE_DATA) {
+            left_alone(index,
+                       savefile->stream_start + index->records[i].offset, 0);
+            xensave_index_free(index);
+            return NULL;
+        }
+    return index;
+}
+
 PUBLIC void xensave_index_free(struct xensave_index *index)
 {
     if (!index)
         return;
-    if (index->direct >= 0)
-        close(index->direct);
     for (size_t i = 0; i < XENSAVE_INDEX_CACHED; i++)
-        free(index->cached[i].pages);
+        free(index->runs[i].pages);
     xensave_unpacker_free(&index->unpacker);
+    xensave_reader_close(&index->reader);
     free(index->entries);
-    free(index->checksums);
     free(index);
 }
 

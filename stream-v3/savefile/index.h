@@ -3,13 +3,13 @@
 #ifndef XENSAVE_INDEX_H
 #define XENSAVE_INDEX_H
 
-#include "stream-v3/codec/codec.h"
+#include "stream-v3/codec/batch.h"
 #include "savefile.h"
 
 /* One record: 128 MiB. */
 #define XENSAVE_INDEX_MAX                                             \
     ((XENSAVE_V2_RECORD_MAX - sizeof(struct xensave_aligned_index)) / \
-     sizeof(struct xensave_index_entry))
+     sizeof(struct xensave_index_batch))
 
 /*
  * A stream of a running domain hands its batches out a few passes at once
@@ -17,43 +17,56 @@
  */
 #define XENSAVE_INDEX_CACHED 8U
 
-/* A batch whose contents have been read and verified. */
-struct xensave_index_cached {
+/* The head of a batch that has been read and held against its entry. */
+struct xensave_index_head {
     uint64_t batch; /* UINT64_MAX: none */
     uint64_t used;  /* the greater, the later */
-    uint8_t *pages;
+    struct xensave_batch_shape shape; /* v3 */
+    struct xensave_batch_head head;   /* v2, compat: only the pfns */
+    struct {
+        struct xensave_v2_record_header record;
+        struct xensave_v2_page_data_header page_data;
+    } v2; /* v2, compat */
 };
 
-/* The start of a batch's record. */
-struct xensave_index_head {
-    struct xensave_v2_record_header record;
-    union {
-        struct xensave_aligned_page_data aligned;
-        struct xensave_v2_page_data_header page_data;
-    };
-    uint64_t pfns[XENSAVE_BATCH_MAX];
+/* Frames in a row, verified; of v2 and compat a whole batch. */
+struct xensave_index_run {
+    uint64_t batch, used;
+    uint32_t first, count; /* pages among those stored */
+    uint8_t *pages;
+    size_t size; /* of the room */
 };
 
 struct xensave_index {
-    int fd;     /* the caller's */
-    int direct; /* -1: there is no direct I/O */
+    struct xensave_reader reader;
     struct xensave_file savefile;
     struct xensave_error *error;
-    /* Offsets are file offsets, unlike in the file. */
-    struct xensave_index_entry *entries;
-    uint64_t *checksums; /* compat: out of the PADDING records */
+    /*
+     * Offsets are file offsets, unlike in the file.  compat: the checksum is
+     * that in the PADDING.
+     */
+    struct xensave_index_batch *entries;
     size_t count, capacity;
+    /* v3 with an index; as in the file.  They lie behind the entries. */
+    const struct xensave_index_record *records;
+    size_t record_count;
     uint64_t end;
     uint64_t uses;
-    struct xensave_index_head head; /* of the batch looked at last */
-    uint32_t stored;                /* bytes of its contents in the file */
+    struct xensave_index_head *head; /* looked at last */
+    struct xensave_index_head heads[XENSAVE_INDEX_CACHED];
+    struct xensave_index_run runs[XENSAVE_INDEX_CACHED];
     struct xensave_unpacker unpacker;
-    struct xensave_index_cached cached[XENSAVE_INDEX_CACHED];
 };
 
 /* index.c */
-int xensave_index_pread(struct xensave_index *index, void *data, size_t length,
-                        uint64_t offset);
-/* Reads index->head and holds it against the entry. */
+/* Also of a stream whose pages cannot be found by it: spec 3.3. */
+struct xensave_index *xensave_index_load(int fd,
+                                         const struct xensave_file *savefile,
+                                         struct xensave_error *error);
+/* NULL: the error says why. */
+const uint8_t *xensave_index_look(struct xensave_index *index, uint64_t offset,
+                                  size_t length);
+/* index_head.c: sets index->head. */
 int xensave_index_load_head(struct xensave_index *index, uint64_t batch);
+
 #endif /* XENSAVE_INDEX_H */

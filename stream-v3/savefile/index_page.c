@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Single pages of a save file: where they lie, and what is in them. */
-#include <fcntl.h>
 #include <inttypes.h>
 
 #include "stream-v3/codec/checksum.h"
@@ -13,14 +12,14 @@ static uint32_t fill(const struct xensave_index *index, uint64_t batch,
                      uint64_t first, uint32_t count,
                      struct xensave_index_page *pages)
 {
-    const struct xensave_index_entry *entry = &index->entries[batch];
+    const struct xensave_index_batch *entry = &index->entries[batch];
     const bool v3 = index->savefile.format == XENSAVE_FORMAT_V3;
-    const bool packed = v3 && xensave_batch_codec(&index->head.aligned);
+    const bool packed = v3 && index->head->shape.codec;
     uint32_t slot = entry->pages, filled = 0;
 
     /* Backwards: of a pfn that is there twice, the last one wins. */
     for (uint32_t i = entry->count; i-- > 0;) {
-        uint64_t stored = index->head.pfns[i],
+        uint64_t stored = index->head->head.arrays[i],
                  pfn = stored & XENSAVE_V2_PFN_MASK;
         bool zero = v3 && (stored & XENSAVE_PFN_ZERO);
         struct xensave_index_page *page;
@@ -53,9 +52,9 @@ static uint64_t least_from(const struct xensave_index *index, uint64_t batch,
     uint64_t least = UINT64_MAX;
 
     for (uint32_t i = 0; i < index->entries[batch].count; i++) {
-        uint64_t pfn = index->head.pfns[i] & XENSAVE_V2_PFN_MASK;
+        uint64_t pfn = index->head->head.arrays[i] & XENSAVE_V2_PFN_MASK;
 
-        if (xensave_pfn_has_contents(index->head.pfns[i]) && pfn >= from &&
+        if (xensave_pfn_has_contents(index->head->head.arrays[i]) && pfn >= from &&
             pfn < least)
             least = pfn;
     }
@@ -65,7 +64,7 @@ static uint64_t least_from(const struct xensave_index *index, uint64_t batch,
 PUBLIC int xensave_index_next(struct xensave_index *index, uint64_t from,
                               uint64_t *pfn)
 {
-    const struct xensave_index_entry *entry = index->entries;
+    const struct xensave_index_batch *entry = index->entries;
 
     *pfn = UINT64_MAX;
     if (index->error->text[0])
@@ -73,7 +72,7 @@ PUBLIC int xensave_index_next(struct xensave_index *index, uint64_t from,
     for (size_t i = 0; i < index->count && *pfn != from; i++, entry++) {
         uint64_t least = entry->first_pfn;
 
-        if (entry->last_pfn < from)
+        if (entry->last_pfn < from || entry->first_pfn > entry->last_pfn)
             continue;
         if (least < from) {
             if (xensave_index_load_head(index, i))
@@ -95,9 +94,9 @@ PUBLIC int xensave_index_map(struct xensave_index *index, uint64_t first,
         return -1;
     memset(pages, 0, count * sizeof(*pages));
     for (size_t i = index->count; i-- > 0 && left;) {
-        const struct xensave_index_entry *entry = &index->entries[i];
+        const struct xensave_index_batch *entry = &index->entries[i];
 
-        if (entry->last_pfn < first ||
+        if (entry->first_pfn > entry->last_pfn || entry->last_pfn < first ||
             (entry->first_pfn >= first && entry->first_pfn - first >= count))
             continue;
         if (xensave_index_load_head(index, i))
@@ -109,188 +108,166 @@ PUBLIC int xensave_index_map(struct xensave_index *index, uint64_t first,
 
 /* ---- contents ----------------------------------------------------------- */
 
-/*
- * Direct I/O reads whole blocks, and contents begin (v2) and end (if they are
- * compressed) in the midst of one: `to` has room for a page more.  The file's
- * last block is no whole one.
- */
-static bool read_direct(struct xensave_index *index, uint8_t *to,
-                        size_t length, uint64_t offset)
+/* compat: spec 3.4. */
+static int verify_page_data(struct xensave_index *index, uint64_t batch,
+                            const uint8_t *pages)
 {
-    size_t before = offset % XENSAVE_V2_PAGE_SIZE, whole, rest = 0;
-    uint64_t end = offset + length;
-
-    if (index->direct < 0)
-        return false;
-    if (round_up(end, XENSAVE_V2_PAGE_SIZE) > index->savefile.file_size)
-        rest = end % XENSAVE_V2_PAGE_SIZE;
-    if (rest > length)
-        return false;
-    whole = round_up(before + length - rest, XENSAVE_V2_PAGE_SIZE);
-    if (pread_exact(index->direct, to, whole, offset - before))
-        return false;
-    if (before)
-        memmove(to, to + before, length - rest);
-    return !pread_exact(index->fd, to + length - rest, rest, end - rest);
-}
-
-/* Of the batch whose head has been loaded. */
-static int read_stored(struct xensave_index *index, uint8_t *to,
-                       uint64_t offset)
-{
-    size_t length = index->stored;
-
-    if (read_direct(index, to, length, offset))
-        return 0;
-    if (xensave_index_pread(index, to, length, offset))
-        return -1;
-    /* They are seldom read twice, and a guest may be larger than dom0. */
-    posix_fadvise(index->fd, offset, length, POSIX_FADV_DONTNEED);
-    return 0;
-}
-
-static int check_padding(struct xensave_index *index,
-                         const struct xensave_index_entry *entry)
-{
-    uint32_t left = index->head.aligned.pad_length, part;
-    uint64_t offset = entry->page_offset - left;
-    uint8_t some[XENSAVE_ALIGNMENT_MIN];
-
-    for (; left; left -= part, offset += part) {
-        part = min_u64(left, sizeof(some));
-        if (xensave_index_pread(index, some, part, offset))
-            return -1;
-        for (uint32_t i = 0; i < part; i++)
-            if (some[i])
-                return xensave_fail(index->error, EBADMSG,
-                                    "padding at offset %" PRIu64
-                                    " is not zero; the file is damaged",
-                                    offset + i);
-    }
-    return 0;
-}
-
-static int verify(struct xensave_index *index, uint64_t batch,
-                  const uint8_t *stored)
-{
-    const struct xensave_index_entry *entry = &index->entries[batch];
-    const bool v3 = index->savefile.format == XENSAVE_FORMAT_V3;
-    struct xensave_index_head *head = &index->head;
-    uint64_t expected = index->checksums[batch], found;
+    const struct xensave_index_batch *entry = &index->entries[batch];
+    const struct xensave_index_head *head = index->head;
     struct xensave_checksum checksum;
+    uint64_t found;
 
     if (index->savefile.format == XENSAVE_FORMAT_V2)
         return 0;
-    if (v3 && check_padding(index, entry))
-        return -1;
     if (xensave_checksum_init(&checksum))
         return xensave_fail(index->error, ENOMEM, "out of memory");
-    if (v3) {
-        expected = head->aligned.checksum;
-        head->aligned.checksum = 0;
-    }
     xensave_checksum_reset(&checksum);
-    xensave_checksum_add(&checksum, stored, index->stored);
-    xensave_checksum_add(&checksum, &head->record, sizeof(head->record));
-    xensave_checksum_add(&checksum, &head->aligned,
-                         v3 ? sizeof(head->aligned) : sizeof(head->page_data));
-    xensave_checksum_add(&checksum, head->pfns, 8 * (size_t)entry->count);
+    xensave_checksum_add(&checksum, pages, entry->stored);
+    xensave_checksum_add(&checksum, &head->v2, sizeof(head->v2));
+    xensave_checksum_add(&checksum, head->head.arrays,
+                         8 * (size_t)entry->count);
     found = xensave_checksum_get(&checksum);
     xensave_checksum_free(&checksum);
-    if (found == expected)
+    if (found == entry->checksum)
         return 0;
     return xensave_fail(index->error, EBADMSG,
                         "the batch at offset %" PRIu64
                         " has the checksum %016" PRIx64 ", not %016" PRIx64
                         "; the file is damaged",
-                        entry->offset, found, expected);
+                        entry->offset, found, entry->checksum);
 }
 
-static int unpack(struct xensave_index *index, uint64_t batch, uint8_t *pages)
+/* Verifies and decompresses the frames of a run. */
+static int open_frames(struct xensave_index *index,
+                       const struct xensave_index_run *run,
+                       const uint8_t *stored, uint32_t begin)
 {
-    const struct xensave_index_entry *entry = &index->entries[batch];
-    uint32_t codec = xensave_batch_codec(&index->head.aligned);
+    const struct xensave_batch_shape *shape = &index->head->shape;
+    struct xensave_batch_head *head = &index->head->head;
+    uint32_t number = run->first / shape->frame_pages, page = 0;
+    struct xensave_frame frame;
     int r;
 
-    r = xensave_unpack(&index->unpacker, codec, pages,
-                       (size_t)entry->pages * XENSAVE_V2_PAGE_SIZE,
-                       index->stored);
-    if (r == EBADMSG)
-        return xensave_fail(index->error, r,
-                            "the batch at offset %" PRIu64
-                            " does not decompress (%s) to its %" PRIu32
-                            " pages; whatever wrote the file is broken",
-                            entry->offset, xensave_codec_name(codec),
-                            entry->pages);
-    return r ? xensave_fail(index->error, r, "out of memory") : 0;
+    for (; page < run->count; page += frame.pages, number++) {
+        frame = xensave_batch_frame(head, shape, number);
+        r = xensave_frame_open(&index->unpacker, shape->codec, &frame,
+                               stored + (frame.begin - begin),
+                               run->pages +
+                                   (size_t)page * XENSAVE_V2_PAGE_SIZE);
+        if (r)
+            return xensave_fail(index->error, r == ENOMEM ? r : EBADMSG,
+                                "frame %" PRIu32
+                                " of the batch at offset %" PRIu64 " %s",
+                                number, index->entries[run->batch].offset,
+                                xensave_frame_error(r));
+    }
+    return 0;
 }
 
-/* Reads, verifies and, if need be, decompresses all pages of a batch. */
-static int read_batch(struct xensave_index *index, uint64_t batch,
-                      uint8_t *pages)
+/* The frames of a run begin and end with it. */
+static int read_run(struct xensave_index *index,
+                    const struct xensave_index_run *run)
 {
-    const struct xensave_index_entry *entry = &index->entries[batch];
-    uint8_t *stored = pages;
-    bool packed;
+    const struct xensave_index_batch *entry = &index->entries[run->batch];
+    const struct xensave_batch_shape *shape = &index->head->shape;
+    const bool v3 = index->savefile.format == XENSAVE_FORMAT_V3;
+    struct xensave_frame first = { .length = entry->stored }, last = first;
+    const uint8_t *stored;
+    size_t length;
 
-    if (xensave_index_load_head(index, batch))
+    if (v3) {
+        first = xensave_batch_frame(&index->head->head, shape,
+                                    run->first / shape->frame_pages);
+        last = xensave_batch_frame(&index->head->head, shape,
+                                   (run->first + run->count - 1) /
+                                       shape->frame_pages);
+    }
+    length = last.begin + last.length - first.begin;
+    stored = xensave_index_look(index, entry->page_offset + first.begin,
+                                length);
+    if (!stored)
         return -1;
-    packed = index->savefile.format == XENSAVE_FORMAT_V3 &&
-             xensave_batch_codec(&index->head.aligned);
-    if (packed) {
-        stored = xensave_unpacker_buffer(&index->unpacker);
-        if (!stored)
-            return xensave_fail(index->error, ENOMEM, "out of memory");
-    }
-    if (read_stored(index, stored, entry->page_offset) ||
-        verify(index, batch, stored))
+    if (v3)
+        return open_frames(index, run, stored, first.begin);
+    if (verify_page_data(index, run->batch, stored))
         return -1;
-    return packed ? unpack(index, batch, pages) : 0;
+    memcpy(run->pages, stored, length);
+    return 0;
 }
 
-static struct xensave_index_cached *choose(struct xensave_index *index,
-                                           uint64_t batch)
+/*
+ * One frame; where the frames before it have just been read, twice as many as
+ * then, so that reading all of a batch takes few reads.
+ */
+static void plan(const struct xensave_index *index,
+                 struct xensave_index_run *run, uint64_t batch, uint32_t page)
 {
-    struct xensave_index_cached *oldest = index->cached, *cached;
+    const uint32_t pages = index->entries[batch].pages,
+                   frame = index->head->shape.frame_pages;
+    const struct xensave_index_run *before = index->runs;
+    uint32_t count = frame;
 
-    for (cached = index->cached; cached < index->cached + XENSAVE_INDEX_CACHED;
-         cached++) {
-        if (cached->batch == batch)
-            return cached;
-        if (cached->used < oldest->used)
-            oldest = cached;
-    }
-    return oldest;
+    run->first = 0;
+    run->count = pages;
+    if (index->savefile.format != XENSAVE_FORMAT_V3)
+        return;
+    run->first = round_down(page, frame);
+    for (; before < index->runs + XENSAVE_INDEX_CACHED; before++)
+        if (before->batch == batch &&
+            before->first + before->count == run->first)
+            count = round_up(2 * before->count, frame);
+    run->count = min_u64(count, pages - run->first);
 }
 
-static struct xensave_index_cached *load(struct xensave_index *index,
-                                         uint64_t batch)
+static bool holds(const struct xensave_index_run *run,
+                  const struct xensave_index_page *page)
 {
-    struct xensave_index_cached *cached = choose(index, batch);
+    return run->batch == page->batch && page->place >= run->first &&
+           page->place - run->first < run->count;
+}
 
-    cached->used = ++index->uses;
-    if (cached->batch == batch)
-        return cached;
-    cached->batch = UINT64_MAX;
-    if (!cached->pages &&
-        posix_memalign((void **)&cached->pages, XENSAVE_V2_PAGE_SIZE,
-                       (size_t)(XENSAVE_BATCH_MAX + 1) *
-                           XENSAVE_V2_PAGE_SIZE)) {
-        cached->pages = NULL;
-        xensave_fail(index->error, ENOMEM, "out of memory");
-        return NULL;
+static struct xensave_index_run *load(struct xensave_index *index,
+                                      const struct xensave_index_page *page)
+{
+    struct xensave_index_run *run = index->runs, next;
+
+    for (struct xensave_index_run *at = run;
+         at < index->runs + XENSAVE_INDEX_CACHED; at++) {
+        if (holds(at, page)) {
+            at->used = ++index->uses;
+            return at;
+        }
+        if (at->used < run->used)
+            run = at;
     }
-    if (read_batch(index, batch, cached->pages))
+    if (xensave_index_load_head(index, page->batch))
         return NULL;
-    cached->batch = batch;
-    return cached;
+    next = *run;
+    plan(index, &next, page->batch, page->place);
+    next.batch = page->batch;
+    next.used = ++index->uses;
+    run->batch = UINT64_MAX;
+    if (next.size < (size_t)next.count * XENSAVE_V2_PAGE_SIZE) {
+        free(run->pages);
+        next.size = (size_t)next.count * XENSAVE_V2_PAGE_SIZE;
+        next.pages = run->pages = malloc(next.size);
+        run->size = run->pages ? next.size : 0;
+        if (!run->pages) {
+            xensave_fail(index->error, ENOMEM, "out of memory");
+            return NULL;
+        }
+    }
+    if (read_run(index, &next))
+        return NULL;
+    *run = next;
+    return run;
 }
 
 PUBLIC int xensave_index_read(struct xensave_index *index,
                               const struct xensave_index_page *page,
                               void *contents)
 {
-    const struct xensave_index_cached *cached;
+    const struct xensave_index_run *run;
 
     if (index->error->text[0])
         return -1;
@@ -298,11 +275,12 @@ PUBLIC int xensave_index_read(struct xensave_index *index,
         memset(contents, 0, XENSAVE_V2_PAGE_SIZE);
         return 0;
     }
-    cached = load(index, page->batch);
-    if (!cached)
+    run = load(index, page);
+    if (!run)
         return -1;
     memcpy(contents,
-           cached->pages + (size_t)page->place * XENSAVE_V2_PAGE_SIZE,
+           run->pages + (size_t)(page->place - run->first) *
+                            XENSAVE_V2_PAGE_SIZE,
            XENSAVE_V2_PAGE_SIZE);
     return 0;
 }

@@ -247,8 +247,12 @@ static int probe_first_record(const struct probe *probe)
                !memcmp(padding.body.magic, XENSAVE_MAGIC,
                        sizeof(padding.body.magic))) {
         savefile->format = XENSAVE_FORMAT_V3;
-        if (read_at(probe, &header, sizeof(header), offset) ||
-            xensave_header_validate(&header, offset, error))
+        savefile->header_length = sizeof(header.record) +
+                                  header.record.length;
+        if (xensave_header_length_fits(header.record.length) &&
+            read_at(probe, &header, savefile->header_length, offset))
+            return -1;
+        if (xensave_header_validate(&header, offset, error))
             return -1;
         savefile->header = header.body;
     }

@@ -17,8 +17,8 @@ struct xensave_bytes {
     uint64_t size; /* UINT64_MAX: not known */
 };
 
-/* Holds the header and the pfns of a full batch. */
-#define XENSAVE_WINDOW 16384U
+/* Holds the head of a full batch. */
+#define XENSAVE_WINDOW 24576U
 
 /* A file.  What the window has left behind leaves the page cache. */
 struct xensave_window {
@@ -31,6 +31,26 @@ struct xensave_window {
 
 void xensave_window_init(struct xensave_window *window, int fd, uint64_t size);
 void xensave_window_close(struct xensave_window *window);
+
+/* Single reads that leave nothing in the page cache, direct where it goes. */
+struct xensave_reader {
+    int fd;     /* the caller's */
+    int direct; /* -1: there is no direct I/O */
+    bool tidy;  /* some filesystems take O_DIRECT and fill it all the same */
+    uint32_t alignment;
+    uint8_t *bytes;
+    size_t size;
+};
+
+void xensave_reader_init(struct xensave_reader *reader, int fd, bool tidy);
+/* Valid until the next call; NULL with errno (ENODATA: the file ends). */
+const uint8_t *xensave_reader_look(struct xensave_reader *reader,
+                                   uint64_t offset, size_t length);
+void xensave_reader_close(struct xensave_reader *reader);
+
+/* content.c: all that is not page data is as it was saved: spec 6. */
+int xensave_content_check(int fd, const struct xensave_file *savefile,
+                          struct xensave_error *error);
 
 /*
  * Everything before the image header: xl's header with its configuration, or

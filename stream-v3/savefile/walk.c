@@ -2,7 +2,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 
-#include "stream-v3/codec/codec.h"
+#include "stream-v3/codec/batch.h"
 #include "walk.h"
 
 struct xensave_walk {
@@ -15,7 +15,8 @@ struct xensave_walk {
     uint64_t number; /* of the next record */
     uint64_t offset; /* in the file, of the next record */
     uint64_t checksum;
-    uint64_t pfns[XENSAVE_BATCH_MAX];
+    uint64_t batches; /* v3 */
+    struct xensave_batch_head head; /* v2, compat: only the pfns */
 };
 
 static const struct xensave_name libxl_record_names[] = {
@@ -68,18 +69,6 @@ static int copy(struct xensave_walk *walk, void *to, size_t length,
 
 /* ---- batches ------------------------------------------------------------ */
 
-static void take_pfns(struct xensave_record *record, uint32_t count,
-                      const struct xensave_pfns *seen, uint64_t contents)
-{
-    record->pfns = count;
-    record->pages = seen->stored;
-    record->zero_pages = seen->contents - seen->stored;
-    record->first_pfn = seen->first;
-    record->last_pfn = seen->last;
-    if (record->pages)
-        record->page_offset = contents;
-}
-
 static int look_at_page_data(struct xensave_walk *walk,
                              struct xensave_record *record,
                              const struct xensave_v2_record_header *header)
@@ -99,17 +88,24 @@ static int look_at_page_data(struct xensave_walk *walk,
     if (page_data.count > XENSAVE_BATCH_MAX ||
         record->length < sizeof(page_data) + array)
         return 0;
-    if (copy(walk, walk->pfns, array, at))
+    if (copy(walk, walk->head.arrays, array, at))
         return -1;
     /* Without pfns there is nothing to find in it. */
     record->irregular = page_data.count &&
                         !xensave_page_data_regular(header, &page_data,
-                                                   walk->pfns, &seen);
+                                                   walk->head.arrays, &seen);
     if (record->irregular || !page_data.count)
         return 0;
-    take_pfns(record, page_data.count, &seen, at + array);
-    record->stored = (uint64_t)record->pages * XENSAVE_V2_PAGE_SIZE;
-    record->checksum = walk->checksum;
+    record->batch = (struct xensave_index_batch){
+        .offset = record->offset,
+        .page_offset = at + array,
+        .first_pfn = seen.first,
+        .last_pfn = seen.last,
+        .count = page_data.count,
+        .pages = seen.stored,
+        .stored = seen.stored * XENSAVE_V2_PAGE_SIZE,
+        .checksum = walk->checksum,
+    };
     return 0;
 }
 
@@ -117,29 +113,29 @@ static int look_at_aligned(struct xensave_walk *walk,
                            struct xensave_record *record,
                            const struct xensave_v2_record_header *header)
 {
-    uint64_t at = record->offset + sizeof(*header);
-    struct xensave_aligned_page_data aligned;
+    const struct xensave_aligned_header *stream = &walk->savefile->header;
+    struct xensave_batch_head *head = &walk->head;
+    struct xensave_batch_shape shape;
     struct xensave_pfns seen;
-    uint32_t stored;
-    size_t array;
+    const char *wrong;
 
-    if (copy(walk, &aligned, sizeof(aligned), at))
+    head->record = *header;
+    if (copy(walk, &head->aligned, sizeof(head->aligned),
+             record->offset + sizeof(*header)))
         return -1;
-    if (!xensave_batch_fits(&walk->savefile->header, header, &aligned,
-                            &stored))
+    if (!xensave_batch_fits(stream, header, &head->aligned, &shape))
         return bad(walk, "ALIGNED_PAGE_DATA with counts and lengths that do "
                          "not agree");
-    array = 8 * (size_t)aligned.count;
-    at += sizeof(aligned);
-    if (copy(walk, walk->pfns, array, at))
+    if (copy(walk, head->arrays, shape.arrays,
+             record->offset + offsetof(struct xensave_batch_head, arrays)))
         return -1;
-    if (!xensave_pfns_check(walk->pfns, aligned.count, true, &seen) ||
-        seen.stored != aligned.pages)
-        return bad(walk, "ALIGNED_PAGE_DATA with pfns that do not agree with "
-                         "its counts");
-    take_pfns(record, aligned.count, &seen, at + array + aligned.pad_length);
-    record->codec = xensave_batch_codec(&aligned);
-    record->stored = stored;
+    wrong = xensave_batch_verify(head, &shape, stream->file_id,
+                                 walk->batches++, &seen);
+    if (wrong)
+        return bad(walk, wrong);
+    xensave_batch_entry(head, &shape, &seen, record->offset, &record->batch);
+    record->codec = shape.codec;
+    record->zero_pages = seen.contents - seen.stored;
     return 0;
 }
 
@@ -187,7 +183,7 @@ static int look_at_stream(struct xensave_walk *walk,
             return -1;
     if (format == XENSAVE_FORMAT_COMPAT &&
         header->type == XENSAVE_V2_RECORD_PAGE_DATA &&
-        announced != (record->pages > 0))
+        announced != (record->batch.pages > 0))
         return bad(walk, announced ? "PADDING before a PAGE_DATA without pages"
                                    : "PAGE_DATA without its PADDING");
     return 0;

@@ -3,7 +3,8 @@
  * The records of a save file of any format, without its pages: those of the
  * stream, then those of libxl behind it.  What is read leaves the page cache.
  * Lengths, places and counts are checked as the decoder checks them
- * (xensave_record_check, xensave_batch_fits); checksums are not.
+ * (xensave_record_check, xensave_batch_verify), with the checksums of the heads
+ * of batches; other checksums are not.
  */
 #ifndef XENSAVE_WALK_H
 #define XENSAVE_WALK_H
@@ -24,13 +25,12 @@ struct xensave_record {
     /* PAGE_DATA and ALIGNED_PAGE_DATA; zero otherwise. */
     bool irregular; /* not as Xen writes it (spec 3.3): the rest is zero */
     enum xensave_codec codec;
-    uint32_t pfns;
-    uint32_t pages;               /* with contents in the file */
-    uint32_t zero_pages;          /* elided */
-    uint64_t first_pfn, last_pfn; /* first > last: none has contents */
-    uint64_t page_offset;         /* in the file, of the first of `pages` */
-    uint64_t stored;              /* bytes that `pages` take in the file */
-    uint64_t checksum;            /* compat: in the PADDING before it */
+    uint32_t zero_pages; /* elided */
+    /*
+     * As its entry in an index would be, with offsets in the file.  compat:
+     * the checksum is that of the PADDING before; v2: there is none.
+     */
+    struct xensave_index_batch batch;
 };
 
 /* The bytes of a record: header, body, padding to 8. */

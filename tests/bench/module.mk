@@ -17,8 +17,12 @@ $(BENCH_PROGRAMS): %: %.o $(BENCH_B)/load.o $(STREAM_A)
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lxenctrl $(STREAM_LIBS)
 
+$(BENCH_B)/frames: $(BENCH_B)/frames.o $(STREAM_A)
+	$(SAY) LD $@
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(STREAM_LIBS)
+
 .PHONY: bench bench-scale bench-programs
-bench-programs: $(BENCH_PROGRAMS) $(ALIGNED_HELPER_SO)
+bench-programs: $(BENCH_PROGRAMS) $(BENCH_B)/frames $(ALIGNED_HELPER_SO)
 
 bench: bench-programs
 	$(PYTHON) tests/bench/bench.py --size $(SIZE) $(BENCH_ARGUMENTS)

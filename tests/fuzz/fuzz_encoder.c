@@ -12,6 +12,13 @@
 #define FLAG_KEEP_ZERO_PAGES 1U
 #define CODEC(flags)         ((flags) >> 1 & 3U) /* 3: none, as well */
 
+static size_t frames_of(const struct xensave_aligned_page_data *head)
+{
+    uint32_t log = head->flags >> XENSAVE_BATCH_FRAME_SHIFT;
+
+    return ((size_t)head->pages + (1U << log) - 1) >> log;
+}
+
 static void assert_aligned(const struct fuzz_bytes *stream, uint64_t start)
 {
     static struct fuzz_record records[512];
@@ -28,7 +35,8 @@ static void assert_aligned(const struct fuzz_bytes *stream, uint64_t start)
             memcpy(&head, body, sizeof(head));
             if (head.pages)
                 pages = records[i].offset + 8 + sizeof(head) +
-                        8 * (size_t)head.count + head.pad_length;
+                        8 * (size_t)head.count + head.pad_length +
+                        12 * frames_of(&head);
         } else if (records[i].type == XENSAVE_RECORD_PADDING &&
                    i + 1 < count) {
             struct xensave_v2_page_data_header batch;
@@ -63,7 +71,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct xensave_encoder_options options = {
         .size = sizeof(struct xensave_encoder_options),
-        .format = XENSAVE_FORMAT_V2
+        .format = XENSAVE_FORMAT_V2,
+        .file_id = "the same twice",
     };
     struct fuzz_bytes once, again;
     struct fuzz_control control;

@@ -24,13 +24,13 @@ static void on_record(const struct xensave_record *record, struct seen *seen)
     FUZZ_ASSERT(xensave_record_bytes(record) <= seen->size - record->offset,
                 NULL);
     seen->next += xensave_record_bytes(record);
-    if (record->pages)
-        FUZZ_ASSERT(record->page_offset > record->offset, NULL);
+    if (record->batch.pages)
+        FUZZ_ASSERT(record->batch.page_offset > record->offset, NULL);
     xensave_layer_record_name(record->layer, record->type);
-    if (record->layer != XENSAVE_LAYER_LIBXC || !record->pfns)
+    if (record->layer != XENSAVE_LAYER_LIBXC || !record->batch.count)
         return;
     seen->batches++;
-    seen->pages += record->pages;
+    seen->pages += record->batch.pages;
     seen->zero_pages += record->zero_pages;
 }
 

@@ -68,7 +68,9 @@ static const uint32_t types[] = {
     XENSAVE_RECORD_PADDING,
     XENSAVE_RECORD_INDEX,
     XENSAVE_RECORD_CHECK,
+    XENSAVE_RECORD_IDENTITY,
     0x414c0006,
+    0xc14c0007,
     0xc14c0001,
     0xc14c0002,
     0xc14cffff,
@@ -87,7 +89,9 @@ static size_t new_aligned(struct stream *stream, uint8_t *to)
     size_t length = sizeof(head) + 8 * head.count;
     uint64_t pfns[4] = { 0 };
     bool stored = !below(stream, 3);
+    uint32_t end = XENSAVE_V2_PAGE_SIZE;
 
+    head.flags = below(stream, 11) << XENSAVE_BATCH_FRAME_SHIFT;
     for (uint32_t i = 0; i < head.count; i++) {
         pfns[i] = below(stream, 1 << 20);
         if (!i && stored)
@@ -98,6 +102,9 @@ static size_t new_aligned(struct stream *stream, uint8_t *to)
     }
     if (stored) {
         head.pages = 1;
+        memset(to + length, 0, 8);
+        memcpy(to + length + 8, &end, sizeof(end));
+        length += 12;
         head.pad_length = below(stream, 2) ? 0 : below(stream, 64);
         memset(to + length, 0, head.pad_length);
         length += head.pad_length;
@@ -154,8 +161,10 @@ static size_t new_packed(struct stream *stream, uint8_t *to)
         .flags = 1 + below(stream, 2),
     };
     uint64_t pfns[4] = { 0 };
-    size_t length = sizeof(head) + 8 * head.count, bytes;
+    size_t length = sizeof(head) + 8 * head.count, bytes, table, begin;
+    uint32_t codec = head.flags, end;
 
+    head.flags |= (2 + below(stream, 9)) << XENSAVE_BATCH_FRAME_SHIFT;
     head.pages = head.count;
     for (uint32_t i = 0; i < head.count; i++)
         pfns[i] = below(stream, 1 << 20);
@@ -166,15 +175,21 @@ static size_t new_packed(struct stream *stream, uint8_t *to)
     bytes = (size_t)head.pages * XENSAVE_V2_PAGE_SIZE;
     if (!below(stream, 4))
         bytes += (int)below(stream, 3) - 1;
+    table = length;
+    length += 12;
     head.pad_length = below(stream, 2) ? 0 : below(stream, 64);
     memset(to + length, 0, head.pad_length);
     length += head.pad_length;
-    if (head.flags == XENSAVE_CODEC_LZ4)
+    begin = length;
+    if (codec == XENSAVE_CODEC_LZ4)
         length += lz4_run(to + length, 1 + below(stream, 255), bytes);
     else
         length += zstd_run(to + length, 1 + below(stream, 255), bytes,
                            bytes % XENSAVE_V2_PAGE_SIZE == 0 &&
                                below(stream, 2));
+    end = length - begin;
+    memset(to + table, 0, 8);
+    memcpy(to + table + 8, &end, sizeof(end));
     memcpy(to, &head, sizeof(head));
     memcpy(to + sizeof(head), pfns, 8 * head.count);
     return length;
@@ -217,12 +232,22 @@ static size_t new_padding(struct stream *stream, uint8_t *to)
 
 static size_t new_index(struct stream *stream, uint8_t *to)
 {
-    struct xensave_aligned_index index = { .entries = below(stream, 3) };
-    size_t length = index.entries * sizeof(struct xensave_index_entry);
+    struct xensave_aligned_index index = { .batches = below(stream, 3),
+                                           .records = below(stream, 3) };
+    size_t length = index.batches * sizeof(struct xensave_index_batch) +
+                    index.records * sizeof(struct xensave_index_record);
 
     memcpy(to, &index, sizeof(index));
     memset(to + sizeof(index), 0, length);
     return sizeof(index) + length;
+}
+
+static size_t new_identity(struct stream *stream, uint8_t *to)
+{
+    static const char pairs[] = "name=web01\0uuid=\0name=b";
+
+    memcpy(to, pairs, sizeof(pairs));
+    return below(stream, sizeof(pairs) + 1);
 }
 
 static size_t new_check(struct stream *stream, uint8_t *to)
@@ -315,6 +340,8 @@ static const struct {
     { XENSAVE_RECORD_INDEX, new_index },
     { XENSAVE_RECORD_CHECK, new_check },
     { XENSAVE_RECORD_HEADER, new_header },
+    { XENSAVE_RECORD_IDENTITY, new_identity },
+    { 0xc14c0007, new_context },
     { 0x2, new_pv_info },
     { 0x3, new_p2m_frames },
     { 0x9, new_hvm_context },
@@ -326,7 +353,7 @@ static const struct {
 
 static void insert(struct stream *stream, struct fuzz_record *record)
 {
-    static uint8_t fresh[RECORD + XENSAVE_V2_PAGE_SIZE + 256];
+    static uint8_t fresh[RECORD + XENSAVE_V2_PAGE_SIZE + 512];
     uint32_t n = below(stream, sizeof(makers) / sizeof(makers[0]));
     struct xensave_v2_record_header header = { .type = makers[n].type };
     size_t bytes;
@@ -433,6 +460,7 @@ static void repair(struct stream *stream, struct fuzz_record *record)
 {
     struct xensave_aligned_page_data head;
     size_t begin = record->offset + RECORD, length;
+    uint32_t log;
 
     if (record->type != XENSAVE_RECORD_PAGE_DATA ||
         record->length < sizeof(head))
@@ -442,11 +470,13 @@ static void repair(struct stream *stream, struct fuzz_record *record)
     head.pages %= head.count + 1;
     head.pad_length %= XENSAVE_ALIGNMENT_MAX;
     /* What is compressed has whatever length it has. */
-    if (head.flags == XENSAVE_CODEC_LZ4 || head.flags == XENSAVE_CODEC_ZSTD)
+    if (head.flags & XENSAVE_BATCH_CODEC_MASK)
         return;
-    head.flags = 0;
-    length = sizeof(head) + 8 * head.count + head.pad_length +
-             (size_t)head.pages * XENSAVE_V2_PAGE_SIZE;
+    head.flags &= XENSAVE_BATCH_FLAGS;
+    log = head.flags >> XENSAVE_BATCH_FRAME_SHIFT;
+    length = sizeof(head) + 8 * head.count +
+             12 * (((size_t)head.pages + (1U << log) - 1) >> log) +
+             head.pad_length + (size_t)head.pages * XENSAVE_V2_PAGE_SIZE;
     if (!resize(stream, begin, record->bytes - RECORD,
                 (length + 7) & ~(size_t)7))
         return;

@@ -18,10 +18,12 @@
 struct sealer {
     const struct fuzz_seal *seal;
     XXH3_state_t context, batch;
+    uint8_t file_id[XENSAVE_FILE_ID];
     struct xensave_aligned_check totals;
     uint64_t index_offset;
     size_t end;       /* of the stream in data */
     uint8_t *header;  /* ALIGNED_HEADER, if it is the first */
+    size_t header_length;
     uint8_t *padding; /* PADDING that the next record belongs to */
 };
 
@@ -38,22 +40,37 @@ static void seal_batch(struct sealer *sealer, const struct fuzz_record *record)
 {
     uint8_t *body = sealer->seal->data + record->offset + RECORD;
     struct xensave_aligned_page_data head;
-    size_t pfns, pages, zeros = 0;
-    uint64_t pfn;
+    size_t pfns, arrays, frames, begin = 0, zeros = 0, contents;
+    uint32_t log, end;
+    uint64_t pfn, check;
 
     if (record->length < sizeof(head))
         return;
     memcpy(&head, body, sizeof(head));
     pfns = pfns_in(record, sizeof(head), head.count);
-    pages = sizeof(head) + 8 * pfns + head.pad_length;
-    if (pages > record->length)
-        pages = record->length;
-    XXH3_64bits_reset(&sealer->batch);
-    XXH3_64bits_update(&sealer->batch, body + pages, record->length - pages);
+    log = (head.flags & XENSAVE_BATCH_FRAME_MASK) >> XENSAVE_BATCH_FRAME_SHIFT;
+    frames = ((uint64_t)head.pages + (1U << log) - 1) >> log;
+    arrays = sizeof(head) + 8 * pfns;
+    if (frames > (record->length - arrays) / 12)
+        frames = (record->length - arrays) / 12;
+    contents = arrays + 12 * frames + (size_t)head.pad_length;
+    /* The checks of frames that lie in the record. */
+    for (size_t i = 0; i < frames; i++, begin = end) {
+        memcpy(&end, body + arrays + 8 * frames + 4 * i, sizeof(end));
+        if (end < begin || contents > record->length ||
+            end > record->length - contents)
+            break;
+        check = XXH3_64bits(body + contents + begin, end - begin);
+        memcpy(body + arrays + 8 * i, &check, sizeof(check));
+    }
+    head.contents = XXH3_64bits(body + sizeof(head),
+                                8 * pfns + 12 * frames);
+    head.number = sealer->totals.batches;
     head.checksum = 0;
+    XXH3_64bits_reset(&sealer->batch);
+    XXH3_64bits_update(&sealer->batch, sealer->file_id, XENSAVE_FILE_ID);
     XXH3_64bits_update(&sealer->batch, body - RECORD, RECORD);
     XXH3_64bits_update(&sealer->batch, &head, sizeof(head));
-    XXH3_64bits_update(&sealer->batch, body + sizeof(head), 8 * pfns);
     head.checksum = XXH3_64bits_digest(&sealer->batch);
     memcpy(body, &head, sizeof(head));
     XXH3_64bits_update(&sealer->context, &head.checksum, 8);
@@ -75,7 +92,11 @@ static void seal_index(struct sealer *sealer, const struct fuzz_record *record)
         return;
     sealer->index_offset = record->offset - sealer->seal->start;
     memcpy(body + 8, &checksum, 8);
-    checksum = XXH3_64bits(body - RECORD, RECORD + record->length);
+    XXH3_64bits_reset(&sealer->batch);
+    XXH3_64bits_update(&sealer->batch, sealer->file_id, XENSAVE_FILE_ID);
+    XXH3_64bits_update(&sealer->batch, body - RECORD,
+                       RECORD + record->length);
+    checksum = XXH3_64bits_digest(&sealer->batch);
     memcpy(body + 8, &checksum, 8);
     XXH3_64bits_update(&sealer->context, &checksum, 8);
 }
@@ -142,12 +163,15 @@ static void seal_record(struct sealer *sealer,
                         const struct fuzz_record *record)
 {
     uint8_t *at = sealer->seal->data + record->offset;
+    uint64_t checksum;
 
     switch (record->type) {
     case XENSAVE_RECORD_HEADER:
         if (!sealer->totals.records &&
-            record->length == sizeof(struct xensave_aligned_header))
+            record->length >= sizeof(struct xensave_aligned_header)) {
             sealer->header = at;
+            sealer->header_length = record->length;
+        }
         break;
     case XENSAVE_RECORD_PAGE_DATA:
         seal_batch(sealer, record);
@@ -164,17 +188,22 @@ static void seal_record(struct sealer *sealer,
     default:
         if (record->type == XENSAVE_V2_RECORD_PAGE_DATA)
             seal_padding(sealer, record);
-        XXH3_64bits_update(&sealer->context, at, record->bytes);
+        XXH3_64bits_reset(&sealer->batch);
+        XXH3_64bits_update(&sealer->batch, sealer->file_id, XENSAVE_FILE_ID);
+        XXH3_64bits_update(&sealer->batch, at, record->bytes);
+        checksum = XXH3_64bits_digest(&sealer->batch);
+        XXH3_64bits_update(&sealer->context, &checksum, 8);
     }
     sealer->totals.records++;
     sealer->end = record->offset + record->bytes;
 }
 
-static void put_header(uint8_t *at, struct xensave_aligned_header *header)
+static void put_header(uint8_t *at, struct xensave_aligned_header *header,
+                       size_t length)
 {
     header->header_checksum = 0;
     memcpy(at + RECORD, header, sizeof(*header));
-    header->header_checksum = XXH3_64bits(at, RECORD + sizeof(*header));
+    header->header_checksum = XXH3_64bits(at, RECORD + length);
     memcpy(at + RECORD, header, sizeof(*header));
 }
 
@@ -201,7 +230,7 @@ static void seal_header(const struct sealer *sealer)
         header.tail_checksum = XXH3_64bits(seal->data + sealer->end,
                                            seal->size - sealer->end);
     }
-    put_header(sealer->header, &header);
+    put_header(sealer->header, &header, sealer->header_length);
 }
 
 void fuzz_seal(const struct fuzz_seal *seal)
@@ -215,11 +244,19 @@ void fuzz_seal(const struct fuzz_seal *seal)
     memset(&sealer, 0, sizeof(sealer));
     sealer.seal = seal;
     sealer.end = seal->start + FUZZ_HEADERS;
-    XXH3_64bits_reset(&sealer.context);
-    XXH3_64bits_update(&sealer.context, seal->data + seal->start,
-                       FUZZ_HEADERS);
     count = fuzz_records(seal->data, seal->size, seal->start, records,
                          RECORDS_MAX);
+    XXH3_64bits_reset(&sealer.context);
+    if (count && records[0].type == XENSAVE_RECORD_HEADER &&
+        records[0].length >= sizeof(struct xensave_aligned_header)) {
+        memcpy(sealer.file_id,
+               seal->data + records[0].offset + RECORD +
+                   offsetof(struct xensave_aligned_header, file_id),
+               XENSAVE_FILE_ID);
+        XXH3_64bits_update(&sealer.context, sealer.file_id, XENSAVE_FILE_ID);
+    }
+    XXH3_64bits_update(&sealer.context, seal->data + seal->start,
+                       FUZZ_HEADERS);
     for (size_t i = 0; i < count; i++)
         seal_record(&sealer, &records[i]);
     if (sealer.header)
@@ -238,5 +275,5 @@ void fuzz_make_streamed(uint8_t *stream, size_t size)
     header.state = XENSAVE_STATE_STREAMED;
     header.stream_length = header.index_offset = header.batches =
         header.pages_stored = header.pages_zero = 0;
-    put_header(at, &header);
+    put_header(at, &header, sizeof(header));
 }

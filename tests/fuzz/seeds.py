@@ -15,10 +15,10 @@ import tempfile
 from pathlib import Path
 
 from model import layout as L
-from model import codecs, domains, savefile, vectors
-from model.encoder import commit_stream, encode, header_record
+from model import codecs, domains, savefile, vector_text
+from model.encoder import commit_stream, encode
 from model.generator import Generator, domain_header, image_header, page_data
-from model.mutate import Sealed
+from model.header import header_of, with_header
 from model.records import record
 from model.xxh3 import xxh3
 
@@ -69,13 +69,10 @@ def packable(seed: int) -> bytes:
 
 def finished(stream: bytes, start: int) -> list:
     """A v3 stream in the states that a reader takes."""
-    streamed = Sealed(stream)
-    features = L.AlignedHeader.unpack(stream[48:168]).mandatory_features
-    header = header_record(L.AlignedHeader(state=L.STREAMED,
-                                           mandatory_features=features))
-    if streamed.records[0][0] == L.ALIGNED_HEADER:
-        streamed.records[0][1][:] = header[8:]
-    return [commit_stream(stream, start), streamed.seal()]
+    old = header_of(stream)
+    header = L.AlignedHeader(state=L.STREAMED, file_id=old.file_id,
+                             mandatory_features=old.mandatory_features)
+    return [commit_stream(stream, start), with_header(stream, header)]
 
 
 class Corpus:
@@ -210,7 +207,7 @@ def add_cores(corpus: Corpus) -> None:
 def main(arguments: list) -> int:
     program, directory = arguments
     corpus = Corpus(Path(directory))
-    for vector in vectors.load_all():
+    for vector in vector_text.load_all():
         if vector.data.startswith(savefile.XL_MAGIC):
             corpus.file(vector.data)
             continue

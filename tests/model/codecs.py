@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Spec 3.2.1: LZ4 blocks and Zstandard frames, whole batches at a time.
+"""Spec 3.2.1: LZ4 blocks and Zstandard frames, one for each of ours.
 
 What is decompressed goes through the libraries. The golden vectors are
 compressed by the two functions at the end, whose octets do not depend on the

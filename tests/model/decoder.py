@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Any format in, v2 octets out; refuses what spec section 6 refuses."""
 import io
-import struct
 from dataclasses import dataclass
 from typing import BinaryIO, Iterator, Optional
 
-from . import codecs
 from . import layout as L
+from .batch import Batch, Fault
+from .header import (check_header_length, parse_identity, verify_file,
+                     verify_header)
+from .index import batch_entry, parse_index
 from .records import Source, StreamError, page_data
 from .xxh3 import Hash, xxh3
 
 
 @dataclass
-class Batch:
+class SeenBatch:
     """An ALIGNED_PAGE_DATA, or a PAGE_DATA of a compat or v2 stream."""
     type: int
     offset: int                     # file offset of the record
@@ -20,18 +22,7 @@ class Batch:
     pfns: tuple                     # as in the record
     pages: int                      # stored
     zero: int                       # elided
-    codec: int = codecs.NONE
-    stored: int = 0                 # octets of compressed contents
-
-    def index_entry(self, start: int) -> Optional[tuple]:
-        """What spec 3.5 says of it; None if no pfn has contents."""
-        numbers = [pfn & L.PFN_MASK for pfn in self.pfns
-                   if L.has_contents(pfn)]
-        if not numbers:
-            return None
-        return (self.offset - start, min(numbers), max(numbers),
-                len(self.pfns), self.pages,
-                self.pages_offset - start if self.pages else 0)
+    batch: Optional[Batch] = None
 
 
 class Observer:
@@ -40,10 +31,10 @@ class Observer:
     def record(self, type_: int, offset: int, length: int) -> None:
         pass
 
-    def batch(self, batch: Batch) -> None:
+    def batch(self, batch: SeenBatch) -> None:
         pass
 
-    def index(self, offset: int, entries: list) -> None:
+    def index(self, offset: int, batches: list, records: list) -> None:
         pass
 
 
@@ -64,7 +55,9 @@ class Decoder:
         self.batches = self.pages_stored = self.pages_zero = 0
         self.check = Hash()
         self.index_offset = 0
-        self.left_alone = False     # a PAGE_DATA, in v3
+        self.index_batches: list = []       # as an index has to be
+        self.index_records: list = []
+        self.identity: Optional[dict] = None
         self.at = start             # offset of the record in hand
         self.ended = False
 
@@ -90,7 +83,6 @@ class Decoder:
     def body(self, type_: int, length: int) -> bytes:
         return self.source.read(length, L.name(type_)) if length else b""
 
-
     def next_record(self, type_: int, length: int) -> None:
         self.observer.record(type_, self.at, length)
         self.source.record += 1
@@ -105,12 +97,12 @@ class Decoder:
         if options & 1:
             raise self.refuse("big-endian stream")
         headers += self.source.read(16, "the domain header")
-        self.check.update(headers)
 
         first = self.record_header()
         if first[0] == L.ALIGNED_HEADER:
             self.format = "v3"
-            self.read_aligned_header(*first)
+            self.aligned_header(first[1])
+            self.check.update(self.header.file_id + headers)
             records = self.xensave_records
         elif first[0] == L.PADDING:
             self.format = "compat"
@@ -120,7 +112,10 @@ class Decoder:
             self.format = "v2"
             records = self.v2_records
         yield headers
-        yield from records(*first)
+        try:
+            yield from records(*first)
+        except Fault as fault:
+            raise self.refuse(str(fault)) from None
         self.ended = True
 
     # -- v2 -------------------------------------------------------------
@@ -145,7 +140,7 @@ class Decoder:
         if type_ == L.PAGE_DATA and self.format != "v3":
             shape = page_data(body)
             if shape:
-                self.observer.batch(Batch(
+                self.observer.batch(SeenBatch(
                     type_, self.at, offset + shape.pages_offset,
                     shape.pfns, shape.contents, 0))
         self.next_record(type_, length)
@@ -179,6 +174,10 @@ class Decoder:
             if type_ == L.PADDING:
                 yield self.compat_batch(length)
                 continue
+            if L.is_skipped(type_):
+                self.body(type_, L.padded(length))
+                self.next_record(type_, length)
+                continue
             number, at = self.source.record, self.at
             raw = self.other_record(type_, length)
             if type_ == L.PAGE_DATA:
@@ -209,60 +208,23 @@ class Decoder:
             raise self.refuse("checksum of PAGE_DATA does not match")
         self.batches += 1
         self.pages_stored += shape.contents
-        self.observer.batch(Batch(type_, self.at, offset + pages,
-                                  shape.pfns, shape.contents, 0))
+        self.observer.batch(SeenBatch(type_, self.at, offset + pages,
+                                      shape.pfns, shape.contents, 0))
         self.next_record(type_, length)
         return header + body
 
     # -- v3 -------------------------------------------------------------
 
-    def read_aligned_header(self, type_: int, length: int) -> None:
-        if length != 120:
-            raise self.refuse(f"ALIGNED_HEADER of length {length}")
-        body = self.source.read(120, "ALIGNED_HEADER")
-        h = L.AlignedHeader.unpack(body)
-        if h.magic != L.MAGIC:
-            raise self.refuse("ALIGNED_HEADER without its magic")
-        sealed = L.RECORD_HEADER.pack(type_, length) + body[:112] + bytes(8)
-        if xxh3(sealed) != h.header_checksum:
-            raise self.refuse("checksum of ALIGNED_HEADER does not match")
-        if h.min_reader_version > L.VERSION:
-            raise self.refuse("the stream needs a reader of version "
-                              f"{h.min_reader_version}, this one is 3")
-        if h.version < L.VERSION or h.min_reader_version < L.VERSION:
-            raise self.refuse(f"stream version {h.version} for readers of "
-                              f"version {h.min_reader_version}")
-        if h.mandatory_features & ~L.MANDATORY_KNOWN:
-            raise self.refuse("mandatory features that are not implemented: "
-                              + feature_names(h.mandatory_features
-                                              & ~L.MANDATORY_KNOWN))
-        if (not L.ALIGNMENT_MIN <= h.alignment <= L.ALIGNMENT_MAX
-                or h.alignment & (h.alignment - 1)):
-            raise self.refuse(f"alignment {h.alignment}")
-        self.check_state(h)
-        self.header = h
-        self.next_record(type_, length)
-
-    def check_state(self, h: L.AlignedHeader) -> None:
-        if h.state == L.UNFINISHED:
-            raise self.refuse("the stream is UNFINISHED: its writer stopped "
-                              "before the commit")
-        if h.state == L.STREAMED:
-            if any(getattr(h, field) for field in h.FINAL_FIELDS):
-                raise self.refuse("totals in a STREAMED header")
-        elif h.state != L.COMPLETE:
-            raise self.refuse(f"state {h.state}")
-        elif (h.stream_start + h.stream_length > h.file_length
-              or h.index_offset >= h.stream_length):
-            raise self.refuse("lengths in ALIGNED_HEADER contradict each "
-                              "other")
-        elif self.file_length is not None:
-            if self.file_length < h.file_length:
-                raise self.refuse(f"the file has {self.file_length} octets, "
-                                  f"its header says {h.file_length}")
-            if self.file_length > h.file_length and not self.device:
-                raise self.refuse(f"the file has {self.file_length} octets, "
-                                  f"its header says {h.file_length}")
+    def aligned_header(self, length: int) -> None:
+        try:
+            check_header_length(length)
+            self.header = verify_header(self.body(L.ALIGNED_HEADER, length))
+            if self.file_length is not None:
+                verify_file(self.header, self.start, self.file_length,
+                            self.device)
+        except Fault as fault:
+            raise self.refuse(str(fault)) from None
+        self.next_record(L.ALIGNED_HEADER, length)
 
     def xensave_records(self, type_: int, length: int) -> Iterator[bytes]:
         after = None                # the only type that may come next
@@ -273,8 +235,6 @@ class Decoder:
                                   f"{L.name(after)} must be")
             if type_ == L.ALIGNED_PAGE_DATA:
                 yield self.xensave_batch(length)
-            elif type_ == L.ALIGNED_INDEX and self.left_alone:
-                raise self.refuse("ALIGNED_INDEX in a stream with PAGE_DATA")
             elif type_ == L.ALIGNED_INDEX:
                 self.xensave_index(length)
                 after = L.ALIGNED_CHECK
@@ -286,117 +246,76 @@ class Decoder:
             elif type_ == L.END:
                 yield self.xensave_end(length)
                 return
+            elif type_ == L.ALIGNED_IDENTITY:
+                self.xensave_identity(length)
+            elif L.is_skipped(type_):
+                self.covered(type_, length)
+            elif L.is_ours(type_):
+                raise self.refuse(f"{L.name(type_)} in a v3 stream")
             else:
-                self.left_alone |= type_ == L.PAGE_DATA
-                raw = self.other_record(type_, length)
-                self.check.update(raw)
-                yield raw
+                yield self.covered(type_, length)
+
+    def covered(self, type_: int, length: int) -> bytes:
+        """A record that is not page data, whole."""
+        raw = (L.RECORD_HEADER.pack(type_, length)
+               + self.body(type_, L.padded(length)))
+        checksum = xxh3(self.header.file_id + raw)
+        self.check.update(L.U64.pack(checksum))
+        self.index_records.append((self.at - self.start, type_, length,
+                                   checksum))
+        self.next_record(type_, length)
+        return raw
+
+    def xensave_identity(self, length: int) -> None:
+        if self.source.record != 1:
+            raise self.refuse("ALIGNED_IDENTITY that does not follow "
+                              "ALIGNED_HEADER")
+        if length > L.IDENTITY_MAX:
+            raise self.refuse(f"ALIGNED_IDENTITY of length {length}")
+        raw = self.covered(L.ALIGNED_IDENTITY, length)
+        self.identity = parse_identity(raw[8:8 + length])
 
     def xensave_batch(self, length: int) -> bytes:
-        if length < 24 + 8:
+        if length < L.BATCH_HEADER.size + 8:
             raise self.refuse(f"ALIGNED_PAGE_DATA of length {length}")
-        fixed = self.source.read(24, "ALIGNED_PAGE_DATA")
-        count, pages, pad_length, flags, checksum = \
-            L.BATCH_HEADER.unpack(fixed)
-        if not 1 <= count <= L.BATCH_MAX or pages > count:
-            raise self.refuse(f"batch of {count} pfns and {pages} pages")
-        if pad_length >= self.header.alignment or pad_length and not pages:
-            raise self.refuse(f"pad length {pad_length}")
-        stored = length - 24 - 8 * count - pad_length
-        codec = self.batch_codec(flags, pages, stored)
-        array = self.source.read(8 * count, "the pfns of a batch")
-        pfns = struct.unpack(f"<{count}Q", array)
-        for pfn in pfns:
-            if pfn & L.PFN_RESERVED_V3:
-                raise self.refuse(f"reserved bits in pfn 0x{pfn:016x}")
-            if pfn & L.PFN_ZERO and not L.has_contents(pfn):
-                raise self.refuse(f"ZERO on pfn 0x{pfn:016x}")
-        zero = sum(bool(pfn & L.PFN_ZERO) for pfn in pfns)
-        contents = sum(map(L.has_contents, pfns))
-        if contents - zero != pages:
-            raise self.refuse(f"{pages} pages for {contents - zero} pfns")
-        self.zeros(pad_length, "padding of a batch")
+        batch = Batch.unpack(length, self.source.read(
+            L.BATCH_HEADER.size, "ALIGNED_PAGE_DATA"))
+        batch.verify(self.header, self.batches)
+        table = batch.table(self.source.read(batch.table_length,
+                                             "the table of a batch"))
+        self.zeros(batch.pad_length, "padding of a batch")
         pages_offset = self.source.offset
-        data = self.source.read(stored, "the pages of a batch")
+        stored = self.source.read(batch.stored, "the pages of a batch")
         self.zeros(-length % 8, "padding of ALIGNED_PAGE_DATA")
-        header = L.RECORD_HEADER.pack(L.ALIGNED_PAGE_DATA, length)
-        if xxh3(data + header + fixed[:16] + bytes(8) + array) != checksum:
-            raise self.refuse("checksum of a batch does not match")
-        self.check.update(fixed[16:])
+        v2 = table.v2(stored)
+        self.check.update(L.U64.pack(batch.checksum))
+        self.index_batches.append(batch_entry(
+            self.at - self.start, pages_offset - self.start, batch,
+            table.pfns))
         self.batches += 1
-        self.pages_stored += pages
-        self.pages_zero += zero
-        if codec != codecs.NONE:
-            try:
-                data = codecs.unpack(codec, data, L.PAGE * pages)
-            except codecs.CodecError as error:
-                raise self.refuse("a batch does not decompress "
-                                  f"({codecs.NAMES[codec]}): "
-                                  f"{error}") from None
-        self.observer.batch(Batch(L.ALIGNED_PAGE_DATA, self.at,
-                                  pages_offset, pfns, pages, zero, codec,
-                                  stored if codec else 0))
+        self.pages_stored += batch.pages
+        self.pages_zero += table.zero
+        self.observer.batch(SeenBatch(
+            L.ALIGNED_PAGE_DATA, self.at, pages_offset, table.pfns,
+            batch.pages, table.zero, batch))
         self.next_record(L.ALIGNED_PAGE_DATA, length)
-        return self.v2_batch(pfns, contents, data)
-
-    def batch_codec(self, flags: int, pages: int, stored: int) -> int:
-        """How a batch is compressed, if that can be (spec 3.2.1)."""
-        codec = flags & L.BATCH_CODEC
-        if flags & ~L.BATCH_CODEC or codec not in codecs.NAMES:
-            raise self.refuse(f"reserved batch flags 0x{flags:x}")
-        least = 1 if codec else L.PAGE * pages
-        most = L.PAGE * (pages - 1) if codec else L.PAGE * pages
-        if not least <= stored <= most:
-            raise self.refuse(f"{stored} octets for {pages} pages, "
-                              f"compression {codecs.NAMES[codec]}; "
-                              "the length does not fit")
-        if codec and not (self.header.mandatory_features
-                          & codecs.MANDATORY[codec]):
-            raise self.refuse(f"a batch with compression "
-                              f"{codecs.NAMES[codec]}, which the header "
-                              "does not announce")
-        return codec
-
-    @staticmethod
-    def v2_batch(pfns: tuple, contents: int, data: bytes) -> bytes:
-        count = len(pfns)
-        parts = [L.RECORD_HEADER.pack(
-                     L.PAGE_DATA, 8 + 8 * count + L.PAGE * contents),
-                 L.PAGE_DATA_HEADER.pack(count, 0),
-                 struct.pack(f"<{count}Q",
-                             *(pfn & ~L.PFN_ZERO for pfn in pfns))]
-        at = 0
-        for pfn in pfns:
-            if pfn & L.PFN_ZERO:
-                parts.append(L.ZERO_PAGE)
-            elif L.has_contents(pfn):
-                parts.append(data[at:at + L.PAGE])
-                at += L.PAGE
-        return b"".join(parts)
+        return v2
 
     def xensave_index(self, length: int) -> None:
-        if length < 16 or (length - 16) % L.INDEX_ENTRY.size:
-            raise self.refuse(f"ALIGNED_INDEX of length {length}")
-        body = self.body(L.ALIGNED_INDEX, length)   # a multiple of 8
-        entries, reserved, checksum = L.INDEX_HEADER.unpack_from(body)
-        if length != 16 + L.INDEX_ENTRY.size * entries:
-            raise self.refuse(f"ALIGNED_INDEX of length {length} with "
-                              f"{entries} entries")
-        if reserved:
-            raise self.refuse("reserved field of ALIGNED_INDEX is not zero")
-        header = L.RECORD_HEADER.pack(L.ALIGNED_INDEX, length)
-        if xxh3(header + body[:8] + bytes(8) + body[16:]) != checksum:
-            raise self.refuse("checksum of ALIGNED_INDEX does not match")
+        body = self.body(L.ALIGNED_INDEX, length)
+        batches, records = parse_index(self.header.file_id, body)
+        if batches != self.index_batches or records != self.index_records:
+            raise self.refuse("ALIGNED_INDEX does not describe the records "
+                              "before it")
         self.check.update(body[8:16])
         self.index_offset = self.at - self.start
-        self.observer.index(self.at,
-                            list(L.INDEX_ENTRY.iter_unpack(body[16:])))
+        self.observer.index(self.at, batches, records)
         self.next_record(L.ALIGNED_INDEX, length)
 
     def xensave_check(self, length: int) -> None:
-        if length != 40:
+        if length != L.CHECK_BODY.size:
             raise self.refuse(f"ALIGNED_CHECK of length {length}")
-        body = self.source.read(40, "ALIGNED_CHECK")
+        body = self.source.read(length, "ALIGNED_CHECK")
         *totals, checksum = L.CHECK_BODY.unpack(body)
         counted = [self.batches, self.pages_stored, self.pages_zero,
                    self.source.record]
@@ -421,11 +340,6 @@ class Decoder:
                 raise self.refuse(f"ALIGNED_HEADER says {said}, "
                                   f"the stream has {found}")
         return raw
-
-
-def feature_names(bits: int) -> str:
-    return ", ".join(L.MANDATORY_NAMES.get(bit, f"bit {bit}")
-                     for bit in range(64) if bits >> bit & 1)
 
 
 def decode(stream: bytes, start: int = 0, **options) -> bytes:

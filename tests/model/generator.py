@@ -196,6 +196,41 @@ class Generator:
                                    lambda: self.pv(True),
                                    lambda: self.hvm(True)))()
 
+    # -- what v3 adds ---------------------------------------------------
+
+    def skipped(self) -> bytes:
+        """A record of a later version that readers of this one skip."""
+        type_ = L.ALIGNED_INDEX
+        while type_ in L.OURS:
+            type_ = 0xc14c0000 | self.random.choice(
+                (self.random.randrange(16), self.random.getrandbits(16)))
+        return record(type_, self.octets(0, self.random.choice((0, 8, 300))))
+
+    def identity(self) -> dict:
+        keys = self.random.sample(("uuid", "name", "host", "xen", "writer",
+                                   "time", "memory_kib", "vcpus", "guest",
+                                   "kind", "parent", "k_0"),
+                                  self.random.randrange(13))
+        return {key: self.random.choice(("", "1", "dömö=\U0001f427", "x" * 99))
+                for key in keys}
+
+    def v3_options(self) -> dict:
+        """Of the encoder: a stream as any version may write it."""
+        choose = self.random.random
+        often = self.random.choice((0.0, 0.2, 0.8))
+        later = self.random.choice((0, 0, 1, 2, self.random.randrange(495)))
+        return {
+            "file_id": self.random.randbytes(16),
+            "frame_pages": 1 << self.random.randrange(11),
+            "codec": self.random.choice((0, 0, 1, 2)),
+            "alignment": self.random.choice((4096, 4096, 8192, 65536)),
+            "keep_zero": choose() < 0.1,
+            "index": choose() < 0.9,
+            "identity": self.identity() if choose() < 0.5 else None,
+            "later": self.random.randbytes(8 * later),
+            "optional": lambda: [self.skipped() for _ in range(3)
+                                 if choose() < often]}
+
     # -- save files -----------------------------------------------------
 
     def config(self) -> bytes:

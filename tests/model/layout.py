@@ -27,7 +27,7 @@ RECORD_NAMES = {
     0x12: "X86_MSR_POLICY",
     0x414c0001: "ALIGNED_HEADER", 0x414c0002: "ALIGNED_PAGE_DATA",
     0xc14c0003: "PADDING", 0xc14c0004: "ALIGNED_INDEX",
-    0x414c0005: "ALIGNED_CHECK",
+    0x414c0005: "ALIGNED_CHECK", 0xc14c0006: "ALIGNED_IDENTITY",
 }
 
 PAGE = 4096
@@ -44,6 +44,9 @@ ALIGNED_PAGE_DATA = 0x414c0002
 PADDING = 0xc14c0003
 ALIGNED_INDEX = 0xc14c0004
 ALIGNED_CHECK = 0x414c0005
+ALIGNED_IDENTITY = 0xc14c0006
+OURS = (ALIGNED_HEADER, ALIGNED_PAGE_DATA, PADDING, ALIGNED_INDEX,
+        ALIGNED_CHECK, ALIGNED_IDENTITY)
 
 MAGIC = b"XENALIGN"
 VERSION = 3
@@ -53,15 +56,22 @@ STATE_NAMES = {0: "UNFINISHED", 1: "STREAMED", 2: "COMPLETE"}
 MANDATORY_NAMES = {0: "LZ4", 1: "ZSTD"}
 MANDATORY_KNOWN = 1 << 0 | 1 << 1
 BATCH_CODEC = 3                     # of the flags of a batch
+BATCH_FRAME_SHIFT = 4
+BATCH_FLAGS = 0xf3
+FRAME_LOG_MAX = 10
 OPTIONAL_INDEX = 1 << 0
+HEADER_MIN, HEADER_MAX = 136, 4088
+IDENTITY_MAX = 4096
+SURROUNDINGS_MAX = 1 << 30          # head and tail of a COMPLETE file, each
 
-BATCH_HEADER = struct.Struct("<IIIIQ")
+BATCH_HEADER = struct.Struct("<IIIIQQQ")
 PADDING_HEADER = struct.Struct("<8sIIQ")
 PADDING_START, PADDING_BATCH = 1, 2
 PADDING_MAX = 65536
 INDEX_HEADER = struct.Struct("<IIQ")
-INDEX_ENTRY = struct.Struct("<QQQIIQ")
-INDEX_MAX = (RECORD_MAX - INDEX_HEADER.size) // INDEX_ENTRY.size
+INDEX_BATCH = struct.Struct("<QQQQIIIIQQ")
+INDEX_RECORD = struct.Struct("<QIIQ")
+INDEX_MAX = (RECORD_MAX - INDEX_HEADER.size) // INDEX_BATCH.size
 CHECK_BODY = struct.Struct("<QQQQQ")
 
 U64 = struct.Struct("<Q")
@@ -75,6 +85,11 @@ def name(type_: int) -> str:
 def is_ours(type_: int) -> bool:
     """One of the types of spec section 3, reserved ones included."""
     return type_ >> 16 in (0x414c, 0xc14c)
+
+
+def is_skipped(type_: int) -> bool:
+    """Of the optional range of spec section 3, and not in its table."""
+    return type_ >> 16 == 0xc14c and type_ not in OURS
 
 
 def padded(length: int) -> int:
@@ -95,6 +110,7 @@ class AlignedHeader:
     optional_features: int = OPTIONAL_INDEX
     alignment: int = ALIGNMENT_MIN
     state: int = UNFINISHED
+    file_id: bytes = bytes(16)
     stream_start: int = 0
     stream_length: int = 0
     file_length: int = 0
@@ -105,8 +121,10 @@ class AlignedHeader:
     head_checksum: int = 0
     tail_checksum: int = 0
     header_checksum: int = 0
+    later: bytes = b""              # fields of later versions
 
-    FORMAT = struct.Struct("<8sIIQQIIQQQQQQQQQQ")
+    FORMAT = struct.Struct("<8sIIQQII16sQQQQQQQQQQ")
+    CHECKSUM = 128                  # offset of header_checksum in the body
     # Zero in state STREAMED.
     FINAL_FIELDS = ("stream_length", "file_length", "index_offset",
                     "batches", "pages_stored", "pages_zero",
@@ -114,9 +132,10 @@ class AlignedHeader:
 
     @classmethod
     def unpack(cls, body: bytes) -> "AlignedHeader":
-        return cls(*cls.FORMAT.unpack(body))
+        return cls(*cls.FORMAT.unpack(body[:HEADER_MIN]),
+                   bytes(body[HEADER_MIN:]))
 
     def pack(self) -> bytes:
         """The body, with header_checksum as it stands."""
         return self.FORMAT.pack(*(getattr(self, f.name)
-                                  for f in fields(self)))
+                                  for f in fields(self)[:-1])) + self.later

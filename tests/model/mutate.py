@@ -9,6 +9,9 @@ import random
 import struct
 
 from . import layout as L
+from .batch import Batch
+from .header import header_record
+from .index import batch_entry, index_record
 from .records import STREAM_HEADERS, record, walk
 from .xxh3 import Hash, xxh3
 
@@ -29,24 +32,40 @@ class Sealed:
     def find(self, type_: int) -> list:
         return [i for i, r in enumerate(self.records) if r[0] == type_]
 
-    def seal(self, totals: bool = True) -> bytes:
-        """With `totals`, counts are made to fit what is there, too."""
+    def file_id(self) -> bytes:
+        body = self.records[0][1]
+        return bytes(body[40:56]).ljust(16, b"\0")
+
+    def seal(self, totals: bool = True, index: bool = True,
+             keep: tuple = ()) -> bytes:
+        """With `totals`, numbers and counts are made to fit what is there;
+        with `index`, the index is. The batches `keep` stay as they are."""
+        id_ = self.file_id()
         check, out = Hash(), bytearray(self.headers)
-        check.update(self.headers)
+        check.update(id_ + self.headers)
         counted = [0, 0, 0]
-        index_offset = 0
+        batches, others, index_offset = [], [], 0
         for number, (type_, body) in enumerate(self.records):
             at = len(out)
-            if type_ == L.ALIGNED_PAGE_DATA and len(body) >= 24:
-                self.seal_batch(body)
-                for i, n in enumerate(self.batch_counts(body)):
+            checksum = 0
+            if type_ == L.ALIGNED_PAGE_DATA and len(body) >= 40:
+                if number not in keep:
+                    self.seal_batch(body, id_, counted[0] if totals else None)
+                b, pfns = self.parsed(body)
+                for i, n in enumerate((1, b.pages, sum(
+                        bool(pfn & L.PFN_ZERO) for pfn in pfns))):
                     counted[i] += n
-                check.update(body[16:24])
+                checksum = b.checksum
+                place = at + 8 + 40 + b.table_length + b.pad_length
+                if 0 <= b.stored and b.table_length <= len(body):
+                    batches.append(batch_entry(at, place, b, pfns))
             elif type_ == L.ALIGNED_INDEX and len(body) >= 16:
                 index_offset = at
+                if index:
+                    body[:] = index_record(id_, batches, others)[8:]
                 body[8:16] = bytes(8)
-                body[8:16] = L.U64.pack(xxh3(record(type_, bytes(body))))
-                check.update(body[8:16])
+                checksum = xxh3(id_ + record(type_, bytes(body)))
+                body[8:16] = L.U64.pack(checksum)
             elif type_ == L.ALIGNED_CHECK and len(body) == 40:
                 if totals:
                     body[:32] = struct.pack("<QQQQ", *counted, number)
@@ -54,33 +73,42 @@ class Sealed:
                 body[32:] = L.U64.pack(check.digest())
             elif type_ == L.PADDING and len(body) >= 24:
                 self.seal_padding(number, body)
-            elif type_ != L.ALIGNED_HEADER:
-                check.update(record(type_, bytes(body)))
+            if not checksum and (type_ != L.ALIGNED_HEADER or number):
+                checksum = xxh3(id_ + record(type_, bytes(body)))
+                others.append((at, type_, len(body), checksum))
+            if number:
+                check.update(L.U64.pack(checksum))
             out += record(type_, bytes(body))
-        for number, (type_, body) in enumerate(self.records):
-            if type_ == L.ALIGNED_HEADER and len(body) == 120:
-                self.seal_header(body, len(out), index_offset,
-                                 counted if totals else None)
-                if number == 0:
-                    out[STREAM_HEADERS + 8:STREAM_HEADERS + 128] = body
+        type_, body = self.records[0]
+        if type_ == L.ALIGNED_HEADER and len(body) >= L.HEADER_MIN:
+            self.seal_header(body, len(out), index_offset,
+                             counted if totals else None)
+            out[STREAM_HEADERS + 8:STREAM_HEADERS + 8 + len(body)] = body
         return bytes(out)
 
     @staticmethod
-    def batch_counts(body: bytearray) -> tuple:
-        count, pages = struct.unpack_from("<II", body)
-        count = min(count, (len(body) - 24) // 8)
-        pfns = struct.unpack_from(f"<{count}Q", body, 24)
-        return 1, pages, sum(bool(pfn & L.PFN_ZERO) for pfn in pfns)
+    def parsed(body: bytearray) -> tuple:
+        """(Batch, pfns) as far as there are any."""
+        b = Batch.unpack(len(body), body[:40])
+        count = min(b.count, (len(body) - 40) // 8)
+        return b, struct.unpack_from(f"<{count}Q", body, 40)
 
     @staticmethod
-    def seal_batch(body: bytearray) -> None:
-        count, _, pad, _ = struct.unpack_from("<IIII", body)
-        # The stored octets, compressed or not.
-        array = bytes(body[24:24 + 8 * count])
-        pages = bytes(body[24 + 8 * count + pad:])
-        header = L.RECORD_HEADER.pack(L.ALIGNED_PAGE_DATA, len(body))
-        body[16:24] = L.U64.pack(
-            xxh3(pages + header + body[:16] + bytes(8) + array))
+    def seal_batch(body: bytearray, file_id: bytes, number) -> None:
+        b = Batch.unpack(len(body), body[:40])
+        if number is not None:
+            b.number = number
+        table, array = b.table_length, 8 * b.count
+        if table <= len(body) - 40:
+            ends = struct.unpack_from(f"<{b.frames}I", body,
+                                      40 + array + 8 * b.frames)
+            pages = bytes(body[40 + table + b.pad_length:])
+            checks = [xxh3(pages[begin:end])
+                      for begin, end in zip((0, *ends), ends)]
+            struct.pack_into(f"<{b.frames}Q", body, 40 + array, *checks)
+        b.contents = xxh3(body[40:40 + table])
+        b.checksum = b.bound(file_id)
+        body[:40] = b.fixed()
 
     def seal_padding(self, number: int, body: bytearray) -> None:
         kind, = struct.unpack_from("<I", body, 8)
@@ -109,10 +137,7 @@ class Sealed:
             header.stream_length = length
             header.index_offset = index_offset
             header.batches, header.pages_stored, header.pages_zero = counted
-        header.header_checksum = 0
-        header.header_checksum = xxh3(record(L.ALIGNED_HEADER,
-                                             header.pack()))
-        body[:] = header.pack()
+        body[:] = header_record(header)[8:8 + len(body)]
 
 
 FIELD_VALUES = (0, 1, 2, 3, 4, 7, 8, 16, 24, 1023, 1024, 1025, 4095, 4096,
@@ -120,7 +145,8 @@ FIELD_VALUES = (0, 1, 2, 3, 4, 7, 8, 16, 24, 1023, 1024, 1025, 4095, 4096,
                 0xffffffff)
 TYPES = (0x0, 0x1, 0x9, 0xd, 0x12, 0x13, 0x80000000, 0x414c0000,
          0x414c0001, 0x414c0002, 0xc14c0003, 0xc14c0004, 0x414c0005,
-         0x414c0006, 0xc14c0001, 0xc14c0002, 0xc14cffff, 0x414cffff,
+         0xc14c0006, 0x414c0006, 0xc14c0001, 0xc14c0002, 0xc14cffff,
+         0x414cffff,
          0xc14b0000, 0x414d0000, 0x14c0002)
 
 
@@ -164,8 +190,9 @@ class Mutator:
         s = Sealed(stream)
         done = [self.change(s) for _ in range(self.random.randint(1, 2))]
         totals = self.random.random() < 0.8
-        return (f"{'; '.join(done)}; sealed, totals={totals}",
-                s.seal(totals))
+        index = self.random.random() < 0.8
+        return (f"{'; '.join(done)}; sealed, totals={totals}, "
+                f"index={index}", s.seal(totals, index))
 
     def change_packing(self, s: Sealed) -> str:
         """What belongs to compression, which chance seldom meets."""
@@ -173,16 +200,23 @@ class Mutator:
         if not batches or s.records[0][0] != L.ALIGNED_HEADER:
             return "nothing"
         body = s.records[self.random.choice(batches)][1]
-        kind = self.random.randrange(3)
-        if kind == 0 and len(s.records[0][1]) == 120:
+        kind = self.random.randrange(4)
+        if kind == 0 and len(s.records[0][1]) >= L.HEADER_MIN:
             bits = self.random.randrange(8)
             s.records[0][1][16] = bits
             return f"features 0x{bits:x}"
-        if kind == 1 and len(body) >= 24:
-            body[12] = self.random.randrange(5)
-            return f"batch flags {body[12]}"
+        if kind == 1 and len(body) >= 40:
+            body[12] = (self.random.randrange(5)
+                        | self.random.randrange(12) << 4)
+            return f"batch flags 0x{body[12]:x}"
+        if kind == 2 and len(body) >= 64:
+            table = Batch.unpack(len(body), body[:40]).table_length
+            if 48 < table + 40 < len(body):
+                at = self.random.randrange(48, 40 + table)
+                body[at] ^= 1 << self.random.randrange(8)
+                return f"octet {at} of a batch, in its table"
         if len(body) > 64:
-            at = self.random.randrange(max(32, len(body) - 4096), len(body))
+            at = self.random.randrange(max(40, len(body) - 4096), len(body))
             body[at] ^= 1 << self.random.randrange(8)
             return f"octet {at} of a batch"
         return "nothing"
@@ -214,7 +248,7 @@ class Mutator:
             new = self.random.choice(TYPES)
             s.records.insert(m, [new, bytearray(
                 self.random.randbytes(self.random.choice(
-                    (0, 8, 24, 32, 40, 120))))])
+                    (0, 8, 24, 32, 40, 64, 136))))])
             return f"type 0x{new:x} before {m}"
         if kind == 5 and body:
             self.resize(body)

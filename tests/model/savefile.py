@@ -136,8 +136,13 @@ def to_v2(file: bytes) -> bytes:
             + file[head.libxl_offset:start] + v2 + tail)
 
 
+def stream_of(data: bytes, start: int) -> bytes:
+    """The stream alone, without what is around it."""
+    return data[start:start + stream_length(data[start:])]
+
+
 def split(file: bytes) -> tuple:
     """(head, v2, compat or v3 stream, tail) of a save file."""
     start = parse_head(file).stream_start
-    end = start + stream_length(file[start:])
-    return file[:start], file[start:end], file[end:]
+    stream = stream_of(file, start)
+    return file[:start], stream, file[start + len(stream):]

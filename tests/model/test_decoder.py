@@ -9,10 +9,12 @@ import pytest
 from model import layout as L
 from model import savefile, vectors
 from model.audit import audit_file
-from model.decoder import decode, decode_some
-from model.encoder import (commit_stream, encode_compat, encode_v3,
-                           header_record)
+from model.batch import Fault
+from model.decoder import Decoder, decode, decode_some
+from model.encoder import commit_stream, encode_compat, encode_v3
 from model.generator import Generator
+from model.header import header_of, with_header
+from model.index import IndexReader
 from model.mutate import Mutator, Sealed, flip
 from model.records import StreamError, record, stream_length, walk
 from model.savefile import HeadError
@@ -78,7 +80,7 @@ def test_bits_of_a_v3_file():
     rng = random.Random(2)
     file = whole_file("v3")
     start = savefile.parse_head(file).stream_start
-    places = set(range(start + 180))
+    places = set(range(start + 200))
     for r in walk(file[start:]):
         at = start + r.offset
         places.update(range(at, at + 48))
@@ -104,7 +106,7 @@ def test_bits_of_a_v3_stream(start):
 def test_no_page_is_handed_out_before_its_batch_is_verified():
     batch = [r for r in walk(GOOD) if r.type == BATCH][0]
     v2 = [r for r in walk(HVM) if r.type == L.PAGE_DATA][0]
-    for at in (24 + 8 * 4 + 1, len(batch.body) - 1):
+    for at in (40 + 8 * 4 + 12 + 1, len(batch.body) - 1):
         damaged = flip(GOOD, 8 * (batch.offset + 8 + at))
         out, error = decode_some(damaged)
         assert error and error.offset == batch.offset and error.record == 2
@@ -140,11 +142,20 @@ def test_head_padding_is_checksummed():
 
 # -- fields, with every checksum right --------------------------------------
 
-def sealed(type_, offset, value, number=0, stream=GOOD, totals=True):
+def read_by_index(stream, v2=HVM):
+    """False if it is refused by the reader of indexes, too."""
+    try:
+        assert b"".join(IndexReader(io.BytesIO(stream))) == v2
+    except Fault:
+        return False
+    return True
+
+
+def sealed(type_, offset, value, number=0, stream=GOOD, **options):
     s = Sealed(stream)
     body = s.records[s.find(type_)[number]][1]
     body[offset:offset + len(value)] = value
-    return s.seal(totals)
+    return s.seal(**options)
 
 
 def u32(value):
@@ -160,6 +171,8 @@ def test_sealing_changes_nothing_by_itself():
     assert Sealed(COMPAT).seal() == COMPAT
 
 
+# The first batch of GOOD: 4 pfns, 2 pages, one frame of up to 4 pages.
+PFNS, ENDS = 40, 40 + 8 * 4 + 8
 FIELDS = [
     ("count 0", BATCH, 0, u32(0), "0 pfns"),
     ("count 1025", BATCH, 0, u32(1025), "1025 pfns"),
@@ -167,26 +180,38 @@ FIELDS = [
     ("count of one less", BATCH, 0, u32(3), "length"),
     ("pages above count", BATCH, 4, u32(5), "5 pages"),
     ("pages of one less", BATCH, 4, u32(1), "length"),
-    ("pad of one less", BATCH, 8, u32(3775), "length"),
-    ("pad of alignment", BATCH, 8, u32(4096), "pad length"),
+    ("pages of none", BATCH, 4, u32(0), "pad length"),
+    ("pad of one less", BATCH, 8, u32(3743), "length"),
+    ("pad of 2 alignments", BATCH, 8, u32(8192), "pad length"),
+    ("pad of 2 alignments less 1", BATCH, 8, u32(8191), "length"),
     ("pad 2^32 - 1", BATCH, 8, u32(0xffffffff), "pad length"),
-    ("flags", BATCH, 12, u32(4), "flags"),
-    ("compression 3", BATCH, 12, u32(3), "flags"),
-    ("compression without gain", BATCH, 12, u32(1), "length"),
-    ("pfn bit 53", BATCH, 24, u64(1 << 53), "reserved bits"),
-    ("pfn bit 59", BATCH, 24, u64(1 << 59), "reserved bits"),
-    ("ZERO on XTAB", BATCH, 24 + 16, u64(0xf01 << 52), "ZERO"),
-    ("ZERO on XALLOC", BATCH, 24 + 16, u64(0xe01 << 52), "ZERO"),
-    ("ZERO on BROKEN", BATCH, 24 + 16, u64(0xd01 << 52), "ZERO"),
-    ("one page too many", BATCH, 24, u64(0xf << 60), "2 pages for 1"),
-    ("one page too few", BATCH, 24 + 16, u64(2), "2 pages for 3"),
-    ("padding", BATCH, 24 + 32, b"\1", "non-zero octet"),
-    ("index reserved", INDEX, 4, u32(1), "reserved"),
-    ("index entries", INDEX, 0, u32(3), "3 entries"),
-    ("index entries 2^32 - 1", INDEX, 0, u32(0xffffffff), "entries"),
+    ("flags bit 2", BATCH, 12, u32(0x24), "flags"),
+    ("flags bit 3", BATCH, 12, u32(0x28), "flags"),
+    ("flags bit 8", BATCH, 12, u32(0x120), "flags"),
+    ("flags bit 31", BATCH, 12, u32(0x80000020), "flags"),
+    ("compression 3", BATCH, 12, u32(0x23), "flags"),
+    ("frames of 2048 pages", BATCH, 12, u32(0xb0), "flags"),
+    ("frames of 2^15 pages", BATCH, 12, u32(0xf0), "flags"),
+    ("frames of one page", BATCH, 12, u32(0x00), "length"),
+    ("compression without gain", BATCH, 12, u32(0x21), "length"),
+    ("pfn bit 53", BATCH, PFNS, u64(1 << 53), "reserved bits"),
+    ("pfn bit 59", BATCH, PFNS, u64(1 << 59), "reserved bits"),
+    ("ZERO on XTAB", BATCH, PFNS + 16, u64(0xf01 << 52), "ZERO"),
+    ("ZERO on XALLOC", BATCH, PFNS + 16, u64(0xe01 << 52), "ZERO"),
+    ("ZERO on BROKEN", BATCH, PFNS + 16, u64(0xd01 << 52), "ZERO"),
+    ("one page too many", BATCH, PFNS, u64(0xf << 60), "2 pages for 1"),
+    ("one page too few", BATCH, PFNS + 16, u64(2), "2 pages for 3"),
+    ("end of one less", BATCH, ENDS, u32(8191), "a frame of 8191"),
+    ("end of one more", BATCH, ENDS, u32(8193), "a frame of 8193"),
+    ("end 0", BATCH, ENDS, u32(0), "a frame of 0"),
+    ("padding", BATCH, ENDS + 4, b"\1", "non-zero octet"),
+    ("index batches", INDEX, 0, u32(3), "3 batches"),
+    ("index batches 2^32 - 1", INDEX, 0, u32(0xffffffff), "batches"),
+    ("index records", INDEX, 4, u32(3), "3 records"),
     ("magic", L.ALIGNED_HEADER, 0, b"X-", "magic"),
     ("version 2", L.ALIGNED_HEADER, 8, u32(2), "version 2"),
     ("reader version", L.ALIGNED_HEADER, 12, u32(4), "version 4"),
+    ("reader version 2", L.ALIGNED_HEADER, 12, u32(2), "version 2"),
     ("feature bit 2", L.ALIGNED_HEADER, 16, u64(7), "bit 2"),
     ("feature bit 63", L.ALIGNED_HEADER, 16, u64(1 << 63), "bit 63"),
     ("alignment 0", L.ALIGNED_HEADER, 32, u32(0), "alignment 0"),
@@ -202,25 +227,38 @@ FIELDS = [
 @pytest.mark.parametrize("field", FIELDS, ids=lambda f: f[0])
 def test_field(field):
     _, type_, offset, value, reason = field
-    assert reason in refused(sealed(type_, offset, value)).what
+    stream = sealed(type_, offset, value, index=type_ != INDEX)
+    assert reason in refused(stream).what
+    assert not read_by_index(stream)
 
 
-@pytest.mark.parametrize("offset", (48, 64, 72, 80, 88))
-def test_totals_of_a_complete_header(offset):
-    body = bytearray(GOOD[48:168])
-    body[offset] ^= 1
-    stream = (GOOD[:40] + header_record(L.AlignedHeader.unpack(bytes(body)))
-              + GOOD[168:])
+@pytest.mark.parametrize("offset", range(16, 16 + 2 * 64 + 2 * 24, 4))
+def test_every_field_of_the_index(offset):
+    """No entry may differ from its record, whatever its checksum says."""
+    for bit in (0, 7, 31):
+        s = Sealed(GOOD)
+        body = s.records[s.find(INDEX)[0]][1]
+        assert len(body) == 16 + 2 * 64 + 2 * 24
+        body[offset + bit // 8] ^= 1 << bit % 8
+        stream = s.seal(index=False)
+        assert "does not describe" in refused(stream).what
+        assert not read_by_index(stream)
+
+
+@pytest.mark.parametrize("name", ("stream_length", "index_offset", "batches",
+                                  "pages_stored", "pages_zero"))
+def test_totals_of_a_complete_header(name):
+    value = getattr(header_of(GOOD), name)
+    stream = with_header(GOOD, **{name: value - 1})
     assert "ALIGNED_HEADER" in refused(stream).what
+    assert not read_by_index(stream)
 
 
 @pytest.mark.parametrize("field, value", (
     ("stream_length", 1 << 63), ("stream_start", 1 << 40),
     ("index_offset", 1 << 40), ("file_length", 100)))
 def test_lengths_that_contradict_each_other(field, value):
-    header = L.AlignedHeader.unpack(GOOD[48:168])
-    setattr(header, field, value)
-    stream = GOOD[:40] + header_record(header) + GOOD[168:]
+    stream = with_header(GOOD, **{field: value})
     assert "contradict" in refused(stream).what
 
 
@@ -247,15 +285,37 @@ def test_wrong_lengths(type_, change):
             body += bytes(change)
         else:
             del body[-change:]
-        assert "length" in refused(s.seal()).what
+        stream = s.seal(index=type_ != INDEX)
+        if (type_, longer, change % 8) == (L.ALIGNED_HEADER, True, 0):
+            assert decode(stream) == HVM
+            continue
+        assert "length" in refused(stream).what
+        assert not read_by_index(stream)
 
 
 def test_length_above_128_mib():
     for type_ in (0x9, 0x80000100, BATCH, L.PAGE_DATA, L.END):
-        stream = GOOD[:168] + struct.pack("<II", type_, (128 << 20) + 1)
+        stream = GOOD[:184] + struct.pack("<II", type_, (128 << 20) + 1)
         assert "128 MiB" in refused(stream + bytes(64), v2=None).what
         stream = HVM[:40] + struct.pack("<II", type_, (128 << 20) + 1)
         assert "128 MiB" in refused(stream + bytes(64), v2=None).what
+
+
+@pytest.mark.parametrize("length", (0, 120, 128, 132, 135, 137, 4089, 4096))
+def test_lengths_of_the_header(length):
+    s = Sealed(GOOD)
+    s.records[0][1][:] = (s.records[0][1] + bytes(4096))[:length]
+    assert f"length {length}" in refused(s.seal()).what
+
+
+@pytest.mark.parametrize("length", (8, 16, 4088 - 136))
+def test_longer_headers(length):
+    v2 = HVM
+    stream = commit_stream(encode_v3(v2, later=b"later   " * (length // 8)))
+    decoder = Decoder(io.BytesIO(stream))
+    assert b"".join(decoder) == v2 and read_by_index(stream)
+    assert len(decoder.header.later) == length
+    refused(flip(stream, 8 * (48 + 136)))
 
 
 def test_optional_feature_bits_are_ignored():
@@ -303,8 +363,10 @@ def swap(a, b):
     return change
 
 
-RESERVED = (0x414c0000, 0x414c0003, 0x414c0004, 0x414c0006, 0x414cffff,
-            0xc14c0000, 0xc14c0001, 0xc14c0002, 0xc14c0005, 0xc14cffff)
+RESERVED = (0x414c0000, 0x414c0003, 0x414c0004, 0x414c0006, 0x414c0007,
+            0x414cffff)
+SKIPPED = (0xc14c0000, 0xc14c0001, 0xc14c0002, 0xc14c0005, 0xc14c0007,
+           0xc14cffff)
 ORDER = [
     ("no header", drop(L.ALIGNED_HEADER)),
     ("two headers", copy(L.ALIGNED_HEADER, 0x10)),
@@ -321,33 +383,94 @@ ORDER = [
     ("PADDING", insert(L.PADDING, BATCH, L.PADDING_HEADER.pack(
         L.MAGIC, L.PADDING_BATCH, 0, 0))),
     ("END with a body", lambda records: records[-1][1].extend(bytes(8))),
+    ("a late identity", insert(L.ALIGNED_IDENTITY, BATCH)),
+    ("an identity behind a skipped record", lambda records: (
+        insert(L.ALIGNED_IDENTITY, 0x10)(records),
+        insert(SKIPPED[0], L.ALIGNED_IDENTITY)(records))),
+    ("two identities", lambda records: (
+        insert(L.ALIGNED_IDENTITY, 0x10)(records),
+        insert(L.ALIGNED_IDENTITY, 0x10)(records))),
+    ("a skipped record behind the index", insert(SKIPPED[0], CHECK)),
+    ("a skipped record behind the check", insert(SKIPPED[0], L.END)),
+    ("a skipped record before the header", insert(SKIPPED[0],
+                                                  L.ALIGNED_HEADER)),
     *((f"reserved 0x{t:x}", insert(t, BATCH)) for t in RESERVED),
 ]
 
 
 @pytest.mark.parametrize("case", ORDER, ids=lambda c: c[0])
 def test_order(case):
-    refused(moved(case[1]), v2=None)
+    stream = moved(case[1])
+    refused(stream, v2=None)
+    assert not read_by_index(stream)
 
 
-def without_index():
-    s = Sealed(GOOD)
-    drop(INDEX)(s.records)
-    header = L.AlignedHeader.unpack(bytes(s.records[0][1]))
-    header.optional_features = 0
-    s.records[0][1][:] = header.pack()
-    return s.seal()
+@pytest.mark.parametrize("type_", RESERVED, ids=hex)
+def test_reserved_types_are_refused_by_their_number(type_):
+    assert f"0x{type_:08x}" in refused(moved(insert(type_, BATCH))).what
+
+
+@pytest.mark.parametrize("before", (0x10, BATCH, 0x9, INDEX))
+@pytest.mark.parametrize("type_", SKIPPED, ids=hex)
+def test_skipped_types(type_, before):
+    stream = moved(insert(type_, before, b"later"))
+    assert decode(stream) == HVM and read_by_index(stream)
+    # Not handed on, but covered.
+    at = stream.index(b"later")
+    for changed in (flip(stream, 8 * at), flip(stream, 8 * (at + 6))):
+        assert "ALIGNED_" in refused(changed).what
+        assert not read_by_index(changed)
+
+
+@pytest.mark.parametrize("type_", SKIPPED, ids=hex)
+def test_skipped_types_in_compat(type_):
+    for before in (0x10, 0x9, L.END):
+        assert decode(moved(insert(type_, before, b"later"), COMPAT)) == HVM
+    refused(moved(insert(type_, L.PAGE_DATA), COMPAT), v2=None)
+    refused(moved(insert(type_, 0x10), HVM), v2=None)
 
 
 def test_an_index_is_optional():
-    assert decode(without_index()) == HVM
+    stream = moved(drop(INDEX))
+    assert decode(stream) == HVM and not read_by_index(stream)
+
+
+IDENTITIES = [
+    (b"", {}), (b"name=\0", {"name": ""}), (b"a_9=b=c\0", {"a_9": "b=c"}),
+    (b"x" * 31 + b"=y\0", {"x" * 31: "y"}),
+    ("name=ü😀\0".encode(), {"name": "ü😀"}),
+    (b"uuid=no uuid\0later=1\0", {"uuid": "no uuid", "later": "1"}),
+    (b"name=" + 4090 * b"n" + b"\0", {"name": 4090 * "n"}),
+    (b"name=a", None), (b"\0", None), (b"name\0", None), (b"=a\0", None),
+    (b"name=a\0\0", None), (b"x" * 32 + b"=y\0", None),
+    (b"Name=a\0", None), (b"na-me=a\0", None), (b"name =a\0", None),
+    (b"n\xc3\xa4me=a\0", None), (b"name=a\0name=a\0", None),
+    (b"name=a\nb\0", None), (b"name=\x7f\0", None),
+    (b"name=\xc2\x85\0", None), (b"name=\xff\0", None),
+    (b"name=\xc0\x80\0", None), (b"name=\xed\xa0\x80\0", None),
+    (b"name=\xf4\x90\x80\x80\0", None), (b"name=\xc3\0", None),
+    (b"name=" + 4091 * b"n" + b"\0", None),
+]
+
+
+@pytest.mark.parametrize("body, values", IDENTITIES)
+def test_identity(body, values):
+    stream = moved(insert(L.ALIGNED_IDENTITY, 0x10, body))
+    if values is None:
+        assert "ALIGNED_IDENTITY" in refused(stream).what
+        assert not read_by_index(stream)
+        return
+    decoder = Decoder(io.BytesIO(stream))
+    assert b"".join(decoder) == HVM and decoder.identity == values
+    assert IndexReader(io.BytesIO(stream)).identity == values
 
 
 COMPAT_ORDER = [
     ("two STARTs", copy(L.PADDING, 0x10)),
     ("no START", drop(L.PADDING)),
     *((f"0x{t:x}", insert(t, 0x10))
-      for t in RESERVED + (L.ALIGNED_HEADER, BATCH, INDEX, CHECK)),
+      for t in RESERVED + (L.ALIGNED_HEADER, BATCH, INDEX, CHECK,
+                           L.ALIGNED_IDENTITY)),
 ]
 
 

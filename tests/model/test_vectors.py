@@ -5,13 +5,15 @@ import io
 import pytest
 
 from model import layout as L
-from model import savefile, vectors
+from model import savefile, vector_text, vectors
 from model.audit import audit_file
+from model.batch import Batch, Fault
 from model.decoder import Decoder, decode_some
+from model.index import IndexReader
 from model.records import walk
 from model.xxh3 import xxh3
 
-ALL = {vector.filename: vector for vector in vectors.load_all()}
+ALL = {vector.filename: vector for vector in vector_text.load_all()}
 GOOD = [v for v in ALL.values() if not v.refused]
 REFUSED = [v for v in ALL.values() if v.refused]
 
@@ -32,7 +34,7 @@ def to_v2(vector):
 
 
 def test_there_are_vectors():
-    assert len(GOOD) > 20 and len(REFUSED) >= 10
+    assert len(GOOD) > 30 and len(REFUSED) >= 20
     assert {v.format for v in GOOD} == {"v2", "v3", "compat"}
 
 
@@ -40,26 +42,44 @@ def test_files_are_what_the_script_writes(tmp_path):
     written = {path.name: path.read_text()
                for path in vectors.write(tmp_path)}
     found = {path.name: path.read_text()
-             for path in vectors.DIRECTORY.glob("*.hex")}
+             for path in vector_text.DIRECTORY.glob("*.hex")}
     assert found == written
 
 
 def test_readme_names_every_vector():
-    readme = (vectors.DIRECTORY / "README.md").read_text()
+    readme = (vector_text.DIRECTORY / "README.md").read_text()
     assert not {v.name for v in ALL.values() if f"`{v.name}`" not in readme}
 
 
 @pytest.mark.parametrize("vector", GOOD, ids=ids)
 def test_decodes_to_its_v2_form(vector):
-    name = "pv-minimal" if vector.name == "pipe" else vector.name
-    assert to_v2(vector) == ALL[f"{name}.v2.hex"].data
+    assert to_v2(vector) == ALL[f"{vector.v2}.v2.hex"].data
+
+
+@pytest.mark.parametrize(
+    "vector", [v for v in GOOD if v.format == "v3"
+               and v.name not in ("pipe", "no-index")], ids=ids)
+def test_reads_the_same_through_the_index(vector):
+    reader = IndexReader(io.BytesIO(vector.data), vector.start,
+                         len(vector.data))
+    form = ALL[f"{vector.v2}.v2.hex"]
+    assert b"".join(reader) == savefile.stream_of(form.data, form.start)
+    assert (reader.identity is not None) == (vector.name == "identity")
+
+
+@pytest.mark.parametrize(
+    "vector", [v for v in REFUSED if v.format == "v3"], ids=ids)
+def test_is_refused_through_the_index(vector):
+    with pytest.raises(Fault):
+        for _ in IndexReader(io.BytesIO(vector.data), vector.start):
+            pass
 
 
 @pytest.mark.parametrize("vector", REFUSED, ids=ids)
 def test_is_refused(vector):
     out, error = decode_some(vector.data[vector.start:], vector.start)
     assert error is not None and vector.refused in error.what
-    v2 = vectors.before_refusal(vector.name)
+    v2 = ALL[f"{vector.v2}.v2.hex"].data
     assert v2.startswith(out) and len(out) < len(v2)
 
 
@@ -76,32 +96,43 @@ def test_by_hand():
     data = ALL["pv-minimal.v3.hex"].data
     u32 = lambda at: int.from_bytes(data[at:at + 4], "little")
     u64 = lambda at: int.from_bytes(data[at:at + 8], "little")
-    assert data[40:48] == bytes.fromhex("01004c41 78000000")
+    assert data[40:48] == bytes.fromhex("01004c41 88000000")
     assert data[48:56] == b"XENALIGN"
-    header = data[40:160] + bytes(8)
-    assert u64(160) == xxh3(header)
+    assert u64(176) == xxh3(data[40:176] + bytes(8))
     assert (u32(56), u32(60), u64(64), u64(72)) == (3, 3, 0, 1)
     assert (u32(80), u32(84)) == (4096, 2)
-    assert u64(96) == u64(104) == len(data)      # no head, no tail
-    assert u64(144) == xxh3(b"") == u64(152)
-    batch = 40 + 128 + 16 + 8
+    file_id = data[88:104]
+    assert file_id == b"------pv-minimal"
+    assert u64(112) == u64(120) == len(data)    # no head, no tail
+    assert u64(160) == xxh3(b"") == u64(168)
+    first, batch = 184, 184 + 16 + 8
     assert u32(batch) == 0x414c0002
     assert (u32(batch + 8), u32(batch + 12)) == (3, 3)
-    assert batch + 8 + 24 + 24 + u32(batch + 16) == 4096
+    assert batch + 48 + 3 * 8 + 12 + u32(batch + 16) == 4096
+    assert (u32(batch + 20), u64(batch + 24)) == (2 << 4, 0)
+    assert u64(batch + 32) == xxh3(data[batch + 48:batch + 84])
+    assert u64(batch + 40) == xxh3(file_id + data[batch:batch + 40]
+                                   + bytes(8))
     pages = data[4096:4 * 4096]
-    assert u64(batch + 24) == xxh3(
-        pages + data[batch:batch + 24] + bytes(8)
-        + data[batch + 32:batch + 56])
-    index = u64(112)
-    assert u32(index) == 0xc14c0004 and u32(index + 4) == 56
+    assert (u64(batch + 72), u32(batch + 80)) == (xxh3(pages), 3 * 4096)
+    index = u64(128)
+    assert u32(index) == 0xc14c0004
+    assert u32(index + 4) == 16 + 64 + 4 * 24
+    assert (u32(index + 8), u32(index + 12)) == (1, 4)
     assert u64(index + 16) == xxh3(
-        data[index:index + 16] + bytes(8) + data[index + 24:index + 64])
-    assert (u64(index + 24), u64(index + 56)) == (batch, 4096)
-    check = index + 64
+        file_id + data[index:index + 16] + bytes(8)
+        + data[index + 24:index + 184])
+    assert (u64(index + 24), u64(index + 32)) == (batch, 4096)
+    assert u64(index + 88) == first
+    sums = [xxh3(file_id + data[first:first + 16]),
+            xxh3(file_id + data[first + 16:first + 24]), u64(batch + 40),
+            xxh3(file_id + data[4 * 4096:4 * 4096 + 32]),
+            xxh3(file_id + data[4 * 4096 + 32:index]), u64(index + 16)]
+    assert u64(index + 104) == sums[0]
+    check = index + 184
     assert u32(check) == 0x414c0005
     assert u64(check + 40) == xxh3(
-        data[:40] + data[168:batch] + data[batch + 24:batch + 32]
-        + data[4 * 4096:index] + data[index + 16:index + 24]
+        file_id + data[:40] + b"".join(s.to_bytes(8, "little") for s in sums)
         + data[check:check + 40])
 
 
@@ -112,10 +143,10 @@ def test_pages_lie_on_4096(vector):
     pages = 0
     for r in walk(stream):
         if r.type == L.ALIGNED_PAGE_DATA:
-            count, stored, pad = (int.from_bytes(r.body[i:i + 4], "little")
-                                  for i in (0, 4, 8))
-            first = vector.start + r.offset + 8 + 24 + 8 * count + pad
-            assert not stored or first % 4096 == 0
-            pages += stored
+            b = Batch.unpack(len(r.body), r.body[:40])
+            first = (vector.start + r.offset + 48 + b.table_length
+                     + b.pad_length)
+            assert not b.pages or first % 4096 == 0
+            pages += b.pages
     assert pages or vector.format == "compat" or vector.name in (
         "empty", "no-contents")

@@ -9,8 +9,8 @@ import pytest
 
 from model import layout as L
 from model import savefile
-from model.encoder import header_record
 from model.generator import Generator
+from model.header import with_header
 from plugin.bench import PLUGIN, Bench, check_v3, limited_files, saved
 
 
@@ -28,13 +28,11 @@ def check_refused(bench, path: Path, *words) -> None:
 def test_unfinished_is_refused(bench, tmp_path):
     file = tmp_path / "file"
     data = saved(bench, file)
-    start = len(savefile.xl_head(b"{}")) + 24 + 40
+    start = len(savefile.xl_head(b"{}")) + 24
     # As a crash before the commit would have left it.
-    header = L.AlignedHeader.unpack(bytes(data[start + 8:start + 128]))
-    header.state = 0
-    header.file_length = header.head_checksum = header.tail_checksum = 0
-    data[start:start + 128] = header_record(header)
-    file.write_bytes(data)
+    file.write_bytes(data[:start] + with_header(
+        bytes(data[start:]), state=L.UNFINISHED, file_length=0,
+        head_checksum=0, tail_checksum=0))
     check_refused(bench, file, str(file), "not complete")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 from model import layout as L
+from model.encoder import FILE_ID
 
 LIBRARY = Path(os.environ.get(
     "XENSAVE_LIBRARY",
@@ -49,7 +50,8 @@ class EncoderOptions(Options):
     _fields_ = [("size", C.c_size_t), ("format", C.c_int), ("head_padding", C.c_uint32),
                 ("keep_zero_pages", C.c_bool), ("codec", C.c_int),
                 ("level", C.c_int), ("all", C.c_bool),
-                ("threads", C.c_uint32)]
+                ("threads", C.c_uint32), ("file_id", C.c_uint8 * 16),
+                ("identity", C.c_char_p)]
 
 
 class Compression(C.Structure):
@@ -65,7 +67,8 @@ class AlignedHeader(C.Structure):
                 ("min_reader_version", C.c_uint32),
                 ("mandatory_features", C.c_uint64),
                 ("optional_features", C.c_uint64),
-                ("alignment", C.c_uint32), ("state", C.c_uint32)] + [
+                ("alignment", C.c_uint32), ("state", C.c_uint32),
+                ("file_id", C.c_uint8 * 16)] + [
         (name, C.c_uint64) for name in (
             "stream_start", "stream_length", "file_length", "index_offset",
             "batches", "pages_stored", "pages_zero", "head_checksum",
@@ -79,7 +82,14 @@ class Savefile(C.Structure):
                 ("xen_major", C.c_uint16), ("xen_minor", C.c_uint16),
                 ("image_version", C.c_uint32), ("format", C.c_int),
                 ("head_padding", C.c_uint32), ("header", AlignedHeader),
+                ("header_length", C.c_uint32),
                 ("file_size", C.c_uint64), ("is_device", C.c_bool)]
+
+
+class IndexPage(C.Structure):
+    _fields_ = [("kind", C.c_uint8), ("type", C.c_uint8),
+                ("place", C.c_uint16), ("batch", C.c_uint32),
+                ("offset", C.c_uint64)]
 
 
 class LibraryError(Exception):
@@ -118,6 +128,7 @@ _PROTOTYPES = {
     "xensave_decoder_read_some": (C.c_ssize_t, _P, _P, C.c_size_t),
     "xensave_decoder_ended": (C.c_bool, _P),
     "xensave_decoder_format": (C.c_int, _P),
+    "xensave_decoder_identity": (C.c_char_p, _P),
     "xensave_decoder_totals": (None, _P, C.POINTER(Totals)),
     "xensave_decoder_free": (None, _P),
     "xensave_file_probe": (C.c_int, C.c_int, C.c_uint64,
@@ -125,6 +136,13 @@ _PROTOTYPES = {
     "xensave_file_check": (C.c_int, C.c_int, C.POINTER(Savefile), _E),
     "xensave_file_commit": (C.c_int, C.c_int, C.POINTER(Savefile),
                            C.c_uint64, _E),
+    "xensave_index_open": (_P, C.c_int, C.POINTER(Savefile), _E),
+    "xensave_index_next": (C.c_int, _P, C.c_uint64,
+                           C.POINTER(C.c_uint64)),
+    "xensave_index_map": (C.c_int, _P, C.c_uint64, C.c_uint32,
+                          C.POINTER(IndexPage)),
+    "xensave_index_read": (C.c_int, _P, C.POINTER(IndexPage), _P),
+    "xensave_index_free": (None, _P),
     "xensave_file_align_head": (C.c_int, C.c_int, C.POINTER(C.c_uint32), _E),
 }
 _loaded = None
@@ -186,9 +204,17 @@ def _push(lib, encoder, v2: bytes, chunks: Chunks) -> bool:
     return True
 
 
+def lines(identity: Optional[dict]) -> Optional[bytes]:
+    """An identity as the library takes it."""
+    return None if identity is None else "".join(
+        f"{key}={value}\n" for key, value in identity.items()).encode()
+
+
 def _encode(sink, error: Error, v2: bytes, format_: str, head_padding: int,
             keep_zero: bool, seed: Optional[int], codec: int = 0,
-            level: int = 0, threads: int = 0, all_: bool = True) -> dict:
+            level: int = 0, threads: int = 0, all_: bool = True,
+            file_id: bytes = FILE_ID,
+            identity: Optional[dict] = None) -> dict:
     """Pushes a stream into a sink, which is freed; the totals."""
     lib = library()
     if not sink:
@@ -196,7 +222,8 @@ def _encode(sink, error: Error, v2: bytes, format_: str, head_padding: int,
     encoder = None
     try:
         options = EncoderOptions(FORMATS.index(format_), head_padding,
-                                 keep_zero, codec, level, all_, threads)
+                                 keep_zero, codec, level, all_, threads,
+                                 (C.c_uint8 * 16)(*file_id), lines(identity))
         encoder = lib.xensave_encoder_new(sink, C.byref(options))
         if not encoder or not _push(lib, encoder, v2, Chunks(seed)):
             raise LibraryError(error)
@@ -214,7 +241,8 @@ def _encode(sink, error: Error, v2: bytes, format_: str, head_padding: int,
 def encode(v2: bytes, format_: str, start: int = 0, *, head_padding: int = 0,
            keep_zero: bool = False, seed: Optional[int] = None,
            **packing) -> bytes:
-    """Through the memory sink; `packing`: codec, level, threads, all_."""
+    """Through the memory sink; `packing`: codec, level, threads, all_,
+    file_id, identity."""
     data, length, error = C.c_void_p(), C.c_size_t(), Error()
     sink = library().xensave_sink_open_memory(
         start, C.byref(data), C.byref(length), C.byref(error))
@@ -276,6 +304,7 @@ class Decoded:
         self.error: Optional[LibraryError] = None
         self.format = ""
         self.ended = False
+        self.identity: Optional[dict] = None
         self.totals: dict = {}
 
 
@@ -330,6 +359,11 @@ def _decode(source, error: Error, seed: Optional[int],
             _read_exact(lib, decoder, error, result, Chunks(seed), exact)
         result.ended = lib.xensave_decoder_ended(decoder)
         result.format = FORMATS[lib.xensave_decoder_format(decoder)]
+        identity = lib.xensave_decoder_identity(decoder)
+        if identity is not None:
+            result.identity = dict(
+                line.split("=", 1) for line in
+                identity.decode().split("\n")[:-1])
         totals = Totals()
         lib.xensave_decoder_totals(decoder, C.byref(totals))
         result.totals = {name: getattr(totals, name)
@@ -411,6 +445,29 @@ def check(fd: int, savefile: Savefile) -> None:
     error = Error()
     if library().xensave_file_check(fd, C.byref(savefile), C.byref(error)):
         raise LibraryError(error)
+
+
+def index_pages(fd: int, savefile: Savefile) -> dict:
+    """{pfn: contents} of all that the index finds, one page after another."""
+    lib, error = library(), Error()
+    index = lib.xensave_index_open(fd, C.byref(savefile), C.byref(error))
+    if not index:
+        raise LibraryError(error)
+    pages, pfn, page = {}, C.c_uint64(), IndexPage()
+    contents = C.create_string_buffer(L.PAGE)
+    try:
+        while not lib.xensave_index_next(index, len(pages) and pfn.value + 1,
+                                         C.byref(pfn)):
+            if pfn.value == (1 << 64) - 1:
+                return pages
+            if (lib.xensave_index_map(index, pfn.value, 1, C.byref(page))
+                    or lib.xensave_index_read(index, C.byref(page),
+                                              contents)):
+                break
+            pages[pfn.value] = contents.raw
+        raise LibraryError(error)
+    finally:
+        lib.xensave_index_free(index)
 
 
 def commit(fd: int, savefile: Savefile, length: int) -> None:

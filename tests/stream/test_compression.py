@@ -6,16 +6,19 @@ import random
 import struct
 import threading
 import time
+from itertools import accumulate
 
 import pytest
 
 from model import layout as L
 from model import codecs, savefile
 from model.audit import audit_file
+from model.batch import Batch
 from model.compressible import compressible, stream, words
 from model.decoder import Decoder, Observer, decode, decode_some
 from model.encoder import commit_stream, encode_v3
 from model.generator import Generator, page_data
+from model.header import header_of
 from model.mutate import Sealed
 from model.records import record, walk
 from stream import clib
@@ -70,9 +73,9 @@ def test_c_encodes_what_both_decode(codec, level):
     out = commit_stream(clib.encode(v2, "v3", 3, codec=codec, level=level), 3)
     decoded, batches = seen(out, 3)
     assert decoded == v2 == clib.decode(out, 3, seed=level).v2
-    assert [b.codec for b in batches] == [codec] * 3
+    assert [b.batch.codec for b in batches] == [codec] * 3
     assert all(b.pages_offset % L.PAGE == 0 for b in batches)
-    assert all(0 < b.stored <= L.PAGE * (b.pages - 1) for b in batches)
+    assert all(0 < b.batch.stored <= L.PAGE * (b.pages - 1) for b in batches)
     plain = clib.encode(v2, "v3", 3)
     assert len(out) < len(plain) * 0.9
 
@@ -124,9 +127,9 @@ def test_order_is_kept_whatever_a_batch_costs(codec):
     out = commit_stream(clib.encode(v2, "v3", codec=codec, threads=3))
     decoded, batches = seen(out)
     assert decoded == v2
-    assert {b.codec for b in batches} == {codecs.NONE, codec}
+    assert {b.batch.codec for b in batches} == {codecs.NONE, codec}
     report = audited(v2, codec)
-    assert len(report.index_entries) == 60
+    assert report.with_contents == 60
 
 
 def audited(v2: bytes, codec: int, folder=None, **options):
@@ -178,7 +181,7 @@ def test_zero_pages_can_be_kept(codec):
 # -- what is worth it ---------------------------------------------------------------
 
 def features(data: bytes) -> int:
-    return L.AlignedHeader.unpack(data[48:168]).mandatory_features
+    return header_of(data).mandatory_features
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -187,7 +190,8 @@ def test_noise_stays_as_it_is(codec):
     v2 = stream(page_data(list(range(64)),
                           [rng.randbytes(L.PAGE) for _ in range(64)]))
     out = clib.encode(v2, "v3", codec=codec)
-    assert out == clib.encode(v2, "v3")
+    assert seen(commit_stream(out))[1][0].batch.codec == codecs.NONE
+    assert len(out) <= len(clib.encode(v2, "v3"))
     assert features(out) == 0
     # A pipe cannot be rewritten: what was announced stays.
     assert features(clib.encode_pipe(v2, "v3", codec=codec)) \
@@ -199,17 +203,18 @@ def test_one_block_has_to_be_gained(codec):
     """One page never; two where one of them vanishes."""
     one = clib.encode(stream(page_data([1], [b"\7" * L.PAGE])), "v3",
                       codec=codec)
-    assert {b.codec for b in seen(commit_stream(one))[1]} == {codecs.NONE}
+    assert [b.batch.codec for b in seen(commit_stream(one))[1]] \
+        == [codecs.NONE]
     rng = random.Random(6)
     noise = rng.randbytes(L.PAGE)
     half = noise[:2048] + bytes(2047) + b"\1"
     for second, packed in ((b"\7" * L.PAGE, False), (half, False)):
         v2 = stream(page_data([1, 2], [noise, second]))
         out = commit_stream(clib.encode(v2, "v3", codec=codec))
-        assert (seen(out)[1][0].codec != codecs.NONE) == packed
+        assert (seen(out)[1][0].batch.codec != codecs.NONE) == packed
     v2 = stream(page_data([1, 2, 3], [noise, half, half]))
     batch, = seen(commit_stream(clib.encode(v2, "v3", codec=codec)))[1]
-    assert batch.codec == codec and batch.stored <= 2 * L.PAGE
+    assert batch.batch.codec == codec and batch.batch.stored <= 2 * L.PAGE
 
 
 def test_only_v3_is_compressed():
@@ -231,9 +236,10 @@ def test_a_sink_that_has_to_wait_gets_what_there_is():
                       threads=1)
     decoded, batches = seen(commit_stream(out))
     assert decoded == v2
-    assert codecs.NONE in {b.codec for b in batches}
+    assert codecs.NONE in {b.batch.codec for b in batches}
     every = clib.encode(v2, "v3", codec=codecs.ZSTD, level=19, threads=1)
-    assert {b.codec for b in seen(commit_stream(every))[1]} == {codecs.ZSTD}
+    batches = seen(commit_stream(every))[1]
+    assert {b.batch.codec for b in batches} == {codecs.ZSTD}
 
 
 def test_a_slow_link_gets_all_of_it_compressed():
@@ -260,15 +266,17 @@ def test_a_slow_link_gets_all_of_it_compressed():
         os.close(reader)
     decoded, batches = seen(b"".join(parts))
     assert decoded == v2
-    used = [b.codec for b in batches]
+    used = [b.batch.codec for b in batches]
     assert used.count(codecs.LZ4) >= 10, used
 
 
 # -- hostile ------------------------------------------------------------------------
 
-def sealed(v2: bytes, codec: int, change) -> bytes:
+def sealed(v2: bytes, codec: int, change,
+           frame_pages: int = L.BATCH_MAX) -> bytes:
     """A compressed stream, changed, with every checksum right."""
-    s = Sealed(commit_stream(encode_v3(v2, codec=codec)))
+    s = Sealed(commit_stream(encode_v3(v2, codec=codec,
+                                       frame_pages=frame_pages)))
     n = s.find(L.ALIGNED_PAGE_DATA)[0]
     change(s, s.records[n][1])
     return s.seal()
@@ -287,17 +295,23 @@ def both_refuse(data: bytes, v2: bytes, what: str) -> None:
 V2 = compressible(0, 1)
 
 
-def contents_of(body: bytearray) -> int:
-    count, _, pad, _ = struct.unpack_from("<IIII", body)
-    return 24 + 8 * count + pad
+def frames_of(body: bytearray) -> list:
+    batch = Batch.unpack(len(body), bytes(body[:40]))
+    at = 40 + batch.table_length
+    ends = struct.unpack_from(f"<{batch.frames}I", body,
+                              at - 4 * batch.frames)
+    at += batch.pad_length
+    return [bytes(body[at + begin:at + end])
+            for begin, end in zip((0, *ends), ends)]
 
 
-def set_contents(body: bytearray, contents: bytes) -> None:
-    body[contents_of(body):] = contents
-
-
-def contents(body: bytearray) -> bytes:
-    return bytes(body[contents_of(body):])
+def set_frames(body: bytearray, frames: list) -> None:
+    batch = Batch.unpack(len(body), bytes(body[:40]))
+    assert batch.frames == len(frames)
+    at = 40 + batch.table_length
+    struct.pack_into(f"<{len(frames)}I", body, at - 4 * len(frames),
+                     *accumulate(map(len, frames)))
+    body[at + batch.pad_length:] = b"".join(frames)
 
 
 def other(codec: int) -> int:
@@ -329,11 +343,35 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_contents_that_do_not_decompress(codec, damage):
     def change(s, body):
-        new = DAMAGE[damage](codec, contents(body))
+        new = DAMAGE[damage](codec, *frames_of(body))
         assert len(new) <= L.PAGE * 33
-        set_contents(body, new)
+        set_frames(body, [new])
 
     both_refuse(sealed(V2, codec, change), V2, "does not decompress")
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_one_frame_of_many_that_does_not_decompress(codec, damage):
+    """Nor is a page of the frames before it handed out."""
+    def change(s, body):
+        frames = frames_of(body)
+        number = len(damage) % len(frames)
+        frames[number] = DAMAGE[damage](codec, frames[number])
+        set_frames(body, frames)
+
+    both_refuse(sealed(V2, codec, change, 4), V2, "")
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("frame_pages", (1, 2, 8, 64, 1024))
+def test_frames_of_any_size(codec, frame_pages):
+    for seed in range(3):
+        v2 = compressible(seed)
+        out = commit_stream(encode_v3(v2, codec=codec,
+                                      frame_pages=frame_pages))
+        result = clib.decode(out, seed=seed)
+        assert result.error is None and result.v2 == v2 == decode(out)
 
 
 def zstd_frames() -> dict:
@@ -359,15 +397,15 @@ def zstd_frames() -> dict:
 
 @pytest.mark.parametrize("name", zstd_frames())
 def test_frames_that_are_not_as_the_table_says(name):
-    data = sealed(V2, codecs.ZSTD, lambda s, body: set_contents(
-        body, zstd_frames()[name]))
+    data = sealed(V2, codecs.ZSTD, lambda s, body: set_frames(
+        body, [zstd_frames()[name]]))
     both_refuse(data, V2, "does not decompress")
 
 
 def test_a_frame_with_a_checksum_is_a_frame():
     import zstandard
-    data = sealed(V2, codecs.ZSTD, lambda s, body: set_contents(
-        body, zstandard.ZstdCompressor(write_checksum=True).compress(STORED)))
+    data = sealed(V2, codecs.ZSTD, lambda s, body: set_frames(body, [
+        zstandard.ZstdCompressor(write_checksum=True).compress(STORED)]))
     assert decode(data) == V2 == clib.decode(data).v2
 
 
@@ -379,8 +417,9 @@ def set_u32(at: int, value: int):
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("flags, what", [
-    (0, "does not fit"), (3, "reserved batch flags"),
-    (5, "reserved batch flags"), (1 << 31 | 1, "reserved batch flags")])
+    (0xa0, "does not fit"), (0xa3, "reserved batch flags"),
+    (0xa5, "reserved batch flags"), (0xb1, "reserved batch flags"),
+    (0xa9, "reserved batch flags"), (1 << 31 | 0xa1, "reserved batch flags")])
 def test_flags(codec, flags, what):
     both_refuse(sealed(V2, codec, set_u32(12, flags)), V2, what)
 
@@ -403,11 +442,12 @@ def test_no_gain(codec):
     v2 = stream(page_data([1, 2, 3, 4], noise + [words(0, 2)[1]]))
     packed = codecs.pack(codec, b"".join(noise) + words(0, 2)[1])
     assert len(packed) > 3 * L.PAGE     # too little, so do it by hand
-    s = Sealed(commit_stream(encode_v3(v2, codec=codec)))
+    s = Sealed(commit_stream(encode_v3(v2, codec=codec,
+                                       frame_pages=L.BATCH_MAX)))
     n, = s.find(L.ALIGNED_PAGE_DATA)
     body = s.records[n][1]
-    body[12:16] = struct.pack("<I", codec)
-    set_contents(body, packed)
+    body[12] |= codec
+    set_frames(body, [packed])
     header = L.AlignedHeader.unpack(bytes(s.records[0][1]))
     header.mandatory_features = codecs.MANDATORY[codec]
     s.records[0][1][:] = header.pack()
@@ -422,7 +462,8 @@ def test_the_checksum_comes_before_the_decompressor(codec):
     """Damage that the decompressor would not notice, or would choke on."""
     data = commit_stream(encode_v3(V2, codec=codec))
     r = next(r for r in walk(data) if r.type == L.ALIGNED_PAGE_DATA)
-    first = r.offset + 8 + contents_of(bytearray(r.body))
+    batch = Batch.unpack(len(r.body), r.body[:40])
+    first = r.offset + 8 + len(r.body) - batch.stored
     rng = random.Random(codec)
     last = r.offset + 8 + len(r.body)
     for at in (first, last - 1, *rng.sample(range(first, last), 60)):
@@ -435,13 +476,14 @@ def test_the_checksum_comes_before_the_decompressor(codec):
 def test_both_codecs_in_one_stream():
     """A reader goes by each batch."""
     v2 = compressible(2, 2)
-    s = Sealed(commit_stream(encode_v3(v2, codec=codecs.LZ4)))
+    s = Sealed(commit_stream(encode_v3(v2, codec=codecs.LZ4,
+                                       frame_pages=L.BATCH_MAX)))
     n = s.find(L.ALIGNED_PAGE_DATA)[1]
     body = s.records[n][1]
     pages = struct.unpack_from("<I", body, 4)[0]
-    data = codecs.unpack(codecs.LZ4, contents(body), L.PAGE * pages)
-    set_contents(body, codecs.pack(codecs.ZSTD, data))
-    body[12:16] = struct.pack("<I", codecs.ZSTD)
+    data = codecs.unpack(codecs.LZ4, *frames_of(body), L.PAGE * pages)
+    set_frames(body, [codecs.pack(codecs.ZSTD, data)])
+    body[12] ^= codecs.LZ4 ^ codecs.ZSTD
     s.records[0][1][16:24] = L.U64.pack(3)
     out = s.seal()
     assert decode(out) == v2 == clib.decode(out).v2

@@ -9,10 +9,11 @@ CHECK += check-unit
 FAULTS := pwrite pwritev2 pread read fsync fdatasync sync_file_range \
           ftruncate lseek open \
           mmap malloc calloc realloc posix_memalign io_uring_queue_init \
-          io_uring_submit pthread_create ZSTD_createCCtx ZSTD_createDCtx \
+          io_uring_submit pthread_create sysconf ZSTD_createCCtx ZSTD_createDCtx \
           ZSTD_compress2
 $(B)/tests/unit/test_faults: LDFLAGS += $(FAULTS:%=-Wl,--wrap=%)
 
+$(B)/tests/unit/test_sparse: LDFLAGS += -Wl,--wrap=pwrite
 $(B)/tests/unit/test_rate: LDFLAGS += -Wl,--wrap=clock_gettime
 $(B)/tests/unit/test_device: LDFLAGS += -Wl,--wrap=fsync
 

@@ -23,6 +23,8 @@
 
 #include "synthetic.h"
 
+#define MIB (1UL << 20)
+
 /* ---- the fault ---------------------------------------------------------- */
 
 enum fault {
@@ -57,15 +59,27 @@ static struct {
     enum fault fault;
     int countdown;
     bool armed, hit;
+    bool always; /* from the n-th call on */
     int errnum;
 } injected;
 
+/* What a restore asks for in pieces of more than 1 MiB, freed or not. */
+static size_t large;
+/* A disk that cannot be read from there on, and how often that was tried. */
+static off_t bad_from;
+static int bad_reads;
+static long cpus; /* that are pretended; 0: as many as there are */
+
 static bool strikes(enum fault fault)
 {
+    int left;
+
     if (!injected.armed || injected.fault != fault)
         return false;
     /* Threads of the engine call in as well. */
-    if (__atomic_sub_fetch(&injected.countdown, 1, __ATOMIC_SEQ_CST))
+    left = __atomic_sub_fetch(&injected.countdown, 1, __ATOMIC_SEQ_CST);
+
+    if (left > 0 || (left < 0 && !injected.always))
         return false;
     injected.hit = true;
     errno = injected.errnum;
@@ -98,7 +112,6 @@ WRAP(FAULT_LSEEK, off_t, -1, lseek, (int fd, off_t at, int whence),
 WRAP(FAULT_MMAP, void *, MAP_FAILED, mmap,
      (void *at, size_t length, int protection, int flags, int fd, off_t off),
      (at, length, protection, flags, fd, off))
-WRAP(FAULT_MALLOC, void *, NULL, malloc, (size_t size), (size))
 WRAP(FAULT_CALLOC, void *, NULL, calloc, (size_t count, size_t size),
      (count, size))
 WRAP(FAULT_REALLOC, void *, NULL, realloc, (void *old, size_t size),
@@ -123,6 +136,22 @@ WRAP(FAULT_ZSTD_COMPRESS, size_t, -64UL, ZSTD_compress2,
       size_t length),
      (context, to, room, from, length))
 
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_malloc(size_t size)
+{
+    if (size > 1 << 20)
+        __atomic_add_fetch(&large, size, __ATOMIC_SEQ_CST);
+    return strikes(FAULT_MALLOC) ? NULL : __real_malloc(size);
+}
+
+long __real_sysconf(int name);
+long __wrap_sysconf(int name);
+long __wrap_sysconf(int name)
+{
+    return cpus && name == _SC_NPROCESSORS_ONLN ? cpus : __real_sysconf(name);
+}
+
 ssize_t __real_pwrite(int fd, const void *data, size_t length, off_t at);
 ssize_t __wrap_pwrite(int fd, const void *data, size_t length, off_t at);
 ssize_t __wrap_pwrite(int fd, const void *data, size_t length, off_t at)
@@ -140,6 +169,11 @@ ssize_t __wrap_pread(int fd, void *data, size_t length, off_t at)
 {
     if (strikes(FAULT_PREAD))
         return -1;
+    if (bad_from && at + (off_t)length > bad_from) {
+        __atomic_add_fetch(&bad_reads, 1, __ATOMIC_SEQ_CST);
+        errno = EIO;
+        return -1;
+    }
     if (length > 4096 && strikes(FAULT_SHORT_PREAD))
         length = length / 2 / 4096 * 4096;
     return __real_pread(fd, data, length, at);
@@ -157,7 +191,9 @@ int __wrap_open(const char *path, int flags, ...)
 /* ---- what is run -------------------------------------------------------- */
 
 static struct bytes v2;
+static enum xensave_format format = XENSAVE_FORMAT_V3;
 static struct xensave_compression compression;
+static off_t tail; /* bytes behind END */
 
 static int descriptors(void)
 {
@@ -177,7 +213,7 @@ static const char *save(int fd, const struct xensave_io_options *io)
     static struct xensave_error error;
     struct xensave_encoder_options options = {
         .size = sizeof(struct xensave_encoder_options),
-        .format = XENSAVE_FORMAT_V3,
+        .format = format,
         .compression = compression,
         .threads = 2,
     };
@@ -191,8 +227,10 @@ static const char *save(int fd, const struct xensave_io_options *io)
         return error.text[0] ? error.text : "(no text)";
     encoder = xensave_encoder_new(sink, &options);
     if (encoder && !xensave_encoder_push(encoder, v2.data, v2.length) &&
+        (!tail || !ftruncate(fd, xensave_sink_offset(sink) + tail)) &&
         !xensave_file_probe(fd, UINT64_MAX, &savefile, &error))
-        xensave_file_commit(fd, &savefile, xensave_sink_offset(sink), &error);
+        xensave_file_commit(fd, &savefile, xensave_sink_offset(sink) + tail,
+                            &error);
     if (!encoder && !error.text[0])
         strcpy(error.text, "(no text)");
     xensave_encoder_free(encoder);
@@ -200,24 +238,18 @@ static const char *save(int fd, const struct xensave_io_options *io)
     return error.text;
 }
 
-/* From the probe to END; "" means that the bytes were right. */
-static const char *restore(int fd, const struct xensave_io_options *io)
+/* To END, from where the stream starts; "": the bytes were right. */
+static const char *read_stream(int fd, const struct xensave_io_options *io)
 {
     static struct xensave_error error;
     struct xensave_decoder *decoder = NULL;
     struct xensave_source *source;
-    struct xensave_file savefile;
     static uint8_t *out;
     ssize_t r = -1;
 
     if (!out)
         out = mmap(NULL, 64 << 20, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (xensave_file_probe(fd, UINT64_MAX, &savefile, &error) ||
-        xensave_file_check(fd, &savefile, &error))
-        return error.text;
-    if (lseek(fd, savefile.stream_start, SEEK_SET) < 0)
-        return "lseek of the test";
     source = xensave_source_open_file(fd, io, &error);
     if (!source)
         return error.text[0] ? error.text : "(no text)";
@@ -231,6 +263,20 @@ static const char *restore(int fd, const struct xensave_io_options *io)
     xensave_decoder_free(decoder);
     xensave_source_free(source);
     return error.text;
+}
+
+/* From the probe on. */
+static const char *restore(int fd, const struct xensave_io_options *io)
+{
+    static struct xensave_error error;
+    struct xensave_file savefile;
+
+    if (xensave_file_probe(fd, UINT64_MAX, &savefile, &error) ||
+        xensave_file_check(fd, &savefile, &error))
+        return error.text;
+    if (lseek(fd, savefile.stream_start, SEEK_SET) < 0)
+        return "lseek of the test";
+    return read_stream(fd, io);
 }
 
 static void arm(enum fault fault, int n, int errnum)
@@ -383,6 +429,92 @@ static void every_call_with_zstd(void **state)
     compressed_with(XENSAVE_CODEC_ZSTD);
 }
 
+/* A saved stream that compresses; descriptor of its file. */
+static int compressed_file(unsigned batches, unsigned count)
+{
+    int fd = new_file();
+
+    free(v2.data);
+    v2 = synthetic_stream(PAGES_TEXT, batches, count, 3);
+    compression.codec = XENSAVE_CODEC_LZ4;
+    compression.all = true;
+    assert_string_equal(save(fd, &manners[3]), "");
+    return fd;
+}
+
+static void no_thread_decompresses(void **state)
+{
+    int fd = compressed_file(20, 64);
+
+    (void)state;
+    cpus = 4;
+    injected.always = true;
+    for (int first = 1; first <= 4; first++) {
+        arm(FAULT_THREAD, first, EAGAIN);
+        assert_string_equal(restore(fd, &manners[3]), "");
+        injected.armed = false;
+        assert_true(injected.hit);
+    }
+    injected.always = false;
+    cpus = 0;
+    close(fd);
+}
+
+/* As xensave.h says it, whatever the stream holds. */
+static void memory_to_decompress_is_bounded(void **state)
+{
+    int fd = compressed_file(64, 16);
+    size_t alone;
+
+    (void)state;
+    cpus = 1;
+    large = 0;
+    assert_string_equal(restore(fd, &manners[3]), "");
+    alone = large;
+    for (cpus = 2; cpus <= 64; cpus *= 2) {
+        large = 0;
+        assert_string_equal(restore(fd, &manners[3]), "");
+        assert_true(large > alone);
+        assert_true(large <= alone + (8 * (cpus < 4 ? cpus : 4) + 16) * MIB);
+    }
+    cpus = 0;
+    close(fd);
+}
+
+/* Behind END there may be a bad sector, or another's bytes. */
+static void what_is_behind_the_end_is_not_needed(void **state)
+{
+    struct xensave_file savefile;
+    struct xensave_error error;
+    int fd;
+
+    (void)state;
+    compression.codec = XENSAVE_CODEC_NONE;
+    tail = 3 << 20;
+    for (format = XENSAVE_FORMAT_V2; format <= XENSAVE_FORMAT_V3; format++)
+        for (size_t i = 0; i < 4; i++) {
+            if (format == XENSAVE_FORMAT_COMPAT)
+                continue;
+            fd = new_file();
+            assert_string_equal(save(fd, &manners[i]), "");
+            assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile,
+                                                &error),
+                             0);
+            posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+            lseek(fd, savefile.stream_start, SEEK_SET);
+            bad_from = (savefile.file_size - tail + 4095) & -4096;
+            bad_reads = 0;
+            assert_string_equal(read_stream(fd, &manners[i]), "");
+            /* Only a v2 stream does not say where it ends. */
+            if (format == XENSAVE_FORMAT_V3)
+                assert_int_equal(bad_reads, 0);
+            bad_from = 0;
+            close(fd);
+        }
+    format = XENSAVE_FORMAT_V3;
+    tail = 0;
+}
+
 static int make_stream(void **state)
 {
     (void)state;
@@ -404,6 +536,9 @@ int main(void)
         cmocka_unit_test(every_call_of_a_restore),
         cmocka_unit_test(every_call_with_lz4),
         cmocka_unit_test(every_call_with_zstd),
+        cmocka_unit_test(no_thread_decompresses),
+        cmocka_unit_test(memory_to_decompress_is_bounded),
+        cmocka_unit_test(what_is_behind_the_end_is_not_needed),
     };
 
     return cmocka_run_group_tests(tests, make_stream, free_stream);

@@ -289,8 +289,8 @@ static void test_damage(void **state)
     assert_int_equal(xensave_index_map(index, COUNT + 3, 1, &page), 0);
     xensave_index_free(index);
 
-    /* Another page of the same batch. */
-    flip(fd, page.offset + 2 * XENSAVE_V2_PAGE_SIZE + 17);
+    /* Another page of the same frame. */
+    flip(fd, page.offset - 2 * XENSAVE_V2_PAGE_SIZE + 17);
     index = open_index(fd, &error);
     assert_int_equal(xensave_index_read(index, &page, contents), -1);
     assert_non_null(strstr(error.text, "checksum"));
@@ -299,7 +299,7 @@ static void test_damage(void **state)
     xensave_index_free(index);
 
     /* A pfn. */
-    flip(fd, page.offset + 2 * XENSAVE_V2_PAGE_SIZE + 17);
+    flip(fd, page.offset - 2 * XENSAVE_V2_PAGE_SIZE + 17);
     index = open_index(fd, &error);
     assert_int_equal(xensave_index_map(index, 2 * COUNT, 1, &page), 0);
     assert_int_equal(xensave_index_read(index, &page, contents), 0);
@@ -307,7 +307,7 @@ static void test_damage(void **state)
     assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile, &error), 0);
     at = savefile.stream_start + savefile.header.index_offset;
 
-    for (unsigned i = 0; i < 8 + 16 + 40 * BATCHES; i++) {
+    for (unsigned i = 0; i < 8 + 16 + 64 * BATCHES; i++) {
         flip(fd, at + i);
         index = try_open(fd, &error);
         if (index)

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -124,7 +125,12 @@ static void check_alignment(int fd, const struct setting *setting)
             pages = head[1];
         }
         if (pages)
-            assert_int_equal((at + 8 + 24 + 8 * head[0] + head[2]) % 4096, 0);
+            assert_int_equal((at + 8 + 40 + 8 * head[0] +
+                              12 * ((pages + (1U << (head[3] >> 4)) - 1) >>
+                                    (head[3] >> 4)) +
+                              head[2]) %
+                                 4096,
+                             0);
         at += 8 + length + (-length & 7);
     } while (type);
     free(file.data);
@@ -275,6 +281,80 @@ static void skipping_reads_what_is_there(void **state)
     close(fd);
 }
 
+/* All of a stream in memory that the decoder gives before it refuses it. */
+static size_t decode_until_refused(void *data, size_t length, uint8_t *out,
+                                   size_t room, struct xensave_error *error)
+{
+    struct xensave_source *source = xensave_source_open_memory(data, length, 0,
+                                                               error);
+    struct xensave_decoder *decoder = xensave_decoder_new(source);
+    size_t at = 0;
+    ssize_t got;
+
+    assert_non_null(decoder);
+    while ((got = xensave_decoder_read_some(decoder, out + at, room - at)) > 0)
+        at += got;
+    assert_int_equal(got, -1);
+    xensave_decoder_free(decoder);
+    xensave_source_free(source);
+    return at;
+}
+
+/* What is read ahead is refused where it stands, behind what is good. */
+static void damage_ahead_is_refused_in_its_place(void **state)
+{
+    struct bytes v2 = synthetic_stream(PAGES_TEXT, 6, 200, 3);
+    struct xensave_encoder_options options = {
+        .size = sizeof(options),
+        .format = XENSAVE_FORMAT_V3,
+        .compression = { .codec = XENSAVE_CODEC_ZSTD, .all = true },
+    };
+    struct xensave_v2_record_header record;
+    uint8_t *out = malloc(v2.length + 1), *bytes;
+    size_t length, at = 40, given, before = 0, number = 0;
+    struct xensave_error error;
+    struct xensave_sink *sink;
+    struct xensave_encoder *encoder;
+    int pipe_fds[2];
+    (void)state;
+
+    /* A stream that is not rewritten needs no commit. */
+    assert_int_equal(pipe(pipe_fds), 0);
+    sink = xensave_sink_open_stream(pipe_fds[1], &error);
+    encoder = xensave_encoder_new(sink, &options);
+    bytes = malloc(v2.length);
+    assert_non_null(encoder);
+    assert_true(fcntl(pipe_fds[1], F_SETPIPE_SZ, 1 << 20) > 0);
+    if (xensave_encoder_push(encoder, v2.data, v2.length))
+        fail_msg("%s", error.text);
+    xensave_encoder_free(encoder);
+    xensave_sink_free(sink);
+    length = read(pipe_fds[0], bytes, v2.length);
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+    do {
+        memcpy(&record, bytes + at, sizeof(record));
+        if (record.type == XENSAVE_RECORD_PAGE_DATA) {
+            bytes[at + 8 + record.length - 3] ^= 1;
+            given = decode_until_refused(bytes, length, out, v2.length,
+                                         &error);
+            assert_true(error.has_offset);
+            assert_int_equal(error.offset, at);
+            assert_int_equal(error.record, number);
+            assert_true(given > before);
+            assert_memory_equal(out, v2.data, given);
+            before = given;
+            bytes[at + 8 + record.length - 3] ^= 1;
+        }
+        at += 8 + ((record.length + 7) & ~7U);
+        number++;
+    } while (record.type != XENSAVE_V2_RECORD_END);
+    assert_true(before > v2.length / 2);
+    free(bytes);
+    free(out);
+    free(v2.data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +364,7 @@ int main(void)
         cmocka_unit_test(every_start_modulo_8),
         cmocka_unit_test(smallest_buffers),
         cmocka_unit_test(skipping_reads_what_is_there),
+        cmocka_unit_test(damage_ahead_is_refused_in_its_place),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

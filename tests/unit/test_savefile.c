@@ -263,6 +263,46 @@ static void a_tail_has_a_limit(void **state)
     close(fd);
 }
 
+/* What a later version wrote there is kept, and counts. */
+static void commit_keeps_a_longer_header(void **state)
+{
+    struct xensave_header_record header, seen;
+    int fd = save(XENSAVE_FORMAT_V3, 300);
+    struct bytes file = slurp(fd);
+    struct xensave_file savefile;
+    struct xensave_error error;
+    uint64_t at;
+    size_t old;
+
+    (void)state;
+    assert_int_equal(xensave_file_probe(fd, UINT64_MAX, &savefile, &error), 0);
+    at = savefile.stream_start + 40;
+    memcpy(&header.record, file.data + at, sizeof(header.record));
+    old = xensave_header_length(&header);
+    memcpy(&header, file.data + at, old);
+    memset(header.later, 0xa5, sizeof(header.later));
+    header.record.length += 80;
+    header.body.stream_length += 80;
+    /* Its entries would point 80 bytes too low. */
+    header.body.index_offset = 0;
+    xensave_header_seal(&header);
+    assert_int_equal(pwrite(fd, &header, old + 80, at), old + 80);
+    assert_int_equal(pwrite(fd, file.data + at + old, file.length - at - old,
+                            at + old + 80),
+                     file.length - at - old);
+    lseek(fd, file.length + 80, SEEK_SET);
+    commit(fd);
+    assert_string_equal(refusal(fd), "");
+    assert_int_equal(pread(fd, &seen, old + 80, at), old + 80);
+    assert_int_equal(seen.record.length, header.record.length);
+    assert_int_equal(seen.body.state, XENSAVE_STATE_COMPLETE);
+    assert_memory_equal(seen.later, header.later, 80);
+    assert_int_equal(pwrite(fd, "", 1, at + old + 79), 1);
+    assert_refused(fd, "does not match its checksum");
+    close(fd);
+    free(file.data);
+}
+
 static void compat_needs_a_head_of_xl(void **state)
 {
     struct xensave_error error;
@@ -291,6 +331,7 @@ int main(void)
         cmocka_unit_test(impossible_lengths_are_not_committed),
         cmocka_unit_test(reading_back_leaves_the_page_cache_alone),
         cmocka_unit_test(a_tail_has_a_limit),
+        cmocka_unit_test(commit_keeps_a_longer_header),
         cmocka_unit_test(compat_needs_a_head_of_xl),
     };
 

@@ -15,6 +15,19 @@
 
 #define LENGTH_MAX (24U << 20)
 
+static size_t stripe, writes, straddling;
+
+ssize_t __real_pwrite(int fd, const void *data, size_t length, off_t at);
+ssize_t __wrap_pwrite(int fd, const void *data, size_t length, off_t at);
+ssize_t __wrap_pwrite(int fd, const void *data, size_t length, off_t at)
+{
+    if (stripe && length) {
+        writes++;
+        straddling += at / stripe != (at + length - 1) / stripe;
+    }
+    return __real_pwrite(fd, data, length, at);
+}
+
 struct image {
     uint8_t *data;
     size_t length;
@@ -104,6 +117,24 @@ static void every_manner(void **state)
                 options.buffer_size = i == 1 ? 65536 : 0;
                 one_file(&options, starts[i], seed++);
             }
+}
+
+/* A write behind a hole begins where a stripe does, as all others. */
+static void no_write_straddles_a_stripe(void **state)
+{
+    struct xensave_io_options options = {
+        .size = sizeof(options),
+        .engine = XENSAVE_ENGINE_THREAD,
+        .buffer_size = 65536,
+    };
+
+    (void)state;
+    stripe = options.buffer_size;
+    for (unsigned seed = 1; seed < 9; seed++)
+        one_file(&options, 777 * seed, seed);
+    assert_true(writes > 100);
+    assert_int_equal(straddling, 0);
+    stripe = 0;
 }
 
 static void holes_take_no_room(void **state)
@@ -227,6 +258,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_manner),
+        cmocka_unit_test(no_write_straddles_a_stripe),
         cmocka_unit_test(holes_take_no_room),
         cmocka_unit_test(skip_over_old_bytes),
         cmocka_unit_test(memory),

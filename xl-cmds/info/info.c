@@ -39,23 +39,23 @@ static void keep(struct info *info, const struct xensave_record *record)
 static void count_batch(struct info *info, const struct xensave_record *record)
 {
     info->batches++;
-    info->pfns += record->pfns;
-    info->pages += record->pages;
+    info->pfns += record->batch.count;
+    info->pages += record->batch.pages;
     info->zero_pages += record->zero_pages;
-    if (!record->pages)
+    if (!record->batch.pages)
         return;
     info->page_batches++;
-    info->stored += record->stored;
+    info->stored += record->batch.stored;
     if (record->codec != XENSAVE_CODEC_NONE &&
         record->codec < XENSAVE_CODECS) {
         info->packed[record->codec].batches++;
-        info->packed[record->codec].pages += record->pages;
-        info->packed[record->codec].stored += record->stored;
-    } else if (record->page_offset % XENSAVE_V2_PAGE_SIZE == 0) {
+        info->packed[record->codec].pages += record->batch.pages;
+        info->packed[record->codec].stored += record->batch.stored;
+    } else if (record->batch.page_offset % XENSAVE_V2_PAGE_SIZE == 0) {
         /* The pages of a batch are contiguous: the first decides for all. */
-        info->aligned_pages += record->pages;
+        info->aligned_pages += record->batch.pages;
     }
-    if (record->page_offset % info_alignment(info) == 0)
+    if (record->batch.page_offset % info_alignment(info) == 0)
         info->aligned_batches++;
 }
 

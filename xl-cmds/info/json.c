@@ -180,16 +180,16 @@ static void put_records(yajl_gen gen, const struct info *info)
         put_type(gen, record);
         json_number(gen, "offset", record->offset);
         json_number(gen, "length", xensave_record_bytes(record));
-        if (record->pfns) {
-            json_number(gen, "pfns", record->pfns);
-            json_number(gen, "pages_stored", record->pages);
+        if (record->batch.count) {
+            json_number(gen, "pfns", record->batch.count);
+            json_number(gen, "pages_stored", record->batch.pages);
             json_number(gen, "pages_zero", record->zero_pages);
         }
-        if (record->pages) {
-            json_number(gen, "page_offset", record->page_offset);
-            json_number(gen, "bytes_stored", record->stored);
+        if (record->batch.pages) {
+            json_number(gen, "page_offset", record->batch.page_offset);
+            json_number(gen, "bytes_stored", record->batch.stored);
         }
-        if (record->pages && xensave_codec_name(record->codec))
+        if (record->batch.pages && xensave_codec_name(record->codec))
             json_text(gen, "compression", xensave_codec_name(record->codec));
         yajl_gen_map_close(gen);
     }

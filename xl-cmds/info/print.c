@@ -214,9 +214,9 @@ static void print_records(const struct info *info)
         print_type_name(record);
         printf("%14" PRIu64 "%11" PRIu64, record->offset,
                xensave_record_bytes(record));
-        if (record->pfns)
-            printf("%6" PRIu32 "%6" PRIu32 "%6" PRIu32, record->pfns,
-                   record->pages, record->zero_pages);
+        if (record->batch.count)
+            printf("%6" PRIu32 "%6" PRIu32 "%6" PRIu32, record->batch.count,
+                   record->batch.pages, record->zero_pages);
         putchar('\n');
     }
 }
