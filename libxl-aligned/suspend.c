@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "identity.h"
 #include "save.h"
 
 /* Those whose end xl_aligned_suspend_complete will announce. */
@@ -210,6 +211,12 @@ static void save_publish(struct save *save, const struct real *real,
 
     dominfo_read(real, ctx, domid, &dominfo);
     info.total = dominfo.memory;
+    if (!save->stock)
+        info.identity = identity_lines(ctx, domid, &dominfo,
+                                       migrates ? "migration"
+                                       : flags & LIBXL_SUSPEND_LIVE
+                                           ? "checkpoint"
+                                           : "save");
     operation_publish(save->operation, &info);
 }
 
