@@ -190,6 +190,14 @@ const char *info_state_name(uint32_t state)
     return state < sizeof(names) / sizeof(names[0]) ? names[state] : "?";
 }
 
+void info_file_id(const struct info *info, char text[33])
+{
+    const uint8_t *id = info->file.probed.header.file_id;
+
+    for (int i = 0; i < 16; i++)
+        snprintf(text + 2 * i, 3, "%02x", id[i]);
+}
+
 const char *info_guest_type(const struct info *info)
 {
     uint32_t type = info->file.probed.guest_type;

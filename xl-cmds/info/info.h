@@ -57,6 +57,8 @@ bool info_overhead(const struct info *info, double *percent);
 /* Expected alignment of page contents: the header's, or 4096. */
 uint32_t info_alignment(const struct info *info);
 const char *info_state_name(uint32_t state);
+/* v3: 32 hexadecimal digits. */
+void info_file_id(const struct info *info, char text[33]);
 /* "PV", "PVH", "HVM", or "?". */
 const char *info_guest_type(const struct info *info);
 

@@ -46,12 +46,17 @@ static void print_bytes(const char *label, uint64_t bytes)
 static void print_format(const struct info *info)
 {
     const struct xensave_file *probed = &info->file.probed;
+    char file_id[33];
 
     printf(LABEL "%s", "format", xensave_format_name(probed->format));
     if (probed->format == XENSAVE_FORMAT_V3)
         printf(", stream version %" PRIu32 " (readers from %" PRIu32 " on)",
                probed->header.version, probed->header.min_reader_version);
     putchar('\n');
+    if (probed->format != XENSAVE_FORMAT_V3)
+        return;
+    info_file_id(info, file_id);
+    printf(LABEL "%s\n", "file id", file_id);
 }
 
 static void print_state(const struct info *info)
