@@ -12,7 +12,10 @@ from model import layout as L
 from model import savefile
 from model.domains import cpu_record, hvm_context
 from model.generator import domain_header, image_header, page_data
+from model.encoder import encode_v3
+from model.grown import committed, head_of
 from model.records import record
+from model.savefile import libxl_head
 
 FORMATS = ("v2", "compat", "v3")
 TAIL = savefile.hvm_tail(b"physmap/0\0f0000000\0", b"\x5a" * 600)
@@ -406,3 +409,16 @@ def test_two_files_are_needed(tmp_path):
         assert "expected A B" in result.stderr
     result = run("diff", tmp_path / "none", tmp_path / "none")
     assert result.returncode == 2 and result.stderr.count("\n") == 1
+
+
+def test_info_shows_the_identity(tmp_path):
+    v2 = stream(random_batches(3, False))
+    start = len(libxl_head())
+    file = tmp_path / "file"
+    identity = {"name": "web01", "host": "\u202eh\u00f6st"}
+    file.write_bytes(head_of(start) + committed(
+        encode_v3(v2, start, identity=identity), start)
+        + struct.pack("<II", 0, 0))
+    shown = run("info", file).stdout
+    assert "identity    name=web01\n" in shown
+    assert "host=" in shown and "\u202e" not in shown

@@ -40,6 +40,9 @@ struct info {
     uint64_t stream_end; /* behind END; 0 if the walk did not get there */
     uint64_t tail_end;   /* behind END of libxl */
 
+    /* v3: lines key=value, "" if there are none: spec 3.7. */
+    char identity[XENSAVE_IDENTITY_MAX + 1];
+
     bool checked; /* v3: state, length, head and tail */
     bool whole;
     char check_text[512]; /* if not whole */

@@ -99,6 +99,23 @@ static void print_domain(const struct info *info)
     putchar('\n');
 }
 
+static void print_identity(const struct info *info)
+{
+    const char *label = "identity";
+    char line[XENSAVE_IDENTITY_MAX + 1];
+    size_t length;
+
+    for (const char *at = info->identity; *at; at += length + 1) {
+        length = strcspn(at, "\n");
+        memcpy(line, at, length);
+        line[length] = '\0';
+        printf(LABEL, label);
+        print_text(line);
+        putchar('\n');
+        label = "";
+    }
+}
+
 static void print_layout(const struct info *info)
 {
     const struct xensave_file *probed = &info->file.probed;
@@ -239,6 +256,7 @@ void info_print(const struct info *info)
                  "\n",
            "written by", probed->xen_major, probed->xen_minor,
            probed->image_version);
+    print_identity(info);
     print_layout(info);
     print_pages(info);
     print_types(info);
