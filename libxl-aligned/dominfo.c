@@ -18,6 +18,7 @@ union libxl_info {
 _Static_assert(offsetof(libxl_dominfo, shutdown_reason) == 40 &&
                    offsetof(libxl_dominfo, current_memkb) == 56 &&
                    offsetof(libxl_dominfo, paged_memkb) == 72 &&
+                   offsetof(libxl_dominfo, vcpu_online) == 100 &&
                    offsetof(libxl_dominfo, cpupool) == 104,
                "libxl_dominfo of Xen 4.14 and newer");
 
@@ -30,7 +31,8 @@ static const struct layout {
     { 14, 108 },
 };
 
-static bool is_pv(const struct real *real, const union libxl_info *u)
+static libxl_domain_type type_of(const struct real *real,
+                                 const union libxl_info *u)
 {
     libxl_domain_type type;
     size_t i;
@@ -39,9 +41,9 @@ static bool is_pv(const struct real *real, const union libxl_info *u)
         if (real->minor < layouts[i].minor)
             continue;
         memcpy(&type, u->room + layouts[i].domain_type, sizeof(type));
-        return type == LIBXL_DOMAIN_TYPE_PV;
+        return type;
     }
-    return false;
+    return 0;
 }
 
 int dominfo_read(const struct real *real, libxl_ctx *ctx, uint32_t domid,
@@ -60,7 +62,10 @@ int dominfo_read(const struct real *real, libxl_ctx *ctx, uint32_t domid,
         info->memory = (u.info.current_memkb + u.info.paged_memkb) << 10;
         info->suspended = u.info.shutdown && u.info.shutdown_reason ==
                                                  LIBXL_SHUTDOWN_REASON_SUSPEND;
-        info->pv = is_pv(real, &u);
+        info->type = type_of(real, &u);
+        info->pv = info->type == LIBXL_DOMAIN_TYPE_PV;
+        info->vcpus = u.info.vcpu_online;
+        memcpy(info->uuid, &u.info.uuid, sizeof(info->uuid));
     }
     real->dominfo_dispose(&u.info);
     return rc;

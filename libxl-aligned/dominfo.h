@@ -10,6 +10,9 @@ struct dominfo {
     uint64_t memory; /* bytes */
     bool suspended;
     bool pv;
+    libxl_domain_type type; /* 0: not known */
+    uint32_t vcpus;
+    uint8_t uuid[16];
 };
 
 /* libxl's error; `info` is all zero then. */

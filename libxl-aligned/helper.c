@@ -30,7 +30,8 @@ static bool is_variable(const char *entry, const char *name)
 }
 
 static int exec_with_library(const char *file, char *const argv[],
-                             char *stream, const char *library)
+                             char *stream, const char *identity,
+                             const char *library)
 {
     const char *others = getenv("LD_PRELOAD");
     size_t count = 0, used = 0, i, preload_size;
@@ -41,19 +42,25 @@ static int exec_with_library(const char *file, char *const argv[],
     preload_size = sizeof("LD_PRELOAD=:") + strlen(library) +
                    (others ? strlen(others) : 0);
     if (preload_size > ENVIRONMENT_MAX ||
-        (count + 3) * sizeof(char *) > ENVIRONMENT_MAX)
+        (count + 4) * sizeof(char *) > ENVIRONMENT_MAX)
         return execvpe(file, argv, environ);
 
-    char *variables[count + 3];
+    char *variables[count + 4];
     char preload[preload_size];
+    char lines[sizeof(IDENTITY_VARIABLE "=") + XENSAVE_IDENTITY_MAX];
 
     snprintf(preload, preload_size, "LD_PRELOAD=%s%s%s", library,
              others && *others ? ":" : "", others ? others : "");
     for (i = 0; i < count; i++) {
         if (!is_variable(environ[i], "LD_PRELOAD") &&
-            !is_variable(environ[i], STREAM_VARIABLE))
+            !is_variable(environ[i], STREAM_VARIABLE) &&
+            !is_variable(environ[i], IDENTITY_VARIABLE))
             variables[used++] = environ[i];
     }
+    snprintf(lines, sizeof(lines), IDENTITY_VARIABLE "=%s",
+             identity ? identity : "");
+    if (identity)
+        variables[used++] = lines;
     variables[used++] = preload;
     variables[used++] = stream;
     variables[used] = NULL;
@@ -79,7 +86,7 @@ EXPORT int execvp(const char *file, char *const argv[])
     if (!plan || stream_plan_format(plan, stream + used, STREAM_PLAN_MAX))
         return execvpe(file, argv, environ);
     /* A plan is made after the runtime is known: this does not block. */
-    return exec_with_library(file, argv, stream,
+    return exec_with_library(file, argv, stream, plan->identity,
                              runtime_get()->helper_library);
 }
 
@@ -157,7 +164,7 @@ become_helper(const char *helper, const char *library, int out)
     dup2(null, STDIN_FILENO);
     dup2(null, STDERR_FILENO);
     dup2(out, STDOUT_FILENO);
-    exec_with_library(helper, argv, stream, library);
+    exec_with_library(helper, argv, stream, NULL, library);
     _exit(127);
 }
 

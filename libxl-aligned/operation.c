@@ -43,6 +43,7 @@ static void operation_free(struct operation *operation)
     free(operation->format);
     free(operation->name);
     free(operation->moved);
+    free(operation->plan.identity);
     free(operation);
 }
 
@@ -217,6 +218,7 @@ void operation_publish(struct operation *operation,
     if (!operation)
         return;
     operation->kind = info->kind;
+    operation->plan.identity = info->identity;
     operation->page = given_page(path);
     if (!operation->page)
         operation->page = handoff_create("libxl-aligned progress", path,

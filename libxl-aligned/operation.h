@@ -41,6 +41,7 @@ struct operation_info {
     const char *format; /* NULL: not known */
     const char *file;   /* the name that it will have; NULL: that of fd */
     char domain[CONFIG_TEXT_MAX]; /* its name while it has no domid, or "" */
+    char *identity; /* for plan.identity; the operation's from here on */
 };
 
 struct operation_sample {

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "identity.h"
 #include "save.h"
 
 /* Asynchronous saves that xl_aligned_suspend_complete will end. */
@@ -211,6 +212,12 @@ static void save_publish(struct save *save, const struct real *real,
 
     dominfo_read(real, ctx, domid, &dominfo);
     info.total = dominfo.memory;
+    if (!save->stock)
+        info.identity = identity_lines(ctx, domid, &dominfo,
+                                       migrates ? "migration"
+                                       : flags & LIBXL_SUSPEND_LIVE
+                                           ? "checkpoint"
+                                           : "save");
     operation_publish(save->operation, &info);
 }
 

@@ -12,6 +12,8 @@
 
 #define STREAM_VARIABLE "XL_ALIGNED_STREAM"
 #define STREAM_PLAN_MAX 512U /* bytes of its text, NUL included */
+/* Lines "key=value" (docs/spec/stream-v3.md 3.7), beside the plan. */
+#define IDENTITY_VARIABLE "XL_ALIGNED_IDENTITY"
 
 /* The value of the variable. */
 struct stream_plan {
@@ -22,6 +24,7 @@ struct stream_plan {
     struct xensave_compression compression; /* v3 */
     uint32_t head_padding;
     char progress[FD_PATH]; /* path of the handoff page; "": none */
+    char *identity;         /* of IDENTITY_VARIABLE; NULL: none */
 };
 
 /*

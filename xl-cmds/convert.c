@@ -171,6 +171,7 @@ static int write_head(struct conversion *c)
             .level = c->compression.level,
             .all = true,
         },
+        .identity = xensave_decoder_identity(c->decoder),
     };
 
     c->sink = c->out_is_file

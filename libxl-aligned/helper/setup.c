@@ -67,6 +67,9 @@ setup(int argc, char *argv[], char *envp[])
         return;
     r = stream_plan_parse(&plan, text, why, sizeof(why));
     unsetenv(STREAM_VARIABLE);
+    text = secure_getenv(IDENTITY_VARIABLE);
+    plan.identity = text ? strdup(text) : NULL;
+    unsetenv(IDENTITY_VARIABLE);
     leave_preload();
 
     /* Remus and COLO share the fd between helper and libxl. */

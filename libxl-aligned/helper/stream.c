@@ -101,6 +101,7 @@ static int open_save(void)
         .format = stream.plan.format,
         .head_padding = stream.plan.head_padding,
         .compression = stream.plan.compression,
+        .identity = stream.plan.identity,
     };
 
     stream.sink = is_file()

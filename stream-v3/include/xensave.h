@@ -431,6 +431,19 @@ int xensave_index_map(struct xensave_index *index, uint64_t first,
  */
 int xensave_index_read(struct xensave_index *index,
                        const struct xensave_index_page *page, void *contents);
+/*
+ * Whether two v3 files have the same pages among these pfns, by the checksums
+ * in their indexes; false also if that cannot be told.  Spec 8 says what a
+ * checksum misses.
+ */
+bool xensave_index_same(const struct xensave_index *a,
+                        const struct xensave_index *b, uint64_t first,
+                        uint32_t count);
+/* The same of two stored pages, by the checks of their frames: 1, 0, or -1. */
+int xensave_index_same_page(struct xensave_index *a,
+                            const struct xensave_index_page *page_a,
+                            struct xensave_index *b,
+                            const struct xensave_index_page *page_b);
 void xensave_index_free(struct xensave_index *index);
 
 #ifdef __cplusplus

@@ -106,6 +106,75 @@ PUBLIC int xensave_index_map(struct xensave_index *index, uint64_t first,
     return 0;
 }
 
+/* ---- comparing ---------------------------------------------------------- */
+
+static size_t next_in(const struct xensave_index *index, size_t at,
+                      uint64_t first, uint64_t count)
+{
+    const struct xensave_index_batch *entry;
+
+    for (; at < index->count; at++) {
+        entry = &index->entries[at];
+        if (entry->first_pfn <= entry->last_pfn && entry->last_pfn >= first &&
+            (entry->first_pfn <= first || entry->first_pfn - first < count))
+            break;
+    }
+    return at;
+}
+
+PUBLIC bool xensave_index_same(const struct xensave_index *a,
+                               const struct xensave_index *b, uint64_t first,
+                               uint32_t count)
+{
+    const struct xensave_index_batch *in_a, *in_b;
+    size_t i = 0, j = 0;
+
+    if (a->savefile.format != XENSAVE_FORMAT_V3 ||
+        b->savefile.format != XENSAVE_FORMAT_V3)
+        return false;
+    for (;; i++, j++) {
+        i = next_in(a, i, first, count);
+        j = next_in(b, j, first, count);
+        if (i == a->count || j == b->count)
+            return i == a->count && j == b->count;
+        in_a = &a->entries[i];
+        in_b = &b->entries[j];
+        if (in_a->contents != in_b->contents || in_a->count != in_b->count ||
+            in_a->pages != in_b->pages || in_a->flags != in_b->flags ||
+            in_a->stored != in_b->stored)
+            return false;
+    }
+}
+
+PUBLIC int xensave_index_same_page(struct xensave_index *a,
+                                   const struct xensave_index_page *page_a,
+                                   struct xensave_index *b,
+                                   const struct xensave_index_page *page_b)
+{
+    struct xensave_frame in_a, in_b;
+    uint32_t pages;
+
+    if (a->savefile.format != XENSAVE_FORMAT_V3 ||
+        b->savefile.format != XENSAVE_FORMAT_V3 ||
+        page_a->kind != XENSAVE_PAGE_STORED ||
+        page_b->kind != XENSAVE_PAGE_STORED)
+        return 0;
+    if (xensave_index_load_head(a, page_a->batch) ||
+        xensave_index_load_head(b, page_b->batch))
+        return -1;
+    pages = a->head->shape.frame_pages;
+    if (pages != b->head->shape.frame_pages ||
+        a->head->shape.codec != b->head->shape.codec ||
+        page_a->place % pages != page_b->place % pages)
+        return 0;
+    in_a = xensave_batch_frame(&a->head->head, &a->head->shape,
+                               page_a->place / pages);
+    in_b = xensave_batch_frame(&b->head->head, &b->head->shape,
+                               page_b->place / pages);
+    return in_a.check == in_b.check && in_a.length == in_b.length &&
+           in_a.pages == in_b.pages;
+}
+
 /* ---- contents ----------------------------------------------------------- */
 
 /* compat: spec 3.4. */

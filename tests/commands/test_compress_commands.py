@@ -18,7 +18,7 @@ HOW = ("lz4", "lz4:9", "zstd", "zstd:19")
 
 def batch_codecs(file):
     start = savefile.parse_head(file).stream_start
-    return [r.body[12] for r in walk(file[start:])
+    return [r.body[12] & 15 for r in walk(file[start:])
             if r.type == L.ALIGNED_PAGE_DATA]
 
 
@@ -144,3 +144,20 @@ def test_other_formats_are_refused(xl, command, format_):
     xl.will("exit:0")
     xl.run("run", f"--format={format_}", "--compress=none", "xl")
     assert xl.notes()
+
+
+@pytest.mark.parametrize("identity", ({}, None, {
+    "name": "web 1", "kind": "save", "key_of_2030": "a=b"}))
+def test_convert_keeps_the_identity(tmp_path, identity):
+    """It does not change what the file is a save of."""
+    file = place(tmp_path, savefile.build(
+        compressible(2, 2, 30), CONFIG, savefile.pv_tail(), "v3",
+        identity=identity))
+    for how in ("none", "zstd"):
+        assert run("convert", "--to=v3", f"--compress={how}", file,
+                   tmp_path / how).returncode == 0
+        report, decoder, _ = audit_file(
+            io.BytesIO((tmp_path / how).read_bytes()))
+        assert not report.faults
+        assert decoder.identity == identity
+    assert run("convert", "--to=v2", file, tmp_path / "v2").returncode == 0

@@ -13,7 +13,10 @@ from model import layout as L
 from model import savefile
 from model.domains import cpu_record, hvm_context
 from model.generator import domain_header, image_header, page_data
+from model.encoder import encode_v3
+from model.grown import committed, head_of
 from model.records import record
+from model.savefile import libxl_head
 
 FORMATS = ("v2", "compat", "v3")
 
@@ -218,7 +221,7 @@ def test_the_same(tmp_path, format_):
 
 
 def test_damage_is_no_difference(tmp_path):
-    """Nor is it none: diff compares what it has read and verified."""
+    """Nor is it none: what diff reads is verified."""
     batches = random_batches(6, False)
     a = write(tmp_path / "a", batches, "v3")
     b = write(tmp_path / "b", batches, "v3")
@@ -228,8 +231,30 @@ def test_damage_is_no_difference(tmp_path):
     data[page["offset"]] ^= 1
     a.write_bytes(data)
     for pair in ((a, b), (b, a)):
-        result = run("diff", *pair)
+        result = run("diff", "--contents", *pair)
         assert result.returncode == 2 and "checksum" in result.stderr
+
+
+def test_only_changed_frames_are_read(tmp_path):
+    """Everything else is damaged, and nobody notices."""
+    rng = random.Random(7)
+    batches = [[(64 * n + i, rng.randbytes(L.PAGE)) for i in range(64)]
+               for n in range(8)]
+    after = [list(batch) for batch in batches]
+    after[3][21] = (64 * 3 + 21, rng.randbytes(L.PAGE))
+    files = [write(tmp_path / name, contents, "v3")
+             for name, contents in (("a", batches), ("b", after))]
+    for file in files:
+        data = bytearray(file.read_bytes())
+        for page in json.loads(run("page", "--json", file, "0-511").stdout):
+            if page["pfn"] // 4 != (64 * 3 + 21) // 4:
+                data[page["offset"] + 77] ^= 1
+        file.write_bytes(data)
+    result = run("diff", "--json", *files)
+    assert (result.returncode, result.stderr) == (1, "")
+    assert json.loads(result.stdout)["ranges"] == [
+        {"first_pfn": 213, "last_pfn": 213, "change": "changed"}]
+    assert run("diff", "--contents", *files).returncode == 2
 
 
 def colliding_pages() -> tuple:
@@ -265,18 +290,22 @@ def test_equal_checksums_are_not_equal_contents(tmp_path, format_):
     others = random_batches(5, False)
     files = []
     for name, page in zip("ab", pages):
-        batches = [[(pfn, page) for pfn in range(9000, 9008)], *others]
+        # The last page of a frame is followed by no stripe.
+        batches = [[(pfn, b"\5" * L.PAGE if pfn % 4 == 3 else page)
+                    for pfn in range(9000, 9008)], *others]
         files.append(write(tmp_path / name, batches, format_))
     a, b = (file.read_bytes() for file in files)
     # Each checksum of the two files, those of head and tail too.
-    assert sum(x != y for x, y in zip(a, b)) == 8 * differ
+    assert sum(x != y for x, y in zip(a, b)) == 6 * differ
     for file in files:
         assert run("verify", file).returncode == 0
-    result = run("diff", "--json", *files)
+    assert run("diff", *files).returncode == (format_ != "v3")
+    result = run("diff", "--contents", "--json", *files)
     assert result.returncode == 1
     found = json.loads(result.stdout)
     assert found["ranges"] == [
-        {"first_pfn": 9000, "last_pfn": 9007, "change": "changed"}]
+        {"first_pfn": pfn, "last_pfn": pfn + 2, "change": "changed"}
+        for pfn in (9000, 9004)]
     assert run("diff", files[0], files[0]).returncode == 0
 
 
@@ -331,3 +360,16 @@ def test_two_files_are_needed(tmp_path):
         assert "expected A B" in result.stderr
     result = run("diff", tmp_path / "none", tmp_path / "none")
     assert result.returncode == 2 and result.stderr.count("\n") == 1
+
+
+def test_info_shows_the_identity(tmp_path):
+    v2 = stream(random_batches(3, False))
+    start = len(libxl_head())
+    file = tmp_path / "file"
+    identity = {"name": "web01", "host": "\u202eh\u00f6st"}
+    file.write_bytes(head_of(start) + committed(
+        encode_v3(v2, start, identity=identity), start)
+        + struct.pack("<II", 0, 0))
+    shown = run("info", file).stdout
+    assert "identity    name=web01\n" in shown
+    assert "host=" in shown and "\u202e" not in shown

@@ -280,10 +280,34 @@ int libxl_domain_info(libxl_ctx *ctx, libxl_dominfo *info, uint32_t domid)
     info->shutdown = suspended;
     info->shutdown_reason = suspended ? LIBXL_SHUTDOWN_REASON_SUSPEND
                                       : LIBXL_SHUTDOWN_REASON_UNKNOWN;
+    memcpy(&info->uuid, "\x01\x23\x45\x67\x89\xab\xcd\xef" "FEDCBA98", 16);
+    info->vcpu_online = 2;
     info->current_memkb = memory ? strtoull(memory, NULL, 0) : 1024;
     set_domain_type(info, getenv("FAKE_PV") ? LIBXL_DOMAIN_TYPE_PV
                                             : LIBXL_DOMAIN_TYPE_PVH);
     return 0;
+}
+
+/* FAKE_NAME; without it, neither name nor version is known. */
+char *libxl_domid_to_name(libxl_ctx *ctx, uint32_t domid)
+{
+    const char *name = getenv("FAKE_NAME");
+
+    (void)ctx;
+    (void)domid;
+    return name ? strdup(name) : NULL;
+}
+
+const libxl_version_info *libxl_get_version_info(libxl_ctx *ctx)
+{
+    static const libxl_version_info info = {
+        .xen_version_major = 4,
+        .xen_version_minor = 17,
+        .xen_version_extra = ".7-pre",
+    };
+
+    (void)ctx;
+    return getenv("FAKE_NAME") ? &info : NULL;
 }
 
 int libxl_get_physinfo(libxl_ctx *ctx, libxl_physinfo *physinfo)

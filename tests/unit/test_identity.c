@@ -70,7 +70,9 @@ static char *decode(const uint8_t *bytes, size_t length,
 static void what_is_written_is_read(void **state)
 {
     static const char *const identities[] = {
-        "", "name=\n", "name=web-1\nmemory_kib=4096\nkey_of_2030=a=b ; c\n",
+        "",
+        "name=\n",
+        "name=web-1\nmemory_kib=4096\nkey_of_2030=a=b ; c\n",
         "host=Z\xc3\xbcrich\n",
     };
     static uint8_t bytes[1 << 18];
@@ -101,9 +103,18 @@ static void what_is_written_is_read(void **state)
 static void bad_ones_are_refused(void **state)
 {
     static const char *const identities[] = {
-        "name=a", "name\n", "=a\n", "Name=a\n", "na me=a\n", "\n",
-        "name=a\nname=b\n", "name=a\tb\n", "name=\x7f\n",
-        "name=\xc2\x85\n", "name=\xff\n", "name=\xed\xa0\x80\n",
+        "name=a",
+        "name\n",
+        "=a\n",
+        "Name=a\n",
+        "na me=a\n",
+        "\n",
+        "name=a\nname=b\n",
+        "name=a\tb\n",
+        "name=\x7f\n",
+        "name=\xc2\x85\n",
+        "name=\xff\n",
+        "name=\xed\xa0\x80\n",
         "a23456789012345678901234567890_2=\n",
     };
     static uint8_t bytes[1 << 18];

@@ -59,6 +59,16 @@ static void count_batch(struct info *info, const struct xensave_record *record)
         info->aligned_batches++;
 }
 
+static void take_identity(struct info *info,
+                          const struct xensave_record *record)
+{
+    if (pread(info->file.fd, info->identity, record->length,
+              record->offset + sizeof(struct xensave_v2_record_header)) !=
+            (ssize_t)record->length ||
+        !xensave_identity_from_body(info->identity, record->length))
+        info->identity[0] = '\0';
+}
+
 static void add_record(struct info *info, const struct xensave_record *record)
 {
     struct info_type *type = find_type(info, record);
@@ -73,6 +83,8 @@ static void add_record(struct info *info, const struct xensave_record *record)
         keep(info, record);
     if (record->layer == XENSAVE_LAYER_LIBXC) {
         info->records++;
+        if (record->type == XENSAVE_RECORD_IDENTITY)
+            take_identity(info, record);
         if (record->type == XENSAVE_V2_RECORD_PAGE_DATA ||
             record->type == XENSAVE_RECORD_PAGE_DATA)
             count_batch(info, record);
@@ -188,6 +200,14 @@ const char *info_state_name(uint32_t state)
     };
 
     return state < sizeof(names) / sizeof(names[0]) ? names[state] : "?";
+}
+
+void info_file_id(const struct info *info, char text[33])
+{
+    const uint8_t *id = info->file.probed.header.file_id;
+
+    for (int i = 0; i < 16; i++)
+        snprintf(text + 2 * i, 3, "%02x", id[i]);
 }
 
 const char *info_guest_type(const struct info *info)

@@ -40,6 +40,9 @@ struct info {
     uint64_t stream_end; /* behind END; 0 if the walk did not get there */
     uint64_t tail_end;   /* behind END of libxl */
 
+    /* v3: lines key=value, "" if there are none: spec 3.7. */
+    char identity[XENSAVE_IDENTITY_MAX + 1];
+
     bool checked; /* v3: state, length, head and tail */
     bool whole;
     char check_text[512]; /* if not whole */
@@ -57,6 +60,8 @@ bool info_overhead(const struct info *info, double *percent);
 /* Expected alignment of page contents: the header's, or 4096. */
 uint32_t info_alignment(const struct info *info);
 const char *info_state_name(uint32_t state);
+/* v3: 32 hexadecimal digits. */
+void info_file_id(const struct info *info, char text[33]);
 /* "PV", "PVH", "HVM", or "?". */
 const char *info_guest_type(const struct info *info);
 

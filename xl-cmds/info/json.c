@@ -67,7 +67,7 @@ static void put_layout(yajl_gen gen, const struct info *info)
 static void put_v3(yajl_gen gen, const struct info *info)
 {
     const struct xensave_aligned_header *header = &info->file.probed.header;
-    char features[24];
+    char features[24], file_id[33];
 
     if (info->file.probed.format != XENSAVE_FORMAT_V3) {
         json_null(gen, "v3");
@@ -82,6 +82,8 @@ static void put_v3(yajl_gen gen, const struct info *info)
     snprintf(features, sizeof(features), "0x%" PRIx64,
              header->optional_features);
     json_text(gen, "optional_features", features);
+    info_file_id(info, file_id);
+    json_text(gen, "file_id", file_id);
     json_number(gen, "alignment", header->alignment);
     json_text(gen, "state", info_state_name(header->state));
     json_number(gen, "stream_start", header->stream_start);

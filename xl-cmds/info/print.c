@@ -46,12 +46,17 @@ static void print_bytes(const char *label, uint64_t bytes)
 static void print_format(const struct info *info)
 {
     const struct xensave_file *probed = &info->file.probed;
+    char file_id[33];
 
     printf(LABEL "%s", "format", xensave_format_name(probed->format));
     if (probed->format == XENSAVE_FORMAT_V3)
         printf(", stream version %" PRIu32 " (readers from %" PRIu32 " on)",
                probed->header.version, probed->header.min_reader_version);
     putchar('\n');
+    if (probed->format != XENSAVE_FORMAT_V3)
+        return;
+    info_file_id(info, file_id);
+    printf(LABEL "%s\n", "file id", file_id);
 }
 
 static void print_state(const struct info *info)
@@ -92,6 +97,23 @@ static void print_domain(const struct info *info)
     if (config->vcpus >= 0)
         printf(", %lld vCPU%s", config->vcpus, config->vcpus == 1 ? "" : "s");
     putchar('\n');
+}
+
+static void print_identity(const struct info *info)
+{
+    const char *label = "identity";
+    char line[XENSAVE_IDENTITY_MAX + 1];
+    size_t length;
+
+    for (const char *at = info->identity; *at; at += length + 1) {
+        length = strcspn(at, "\n");
+        memcpy(line, at, length);
+        line[length] = '\0';
+        printf(LABEL, label);
+        print_text(line);
+        putchar('\n');
+        label = "";
+    }
 }
 
 static void print_layout(const struct info *info)
@@ -234,6 +256,7 @@ void info_print(const struct info *info)
                  "\n",
            "written by", probed->xen_major, probed->xen_minor,
            probed->image_version);
+    print_identity(info);
     print_layout(info);
     print_pages(info);
     print_types(info);
