@@ -32,7 +32,8 @@ static void try_helper_library(const char *path)
         snprintf(runtime.why, sizeof(runtime.why), "%s", dlerror());
     else if (strpbrk(path, " :"))
         snprintf(runtime.why, sizeof(runtime.why),
-                 "%s cannot be preloaded: space or colon in its path", path);
+                 "%.400s cannot be preloaded: space or colon in its path",
+                 path);
     if (library)
         dlclose(library);
 }

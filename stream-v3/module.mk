@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 STREAM_SRC := $(COMMON_SRC) $(wildcard stream-v3/*.c stream-v3/*/*.c)
 STREAM_OBJ := $(STREAM_SRC:%.c=$(B)/%.o)
-STREAM_LIBS := -luring -lxxhash -lzstd -llz4 -pthread
+# -ldl: a C library before glibc 2.34.
+STREAM_LIBS := -luring -lxxhash -lzstd -llz4 -pthread -ldl
 STREAM_A := $(B)/libxensave.a
 STREAM_SO := $(B)/libxensave.so.0
 

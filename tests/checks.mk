@@ -2,14 +2,18 @@
 #
 # make check-style      clang-format, clang-tidy, cppcheck, check-rooms,
 #                       shellcheck, mandoc
+# make check-suites     on other releases of Debian; SUITES="trixie"
 # make check-sanitize   ASan, UBSan, TSan, valgrind; SANITIZE="asan tsan"
 SANITIZE ?= asan tsan valgrind python
 
 CHECK += check-style
 
-.PHONY: check-style check-sanitize
+.PHONY: check-style check-sanitize check-suites
 check-style:
 	tests/check-style
 
 check-sanitize:
 	tests/check-sanitize $(SANITIZE)
+
+check-suites:
+	tests/check-suites $(SUITES)

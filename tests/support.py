@@ -14,6 +14,9 @@ ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
 CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra",
           "-Werror"]
+# Of libxen-dev: the fakes are made of its headers.
+XEN = subprocess.run(["pkg-config", "--modversion", "xenlight"], check=True,
+                     text=True, capture_output=True).stdout.rpartition(".")[0]
 PACKAGES = ("libxl-aligned0", "xl-aligned", "libxl-aligned-dev")
 
 
@@ -43,8 +46,7 @@ def fakes() -> Path:
     return BUILD / "fakes"
 
 
-def build_fakes(folder: Path, soname: str = "libxenlight.so.4.17",
-                *flags: str) -> None:
+def build_fakes(folder: Path, soname: str, *flags: str) -> None:
     """Variants of the fakes, with FLAGS for those of Xen's libraries."""
     make("fakes", FAKES_DIR=folder, FAKES_SONAME=soname,
          FAKES_FLAGS=" ".join(flags))

@@ -31,7 +31,7 @@ static int uring_submit(struct xensave_io_engine *engine,
         io_uring_prep_read(sqe, 0, transfer->data, transfer->length,
                            transfer->offset);
     io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
-    io_uring_sqe_set_data64(sqe, transfer->buffer);
+    io_uring_sqe_set_data(sqe, (void *)(uintptr_t)transfer->buffer);
     do {
         r = io_uring_submit(&uring->ring);
     } while (r == -EINTR || r == -EAGAIN);
@@ -54,7 +54,7 @@ static bool uring_reap(struct xensave_io_engine *engine, bool block,
     } while (r == -EINTR);
     if (r)
         return false;
-    *buffer = io_uring_cqe_get_data64(cqe);
+    *buffer = (uintptr_t)io_uring_cqe_get_data(cqe);
     *result = cqe->res;
     io_uring_cqe_seen(&uring->ring, cqe);
     engine->busy--;

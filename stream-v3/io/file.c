@@ -27,6 +27,8 @@ uint32_t xensave_direct_alignment(int fd)
                alignment < facts.stx_dio_mem_align)
             alignment *= 2;
     }
+#else
+    (void)fd;
 #endif
     return alignment <= XENSAVE_ALIGNMENT_MAX ? alignment : 0;
 }

@@ -43,7 +43,7 @@ static int reap(struct copy *copy)
         errno = -r;
         return load_fail("io_uring");
     }
-    slot = io_uring_cqe_get_data64(cqe);
+    slot = (uintptr_t)io_uring_cqe_get_data(cqe);
     r = cqe->res;
     io_uring_cqe_seen(&copy->ring, cqe);
     copy->busy[slot] = false;
@@ -75,7 +75,7 @@ static int put(struct copy *copy, uint64_t page, uint64_t pages,
     sqe = io_uring_get_sqe(&copy->ring);
     io_uring_prep_write_fixed(sqe, 0, to, pages * PAGE, offset, 0);
     io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
-    io_uring_sqe_set_data64(sqe, slot);
+    io_uring_sqe_set_data(sqe, (void *)(uintptr_t)slot);
     r = io_uring_submit(&copy->ring);
     if (r != 1) {
         errno = r < 0 ? -r : EIO;

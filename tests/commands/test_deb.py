@@ -15,7 +15,10 @@ CONFIG, SERVICES = "etc/xen/xl-aligned.conf", "etc/default/xl-aligned"
 # The user that sessions run as stays: what it owned must not become another's.
 USERS = {f"etc/{name}" for name in
          (".pwd.lock", "passwd", "group", "shadow", "gshadow")}
-DROP_INS = {f"lib/systemd/system/{name}.service.d/xl-aligned.conf"
+UNITS = subprocess.run(["make", "-s", "-f", "debian/rules", "print-unitdir"],
+                       cwd=ROOT, check=True, text=True,
+                       capture_output=True).stdout.strip().lstrip("/")
+DROP_INS = {f"{UNITS}/{name}.service.d/xl-aligned.conf"
             for name in ("xendomains", "libvirtd", "virtxend")}
 
 
@@ -124,7 +127,7 @@ def test_services_would_have_the_library(packages, tmp_path):
             (tmp_path / name).read_text()
     if not shutil.which("systemd-analyze"):
         return
-    units = tmp_path / "lib/systemd/system"
+    units = tmp_path / UNITS
     service = units / "xendomains.service"
     service.write_text("[Service]\nType=oneshot\nExecStart=/bin/true\n")
     assert tool("systemd-analyze", "verify", "--man=no", service,

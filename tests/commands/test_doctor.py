@@ -7,35 +7,35 @@ import subprocess
 import pytest
 
 from commands.program import PROGRAM, run
-from support import BUILD, ROOT, cc
+from support import XEN, BUILD, ROOT, cc
 
 PLUGIN = BUILD / "libxl-aligned.so.0"
 
 # What of Xen's libraries is called across them.
 SOURCES = {
-    "libxenctrl.so.4.17": (
+    f"libxenctrl.so.{XEN}": (
         "int read_exact(void){return 0;} int write_exact(void){return 0;}"
         "int writev_exact(void){return 0;}"
         "int xc_domain_dumpcore(void){return 0;}", ()),
-    "libxenguest.so.4.17": (
+    f"libxenguest.so.{XEN}": (
         "int read_exact(void), write_exact(void), writev_exact(void);"
         "int xc_domain_save(void){return read_exact()+write_exact()"
-        "+writev_exact();}", ("libxenctrl.so.4.17",)),
-    "libxenlight.so.4.17": (
+        "+writev_exact();}", (f"libxenctrl.so.{XEN}",)),
+    f"libxenlight.so.{XEN}": (
         "int xc_domain_dumpcore(void); int execvp(const char*,char*const*);"
         "int libxl_domain_suspend(void){return execvp(\"\",0);}"
         "int libxl_domain_create_restore(void){return 0;}"
         "int libxl_domain_core_dump(void){return xc_domain_dumpcore();}",
-        ("libxenctrl.so.4.17",)),
+        (f"libxenctrl.so.{XEN}",)),
     "xl": (
         "int libxl_domain_suspend(void), libxl_domain_create_restore(void),"
         "libxl_domain_core_dump(void);"
         "int main(void){return libxl_domain_suspend()"
         "+libxl_domain_create_restore()+libxl_domain_core_dump();}",
-        ("libxenlight.so.4.17", "libxenctrl.so.4.17")),
+        (f"libxenlight.so.{XEN}", f"libxenctrl.so.{XEN}")),
     "libxl-save-helper": (
         "int xc_domain_save(void); int main(void){return xc_domain_save();}",
-        ("libxenguest.so.4.17", "libxenctrl.so.4.17")),
+        (f"libxenguest.so.{XEN}", f"libxenctrl.so.{XEN}")),
 }
 
 
@@ -81,7 +81,7 @@ def test_every_hook_binds(toolstack, tmp_path):
         assert name in text(found, "plugin")
     for name in ("read_exact", "write_exact", "writev_exact"):
         assert name in text(found, "helper")
-    assert text(found, "libxl") == "of Xen 4.17"
+    assert text(found, "libxl") == f"of Xen {XEN}"
     assert levels(found, "monitor") == ["note"]
     assert "save -c" in text(found, "monitor")
     assert os.listdir(tmp_path) == []

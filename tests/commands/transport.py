@@ -152,23 +152,36 @@ class Authority:
         openssl("req", "-newkey", "ec", "-pkeyopt",
                 "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out",
                 request, "-subj", subject)
-        openssl("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey",
-                self.key, "-CAcreateserial", "-days", days, "-out", cert,
-                "-extfile", extension)
+        if days > 0:
+            openssl("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey",
+                    self.key, "-CAcreateserial", "-days", days, "-out", cert,
+                    "-extfile", extension)
+        else:
+            # Newer programs refuse an end before now in other ways.
+            openssl(*self.ca(), "-batch", "-notext", "-create_serial",
+                    "-policy", "any", "-outdir", self.folder, "-startdate",
+                    "20200101000000Z", "-enddate", "20200102000000Z", "-in",
+                    request, "-out", cert, "-extfile", extension)
         if self.issuer:
             with open(cert, "a") as file:
                 file.write(self.cert.read_text())
         return cert, key
 
-    def revoke(self, *certs: Path, until: str = "20990101000000Z") -> str:
-        """The list, PEM; later ones hold those of earlier ones."""
+    def ca(self) -> list:
+        """The command that takes dates, also those that are past."""
         index = self.folder / f"{self.name}.index"
         index.touch()
         config = self.folder / f"{self.name}.cnf"
         config.write_text("[ca]\ndefault_ca=own\n[own]\n"
-                          f"database={index}\ndefault_md=sha256\n")
-        common = ["ca", "-config", config, "-keyfile", self.key, "-cert",
-                  self.cert]
+                          f"database={index}\ndefault_md=sha256\n"
+                          f"unique_subject=no\nserial={index}.serial\n"
+                          "[any]\ncommonName=supplied\n")
+        return ["ca", "-config", config, "-keyfile", self.key, "-cert",
+                self.cert]
+
+    def revoke(self, *certs: Path, until: str = "20990101000000Z") -> str:
+        """The list, PEM; later ones hold those of earlier ones."""
+        common = self.ca()
         for cert in certs:
             openssl(*common, "-revoke", cert)
         crl = self.folder / f"{self.name}.crl"

@@ -3,7 +3,9 @@
 # make fakes   what tests put in the place of Xen's libraries and programs
 #              FAKES_DIR=… FAKES_SONAME=libxenlight.so.4.19 FAKES_FLAGS=-D…
 FAKES_DIR ?= $(B)/fakes
-FAKES_SONAME ?= libxenlight.so.4.17
+# The name of libxen-dev's: its headers shape the fake, too.
+FAKES_SONAME ?= libxenlight.so.$(basename $(shell pkg-config \
+    --modversion xenlight))
 FAKES := $(addprefix $(FAKES_DIR)/,libxenstore.so.4 $(FAKES_SONAME) \
     toolstack toolstack-api libtoolstack-module.so daemon helper faults.so \
     memcheck dumper shares.so intruder.so)
@@ -25,11 +27,16 @@ $(FAKES_DIR)/%.so: tests/fakes/%.c
 $(FAKES_DIR)/libxenstore.so.4: tests/fakes/libxenstore.c
 	$(Q)$(FAKES_CC) -shared -fPIC -Wl,-soname,$(@F) $<
 
-# As the real one does, it brings libxenstore into the program.
+# As the real one does, it brings libxenstore into the program.  libxlutil
+# asks for symbols of the real one's version, if they have one.
 $(FAKES_DIR)/$(FAKES_SONAME): tests/fakes/libxenlight.c \
-    tests/fakes/libxenlight.map $(FAKES_DIR)/libxenstore.so.4
+    $(FAKES_DIR)/libxenstore.so.4
+	$(Q)objdump -p "$$($(CC) -print-file-name=libxenlight.so)" | \
+	    sed -n 's/^2 0x00 0x[0-9a-f]* //p' >$(@D)/libxenlight.map
+	$(Q)echo '{ global: libxl_*; fake_*; local: *; };' \
+	    >>$(@D)/libxenlight.map
 	$(Q)$(FAKES_CC) -shared -fPIC -Wl,-soname,$(@F) \
-	    -Wl,--version-script=tests/fakes/libxenlight.map $(FAKES_FLAGS) \
+	    -Wl,--version-script=$(@D)/libxenlight.map $(FAKES_FLAGS) \
 	    $< $(FAKES_LINK) $(FAKES_DIR)/libxenstore.so.4
 
 FAKES_LIBXL = $(FAKES_LINK) $(FAKES_DIR)/$(FAKES_SONAME)

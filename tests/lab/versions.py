@@ -16,6 +16,8 @@ class Version:
     device_model: str = "usr/libexec/xen-qemu-system-i386"
     # Packages that later suites have split off.
     split: tuple[str, ...] = ("util-linux-extra",)
+    # It has what the Python tests import: python3-zstandard.
+    python_tests: bool = True
     # PV and PVH guests live on after libxl has resumed them.
     resumes: bool = True
 
@@ -30,7 +32,7 @@ class Version:
 # Oldest first.
 VERSIONS = {each.xen: each for each in (
     Version("4.14", "bullseye", "3.9", "qemu-system-x86",
-            "usr/bin/qemu-system-i386", (), resumes=False),
+            "usr/bin/qemu-system-i386", (), python_tests=False, resumes=False),
     Version("4.17", "bookworm", "3.11"),
     Version("4.20", "trixie", "3.13"),
 )}

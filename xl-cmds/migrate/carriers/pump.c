@@ -206,8 +206,9 @@ static void flows_wait(const struct pump *pump, struct flow *flows,
 {
     unsigned seconds = patience(pump, flows);
     struct pollfd fds[3] = {
-        [2].fd = flows[1].ended || pump->a->in == pump->a->out ? -1
-                                                               : pump->a->out,
+        [2] = { .fd = flows[1].ended || pump->a->in == pump->a->out
+                          ? -1
+                          : pump->a->out },
     };
     int i;
 

@@ -13,14 +13,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <openssl/bio.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/ssl.h>
-#include <openssl/x509v3.h>
-
 #include "xl-cmds/cmds.h"
 #include "common/text.h"
+#include "openssl.h"
 #include "subject.h"
 #include "options.h"
 
