@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One pass over a save file, through the decoder and so with every checksum
- * verified, for what a core needs beside the pages.
+ * What a core needs beside the pages: through the index of a v3 file, else in
+ * one pass through the decoder and so with every checksum verified.
  */
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "context.h"
 #include "saved.h"
+#include "stream-v3/savefile/index.h"
 
 #define X86_PV_INFO       0x02U
 #define X86_PV_P2M_FRAMES 0x03U
@@ -31,7 +32,8 @@ struct collect {
     const struct core_options *options;
     const struct xensave_file *savefile;
     struct xensave_error *error;
-    uint8_t *body;
+    const uint8_t *body;
+    uint8_t *room; /* for a body that the decoder hands out */
     size_t allocated;
     struct xensave_v2_record_header record;
 };
@@ -66,10 +68,22 @@ static struct core_vcpu *add_vcpu(struct collect *collect)
 
 /* ---- records ------------------------------------------------------------ */
 
+void core_take_vmcoreinfo(struct core_collected *collected, const void *page)
+{
+    struct core_domain *domain = &collected->domain;
+
+    if (domain->vmcoreinfo_length)
+        return;
+    domain->vmcoreinfo_length = core_find_vmcoreinfo(page);
+    if (domain->vmcoreinfo_length) {
+        memcpy(collected->vmcoreinfo, page, domain->vmcoreinfo_length);
+        domain->vmcoreinfo = collected->vmcoreinfo;
+    }
+}
+
 static int take_page_data(struct collect *collect)
 {
     struct core_collected *collected = collect->collected;
-    struct core_domain *domain = &collected->domain;
     struct xensave_v2_page_data_header header;
     uint64_t pfn, end = collect->record.length, at;
     uint32_t i;
@@ -85,12 +99,7 @@ static int take_page_data(struct collect *collect)
                sizeof(pfn));
         if (!xensave_pfn_has_contents(pfn))
             continue;
-        if (!domain->vmcoreinfo_length) {
-            domain->vmcoreinfo_length = core_find_vmcoreinfo(collect->body +
-                                                             at);
-            memcpy(collected->vmcoreinfo, collect->body + at,
-                   domain->vmcoreinfo_length);
-        }
+        core_take_vmcoreinfo(collected, collect->body + at);
         at += XENSAVE_V2_PAGE_SIZE;
     }
     return 0;
@@ -197,7 +206,7 @@ static int take_hvm_context(struct collect *collect)
     }
 }
 
-static const struct {
+static const struct kind {
     uint32_t type;
     int (*take)(struct collect *collect);
 } kinds[] = {
@@ -228,17 +237,17 @@ static int read_record(struct collect *collect)
         return xensave_fail(collect->error, EBADMSG, "a record of %u bytes",
                             collect->record.length);
     if (length > collect->allocated) {
-        body = realloc(collect->body, length);
+        body = realloc(collect->room, length);
         if (!body)
             return xensave_fail(collect->error, ENOMEM,
                                 "no memory for a record "
                                 "of %u bytes",
                                 collect->record.length);
-        collect->body = body;
+        collect->body = collect->room = body;
         collect->allocated = length;
     }
     return length
-               ? xensave_decoder_read(collect->decoder, collect->body, length)
+               ? xensave_decoder_read(collect->decoder, collect->room, length)
                : 0;
 }
 
@@ -253,21 +262,30 @@ static void tell_progress(const struct collect *collect,
                           collect->savefile->file_size / XENSAVE_V2_PAGE_SIZE);
 }
 
+static const struct kind *find_kind(uint32_t type)
+{
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(kinds); i++)
+        if (kinds[i].type == type)
+            return &kinds[i];
+    return NULL;
+}
+
 static int read_stream(struct collect *collect,
                        const struct xensave_source *source)
 {
     uint8_t headers[XENSAVE_STREAM_HEADERS];
-    size_t i;
+    const struct kind *kind;
 
     if (xensave_decoder_read(collect->decoder, headers, sizeof(headers)))
         return -1;
     do {
         if (read_record(collect))
             return -1;
-        for (i = 0; i < ARRAY_SIZE(kinds); i++)
-            if (kinds[i].type == collect->record.type &&
-                kinds[i].take(collect))
-                return -1;
+        kind = find_kind(collect->record.type);
+        if (kind && kind->take(collect))
+            return -1;
         tell_progress(collect, source);
     } while (!xensave_decoder_ended(collect->decoder));
     return 0;
@@ -293,9 +311,53 @@ static int check(struct core_collected *collected, struct xensave_error *error)
         return xensave_fail(error, EBADMSG,
                             "the save file of a PV domain has no "
                             "X86_PV_INFO");
-    if (domain->vmcoreinfo_length)
-        domain->vmcoreinfo = collected->vmcoreinfo;
     return 0;
+}
+
+static void begin(struct core_collected *collected,
+                  const struct xensave_file *savefile)
+{
+    struct core_domain *domain = &collected->domain;
+
+    domain->translated = savefile->guest_type == XENSAVE_V2_GUEST_HVM;
+    domain->width = 8;
+    domain->xen.major = savefile->xen_major;
+    domain->xen.minor = savefile->xen_minor;
+    domain->xen.page_size = XENSAVE_V2_PAGE_SIZE;
+}
+
+int core_collect_indexed(struct core_collected *collected,
+                         struct xensave_index *index,
+                         struct xensave_error *error)
+{
+    struct collect collect = { .collected = collected, .error = error };
+    const struct xensave_index_record *record = index->records;
+    const struct kind *kind;
+    const uint8_t *bytes;
+    size_t i;
+
+    begin(collected, &index->savefile);
+    for (i = 0; i < index->count; i++)
+        collected->pfns += index->entries[i].count;
+    for (i = 0; i < index->record_count; i++, record++) {
+        kind = find_kind(record->type);
+        if (!kind)
+            continue;
+        collect.record.type = record->type;
+        collect.record.length = record->length;
+        bytes = xensave_index_look(index,
+                                   index->savefile.stream_start +
+                                       record->offset,
+                                   sizeof(collect.record) + record->length);
+        if (!bytes) {
+            *error = *index->error;
+            return -1;
+        }
+        collect.body = bytes + sizeof(collect.record);
+        if (kind->take(&collect))
+            return -1;
+    }
+    return check(collected, error);
 }
 
 int core_collect(struct core_collected *collected, int fd,
@@ -303,7 +365,6 @@ int core_collect(struct core_collected *collected, int fd,
                  const struct core_options *options,
                  struct xensave_error *error)
 {
-    struct core_domain *domain = &collected->domain;
     struct collect collect = { .collected = collected,
                                .options = options,
                                .savefile = savefile,
@@ -311,12 +372,7 @@ int core_collect(struct core_collected *collected, int fd,
     struct xensave_source *source = NULL;
     int own = fd_reopen(fd, O_RDONLY), r = -1;
 
-    domain->translated = savefile->guest_type == XENSAVE_V2_GUEST_HVM;
-    domain->width = 8;
-    domain->xen.major = savefile->xen_major;
-    domain->xen.minor = savefile->xen_minor;
-    domain->xen.page_size = XENSAVE_V2_PAGE_SIZE;
-
+    begin(collected, savefile);
     if (own < 0 || lseek(own, savefile->stream_start, SEEK_SET) < 0) {
         xensave_fail(error, errno, "cannot open the file again: %s",
                      strerror(errno));
@@ -334,7 +390,7 @@ int core_collect(struct core_collected *collected, int fd,
 out:
     xensave_decoder_free(collect.decoder);
     xensave_source_free(source);
-    free(collect.body);
+    free(collect.room);
     if (own >= 0)
         close(own);
     return r;

@@ -67,7 +67,7 @@ struct core_domain {
     uint32_t vcpus;
     struct core_vcpu *vcpu;
     const void *shared_info; /* 4096 bytes, or NULL */
-    /* The kernel's note, whole, where it is known already; or NULL. */
+    /* The kernel's note, whole, if known when the pages are written. */
     const void *vmcoreinfo;
     size_t vmcoreinfo_length;
     struct core_xen_version xen;
@@ -176,8 +176,9 @@ struct core_savefile;
 /*
  * A domain out of a save file of any format; `savefile` as xensave_file_probe
  * filled it, `fd` readable and the caller's.  What the memory hands out are
- * the pages as a dump of the options' format has them.  All of the file is
- * read: progress is told in 4096 bytes of it.
+ * the pages as a dump of the options' format has them.  v3 with an index:
+ * each page is verified when the memory hands it out.  All of other files is
+ * read and verified at once: progress is told in 4096 bytes of it.
  */
 struct core_savefile *core_savefile_open(int fd,
                                          const struct xensave_file *savefile,

@@ -234,15 +234,16 @@ static int elf_write(struct core_writer *writer)
     if (!elf)
         return xensave_fail(writer->error, ENOMEM, "cannot allocate a core");
     elf->pages_offset = pages_offset(domain, writer->sink->alignment);
+    if (!add_header(writer, elf) ||
+        core_put_zeros(writer, elf->pages_offset) ||
+        core_put_pages(writer, UINT64_MAX, add_page, elf))
+        goto out;
     if (domain->vmcoreinfo &&
         domain->vmcoreinfo_length <= sizeof(elf->vmcoreinfo)) {
         elf->vmcoreinfo_length = domain->vmcoreinfo_length;
         memcpy(elf->vmcoreinfo, domain->vmcoreinfo, domain->vmcoreinfo_length);
     }
-    if (!add_header(writer, elf) ||
-        core_put_zeros(writer, elf->pages_offset) ||
-        core_put_pages(writer, UINT64_MAX, add_page, elf) ||
-        add_kernel(writer, elf) || put_headers(writer, elf))
+    if (add_kernel(writer, elf) || put_headers(writer, elf))
         goto out;
     writer->result->segments = elf->headers - 1;
     writer->result->vmcoreinfo = elf->vmcoreinfo_length;

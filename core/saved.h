@@ -19,11 +19,20 @@ struct core_collected {
     uint8_t shared_info[XENSAVE_V2_PAGE_SIZE];
 };
 
+/*
+ * By the index that a v3 file has, which is open: reads no pages, and trusts
+ * xensave_file_check, which has verified the other records.
+ */
+int core_collect_indexed(struct core_collected *collected,
+                         struct xensave_index *index,
+                         struct xensave_error *error);
 /* Reads the whole stream and verifies it. */
 int core_collect(struct core_collected *collected, int fd,
                  const struct xensave_file *savefile,
                  const struct core_options *options,
                  struct xensave_error *error);
+/* Keeps the first VMCOREINFO that a page begins with. */
+void core_take_vmcoreinfo(struct core_collected *collected, const void *page);
 void core_collected_free(struct core_collected *collected);
 
 /* core_share.c */

@@ -20,6 +20,7 @@ struct core_savefile {
     uint64_t p2m_size;
     uint64_t next; /* pfn */
     bool cached;   /* the file was before this began */
+    bool indexed;  /* v3 with an index: a page is verified when it is read */
     uint32_t windows;
     struct xensave_index_page window[CORE_BATCH];
     struct xensave_index_page page[CORE_BATCH]; /* of the batch */
@@ -212,6 +213,33 @@ static void translate(struct core_savefile *core, uint8_t *page)
     memcpy(page, copy, sizeof(copy));
 }
 
+/* Whether its blocks can be shared as they are. */
+static bool is_shareable(const struct core_savefile *core, uint32_t index)
+{
+    return core_can_share(&core->share) &&
+           core->page[index].offset % XENSAVE_V2_PAGE_SIZE == 0 &&
+           !is_translated(core, index);
+}
+
+static uint8_t *contents_of(const struct core_savefile *core, uint32_t index)
+{
+    return core->contents + (size_t)index * XENSAVE_V2_PAGE_SIZE;
+}
+
+static int read_page(struct core_savefile *core, uint32_t index,
+                     struct xensave_error *error)
+{
+    uint8_t *page = contents_of(core, index);
+
+    if (xensave_index_read(core->index, &core->page[index], page))
+        return index_failed(core, error);
+    if (core->indexed)
+        core_take_vmcoreinfo(&core->collected, page);
+    if (is_translated(core, index))
+        translate(core, page);
+    return 0;
+}
+
 static int saved_load(struct core_memory *memory, struct core_batch *batch,
                       uint32_t first, uint32_t count,
                       struct xensave_error *error)
@@ -220,13 +248,10 @@ static int saved_load(struct core_memory *memory, struct core_batch *batch,
     uint32_t i;
 
     for (i = first; i < first + count; i++) {
-        uint8_t *page = core->contents + (size_t)i * XENSAVE_V2_PAGE_SIZE;
-
-        if (xensave_index_read(core->index, &core->page[i], page))
-            return index_failed(core, error);
-        if (is_translated(core, i))
-            translate(core, page);
-        batch->page[i] = page;
+        /* What is indexed was read when the batch was handed out. */
+        if (!core->indexed && read_page(core, i, error))
+            return -1;
+        batch->page[i] = contents_of(core, i);
     }
     return 0;
 }
@@ -275,11 +300,11 @@ static int saved_next(struct core_memory *memory, struct core_batch *batch,
         batch->page[i] = NULL;
         if (core->page[i].kind == XENSAVE_PAGE_ZERO)
             continue;
-        batch->page[i] = CORE_UNREAD;
-        if ((!core_can_share(&core->share) ||
-             core->page[i].offset % XENSAVE_V2_PAGE_SIZE ||
-             is_translated(core, i)) &&
-            saved_load(memory, batch, i, 1, error))
+        batch->page[i] = is_shareable(core, i) ? CORE_UNREAD
+                                               : contents_of(core, i);
+        /* Shared blocks are verified, too. */
+        if ((core->indexed || batch->page[i] != CORE_UNREAD) &&
+            read_page(core, i, error))
             return -1;
     }
     return 0;
@@ -307,14 +332,20 @@ static int open_savefile(struct core_savefile *core,
                          const struct core_options *options,
                          struct xensave_error *error)
 {
+    core->indexed = savefile->format == XENSAVE_FORMAT_V3 &&
+                    savefile->header.index_offset;
     if (xensave_file_check(core->fd, savefile, error) ||
-        core_collect(&core->collected, core->fd, savefile, options, error))
+        (!core->indexed &&
+         core_collect(&core->collected, core->fd, savefile, options, error)))
         return -1;
     core->cached = xensave_resident(core->fd, 0, savefile->file_size) >
                    (int64_t)savefile->file_size / 2;
     core->index = xensave_index_open(core->fd, savefile, &core->index_error);
     if (!core->index)
         return index_failed(core, error);
+    if (core->indexed &&
+        core_collect_indexed(&core->collected, core->index, error))
+        return -1;
     /* Heads of batches: what lies between them is not to be read ahead. */
     posix_fadvise(core->fd, 0, 0, POSIX_FADV_RANDOM);
     core->contents = malloc((size_t)CORE_BATCH * XENSAVE_V2_PAGE_SIZE);

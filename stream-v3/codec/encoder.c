@@ -334,10 +334,9 @@ static int begin_identity(struct xensave_encoder *encoder)
                             "key=value of at most %u bytes in all",
                             XENSAVE_IDENTITY_MAX);
     encoder->identity = strdup(options->identity);
-    return encoder->identity
-               ? 0
-               : xensave_fail(encoder->error, ENOMEM,
-                              "cannot allocate an encoder");
+    return encoder->identity ? 0
+                             : xensave_fail(encoder->error, ENOMEM,
+                                            "cannot allocate an encoder");
 }
 
 static int encoder_init(struct xensave_encoder *encoder,
@@ -425,12 +424,14 @@ PUBLIC uint64_t xensave_encoder_most(enum xensave_format format,
     /* Without frames, and with those of full batches. */
     uint64_t others_head = offsetof(struct xensave_batch_head, arrays) +
                            8 * XENSAVE_BATCH_MAX;
-    uint64_t head = others_head + (XENSAVE_FRAME_ENTRY * XENSAVE_BATCH_MAX >>
-                                   XENSAVE_FRAME_LOG_PLAIN);
+    bool v3 = format == XENSAVE_FORMAT_V3;
+    uint64_t frames = XENSAVE_FRAME_ENTRY * XENSAVE_BATCH_MAX >>
+                      XENSAVE_FRAME_LOG_PLAIN;
+    uint64_t head = others_head + (v3 ? frames : 0);
     uint64_t padded = format == XENSAVE_FORMAT_V2
                           ? head
                           : round_up(head, XENSAVE_ALIGNMENT_MIN);
-    uint64_t index = sizeof(struct xensave_index_batch);
+    uint64_t index = v3 ? sizeof(struct xensave_index_batch) : 0;
 
     return pages * XENSAVE_V2_PAGE_SIZE +
            round_up(pages, XENSAVE_BATCH_MAX) / XENSAVE_BATCH_MAX *

@@ -161,6 +161,7 @@ class Pv:
 def large(directory: Path) -> tuple:
     """32 MiB of pages and some of zeros, saved."""
     pages = [(pfn, 0, page()) for pfn in range(0x1000, 0x3000)]
+    pages[0x1000] = (0x2000, 0, vmcoreinfo_page())
     pages += [(pfn, 0, ZERO) for pfn in range(0x3000, 0x4000)]
     return pages, Saved(directory, hvm_stream(batches(pages, 1024),
                                               [cpu_record(0)]), "v3")

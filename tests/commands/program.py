@@ -54,11 +54,11 @@ def in_own_mounts(script: str, *args) -> subprocess.CompletedProcess:
 
 
 def save_file(format_: str, seed: int = 7, config: bytes = CONFIG,
-              pages: int = 96) -> bytes:
+              pages: int = 96, **options) -> bytes:
     """A whole save file of an HVM domain with a device model."""
     generator = Generator(seed, pages)
     tail = savefile.hvm_tail(b"physmap/0\0f0000000\0", b"\x5a" * 6001)
-    return savefile.build(generator.hvm(), config, tail, format_)
+    return savefile.build(generator.hvm(), config, tail, format_, **options)
 
 
 @dataclass

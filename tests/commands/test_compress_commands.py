@@ -7,10 +7,11 @@ import subprocess
 import pytest
 
 from commands.packed import V2, convert, place
-from commands.program import PROGRAM, run
+from commands.program import CONFIG, PROGRAM, run
 from model import layout as L
 from model import codecs, savefile
 from model.audit import audit_file
+from model.compressible import compressible
 from model.records import walk
 
 HOW = ("lz4", "lz4:9", "zstd", "zstd:19")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.cores import expected, large, run
+from commands.cores import VMCOREINFO, expected, large, run
 from commands.program import PROGRAM, in_own_mounts
 from model.core_reader import read_elf, read_xen
 
@@ -71,6 +71,7 @@ def test_copies_in_the_kernel(tmp_path, shares, form, clone, copy, least,
     if "ext" not in fs:
         pytest.skip(f"what {fs.strip()} does is not known here")
     pages, saved = large(tmp_path)
+    original = saved.path.read_bytes()
     env = os.environ | {"LD_PRELOAD": str(shares), "SHARE_CLONE": clone,
                         "SHARE_COPY": copy,
                         "SHARE_LOG": str(tmp_path / "log")}
@@ -79,6 +80,16 @@ def test_copies_in_the_kernel(tmp_path, shares, form, clone, copy, least,
     assert (done.returncode, done.stderr) == (0, b"")
     assert READERS[form](out).pages == expected(pages)
     assert least <= shared_bytes(tmp_path / "log", "copy") <= most
+    if form == "elf":
+        assert read_elf(out).notes[-1] == ("VMCOREINFO", 0, VMCOREINFO)
+    # What is not written is verified all the same.
+    damaged = original.replace(pages[5000][2], pages[5000][2][::-1])
+    assert damaged != original
+    saved.path.write_bytes(damaged)
+    done = run("to-core", f"--format={form}", saved.path, out, env=env)
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"damaged" in done.stderr
+    saved.path.write_bytes(original)
     # Every byte is written where holes are not wanted, and none shared.
     (tmp_path / "log").unlink(missing_ok=True)
     done = run("to-core", f"--format={form}", "--no-sparse", saved.path,

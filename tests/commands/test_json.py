@@ -99,6 +99,8 @@ def files(tmp_path):
     (tmp_path / "text").write_text("not a save file")
     for format_ in ("v2", "v3"):
         (tmp_path / format_).write_bytes(save_file(format_))
+    (tmp_path / "named").write_bytes(save_file("v3", identity={
+        "name": "web01", "host": "a=b"}))
     (tmp_path / "cut").write_bytes(save_file("v3")[:-3000])
     (tmp_path / "short").write_bytes(save_file("v3")[:-30000])
     # Neither xl's head nor a record that we know.
@@ -124,7 +126,7 @@ def of_device(file) -> list:
 
 
 def of_info(files):
-    names = ["v2", "v3", "text", "cut", "short", "foreign", "packed"]
+    names = ["v2", "v3", "text", "cut", "short", "foreign", "packed", "named"]
     device = of_device(files / "v2-cut")
     if not device:      # where else the length is unknown
         SCHEMAS["info"]["[].tail.length"].remove("null")

@@ -373,3 +373,8 @@ def test_info_shows_the_identity(tmp_path):
     shown = run("info", file).stdout
     assert "identity    name=web01\n" in shown
     assert "host=" in shown and "\u202e" not in shown
+    found, = json.loads(run("info", "--json", file).stdout)
+    assert [list(line) for line in found["v3"]["identity"]] == [
+        ["key", "value"]] * 2
+    assert found["v3"]["identity"][0] == {"key": "name", "value": "web01"}
+    assert found["v3"]["identity"][1]["key"] == "host"

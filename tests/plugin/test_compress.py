@@ -6,6 +6,7 @@ import pytest
 
 from model import layout as L
 from model import codecs, savefile
+from model.batch import Batch
 from model.generator import domain_header, image_header, page_data
 from model.records import record, walk
 from plugin.bench import Bench
@@ -26,8 +27,8 @@ def bench(tools, tmp_path) -> Bench:
 def used(data: bytes) -> set:
     """The compressions of a file's or stream's batches."""
     start = savefile.parse_head(data).stream_start
-    return {r.body[12] for r in walk(data[start:])
-            if r.type == L.ALIGNED_PAGE_DATA}
+    return {Batch.unpack(len(r.body), r.body[:L.BATCH_HEADER.size]).codec
+            for r in walk(data[start:]) if r.type == L.ALIGNED_PAGE_DATA}
 
 
 def configured(tmp_path, text: str) -> dict:

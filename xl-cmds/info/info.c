@@ -210,6 +210,18 @@ void info_file_id(const struct info *info, char text[33])
         snprintf(text + 2 * i, 3, "%02x", id[i]);
 }
 
+bool info_identity_line(const char **at, char line[XENSAVE_IDENTITY_MAX + 1])
+{
+    size_t length = strcspn(*at, "\n");
+
+    if (!length)
+        return false;
+    memcpy(line, *at, length);
+    line[length] = '\0';
+    *at += length + 1;
+    return true;
+}
+
 const char *info_guest_type(const struct info *info)
 {
     uint32_t type = info->file.probed.guest_type;

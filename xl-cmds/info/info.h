@@ -62,6 +62,8 @@ uint32_t info_alignment(const struct info *info);
 const char *info_state_name(uint32_t state);
 /* v3: 32 hexadecimal digits. */
 void info_file_id(const struct info *info, char text[33]);
+/* The next line of the identity, without its newline; false: no more. */
+bool info_identity_line(const char **at, char line[XENSAVE_IDENTITY_MAX + 1]);
 /* "PV", "PVH", "HVM", or "?". */
 const char *info_guest_type(const struct info *info);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "info.h"
 #include "xl-cmds/json.h"
@@ -64,6 +65,24 @@ static void put_layout(yajl_gen gen, const struct info *info)
     yajl_gen_map_close(gen);
 }
 
+/* Spec 3.7: each line is key=value. */
+static void put_identity(yajl_gen gen, const struct info *info)
+{
+    char line[XENSAVE_IDENTITY_MAX + 1], *value;
+    const char *at = info->identity;
+
+    json_open_array(gen, "identity");
+    while (info_identity_line(&at, line)) {
+        value = strchr(line, '=');
+        *value = '\0';
+        yajl_gen_map_open(gen);
+        json_text(gen, "key", line);
+        json_text(gen, "value", value + 1);
+        yajl_gen_map_close(gen);
+    }
+    yajl_gen_array_close(gen);
+}
+
 static void put_v3(yajl_gen gen, const struct info *info)
 {
     const struct xensave_aligned_header *header = &info->file.probed.header;
@@ -84,6 +103,7 @@ static void put_v3(yajl_gen gen, const struct info *info)
     json_text(gen, "optional_features", features);
     info_file_id(info, file_id);
     json_text(gen, "file_id", file_id);
+    put_identity(gen, info);
     json_number(gen, "alignment", header->alignment);
     json_text(gen, "state", info_state_name(header->state));
     json_number(gen, "stream_start", header->stream_start);

@@ -103,12 +103,9 @@ static void print_identity(const struct info *info)
 {
     const char *label = "identity";
     char line[XENSAVE_IDENTITY_MAX + 1];
-    size_t length;
+    const char *at = info->identity;
 
-    for (const char *at = info->identity; *at; at += length + 1) {
-        length = strcspn(at, "\n");
-        memcpy(line, at, length);
-        line[length] = '\0';
+    while (info_identity_line(&at, line)) {
         printf(LABEL, label);
         print_text(line);
         putchar('\n');
