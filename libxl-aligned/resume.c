@@ -4,8 +4,12 @@
  * resumes it.  libvirt does so only after a failed migration; otherwise it
  * assumes that the domain is running.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+
+#include <xenctrl.h>
+#include <xenguest.h>
 
 #include "save.h"
 
@@ -103,6 +107,52 @@ static void renew_death_events(libxl_ctx *ctx, uint32_t domid)
     pthread_mutex_unlock(&lock);
 }
 
+/* ---- a resume that libxl gets wrong -------------------------------------- */
+
+/*
+ * libxl of Xen 4.13 and 4.14 ignores suspend_cancel for PV and PVH domains
+ * (Xen commit 6298f0eb8f44, fixed in 4.15 by 87a067fd8f4d).  A guest that is
+ * resumed as if in a new domain, but is still in its old one, crashes.  For
+ * these domains libxl_domain_resume calls xc_domain_resume in the same thread
+ * before it returns; Remus and COLO call that without libxl_domain_resume.
+ */
+#define CANCEL_LOST_MINOR 14
+
+static __thread const uint32_t *cancelled; /* the domain, or NULL */
+
+static int resume(const struct real *real, libxl_ctx *ctx, uint32_t domid,
+                  int suspend_cancel, const libxl_asyncop_how *ao_how)
+{
+    int rc;
+
+    if (suspend_cancel && real->minor == CANCEL_LOST_MINOR)
+        cancelled = &domid;
+    rc = real->resume(ctx, domid, suspend_cancel, ao_how);
+    cancelled = NULL;
+    return rc;
+}
+
+EXPORT int libxl_domain_resume(libxl_ctx *ctx, uint32_t domid,
+                               int suspend_cancel,
+                               const libxl_asyncop_how *ao_how)
+{
+    const struct real *real = &runtime_get()->real;
+
+    return real->resume ? resume(real, ctx, domid, suspend_cancel, ao_how)
+                        : ERROR_NI;
+}
+
+EXPORT int xc_domain_resume(xc_interface *xch, uint32_t domid, int fast)
+{
+    int (*next)(xc_interface *, uint32_t, int) = real_symbol(__func__);
+
+    if (!next) {
+        errno = ENOSYS;
+        return -1;
+    }
+    return next(xch, domid, fast || (cancelled && *cancelled == domid));
+}
+
 /* ---- resuming ----------------------------------------------------------- */
 
 static bool is_suspended(const struct real *real, libxl_ctx *ctx,
@@ -126,7 +176,7 @@ void resume_domain(const struct real *real, libxl_ctx *ctx, uint32_t domid,
     if (!is_suspended(real, ctx, domid))
         return;
     /* As xl: the guest learns that its suspension was cancelled. */
-    rc = real->resume(ctx, domid, 1, NULL);
+    rc = resume(real, ctx, domid, 1, NULL);
     renew_death_events(ctx, domid);
     if (rc)
         report(lg, XTL_ERROR,

@@ -34,7 +34,6 @@ ONCE := lab libvirt migrate_versions packages powercut versions xendomains
 check-all: check
 	$(PYTEST) -m slow --ignore=tests/host/test_versions.py
 	$(PYTEST) tests/host/test_versions.py
-	@$(MAKE) check-suites
 	set -e; for xen in $(OTHER_XENS); do XEN=$$xen $(PYTEST) -m lab \
 	    $(ONCE:%=--ignore=tests/host/test_%.py); done
 

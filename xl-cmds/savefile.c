@@ -61,7 +61,7 @@ int savefile_open(struct savefile *file, const char *name)
     file->fd = -1;
     if (standard ? fstat(STDIN_FILENO, &st) : stat(name, &st))
         return xensave_fail(&file->error, errno, "%s", strerror(errno));
-    /* A FIFO is not even opened: its writer would write to nobody. */
+    /* A FIFO is not opened: its writer would lose what it writes. */
     if (!is_seekable(&st))
         return refuse_kind(file);
     /* With an offset of its own. */

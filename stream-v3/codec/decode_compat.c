@@ -52,7 +52,7 @@ static int begin_batch(struct xensave_decoder *decoder)
 static int read_page_data(struct xensave_decoder *decoder)
 {
     struct xensave_v2_page_data_header *page_data = &decoder->v2.page_data;
-    struct xensave_pfns seen;
+    struct xensave_pfns seen = { 0 };
     size_t here = 0;
     bool regular = false;
 

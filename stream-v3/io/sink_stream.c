@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Pipes and sockets: bytes in order, and no second thoughts. */
+/* Pipes and sockets: bytes in order, which cannot be rewritten. */
 #include <unistd.h>
 
 #include "io.h"

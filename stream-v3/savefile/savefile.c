@@ -163,7 +163,7 @@ static int parse_libxl(const struct probe *probe)
     struct {
         struct xensave_v2_libxl_header libxl;
         struct xensave_v2_record_header context;
-    } head;
+    } head = { 0 };
     struct xensave_file *savefile = probe->savefile;
 
     if (read_at(probe, &head, sizeof(head), savefile->libxl_offset))
@@ -216,7 +216,7 @@ static int probe_first_record(const struct probe *probe)
     struct xensave_error *error = probe->error;
     uint64_t offset = savefile->stream_start + XENSAVE_STREAM_HEADERS;
     struct xensave_header_record header;
-    struct xensave_padding_record padding;
+    struct xensave_padding_record padding = { 0 };
 
     savefile->format = XENSAVE_FORMAT_V2;
     if (read_at(probe, &header.record, sizeof(header.record), offset))
@@ -289,12 +289,13 @@ PUBLIC int xensave_file_probe(int fd, uint64_t libxl_offset,
 {
     struct xensave_window window;
     char name[256];
-    const struct probe probe = { &window.bytes, name, savefile, error };
+    struct probe probe;
     int r;
 
     memset(error, 0, sizeof(*error));
     memset(savefile, 0, sizeof(*savefile));
     fd_name(fd, name, sizeof(name));
+    probe = (struct probe){ &window.bytes, name, savefile, error };
     if (xensave_file_size(fd, &savefile->file_size, &savefile->is_device))
         return xensave_fail(error, errno,
                             "%s is neither a file nor a block device", name);

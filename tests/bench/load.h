@@ -104,8 +104,8 @@ struct load_meter {
 };
 
 /*
- * Says "ready" on stdout and waits for a line on stdin: whoever measures
- * prepares the page cache and reads its own counters then.
+ * Says "ready" on stdout and waits for a line on stdin: the program that
+ * measures prepares the page cache and reads its own counters then.
  */
 void load_meter_begin(struct load_meter *meter);
 void load_meter_stream_end(struct load_meter *meter);

@@ -123,8 +123,8 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
-def mib(octets: float, digits: int = 1) -> str:
-    return f"{octets / (1 << 20):.{digits}f}"
+def mib(size: float, digits: int = 1) -> str:
+    return f"{size / (1 << 20):.{digits}f}"
 
 
 def fail(text: str) -> None:

@@ -206,6 +206,15 @@ int libxl_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
     return start(save, fd, 0, ao_how);
 }
 
+/* libxenguest's; the program's preload may be in front of it. */
+int xc_domain_resume(void *xch, uint32_t domid, int fast)
+{
+    (void)xch;
+    fake_log("xc_domain_resume domid=%u fast=%d\n", domid, fast);
+    return 0;
+}
+
+/* CANCEL_LOST: as with Xen 4.14, of a PV or PVH domain. */
 int libxl_domain_resume(libxl_ctx *ctx, uint32_t domid, int suspend_cancel,
                         const libxl_asyncop_how *ao_how)
 {
@@ -213,7 +222,12 @@ int libxl_domain_resume(libxl_ctx *ctx, uint32_t domid, int suspend_cancel,
     (void)ao_how;
     fake_log("resume domid=%u cancel=%d\n", domid, suspend_cancel);
     suspended = false;
-    return 0;
+#ifdef CANCEL_LOST
+    suspend_cancel = 0;
+#endif
+    /* Another domain's, as of COLO. */
+    xc_domain_resume(NULL, domid + 1, 0);
+    return xc_domain_resume(NULL, domid, suspend_cancel);
 }
 
 int libxl_domain_remus_start(libxl_ctx *ctx, libxl_domain_remus_info *info,

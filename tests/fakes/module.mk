@@ -33,7 +33,7 @@ $(FAKES_DIR)/$(FAKES_SONAME): tests/fakes/libxenlight.c \
     $(FAKES_DIR)/libxenstore.so.4
 	$(Q)objdump -p "$$($(CC) -print-file-name=libxenlight.so)" | \
 	    sed -n 's/^2 0x00 0x[0-9a-f]* //p' >$(@D)/libxenlight.map
-	$(Q)echo '{ global: libxl_*; fake_*; local: *; };' \
+	$(Q)echo '{ global: libxl_*; fake_*; xc_domain_resume; local: *; };' \
 	    >>$(@D)/libxenlight.map
 	$(Q)$(FAKES_CC) -shared -fPIC -Wl,-soname,$(@F) \
 	    -Wl,--version-script=$(@D)/libxenlight.map $(FAKES_FLAGS) \

@@ -118,6 +118,11 @@ static int save_ao(char **args)
     return finish(fd, rc ? rc : fake_run_events());
 }
 
+static int resume(char **args)
+{
+    return libxl_domain_resume(NULL, 1, atoi(args[0]), NULL);
+}
+
 static int remus(char **args)
 {
     int fd = open_new(args[0], O_TRUNC);
@@ -310,6 +315,7 @@ static const struct {
     { "save-ao", save_ao },
     { "append", append },
     { "remus", remus },
+    { "resume", resume },
     { "save-many", save_many },
     { "save-watched", save_watched },
     { "restore", restore },

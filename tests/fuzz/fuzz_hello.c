@@ -16,7 +16,7 @@
 #define FLAG_REFUSE_STOCK 4U
 #define FLAG_SILENCE      8U
 #define FLAG_END          16U
-#define FLAG_KEEP_OUT     32U /* nobody takes what it sends */
+#define FLAG_KEEP_OUT     32U /* the peer does not read */
 
 static void assert_sound(const struct hello *hello)
 {

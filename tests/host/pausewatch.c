@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * pausewatch DOMID: prints, for each time that the domain stood still and ran
+ * pausewatch DOMID: prints, for each time that the domain was paused and ran
  * again, for how many milliseconds; until it gets SIGTERM.
  */
 #include <signal.h>

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from lab import Disk, GuestFailed, XenHost, hvm, pv, pvh
+from lab import Disk, XenHost, hvm, pv, pvh
 from lab.versions import VERSIONS
 from model import audit
 from model.core_reader import read_xen
@@ -19,8 +19,7 @@ FORMS = {
     "v3": "xl-aligned save",
     "compressed": "xl-aligned save --compress=lz4:all",
 }
-RESUMED = "a PV or PVH guest that this libxl resumes dies, with stock xl too"
-GUESTS = {guest.kind: guest for guest in (
+GUESTS = {each.kind: each for each in (
     pv("pv", memory=96, noise=16), pvh("pvh", memory=96, noise=16),
     hvm("hvm", memory=64, noise=16))}
 
@@ -77,20 +76,8 @@ def restore(host, guest, form: str, file: str) -> None:
 
 
 def runs_on(host, guest) -> None:
-    """Or is destroyed: a dead guest is of no use to the next test."""
     host.mark(guest.name)
-    try:
-        host.wait_verdict(guest.name,
-                          timeout=60 if host.version.resumes else 15)
-    except GuestFailed:
-        host.destroy(guest.name)
-        raise
-
-
-def expect_death(host, kind: str, request) -> None:
-    if kind != "hvm" and not host.version.resumes:
-        request.applymarker(pytest.mark.xfail(
-            raises=GuestFailed, strict=True, reason=RESUMED))
+    host.wait_verdict(guest.name)
 
 
 def place(version, kind: str, form: str) -> str:
@@ -138,8 +125,7 @@ def test_dumped(host, kind, tmp_path):
 
 @newest
 @each_kind
-def test_checkpoint(host, kind, request):
-    expect_death(host, kind, request)
+def test_checkpoint(host, kind):
     guest = running(host, kind)
     host.run(f"env {PLUGIN} xl save -c {guest.name} /data/checkpoint")
     host.run("rm /data/checkpoint")
@@ -148,9 +134,8 @@ def test_checkpoint(host, kind, request):
 
 @newest
 @each_kind
-def test_cancelled(host, kind, request):
+def test_cancelled(host, kind):
     """On a disk that takes longer than the test does to cancel."""
-    expect_death(host, kind, request)
     guest = running(host, kind)
     host.monitor("block_set_io_throttle d0 0 0 4000000 0 0 0")
     try:

@@ -18,8 +18,6 @@ class Version:
     split: tuple[str, ...] = ("util-linux-extra",)
     # It has what the Python tests import: python3-zstandard.
     python_tests: bool = True
-    # PV and PVH guests live on after libxl has resumed them.
-    resumes: bool = True
 
     def fill(self, text: str) -> str:
         """A name with this version's words for those in braces."""
@@ -32,7 +30,7 @@ class Version:
 # Oldest first.
 VERSIONS = {each.xen: each for each in (
     Version("4.14", "bullseye", "3.9", "qemu-system-x86",
-            "usr/bin/qemu-system-i386", (), python_tests=False, resumes=False),
+            "usr/bin/qemu-system-i386", (), python_tests=False),
     Version("4.17", "bookworm", "3.11"),
     Version("4.20", "trixie", "3.13"),
 )}

@@ -27,6 +27,28 @@ def test_layouts_of_dominfo(tmp_path_factory, tmp_path, minor, size, type_at):
         assert bool(result.lines) == bool(pv), result
 
 
+# ---- resuming ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("minor,lost,cancel,fast", [
+    # Up to 4.14 libxl loses suspend_cancel of PV and PVH domains.
+    (14, True, 1, 1), (14, True, 0, 0), (14, False, 1, 1),
+    # A later one is not interfered with.
+    (15, False, 1, 1), (15, False, 0, 0), (15, True, 1, 0),
+])
+def test_a_resume_keeps_suspend_cancel(tmp_path_factory, tmp_path, minor,
+                                       lost, cancel, fast):
+    tools = tmp_path_factory.mktemp("tools")
+    build_fakes(tools, f"libxenlight.so.4.{minor}",
+                "-DCANCEL_LOST" if lost else "")
+    bench = Bench(tools, tmp_path)
+    result = bench.run("resume", cancel)
+    assert result.status == 0 and not result.lines, result
+    assert bench.log() == [f"resume domid=1 cancel={cancel}",
+                           "xc_domain_resume domid=2 fast=0",
+                           f"xc_domain_resume domid=1 fast={fast}"]
+
+
 # ---- the monitor of a domain -------------------------------------------
 
 

@@ -31,7 +31,7 @@ def tool(name: str) -> str:
 
 
 def make_filesystem(path: str, size: int, spare: int) -> None:
-    """An image with ext4 on all but the last `spare` octets."""
+    """An image with ext4 on all but the last `spare` bytes."""
     with open(path, "wb") as file:
         file.truncate(size)
     # Nothing is to be written later that is not a file's.

@@ -333,7 +333,7 @@ static bool fail_save(enum fault fault, int n,
         assert_true(restore(fd, &manners[3])[0]);
     else
         assert_string_equal(restore(fd, &manners[3]), "");
-    /* Nobody is told of it a second time. */
+    /* The kernel reports it only once. */
     if (injected.hit && (fault == FAULT_SYNC_RANGE ||
                          fault == FAULT_FDATASYNC || fault == FAULT_FSYNC))
         assert_string_not_equal(text, "");

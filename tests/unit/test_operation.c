@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Processes: whoever gets the pid of one that is gone is left alone. */
+/* Processes: one that has got the pid of an earlier one is left alone. */
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>

@@ -235,7 +235,7 @@ static void reading_back_leaves_the_page_cache_alone(void **state)
     close(fd);
 }
 
-/* Nobody reads an hour to find out that it is none. */
+/* A file that is no save file is refused without reading all of it. */
 static void a_tail_has_a_limit(void **state)
 {
     int fd = save(XENSAVE_FORMAT_V3, 300);

@@ -43,7 +43,7 @@ static void wait_for(int fd, short events)
 }
 
 /*
- * A splice that waits keeps the pipe locked: whoever reads from it would wait
+ * A splice that waits keeps the pipe locked: a reader of it would wait
  * as well, even one that asked not to.
  */
 static ssize_t splice_some(int from, int to)
@@ -114,7 +114,7 @@ int main(int argc, char **argv)
     }
     close(STDIN_FILENO);
     status = carry(fd, STDOUT_FILENO);
-    /* Nobody is there to read what is still to come. */
+    /* There is no reader for the rest. */
     kill(pid, SIGTERM);
     waitpid(pid, NULL, 0);
     return status;
