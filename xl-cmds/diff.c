@@ -85,7 +85,8 @@ static bool to_be_read(const struct comparison *c, uint32_t i)
     const struct xensave_index_page *a = &c->side[A].found[i];
     const struct xensave_index_page *b = &c->side[B].found[i];
 
-    return !c->same[i] && a->kind != XENSAVE_PAGE_ABSENT && b->kind != XENSAVE_PAGE_ABSENT &&
+    return !c->same[i] && a->kind != XENSAVE_PAGE_ABSENT &&
+           b->kind != XENSAVE_PAGE_ABSENT &&
            (a->kind == XENSAVE_PAGE_STORED || b->kind == XENSAVE_PAGE_STORED);
 }
 

@@ -67,8 +67,8 @@ setup(int argc, char *argv[], char *envp[])
         return;
     r = stream_plan_parse(&plan, text, why, sizeof(why));
     unsetenv(STREAM_VARIABLE);
+    /* The text itself stays where execve put it. */
     text = secure_getenv(IDENTITY_VARIABLE);
-    plan.identity = text ? strdup(text) : NULL;
     unsetenv(IDENTITY_VARIABLE);
     leave_preload();
 
@@ -86,5 +86,6 @@ setup(int argc, char *argv[], char *envp[])
         return;
     }
     tune_malloc();
+    plan.identity = text ? strdup(text) : NULL;
     stream_activate(&plan);
 }

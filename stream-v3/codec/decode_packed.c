@@ -9,9 +9,9 @@
 static void spread(const struct xensave_decoder *decoder, uint8_t *to)
 {
     const struct xensave_batch_head *head = &decoder->head;
-    const uint8_t *from = to + (size_t)(decoder->contents -
-                                        head->aligned.pages) *
-                                   XENSAVE_V2_PAGE_SIZE;
+    const uint8_t *from = to +
+                          (size_t)(decoder->contents - head->aligned.pages) *
+                              XENSAVE_V2_PAGE_SIZE;
 
     for (uint32_t i = 0; i < head->aligned.count; i++) {
         if (!xensave_pfn_has_contents(head->arrays[i]))
@@ -38,12 +38,10 @@ int xensave_decoder_read_packed(struct xensave_decoder *decoder, uint8_t *to)
     if (!stored ||
         xensave_source_read(decoder->source, stored, decoder->shape.stored))
         return -1;
-    r = xensave_batch_open(&decoder->unpacker, head, &decoder->shape, stored,
-                           to +
-                               (size_t)decoder->contents *
-                                   XENSAVE_V2_PAGE_SIZE -
-                               length,
-                           &frame);
+    r = xensave_batch_open(
+        &decoder->unpacker, head, &decoder->shape, stored,
+        to + (size_t)decoder->contents * XENSAVE_V2_PAGE_SIZE - length,
+        &frame);
     if (r)
         return xensave_decoder_bad_frame(decoder, r, frame);
     spread(decoder, to);

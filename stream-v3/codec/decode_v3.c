@@ -126,7 +126,7 @@ int xensave_decoder_head_read(struct xensave_decoder *decoder,
 
 static int read_page_data(struct xensave_decoder *decoder)
 {
-    struct xensave_pfns pfns;
+    struct xensave_pfns pfns = { 0 };
 
     if (xensave_decoder_read_head(decoder, &decoder->head, &decoder->shape,
                                   decoder->totals.batches, &pfns))
@@ -144,13 +144,14 @@ int xensave_decoder_bad_frame(struct xensave_decoder *decoder, int errnum,
     if (errnum == ENOMEM)
         return xensave_fail(decoder->error, errnum,
                             "cannot allocate memory to decompress a batch");
-    return xensave_decoder_fail(
-        decoder,
-        "frame %" PRIu32 " of the batch of pfns 0x%" PRIx64 " to 0x%" PRIx64
-        " %s",
-        frame, (uint64_t)(pfns[0] & XENSAVE_V2_PFN_MASK),
-        (uint64_t)(pfns[last] & XENSAVE_V2_PFN_MASK),
-        xensave_frame_error(errnum));
+    return xensave_decoder_fail(decoder,
+                                "frame %" PRIu32
+                                " of the batch of pfns 0x%" PRIx64
+                                " to 0x%" PRIx64 " %s",
+                                frame,
+                                (uint64_t)(pfns[0] & XENSAVE_V2_PFN_MASK),
+                                (uint64_t)(pfns[last] & XENSAVE_V2_PFN_MASK),
+                                xensave_frame_error(errnum));
 }
 
 /* Stored pages in a row, and the ends of frames among them. */

@@ -15,10 +15,10 @@ static int write_batch(struct xensave_encoder *encoder,
     struct xensave_pfns pfns;
 
     xensave_pfns_check(job->head.arrays, job->head.aligned.count, true, &pfns);
-    if (xensave_encoder_seal_batch(encoder, &job->head, &job->shape, offset,
-                                   xensave_encoder_pages_offset(
-                                       encoder, &job->head, offset,
-                                       pfns.contents)))
+    if (xensave_encoder_seal_batch(
+            encoder, &job->head, &job->shape, offset,
+            xensave_encoder_pages_offset(encoder, &job->head, offset,
+                                         pfns.contents)))
         return -1;
     encoder->packed |= job->shape.codec != XENSAVE_CODEC_NONE;
     if (xensave_sink_write(sink, &job->head, length) ||

@@ -123,9 +123,10 @@ int xensave_encoder_seal_batch(struct xensave_encoder *encoder,
     struct xensave_pfns pfns;
 
     head->aligned.number = encoder->written++;
-    head->aligned.pad_length =
-        head->aligned.pages ? pages - offset - xensave_batch_head_length(shape)
-                            : 0;
+    head->aligned.pad_length = head->aligned.pages
+                                   ? pages - offset -
+                                         xensave_batch_head_length(shape)
+                                   : 0;
     xensave_batch_seal(head, shape, encoder->header.body.file_id);
     xensave_checksum_add(&encoder->context, &head->aligned.checksum, 8);
     xensave_pfns_check(xensave_batch_pfns(head), head->aligned.count, true,
@@ -143,8 +144,7 @@ uint64_t xensave_encoder_pages_offset(const struct xensave_encoder *encoder,
 
     /* What this leaves must be padding: less than twice the alignment. */
     _Static_assert(XENSAVE_FRAME_ENTRY * XENSAVE_BATCH_MAX >>
-                           XENSAVE_FRAME_LOG_PLAIN <
-                       XENSAVE_ALIGNMENT_MIN,
+                       XENSAVE_FRAME_LOG_PLAIN < XENSAVE_ALIGNMENT_MIN,
                    "smaller frames leave too much");
     aligned.pages = contents;
     xensave_batch_shape(&aligned, &shape);
@@ -175,8 +175,8 @@ static void end_frame(struct xensave_encoder *encoder)
 {
     struct xensave_batch_head *head = &encoder->head;
 
-    xensave_batch_checks(head)[(head->aligned.pages - 1) >>
-                               XENSAVE_FRAME_LOG_PLAIN] =
+    xensave_batch_checks(
+        head)[(head->aligned.pages - 1) >> XENSAVE_FRAME_LOG_PLAIN] =
         xensave_checksum_get(&encoder->part);
 }
 
@@ -186,9 +186,8 @@ static int store_page(struct xensave_encoder *encoder, const void *page)
     struct xensave_sink *sink = encoder->sink;
     uint32_t *pages = &encoder->head.aligned.pages;
 
-    if (!*pages &&
-        xensave_sink_zeros(sink, encoder->pages_offset -
-                                     xensave_sink_offset(sink)))
+    if (!*pages && xensave_sink_zeros(sink, encoder->pages_offset -
+                                                xensave_sink_offset(sink)))
         return -1;
     if (!(*pages & within))
         xensave_checksum_reset(&encoder->part);

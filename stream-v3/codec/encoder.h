@@ -99,8 +99,9 @@ struct xensave_encoder {
 int xensave_encoder_emit(struct xensave_encoder *encoder, const void *data,
                          size_t length);
 /* The bytes that follow are a record of this length. */
-int xensave_encoder_begin_record(struct xensave_encoder *encoder,
-                                 const struct xensave_v2_record_header *record);
+int xensave_encoder_begin_record(
+    struct xensave_encoder *encoder,
+    const struct xensave_v2_record_header *record);
 /* All of them have been written. */
 int xensave_encoder_end_record(struct xensave_encoder *encoder,
                                const struct xensave_v2_record_header *record);

@@ -345,7 +345,7 @@ struct xensave_file {
     uint32_t head_padding;                /* compat */
     struct xensave_aligned_header header; /* v3 */
     uint32_t header_length; /* v3: of its record, what is not known included */
-    uint64_t file_size;                   /* of the file or device */
+    uint64_t file_size;     /* of the file or device */
     bool is_device;
 };
 

@@ -14,7 +14,8 @@ struct range {
 
 #define PART XENSAVE_ALIGNMENT_MAX
 
-static int checksum_range(struct xensave_reader *reader, const struct range *range,
+static int checksum_range(struct xensave_reader *reader,
+                          const struct range *range,
                           struct xensave_error *error)
 {
     struct xensave_checksum checksum;

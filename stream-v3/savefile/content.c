@@ -108,8 +108,7 @@ static int add_record(struct content *content,
         content->seen.pages_zero += record->zero_pages;
     } else if (record->type == XENSAVE_RECORD_INDEX) {
         bytes = look(content,
-                     record->offset +
-                         sizeof(struct xensave_v2_record_header) +
+                     record->offset + sizeof(struct xensave_v2_record_header) +
                          offsetof(struct xensave_aligned_index, checksum),
                      sizeof(checksum));
         if (!bytes)
@@ -149,10 +148,10 @@ static int by_walk(struct content *content)
     struct xensave_walk *walk = xensave_walk_new(content->reader.fd,
                                                  content->savefile,
                                                  content->error);
-    const uint8_t *heads = walk ? look(content,
-                                       content->savefile->stream_start,
-                                       XENSAVE_STREAM_HEADERS)
-                                : NULL;
+    const uint8_t *heads = walk
+                               ? look(content, content->savefile->stream_start,
+                                      XENSAVE_STREAM_HEADERS)
+                               : NULL;
     struct xensave_record record;
     int r = heads ? 0 : -1;
 
@@ -189,8 +188,7 @@ int xensave_content_check(int fd, const struct xensave_file *savefile,
         goto out;
     }
     xensave_checksum_reset(&content.context);
-    r = savefile->header.index_offset ? by_index(&content)
-                                      : by_walk(&content);
+    r = savefile->header.index_offset ? by_index(&content) : by_walk(&content);
 out:
     xensave_checksum_free(&content.part);
     xensave_checksum_free(&content.context);

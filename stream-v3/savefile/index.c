@@ -211,8 +211,7 @@ static int read_lists(struct xensave_index *index, struct index_start *start,
         start->record.length > XENSAVE_V2_RECORD_MAX ||
         start->record.length != xensave_index_length(&start->body) ||
         start->body.batches != header->batches ||
-        header->stream_length != header->index_offset +
-                                     sizeof(start->record) +
+        header->stream_length != header->index_offset + sizeof(start->record) +
                                      start->record.length + sizeof(*tail))
         return damaged(index, offset,
                        "no ALIGNED_INDEX whose lengths and counts agree");

@@ -19,8 +19,8 @@
 
 /* The head of a batch that has been read and held against its entry. */
 struct xensave_index_head {
-    uint64_t batch; /* UINT64_MAX: none */
-    uint64_t used;  /* the greater, the later */
+    uint64_t batch;                   /* UINT64_MAX: none */
+    uint64_t used;                    /* the greater, the later */
     struct xensave_batch_shape shape; /* v3 */
     struct xensave_batch_head head;   /* v2, compat: only the pfns */
     struct {

@@ -68,8 +68,8 @@ static const char *load_page_data(struct xensave_index *index,
 
 int xensave_index_load_head(struct xensave_index *index, uint64_t batch)
 {
-    struct xensave_index_head *slot = index->heads, *end = slot +
-                                                     XENSAVE_INDEX_CACHED;
+    struct xensave_index_head *slot = index->heads,
+                              *end = slot + XENSAVE_INDEX_CACHED;
     const char *wrong;
 
     for (struct xensave_index_head *at = slot; at < end; at++) {

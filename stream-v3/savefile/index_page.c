@@ -54,8 +54,8 @@ static uint64_t least_from(const struct xensave_index *index, uint64_t batch,
     for (uint32_t i = 0; i < index->entries[batch].count; i++) {
         uint64_t pfn = index->head->head.arrays[i] & XENSAVE_V2_PFN_MASK;
 
-        if (xensave_pfn_has_contents(index->head->head.arrays[i]) && pfn >= from &&
-            pfn < least)
+        if (xensave_pfn_has_contents(index->head->head.arrays[i]) &&
+            pfn >= from && pfn < least)
             least = pfn;
     }
     return least;
@@ -348,8 +348,8 @@ PUBLIC int xensave_index_read(struct xensave_index *index,
     if (!run)
         return -1;
     memcpy(contents,
-           run->pages + (size_t)(page->place - run->first) *
-                            XENSAVE_V2_PAGE_SIZE,
+           run->pages +
+               (size_t)(page->place - run->first) * XENSAVE_V2_PAGE_SIZE,
            XENSAVE_V2_PAGE_SIZE);
     return 0;
 }

@@ -55,8 +55,7 @@ const uint8_t *xensave_reader_look(struct xensave_reader *reader,
         }
         reader->size = room;
     }
-    return read_part(reader, need, at) ? NULL
-                                       : reader->bytes + (offset - at);
+    return read_part(reader, need, at) ? NULL : reader->bytes + (offset - at);
 }
 
 void xensave_reader_init(struct xensave_reader *reader, int fd, bool tidy)

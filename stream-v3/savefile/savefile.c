@@ -247,8 +247,7 @@ static int probe_first_record(const struct probe *probe)
                !memcmp(padding.body.magic, XENSAVE_MAGIC,
                        sizeof(padding.body.magic))) {
         savefile->format = XENSAVE_FORMAT_V3;
-        savefile->header_length = sizeof(header.record) +
-                                  header.record.length;
+        savefile->header_length = sizeof(header.record) + header.record.length;
         if (xensave_header_length_fits(header.record.length) &&
             read_at(probe, &header, savefile->header_length, offset))
             return -1;

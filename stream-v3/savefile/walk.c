@@ -15,7 +15,7 @@ struct xensave_walk {
     uint64_t number; /* of the next record */
     uint64_t offset; /* in the file, of the next record */
     uint64_t checksum;
-    uint64_t batches; /* v3 */
+    uint64_t batches;               /* v3 */
     struct xensave_batch_head head; /* v2, compat: only the pfns */
 };
 

@@ -294,7 +294,10 @@ int libxl_domain_info(libxl_ctx *ctx, libxl_dominfo *info, uint32_t domid)
     info->shutdown = suspended;
     info->shutdown_reason = suspended ? LIBXL_SHUTDOWN_REASON_SUSPEND
                                       : LIBXL_SHUTDOWN_REASON_UNKNOWN;
-    memcpy(&info->uuid, "\x01\x23\x45\x67\x89\xab\xcd\xef" "FEDCBA98", 16);
+    memcpy(&info->uuid,
+           "\x01\x23\x45\x67\x89\xab\xcd\xef"
+           "FEDCBA98",
+           16);
     info->vcpu_online = 2;
     info->current_memkb = memory ? strtoull(memory, NULL, 0) : 1024;
     set_domain_type(info, getenv("FAKE_PV") ? LIBXL_DOMAIN_TYPE_PV

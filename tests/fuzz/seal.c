@@ -21,8 +21,8 @@ struct sealer {
     uint8_t file_id[XENSAVE_FILE_ID];
     struct xensave_aligned_check totals;
     uint64_t index_offset;
-    size_t end;       /* of the stream in data */
-    uint8_t *header;  /* ALIGNED_HEADER, if it is the first */
+    size_t end;      /* of the stream in data */
+    uint8_t *header; /* ALIGNED_HEADER, if it is the first */
     size_t header_length;
     uint8_t *padding; /* PADDING that the next record belongs to */
 };
@@ -63,8 +63,7 @@ static void seal_batch(struct sealer *sealer, const struct fuzz_record *record)
         check = XXH3_64bits(body + contents + begin, end - begin);
         memcpy(body + arrays + 8 * i, &check, sizeof(check));
     }
-    head.contents = XXH3_64bits(body + sizeof(head),
-                                8 * pfns + 12 * frames);
+    head.contents = XXH3_64bits(body + sizeof(head), 8 * pfns + 12 * frames);
     head.number = sealer->totals.batches;
     head.checksum = 0;
     XXH3_64bits_reset(&sealer->batch);
@@ -94,8 +93,7 @@ static void seal_index(struct sealer *sealer, const struct fuzz_record *record)
     memcpy(body + 8, &checksum, 8);
     XXH3_64bits_reset(&sealer->batch);
     XXH3_64bits_update(&sealer->batch, sealer->file_id, XENSAVE_FILE_ID);
-    XXH3_64bits_update(&sealer->batch, body - RECORD,
-                       RECORD + record->length);
+    XXH3_64bits_update(&sealer->batch, body - RECORD, RECORD + record->length);
     checksum = XXH3_64bits_digest(&sealer->batch);
     memcpy(body + 8, &checksum, 8);
     XXH3_64bits_update(&sealer->context, &checksum, 8);

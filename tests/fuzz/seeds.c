@@ -24,7 +24,8 @@ static int put_encoded(const char *directory, const char *name,
                        const struct bytes *v2, enum xensave_format format)
 {
     struct xensave_encoder_options options = {
-        .size = sizeof(struct xensave_encoder_options), .format = format,
+        .size = sizeof(struct xensave_encoder_options),
+        .format = format,
         .file_id = "the same twice",
     };
     struct xensave_error error = { .errnum = 0 };
