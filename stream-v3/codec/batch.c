@@ -231,6 +231,23 @@ int xensave_batch_open(struct xensave_unpacker *unpacker,
     return 0;
 }
 
+void xensave_batch_spread(const struct xensave_batch_head *head,
+                          const uint8_t *from, uint8_t *to)
+{
+    for (uint32_t i = 0; i < head->aligned.count; i++) {
+        if (!xensave_pfn_has_contents(head->arrays[i]))
+            continue;
+        if (head->arrays[i] & XENSAVE_PFN_ZERO) {
+            memset(to, 0, XENSAVE_V2_PAGE_SIZE);
+        } else {
+            if (to != from)
+                memmove(to, from, XENSAVE_V2_PAGE_SIZE);
+            from += XENSAVE_V2_PAGE_SIZE;
+        }
+        to += XENSAVE_V2_PAGE_SIZE;
+    }
+}
+
 const char *xensave_frame_error(int errnum)
 {
     if (errnum == EBADMSG)

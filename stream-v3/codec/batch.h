@@ -133,6 +133,13 @@ int xensave_batch_open(struct xensave_unpacker *unpacker,
                        struct xensave_batch_head *head,
                        const struct xensave_batch_shape *shape,
                        const uint8_t *stored, uint8_t *to, uint32_t *failed);
+/*
+ * Puts the stored pages, which lie in a row at `from`, where they belong in all
+ * that have contents, zero pages among them.  `from` may be the end of the room
+ * at `to`.
+ */
+void xensave_batch_spread(const struct xensave_batch_head *head,
+                          const uint8_t *from, uint8_t *to);
 /* The words for such an errno value. */
 const char *xensave_frame_error(int errnum);
 

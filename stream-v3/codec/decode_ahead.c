@@ -76,32 +76,14 @@ int xensave_decoder_ahead(struct xensave_decoder *decoder, bool *begun)
                                      &job->pfns);
 }
 
-/* Stored pages in a row to where they belong, zero pages among them. */
-static void spread(const struct xensave_unpack_job *job, uint8_t *to)
-{
-    const uint8_t *from = job->pages;
-
-    for (uint32_t i = 0; i < job->head.aligned.count; i++) {
-        if (!xensave_pfn_has_contents(job->head.arrays[i]))
-            continue;
-        if (job->head.arrays[i] & XENSAVE_PFN_ZERO) {
-            memset(to, 0, XENSAVE_V2_PAGE_SIZE);
-        } else {
-            memcpy(to, from, XENSAVE_V2_PAGE_SIZE);
-            from += XENSAVE_V2_PAGE_SIZE;
-        }
-        to += XENSAVE_V2_PAGE_SIZE;
-    }
-}
-
 int xensave_decoder_take_pages(struct xensave_decoder *decoder, uint8_t *to)
 {
     struct xensave_unpack_job *job = decoder->job;
 
-    xensave_unpack_ring_wait(decoder->ring, job);
+    xensave_unpack_ring_wait(decoder->ring);
     if (job->result)
         return xensave_decoder_bad_frame(decoder, job->result, job->frame);
-    spread(job, to);
+    xensave_batch_spread(&job->head, job->pages, to);
     decoder->job = NULL;
     xensave_unpack_ring_release(decoder->ring);
     return 0;

@@ -203,11 +203,32 @@ static int read_whole(struct xensave_decoder *decoder, uint8_t *to)
     return read_run(decoder, to, &page, run);
 }
 
+/* The stored pages are opened at the end of where all of them go. */
+static int read_packed(struct xensave_decoder *decoder, uint8_t *to)
+{
+    struct xensave_batch_head *head = &decoder->head;
+    uint8_t *stored = xensave_decoder_room(decoder, &decoder->stored);
+    uint8_t *pages = to + (size_t)(decoder->contents - head->aligned.pages) *
+                              XENSAVE_V2_PAGE_SIZE;
+    uint32_t frame;
+    int r;
+
+    if (!stored ||
+        xensave_source_read(decoder->source, stored, decoder->shape.stored))
+        return -1;
+    r = xensave_batch_open(&decoder->unpacker, head, &decoder->shape, stored,
+                           pages, &frame);
+    if (r)
+        return xensave_decoder_bad_frame(decoder, r, frame);
+    xensave_batch_spread(head, pages, to);
+    return 0;
+}
+
 static int read_pages(struct xensave_decoder *decoder, uint8_t *to)
 {
     if (decoder->job)
         return xensave_decoder_take_pages(decoder, to);
-    if (decoder->shape.codec ? xensave_decoder_read_packed(decoder, to)
+    if (decoder->shape.codec ? read_packed(decoder, to)
                              : read_whole(decoder, to))
         return -1;
     return xensave_decoder_zeros(decoder,

@@ -133,7 +133,4 @@ int xensave_decoder_ahead(struct xensave_decoder *decoder, bool *begun);
 /* Pages of decoder->job. */
 int xensave_decoder_take_pages(struct xensave_decoder *decoder, uint8_t *to);
 
-/* decode_packed.c: of a compressed batch. */
-int xensave_decoder_read_packed(struct xensave_decoder *decoder, uint8_t *to);
-
 #endif /* XENSAVE_DECODER_H */

@@ -1,46 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Threads that compress, and the ring of jobs between them and the encoder. */
-#include <time.h>
+/* Batches that are compressed in the threads of a ring. */
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/thread.h"
 #include "pack.h"
+#include "ring.h"
 
-#define THREADS_MAX 4U
 /*
  * One that is being filled, one that waits for whichever thread is next, and
  * what a disk writes meanwhile if it is faster than they are.
  */
 #define SPARE  4U
 #define MOMENT 1000000L /* ns */
-
-struct worker {
-    struct xensave_packer *packer;
-    void *state; /* of the codec */
-    pthread_t thread;
-};
+_Static_assert(XENSAVE_RING_THREADS + SPARE <= XENSAVE_RING_JOBS, "jobs");
 
 struct xensave_packer {
     const struct xensave_codec_ops *codec;
     enum xensave_codec kind;
-    pthread_mutex_t lock;
-    pthread_cond_t work, done;
-    /* Numbers of jobs; number n lives in n % count. */
-    uint64_t released, started, submitted;
-    bool stopping;
-    uint32_t workers; /* that have a state, and ... */
-    uint32_t threads; /* that have a thread, too */
-    struct worker worker[THREADS_MAX];
+    struct xensave_ring ring;
+    uint32_t workers;                  /* that have a state */
+    void *state[XENSAVE_RING_THREADS]; /* of the codec */
     uint32_t count;
     struct xensave_pack_job job[];
 };
-
-static struct xensave_pack_job *job_of(struct xensave_packer *packer,
-                                       uint64_t number)
-{
-    return &packer->job[number % packer->count];
-}
 
 /* ---- one job ------------------------------------------------------------ */
 
@@ -99,98 +81,64 @@ static void compress(const struct xensave_packer *packer, void *state,
     xensave_batch_check_frames(&job->head, &job->shape, job->stored);
 }
 
-static void *run(void *argument)
+static void run(void *context, uint32_t worker, uint32_t place)
 {
-    struct worker *worker = argument;
-    struct xensave_packer *packer = worker->packer;
-    struct xensave_pack_job *job;
+    struct xensave_packer *packer = context;
 
-    pthread_mutex_lock(&packer->lock);
-    for (;;) {
-        while (packer->started == packer->submitted && !packer->stopping)
-            pthread_cond_wait(&packer->work, &packer->lock);
-        if (packer->stopping)
-            break;
-        job = job_of(packer, packer->started++);
-        pthread_mutex_unlock(&packer->lock);
-        compress(packer, worker->state, job);
-        pthread_mutex_lock(&packer->lock);
-        job->finished = true;
-        pthread_cond_signal(&packer->done);
-    }
-    pthread_mutex_unlock(&packer->lock);
-    return NULL;
+    compress(packer, packer->state[worker], &packer->job[place]);
+}
+
+static void leave(void *context, uint32_t worker, uint32_t place)
+{
+    struct xensave_packer *packer = context;
+
+    (void)worker;
+    compress(packer, NULL, &packer->job[place]);
 }
 
 /* ---- the ring ----------------------------------------------------------- */
 
+static struct xensave_pack_job *job_at(struct xensave_packer *packer,
+                                       uint32_t place)
+{
+    return place == XENSAVE_RING_NONE ? NULL : &packer->job[place];
+}
+
 struct xensave_pack_job *xensave_packer_job(struct xensave_packer *packer)
 {
-    if (packer->submitted - packer->released == packer->count)
-        return NULL;
-    return job_of(packer, packer->submitted);
+    return job_at(packer, xensave_ring_room(&packer->ring));
 }
 
 void xensave_packer_submit(struct xensave_packer *packer)
 {
-    struct xensave_pack_job *job = job_of(packer, packer->submitted);
-
-    job->finished = !packer->threads;
-    if (job->finished)
-        compress(packer, packer->worker[0].state, job);
-    pthread_mutex_lock(&packer->lock);
-    packer->submitted++;
-    pthread_cond_signal(&packer->work);
-    pthread_mutex_unlock(&packer->lock);
+    xensave_ring_submit(&packer->ring);
 }
 
 struct xensave_pack_job *xensave_packer_take(struct xensave_packer *packer)
 {
-    struct xensave_pack_job *job = job_of(packer, packer->released);
+    struct xensave_pack_job *job = job_at(packer,
+                                          xensave_ring_first(&packer->ring));
 
-    if (packer->released == packer->submitted)
-        return NULL;
-    pthread_mutex_lock(&packer->lock);
-    while (!job->finished)
-        pthread_cond_wait(&packer->done, &packer->lock);
-    pthread_mutex_unlock(&packer->lock);
+    if (job)
+        xensave_ring_wait(&packer->ring, NULL);
     return job;
 }
 
 void xensave_packer_release(struct xensave_packer *packer)
 {
-    packer->released++;
+    xensave_ring_release(&packer->ring);
 }
 
 bool xensave_packer_wait(struct xensave_packer *packer)
 {
-    const struct xensave_pack_job *job = job_of(packer, packer->released);
     const struct timespec until = monotonic_after(MOMENT);
-    bool finished;
 
-    pthread_mutex_lock(&packer->lock);
-    if (!job->finished)
-        pthread_cond_timedwait(&packer->done, &packer->lock, &until);
-    finished = job->finished;
-    pthread_mutex_unlock(&packer->lock);
-    return finished;
+    return xensave_ring_wait(&packer->ring, &until);
 }
 
 void xensave_packer_give_up(struct xensave_packer *packer)
 {
-    uint64_t number, end;
-
-    pthread_mutex_lock(&packer->lock);
-    number = packer->started;
-    end = packer->started = packer->submitted;
-    pthread_mutex_unlock(&packer->lock);
-    for (; number < end; number++) {
-        struct xensave_pack_job *job = job_of(packer, number);
-
-        compress(packer, NULL, job);
-        /* No thread looks at it any more. */
-        job->finished = true;
-    }
+    xensave_ring_take_back(&packer->ring, leave);
 }
 
 /* ---- life --------------------------------------------------------------- */
@@ -200,7 +148,7 @@ static uint32_t default_threads(void)
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
     /* The caller, who hands the pages in, keeps one CPU busy. */
-    return cpus < 3 ? 1 : min_u64(cpus - 1, THREADS_MAX);
+    return cpus < 3 ? 1 : min_u64(cpus - 1, XENSAVE_RING_THREADS);
 }
 
 static int make_jobs(struct xensave_packer *packer)
@@ -217,25 +165,18 @@ static int make_jobs(struct xensave_packer *packer)
     return 0;
 }
 
-/* Fewer threads than wanted do as well, and so does none. */
+/* Fewer than wanted do as well. */
 static int make_workers(struct xensave_packer *packer, uint32_t threads,
                         int level)
 {
-    struct worker *worker;
-
     for (; packer->workers < threads; packer->workers++) {
-        worker = &packer->worker[packer->workers];
-        worker->packer = packer;
-        worker->state = packer->codec->pack_new(level);
-        if (!worker->state)
+        packer->state[packer->workers] = packer->codec->pack_new(level);
+        if (!packer->state[packer->workers])
             break;
     }
     if (!packer->workers)
         return -1;
-    while (packer->threads < packer->workers &&
-           !thread_start(&packer->worker[packer->threads].thread, run,
-                         &packer->worker[packer->threads]))
-        packer->threads++;
+    xensave_ring_start(&packer->ring, packer->workers);
     return 0;
 }
 
@@ -258,7 +199,8 @@ struct xensave_packer *xensave_packer_new(
                      "no such compression, or no such level of it");
         return NULL;
     }
-    threads = threads ? min_u64(threads, THREADS_MAX) : default_threads();
+    threads = threads ? min_u64(threads, XENSAVE_RING_THREADS)
+                      : default_threads();
     count = threads + SPARE;
     packer = calloc(1, sizeof(*packer) + count * sizeof(packer->job[0]));
     if (!packer)
@@ -266,9 +208,7 @@ struct xensave_packer *xensave_packer_new(
     packer->codec = codec;
     packer->kind = compression->codec;
     packer->count = count;
-    pthread_mutex_init(&packer->lock, NULL);
-    pthread_cond_init(&packer->work, NULL);
-    monotonic_cond_init(&packer->done);
+    xensave_ring_init(&packer->ring, count, run, packer);
     if (!make_jobs(packer) && !make_workers(packer, threads, level))
         return packer;
 
@@ -285,20 +225,12 @@ void xensave_packer_free(struct xensave_packer *packer)
 {
     if (!packer)
         return;
-    pthread_mutex_lock(&packer->lock);
-    packer->stopping = true;
-    pthread_cond_broadcast(&packer->work);
-    pthread_mutex_unlock(&packer->lock);
-    for (uint32_t i = 0; i < packer->threads; i++)
-        pthread_join(packer->worker[i].thread, NULL);
+    xensave_ring_stop(&packer->ring);
     for (uint32_t i = 0; i < packer->workers; i++)
-        packer->codec->pack_free(packer->worker[i].state);
+        packer->codec->pack_free(packer->state[i]);
     for (uint32_t i = 0; i < packer->count; i++) {
         free(packer->job[i].contents);
         free(packer->job[i].packed);
     }
-    pthread_cond_destroy(&packer->work);
-    pthread_cond_destroy(&packer->done);
-    pthread_mutex_destroy(&packer->lock);
     free(packer);
 }

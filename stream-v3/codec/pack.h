@@ -17,9 +17,7 @@ struct xensave_pack_job {
     struct xensave_batch_shape shape;
     const uint8_t *stored;
 
-    /* Of pack.c. */
-    uint8_t *packed;
-    bool finished;
+    uint8_t *packed; /* of pack.c */
 };
 
 struct xensave_packer;

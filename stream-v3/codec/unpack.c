@@ -1,99 +1,61 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* pack.c's ring, reversed. */
+/* Batches that are opened in the threads of a ring. */
 #include <unistd.h>
 
-#include "common/thread.h"
+#include "ring.h"
 #include "unpack.h"
 
-#define THREADS_MAX 4U
 /* One that is being read, and one that the caller takes from. */
 #define SPARE 2U
 
-struct worker {
-    struct xensave_unpack_ring *ring;
-    struct xensave_unpacker unpacker;
-    pthread_t thread;
-};
-
 struct xensave_unpack_ring {
-    pthread_mutex_t lock;
-    pthread_cond_t work, done;
-    /* Numbers of jobs; number n lives in n % count. */
-    uint64_t released, started, submitted;
-    bool stopping;
-    uint32_t threads;
-    struct worker worker[THREADS_MAX];
+    struct xensave_ring ring;
+    struct xensave_unpacker unpacker[XENSAVE_RING_THREADS];
     uint32_t count;
     struct xensave_unpack_job job[];
 };
 
-static struct xensave_unpack_job *job_of(struct xensave_unpack_ring *ring,
-                                         uint64_t number)
+static void run(void *context, uint32_t worker, uint32_t place)
 {
-    return &ring->job[number % ring->count];
+    struct xensave_unpack_ring *ring = context;
+    struct xensave_unpack_job *job = &ring->job[place];
+
+    job->result = xensave_batch_open(&ring->unpacker[worker], &job->head,
+                                     &job->shape, job->stored, job->pages,
+                                     &job->frame);
 }
 
-static void *run(void *argument)
+static struct xensave_unpack_job *job_at(struct xensave_unpack_ring *ring,
+                                         uint32_t place)
 {
-    struct worker *worker = argument;
-    struct xensave_unpack_ring *ring = worker->ring;
-    struct xensave_unpack_job *job;
-
-    pthread_mutex_lock(&ring->lock);
-    for (;;) {
-        while (ring->started == ring->submitted && !ring->stopping)
-            pthread_cond_wait(&ring->work, &ring->lock);
-        if (ring->stopping)
-            break;
-        job = job_of(ring, ring->started++);
-        pthread_mutex_unlock(&ring->lock);
-        job->result = xensave_batch_open(&worker->unpacker, &job->head,
-                                         &job->shape, job->stored, job->pages,
-                                         &job->frame);
-        pthread_mutex_lock(&ring->lock);
-        job->finished = true;
-        pthread_cond_signal(&ring->done);
-    }
-    pthread_mutex_unlock(&ring->lock);
-    return NULL;
+    return place == XENSAVE_RING_NONE ? NULL : &ring->job[place];
 }
 
 struct xensave_unpack_job *xensave_unpack_ring_job(
     struct xensave_unpack_ring *ring)
 {
-    return ring->submitted - ring->released == ring->count
-               ? NULL
-               : job_of(ring, ring->submitted);
+    return job_at(ring, xensave_ring_room(&ring->ring));
 }
 
 void xensave_unpack_ring_submit(struct xensave_unpack_ring *ring)
 {
-    job_of(ring, ring->submitted)->finished = false;
-    pthread_mutex_lock(&ring->lock);
-    ring->submitted++;
-    pthread_cond_signal(&ring->work);
-    pthread_mutex_unlock(&ring->lock);
+    xensave_ring_submit(&ring->ring);
 }
 
 struct xensave_unpack_job *xensave_unpack_ring_first(
     struct xensave_unpack_ring *ring)
 {
-    return ring->released == ring->submitted ? NULL
-                                             : job_of(ring, ring->released);
+    return job_at(ring, xensave_ring_first(&ring->ring));
 }
 
-void xensave_unpack_ring_wait(struct xensave_unpack_ring *ring,
-                              struct xensave_unpack_job *job)
+void xensave_unpack_ring_wait(struct xensave_unpack_ring *ring)
 {
-    pthread_mutex_lock(&ring->lock);
-    while (!job->finished)
-        pthread_cond_wait(&ring->done, &ring->lock);
-    pthread_mutex_unlock(&ring->lock);
+    xensave_ring_wait(&ring->ring, NULL);
 }
 
 void xensave_unpack_ring_release(struct xensave_unpack_ring *ring)
 {
-    ring->released++;
+    xensave_ring_release(&ring->ring);
 }
 
 /* ---- life --------------------------------------------------------------- */
@@ -116,7 +78,7 @@ struct xensave_unpack_ring *xensave_unpack_ring_new(void)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     /* The caller waits for them, or reads what they will need next. */
-    uint32_t threads = cpus < 1 ? 1 : min_u64(cpus, THREADS_MAX);
+    uint32_t threads = cpus < 1 ? 1 : min_u64(cpus, XENSAVE_RING_THREADS);
     uint32_t count = threads + SPARE;
     struct xensave_unpack_ring *ring;
 
@@ -126,19 +88,10 @@ struct xensave_unpack_ring *xensave_unpack_ring_new(void)
     if (!ring)
         return NULL;
     ring->count = count;
-    pthread_mutex_init(&ring->lock, NULL);
-    pthread_cond_init(&ring->work, NULL);
-    pthread_cond_init(&ring->done, NULL);
-    if (!make_jobs(ring)) {
-        while (ring->threads < threads) {
-            ring->worker[ring->threads].ring = ring;
-            if (thread_start(&ring->worker[ring->threads].thread, run,
-                             &ring->worker[ring->threads]))
-                break;
-            ring->threads++;
-        }
-    }
-    if (ring->threads)
+    xensave_ring_init(&ring->ring, count, run, ring);
+    if (!make_jobs(ring))
+        xensave_ring_start(&ring->ring, threads);
+    if (ring->ring.threads)
         return ring;
     xensave_unpack_ring_free(ring);
     return NULL;
@@ -148,20 +101,12 @@ void xensave_unpack_ring_free(struct xensave_unpack_ring *ring)
 {
     if (!ring)
         return;
-    pthread_mutex_lock(&ring->lock);
-    ring->stopping = true;
-    pthread_cond_broadcast(&ring->work);
-    pthread_mutex_unlock(&ring->lock);
-    for (uint32_t i = 0; i < ring->threads; i++) {
-        pthread_join(ring->worker[i].thread, NULL);
-        xensave_unpacker_free(&ring->worker[i].unpacker);
-    }
+    xensave_ring_stop(&ring->ring);
+    for (uint32_t i = 0; i < XENSAVE_RING_THREADS; i++)
+        xensave_unpacker_free(&ring->unpacker[i]);
     for (uint32_t i = 0; i < ring->count; i++) {
         free(ring->job[i].stored);
         free(ring->job[i].pages);
     }
-    pthread_cond_destroy(&ring->work);
-    pthread_cond_destroy(&ring->done);
-    pthread_mutex_destroy(&ring->lock);
     free(ring);
 }

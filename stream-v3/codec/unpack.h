@@ -20,8 +20,6 @@ struct xensave_unpack_job {
     int result;
     uint32_t frame;
     uint8_t *pages;
-
-    bool finished; /* unpack.c's */
 };
 
 struct xensave_unpack_ring;
@@ -36,8 +34,8 @@ void xensave_unpack_ring_submit(struct xensave_unpack_ring *ring);
 /* The first of those submitted, finished or not; NULL if there is none. */
 struct xensave_unpack_job *xensave_unpack_ring_first(
     struct xensave_unpack_ring *ring);
-void xensave_unpack_ring_wait(struct xensave_unpack_ring *ring,
-                              struct xensave_unpack_job *job);
+/* Waits until that one is finished. */
+void xensave_unpack_ring_wait(struct xensave_unpack_ring *ring);
 void xensave_unpack_ring_release(struct xensave_unpack_ring *ring);
 void xensave_unpack_ring_free(struct xensave_unpack_ring *ring);
 
