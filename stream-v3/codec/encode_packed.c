@@ -16,7 +16,7 @@ static int write_batch(struct xensave_encoder *encoder,
 
     xensave_pfns_check(job->head.arrays, job->head.aligned.count, true, &pfns);
     if (xensave_encoder_seal_batch(
-            encoder, &job->head, &job->shape, offset,
+            encoder, &job->head, &job->shape, &pfns, offset,
             xensave_encoder_pages_offset(encoder, &job->head, offset,
                                          pfns.contents)))
         return -1;

@@ -116,11 +116,11 @@ static int xensave_begin(struct xensave_encoder *encoder)
 
 int xensave_encoder_seal_batch(struct xensave_encoder *encoder,
                                struct xensave_batch_head *head,
-                               struct xensave_batch_shape *shape,
+                               const struct xensave_batch_shape *shape,
+                               const struct xensave_pfns *pfns,
                                uint64_t offset, uint64_t pages)
 {
     struct xensave_index_batch entry;
-    struct xensave_pfns pfns;
 
     head->aligned.number = encoder->written++;
     head->aligned.pad_length = head->aligned.pages
@@ -129,9 +129,7 @@ int xensave_encoder_seal_batch(struct xensave_encoder *encoder,
                                    : 0;
     xensave_batch_seal(head, shape, encoder->header.body.file_id);
     xensave_checksum_add(&encoder->context, &head->aligned.checksum, 8);
-    xensave_pfns_check(xensave_batch_pfns(head), head->aligned.count, true,
-                       &pfns);
-    xensave_batch_entry(head, shape, &pfns, offset - encoder->start, &entry);
+    xensave_batch_entry(head, shape, pfns, offset - encoder->start, &entry);
     return add_to_index(encoder, &encoder->batches, &entry, sizeof(entry));
 }
 
@@ -213,12 +211,14 @@ static int xensave_batch_end(struct xensave_encoder *encoder)
 {
     struct xensave_batch_head *head = &encoder->head;
     struct xensave_batch_shape shape;
+    struct xensave_pfns pfns;
 
+    xensave_pfns_check(head->arrays, head->aligned.count, true, &pfns);
     xensave_batch_shape(&head->aligned, &shape);
     if (head->aligned.pages % shape.frame_pages)
         end_frame(encoder);
     xensave_batch_whole_frames(head, &shape);
-    if (xensave_encoder_seal_batch(encoder, head, &shape,
+    if (xensave_encoder_seal_batch(encoder, head, &shape, &pfns,
                                    encoder->batch_offset,
                                    encoder->pages_offset))
         return -1;

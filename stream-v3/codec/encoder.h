@@ -114,11 +114,13 @@ uint64_t xensave_encoder_pages_offset(const struct xensave_encoder *encoder,
                                       uint64_t offset, uint32_t contents);
 /*
  * Numbers, seals and lists a batch whose counts, flags and arrays are filled
- * in.  `offset` of the record and `pages` of its contents, in the file.
+ * in.  `pfns` as xensave_pfns_check has them; `offset` of the record and
+ * `pages` of its contents, in the file.
  */
 int xensave_encoder_seal_batch(struct xensave_encoder *encoder,
                                struct xensave_batch_head *head,
-                               struct xensave_batch_shape *shape,
+                               const struct xensave_batch_shape *shape,
+                               const struct xensave_pfns *pfns,
                                uint64_t offset, uint64_t pages);
 /* Copies a page into the sink, and its copy into the checksum `part`. */
 int xensave_encoder_copy_page(struct xensave_encoder *encoder,
