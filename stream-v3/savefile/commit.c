@@ -12,16 +12,13 @@ struct range {
     uint64_t *checksum;
 };
 
-#define PART XENSAVE_ALIGNMENT_MAX
-
 static int checksum_range(struct xensave_reader *reader,
                           const struct range *range,
                           struct xensave_error *error)
 {
     struct xensave_checksum checksum;
-    const uint8_t *bytes;
-    uint64_t offset, end;
-    int rc = -1;
+    uint64_t offset = range->begin;
+    int r;
 
     if (range->end > range->begin &&
         range->end - range->begin > XENSAVE_SURROUNDINGS_MAX)
@@ -35,23 +32,15 @@ static int checksum_range(struct xensave_reader *reader,
                             "cannot allocate memory for a "
                             "checksum");
     xensave_checksum_reset(&checksum);
-    for (offset = range->begin; offset < range->end; offset = end) {
-        end = min_u64(round_down(offset, PART) + PART, range->end);
-        bytes = xensave_reader_look(reader, offset, end - offset);
-        if (!bytes) {
-            xensave_fail(error, errno,
-                         "cannot read back offset %" PRIu64 ": %s", offset,
-                         errno == ENODATA ? "the file is too short"
-                                          : strerror(errno));
-            goto out;
-        }
-        xensave_checksum_add(&checksum, bytes, end - offset);
-    }
+    r = xensave_reader_checksum(reader, &checksum, &offset, range->end);
+    if (r)
+        xensave_fail(error, errno, "cannot read back offset %" PRIu64 ": %s",
+                     offset,
+                     errno == ENODATA ? "the file is too short"
+                                      : strerror(errno));
     *range->checksum = xensave_checksum_get(&checksum);
-    rc = 0;
-out:
     xensave_checksum_free(&checksum);
-    return rc;
+    return r;
 }
 
 static int checksum_surroundings(int fd, const struct xensave_file *savefile,
@@ -192,7 +181,7 @@ static int mark_complete(int fd, const struct xensave_file *savefile,
                 error) &&
         !synced(fsync(fd), fd, "bring to stable storage", error))
         return 0;
-    /* The domain will run on: its file must not look whole. */
+    /* The domain keeps running: its file must not look whole. */
     header.body = savefile->header;
     if (write_header(fd, savefile, &header) || fdatasync(fd)) {
         size_t used = strlen(error->text);

@@ -10,8 +10,6 @@
 #include "index.h"
 #include "walk.h"
 
-#define PART XENSAVE_ALIGNMENT_MAX
-
 struct content {
     const struct xensave_file *savefile;
     struct xensave_error *error;
@@ -27,6 +25,14 @@ static int bad(struct content *content, uint64_t offset, const char *what)
                            "%s; the file is damaged", what);
 }
 
+static int unreadable(struct content *content, uint64_t offset)
+{
+    return xensave_fail_at(content->error, errno, offset, content->number,
+                           "cannot read the file: %s",
+                           errno == ENODATA ? "it is cut off"
+                                            : strerror(errno));
+}
+
 static const uint8_t *look(struct content *content, uint64_t offset,
                            size_t length)
 {
@@ -34,9 +40,7 @@ static const uint8_t *look(struct content *content, uint64_t offset,
                                                length);
 
     if (!bytes)
-        xensave_fail_at(content->error, errno, offset, content->number,
-                        "cannot read the file: %s",
-                        errno == ENODATA ? "it is cut off" : strerror(errno));
+        unreadable(content, offset);
     return bytes;
 }
 
@@ -46,19 +50,13 @@ static int checksum_record(struct content *content, uint64_t offset,
 {
     uint64_t end = offset + sizeof(struct xensave_v2_record_header) + length +
                    record_padding(length);
-    const uint8_t *bytes;
-    size_t part;
 
     xensave_checksum_reset(&content->part);
     xensave_checksum_add(&content->part, content->savefile->header.file_id,
                          XENSAVE_FILE_ID);
-    for (; offset < end; offset += part) {
-        part = min_u64(end - offset, PART);
-        bytes = look(content, offset, part);
-        if (!bytes)
-            return -1;
-        xensave_checksum_add(&content->part, bytes, part);
-    }
+    if (xensave_reader_checksum(&content->reader, &content->part, &offset,
+                                end))
+        return unreadable(content, offset);
     *checksum = xensave_checksum_get(&content->part);
     return 0;
 }

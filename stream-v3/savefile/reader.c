@@ -4,6 +4,8 @@
 
 #include "savefile.h"
 
+#define PART XENSAVE_ALIGNMENT_MAX
+
 static bool read_direct(struct xensave_reader *reader, size_t need,
                         uint64_t at)
 {
@@ -56,6 +58,23 @@ const uint8_t *xensave_reader_look(struct xensave_reader *reader,
         reader->size = room;
     }
     return read_part(reader, need, at) ? NULL : reader->bytes + (offset - at);
+}
+
+int xensave_reader_checksum(struct xensave_reader *reader,
+                            struct xensave_checksum *checksum, uint64_t *at,
+                            uint64_t end)
+{
+    const uint8_t *bytes;
+    uint64_t next;
+
+    for (; *at < end; *at = next) {
+        next = min_u64(round_down(*at, PART) + PART, end);
+        bytes = xensave_reader_look(reader, *at, next - *at);
+        if (!bytes)
+            return -1;
+        xensave_checksum_add(checksum, bytes, next - *at);
+    }
+    return 0;
 }
 
 void xensave_reader_init(struct xensave_reader *reader, int fd, bool tidy)

@@ -3,6 +3,7 @@
 #ifndef XENSAVE_SAVEFILE_H
 #define XENSAVE_SAVEFILE_H
 
+#include "stream-v3/codec/checksum.h"
 #include "stream-v3/codec/record.h"
 #include "stream-v3/io/io.h"
 
@@ -46,6 +47,10 @@ void xensave_reader_init(struct xensave_reader *reader, int fd, bool tidy);
 /* Valid until the next call; NULL with errno (ENODATA: the file ends). */
 const uint8_t *xensave_reader_look(struct xensave_reader *reader,
                                    uint64_t offset, size_t length);
+/* Adds the bytes from `*at` to `end`.  -1 as above, and `*at` says where. */
+int xensave_reader_checksum(struct xensave_reader *reader,
+                            struct xensave_checksum *checksum, uint64_t *at,
+                            uint64_t end);
 void xensave_reader_close(struct xensave_reader *reader);
 
 /* content.c: all that is not page data is as it was saved: spec 6. */
