@@ -12,7 +12,6 @@
 static const struct range {
     uint32_t first, last;
 } refused[] = {
-    { 0x0000, 0x001f },      { 0x007f, 0x009f }, /* C0, DEL, C1 */
     { 0x00ad, 0x00ad },                          /* soft hyphen */
     { 0x034f, 0x034f },                          /* grapheme joiner */
     { 0x061c, 0x061c },                          /* Arabic letter mark */
@@ -34,6 +33,8 @@ static bool is_refused(uint32_t character)
 {
     size_t i;
 
+    if (text_is_control(character))
+        return true;
     for (i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
         if (character >= refused[i].first && character <= refused[i].last)
             return true;

@@ -17,6 +17,12 @@
 /* Bytes of the character that begins there; 0 if it is not UTF-8. */
 size_t text_character(const void *from, size_t left, uint32_t *character);
 
+/* C0, DEL or C1. */
+static inline bool text_is_control(uint32_t character)
+{
+    return character < 0x20 || (character >= 0x7f && character < 0xa0);
+}
+
 /*
  * Of a name.  A backslash becomes \x5c, so that no two names look the same and
  * the name can be had back.  What does not fit is left out, by whole

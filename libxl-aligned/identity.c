@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a save is of, for whoever finds the file.  Nothing depends on it: what
+ * What a save is of, for those who find the file.  Nothing depends on it: what
  * libxl or the system does not say is left out.
  */
 #include <inttypes.h>
@@ -31,8 +31,7 @@ static void add(struct lines *lines, const char *key, const char *value)
     to += sprintf(to, "%s=", key);
     for (; left; value += part, left -= part) {
         part = text_character(value, left, &character);
-        if (part && character >= 0x20 &&
-            (character < 0x7f || character >= 0xa0)) {
+        if (part && !text_is_control(character)) {
             memcpy(to, value, part);
             to += part;
         } else {

@@ -23,8 +23,7 @@ static bool value_fits(const char *value, size_t length)
 
     for (; length; value += part, length -= part) {
         part = text_character(value, length, &character);
-        if (!part || character < 0x20 ||
-            (character >= 0x7f && character < 0xa0))
+        if (!part || text_is_control(character))
             return false;
     }
     return true;
