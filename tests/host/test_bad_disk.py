@@ -7,6 +7,7 @@ import re
 import pytest
 
 import lab
+from host.guests import keeps_running
 from powercut import image
 
 pytestmark = pytest.mark.slow
@@ -121,11 +122,6 @@ def our_lines(result) -> list:
             if line.startswith(("libxl-aligned: ", "xl-aligned: "))]
 
 
-def runs_on(host) -> None:
-    host.mark("g")
-    host.wait_verdict("g")
-
-
 def start(host, make) -> None:
     host.create(make("g", **GUEST))
     host.wait_verdict("g")
@@ -138,7 +134,7 @@ def failed_save(host) -> str:
     lines = our_lines(result)
     assert len(lines) == 1, result.stderr
     assert "Failed to save domain, resuming domain" in result.stderr
-    runs_on(host)
+    keeps_running(host, "g")
     return lines[0]
 
 

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """libxl of Xen 4.14 resumes a PV or PVH guest as if in a new domain, and the
 guest crashes, with stock xl too.  With the plugin it keeps running."""
-import time
-
 import pytest
 
 import lab
+from host.guests import cancelled_save, keeps_running
 from lab import GuestFailed, pv, pvh
 
 pytestmark = pytest.mark.slow
@@ -29,11 +28,6 @@ def guest(host, request):
     host.run(f"rm -f {FILE}*")
 
 
-def runs_on(host, guest) -> None:
-    host.mark(guest.name)
-    host.wait_verdict(guest.name)
-
-
 def test_stock_checkpoint_kills_the_guest(host, guest):
     host.run(f"xl save -c {guest.name} {FILE}")
     host.mark(guest.name)
@@ -49,7 +43,7 @@ def test_checkpoint(host, guest, save):
     """More than one, so that what was resumed can be suspended again."""
     for _ in range(2):
         host.run(f"env {save} {guest.name} {FILE}")
-        runs_on(host, guest)
+        keeps_running(host, guest.name)
     host.destroy(guest.name)
     host.mark(guest.name)
     host.run(f"xl-aligned restore {FILE}")
@@ -57,16 +51,5 @@ def test_checkpoint(host, guest, save):
 
 
 def test_cancelled(host, guest):
-    """On a disk that takes longer than the test does to cancel."""
-    host.monitor("block_set_io_throttle d0 0 0 4000000 0 0 0")
-    try:
-        job = host.popen(f"exec xl-aligned save {guest.name} {FILE}")
-        deadline = time.monotonic() + 60
-        while "Frames: " not in job.output().stderr:
-            assert time.monotonic() < deadline, job.output()
-            time.sleep(0.05)
-        host.run(f"xl-aligned cancel {guest.name}")
-    finally:
-        host.monitor("block_set_io_throttle d0 0 0 0 0 0 0")
-    assert job.wait(60, check=False).status != 0
-    runs_on(host, guest)
+    cancelled_save(host, guest.name, FILE)
+    keeps_running(host, guest.name)

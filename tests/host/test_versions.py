@@ -2,10 +2,10 @@
 """The same short round on every Xen that the lab has, oldest first, and the
 files of each restored on all that are newer.  One build runs on all."""
 import os
-import time
 
 import pytest
 
+from host.guests import cancelled_save, keeps_running
 from lab import Disk, XenHost, hvm, pv, pvh
 from lab.versions import VERSIONS
 from model import audit
@@ -75,11 +75,6 @@ def restore(host, guest, form: str, file: str) -> None:
     host.wait_verdict(guest.name, count=1)
 
 
-def runs_on(host, guest) -> None:
-    host.mark(guest.name)
-    host.wait_verdict(guest.name)
-
-
 def place(version, kind: str, form: str) -> str:
     return f"/files/{version}-{kind}-{form}"
 
@@ -120,7 +115,7 @@ def test_dumped(host, kind, tmp_path):
     host.run("rm /data/core")
     core = read_xen(tmp_path / "core")
     assert (guest.memory - 4) << 8 < len(core.pages) <= guest.memory << 8
-    runs_on(host, guest)
+    keeps_running(host, guest.name)
 
 
 @newest
@@ -129,27 +124,16 @@ def test_checkpoint(host, kind):
     guest = running(host, kind)
     host.run(f"env {PLUGIN} xl save -c {guest.name} /data/checkpoint")
     host.run("rm /data/checkpoint")
-    runs_on(host, guest)
+    keeps_running(host, guest.name)
 
 
 @newest
 @each_kind
 def test_cancelled(host, kind):
-    """On a disk that takes longer than the test does to cancel."""
     guest = running(host, kind)
-    host.monitor("block_set_io_throttle d0 0 0 4000000 0 0 0")
-    try:
-        job = host.popen(f"exec xl-aligned save {guest.name} /data/file")
-        deadline = time.monotonic() + 60
-        while "Frames: " not in job.output().stderr:
-            assert time.monotonic() < deadline, job.output()
-            time.sleep(0.05)
-        host.run(f"xl-aligned cancel {guest.name}")
-    finally:
-        host.monitor("block_set_io_throttle d0 0 0 0 0 0 0")
-    assert job.wait(60, check=False).status != 0
+    cancelled_save(host, guest.name, "/data/file")
     assert host.run("ls /data").stdout.split() == ["lost+found"]
-    runs_on(host, guest)
+    keeps_running(host, guest.name)
 
 
 @newest
