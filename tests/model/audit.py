@@ -4,8 +4,9 @@
 
 Everything that the specification says of a file is checked: where page
 contents lie, padding, every checksum, the index, totals, head, tail, state
-and, if it has an index, that the file reads the same through it.  Memory use does not grow with the file but for the
-index.  Exit status: 0 if every file holds, 1 if one does not, 2 for usage.
+and, if it has an index, that the file reads the same through it.  Memory use
+does not grow with the file but for the index.  Exit status: 0 if every file
+holds, 1 if one does not, 2 for usage.
 """
 import argparse
 import os
@@ -169,8 +170,8 @@ def audit_file(file, libxl_offset: int = -1, device: bool = False) -> tuple:
 
 
 def summary(report: Report, decoder: Decoder, length: int) -> str:
-    lines = [f"  format {decoder.format}, {length} octets, stream at "
-             f"{report.start}, {decoder.source.offset - report.start} octets"]
+    lines = [f"  format {decoder.format}, {length} bytes, stream at "
+             f"{report.start}, {decoder.source.offset - report.start} bytes"]
     if decoder.header:
         lines.append(f"  state {L.STATE_NAMES[decoder.header.state]}, "
                      f"alignment {report.alignment}")

@@ -21,7 +21,7 @@ def divided(pages: int, frame_pages: int) -> list:
 
 @dataclass
 class Batch:
-    """The 40 octets behind type and length, and what follows from them."""
+    """The 40 bytes behind type and length, and what follows from them."""
     length: int
     count: int
     pages: int
@@ -87,7 +87,7 @@ class Batch:
         whole = L.PAGE * self.pages
         least, most = ((1, whole - L.PAGE) if self.codec else (whole, whole))
         if not least <= self.stored <= most:
-            raise Fault(f"{self.stored} octets for {self.pages} pages, "
+            raise Fault(f"{self.stored} bytes for {self.pages} pages, "
                         f"compression {codecs.NAMES[self.codec]}; "
                         "the length does not fit")
         if self.codec and not (header.mandatory_features
@@ -154,7 +154,7 @@ class Table:
             length, whole = frame.end - frame.begin, L.PAGE * frame.pages
             least = 1 if self.batch.codec else whole
             if not least <= length <= whole:
-                raise Fault(f"a frame of {length} octets for {frame.pages} "
+                raise Fault(f"a frame of {length} bytes for {frame.pages} "
                             "pages")
         if self.ends and self.ends[-1] != self.batch.stored:
             raise Fault(f"the frames end at {self.ends[-1]}, the contents "

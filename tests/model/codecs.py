@@ -2,7 +2,7 @@
 """Spec 3.2.1: LZ4 blocks and Zstandard frames, one for each of ours.
 
 What is decompressed goes through the libraries. The golden vectors are
-compressed by the two functions at the end, whose octets do not depend on the
+compressed by the two functions at the end, whose bytes do not depend on the
 version of a library.
 """
 import struct
@@ -17,11 +17,11 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 class CodecError(ValueError):
-    """Octets that are not what the specification says they are."""
+    """Bytes that are not what the specification says they are."""
 
 
 def unpack(codec: int, stored: bytes, length: int) -> bytes:
-    """Exactly `length` octets, which are at most 4 MiB."""
+    """Exactly `length` bytes, which are at most 4 MiB."""
     try:
         if codec == LZ4:
             data = lz4.block.decompress(stored, uncompressed_size=length)
@@ -30,7 +30,7 @@ def unpack(codec: int, stored: bytes, length: int) -> bytes:
     except (lz4.block.LZ4BlockError, zstandard.ZstdError) as error:
         raise CodecError(str(error)) from None
     if len(data) != length:
-        raise CodecError(f"{len(data)} octets, not {length}")
+        raise CodecError(f"{len(data)} bytes, not {length}")
     return data
 
 
@@ -39,7 +39,7 @@ def unpack_frame(stored: bytes, length: int) -> bytes:
         raise CodecError("no Zstandard frame")
     frame = zstandard.get_frame_parameters(stored)
     if frame.content_size != length:
-        raise CodecError(f"a frame for {frame.content_size} octets, not "
+        raise CodecError(f"a frame for {frame.content_size} bytes, not "
                          f"{length}")
     if frame.dict_id:
         raise CodecError("a frame with a dictionary")
@@ -56,7 +56,7 @@ def pack(codec: int, data: bytes, level: int = 1) -> bytes:
 # -- for golden vectors -----------------------------------------------------
 
 def runs(data: bytes, most: int) -> list:
-    """[(octet, times)]"""
+    """[(byte, times)]"""
     result, at = [], 0
     while at < len(data):
         part = data[at:at + most]
@@ -67,16 +67,16 @@ def runs(data: bytes, most: int) -> list:
 
 
 def simple_lz4(data: bytes) -> bytes:
-    """A block of runs: each a literal, and a match one octet back.
+    """A block of runs: each a literal, and a match one byte back.
 
-    The last five octets are literals, as the format wants it.
+    The last five bytes are literals, as the format wants it.
     """
     out = bytearray()
-    for octet, times in runs(data[:-5], 1 << 30):
+    for byte, times in runs(data[:-5], 1 << 30):
         match = times - 1
         if match < 12:
             raise ValueError("runs of 13 or more only")
-        out += bytes([0x1f, octet]) + struct.pack("<H", 1)
+        out += bytes([0x1f, byte]) + struct.pack("<H", 1)
         left = match - 4 - 15
         if left < 0:
             out[-4] = 0x10 | match - 4
@@ -89,10 +89,10 @@ def simple_zstd(data: bytes) -> bytes:
     """A frame of RLE blocks (RFC 8878, 3.1.1.2), window and size stated."""
     out = bytearray(ZSTD_MAGIC + b"\x80\x60" + struct.pack("<I", len(data)))
     blocks = runs(data, 1 << 17)
-    for number, (octet, times) in enumerate(blocks):
+    for number, (byte, times) in enumerate(blocks):
         last = number + 1 == len(blocks)
         out += struct.pack("<I", times << 3 | 1 << 1 | last)[:3]
-        out.append(octet)
+        out.append(byte)
     return bytes(out)
 
 

@@ -32,7 +32,7 @@ class Core:
     table: list = field(default_factory=list)
     sections: dict = field(default_factory=dict)
     notes: list = field(default_factory=list)       # (name, type, contents)
-    loads: list = field(default_factory=list)       # (address, octets)
+    loads: list = field(default_factory=list)       # (address, bytes)
     kernel: list = field(default_factory=list)      # (virtual, address, …)
 
 
@@ -72,11 +72,11 @@ def read_xen(path) -> Core:
         text = names[name:names.index(b"\0", name)].decode()
         core.sections[text] = Section(text, type_, offset, size, align, entry)
 
-    def octets(name: str) -> bytes:
+    def section(name: str) -> bytes:
         section = core.sections[name]
         return data[section.offset:section.offset + section.size]
 
-    core.notes = note_list(octets(".note.Xen"))
+    core.notes = note_list(section(".note.Xen"))
     assert [(n, t) for n, t, _ in core.notes] == [
         ("Xen", 0x2000000 + i) for i in range(4)]
     assert core.notes[0][2] == b"" and len(core.notes[2][2]) == 1280
@@ -84,13 +84,13 @@ def read_xen(path) -> Core:
     magic, core.vcpus, pages, size = struct.unpack("<4Q", core.notes[1][2])
     assert size == PAGE
     core.translated = MAGIC[magic]
-    status = octets(".xen_prstatus")
+    status = section(".xen_prstatus")
     assert len(status) == 5168 * core.vcpus
     core.contexts = [status[i:i + 5168] for i in range(0, len(status), 5168)]
-    contents = octets(".xen_pages")
+    contents = section(".xen_pages")
     assert len(contents) == pages * PAGE
     assert core.sections[".xen_pages"].offset % PAGE == 0
-    table = octets(".xen_pfn" if core.translated else ".xen_p2m")
+    table = section(".xen_pfn" if core.translated else ".xen_p2m")
     width = 1 if core.translated else 2
     assert len(table) == pages * 8 * width
     words = struct.unpack(f"<{pages * width}Q", table)

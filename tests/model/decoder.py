@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Any format in, v2 octets out; refuses what spec section 6 refuses."""
+"""Any format in, v2 bytes out; refuses what spec section 6 refuses."""
 import io
 from dataclasses import dataclass
 from typing import BinaryIO, Iterator, Optional
@@ -39,7 +39,7 @@ class Observer:
 
 
 class Decoder:
-    """Iterate over it for the octets of the v2 stream."""
+    """Iterate over it for the bytes of the v2 stream."""
 
     def __init__(self, file: BinaryIO, start: int = 0,
                  file_length: Optional[int] = None, device: bool = False,
@@ -77,7 +77,7 @@ class Decoder:
     def zeros(self, length: int, what: str) -> bytes:
         padding = self.source.read(length, what) if length else b""
         if any(padding):
-            raise self.refuse(f"non-zero octet in {what}")
+            raise self.refuse(f"non-zero byte in {what}")
         return padding
 
     def body(self, type_: int, length: int) -> bytes:
@@ -128,7 +128,7 @@ class Decoder:
             type_, length = self.record_header()
 
     def other_record(self, type_: int, length: int) -> bytes:
-        """A record that has the same octets in every format."""
+        """A record that has the same bytes in every format."""
         if L.is_ours(type_):
             raise self.refuse(f"{L.name(type_)} in a {self.format} stream")
         if type_ == L.END and length:
@@ -348,7 +348,7 @@ def decode(stream: bytes, start: int = 0, **options) -> bytes:
 
 
 def decode_some(stream: bytes, start: int = 0, **options) -> tuple:
-    """(octets handed out, StreamError or None)."""
+    """(bytes handed out, StreamError or None)."""
     parts = []
     try:
         for part in Decoder(io.BytesIO(stream), start, **options):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Reference encoder: v2 octets in, v3 or compat out, and the commit.
+"""Reference encoder: v2 bytes in, v3 or compat out, and the commit.
 
 It holds everything in memory and is meant to be read beside the spec.
 """
@@ -41,7 +41,7 @@ def checked_input(v2: bytes) -> list:
     if end.body:
         raise StreamError("END with a body", end.offset, len(records) - 1)
     if end.offset + 8 != len(v2):
-        raise StreamError("octets behind END", end.offset + 8, len(records))
+        raise StreamError("bytes behind END", end.offset + 8, len(records))
     return records
 
 
@@ -158,7 +158,7 @@ class V3Encoder:
         return place - end
 
     def frames(self, pages: list) -> tuple:
-        """(codec, stored octets of each frame)"""
+        """(codec, stored bytes of each frame)"""
         plain, at = [], 0
         for size in divided(len(pages), self.frame_pages):
             plain.append(b"".join(pages[at:at + size]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Random v2 streams and save files; the same seed gives the same octets."""
+"""Random v2 streams and save files; the same seed gives the same bytes."""
 import json
 import random
 import struct
@@ -34,7 +34,7 @@ class Generator:
         self.random = random.Random(seed)
         self.pages = pages
 
-    def octets(self, least: int, most: int) -> bytes:
+    def some_bytes(self, least: int, most: int) -> bytes:
         return self.random.randbytes(self.random.randint(least, most))
 
     def u64s(self, count: int) -> bytes:
@@ -44,7 +44,7 @@ class Generator:
 
     def page(self) -> bytes:
         kind = self.random.randrange(8)
-        if kind == 0:               # almost zero: one octet, anywhere
+        if kind == 0:               # almost zero: one byte, anywhere
             page = bytearray(L.PAGE)
             page[self.random.choice((0, 63, 64, 2048, L.PAGE - 1))] = 1
             return bytes(page)
@@ -92,7 +92,7 @@ class Generator:
         pfns = self.pfns(0, self.random.randint(1, 8))
         body = bytearray(self.batch(pfns)[8:])
         if kind == 0:               # count 0, with and without more
-            body = bytearray(8) + self.octets(0, 24)
+            body = bytearray(8) + self.some_bytes(0, 24)
         elif kind == 1:             # more pfns than a batch has
             count = self.random.randint(1025, 1400)
             body = bytearray(struct.pack("<II", count, 0))
@@ -104,7 +104,7 @@ class Generator:
             pfns[-1] |= 1 << bit
             body[8 * len(pfns):8 + 8 * len(pfns)] = L.U64.pack(pfns[-1])
         elif kind == 4:             # too long, also not by eights
-            body += self.octets(1, 5000)
+            body += self.some_bytes(1, 5000)
         elif kind == 5:             # too short
             del body[self.random.randrange(len(body)):]
         else:                       # a count that its length does not fit
@@ -134,23 +134,23 @@ class Generator:
         """An optional record of somebody else's."""
         type_ = self.random.choice((0x80000013, 0x80000100, 0xc14b0001,
                                     0xc14d0003, 0xffffffff))
-        return record(type_, self.octets(0, 300))
+        return record(type_, self.some_bytes(0, 300))
 
     def dirty_padding(self) -> bytes:
         """Stock readers do not look at the padding of a record."""
-        body = self.octets(1, 7)
+        body = self.some_bytes(1, 7)
         return (L.RECORD_HEADER.pack(0x80000101, len(body)) + body
-                + self.octets(8 - len(body), 8 - len(body)))
+                + self.some_bytes(8 - len(body), 8 - len(body)))
 
     def context(self) -> bytes:
         """Mostly small; now and then more than a few buffers hold."""
         if self.random.random() < 0.1:
-            return self.octets(1 << 16, 1 << 20)
-        return self.octets(8, 4096)
+            return self.some_bytes(1 << 16, 1 << 20)
+        return self.some_bytes(8, 4096)
 
     def policies(self) -> list:
-        return [record(0x11, self.octets(1, 40) * 24),
-                record(0x12, self.octets(1, 4) * 16), record(0x10)]
+        return [record(0x11, self.some_bytes(1, 40) * 24),
+                record(0x12, self.some_bytes(1, 4) * 16), record(0x10)]
 
     def pv(self, live: bool = False) -> bytes:
         parts = [image_header(), domain_header(1),
@@ -159,7 +159,7 @@ class Generator:
         parts.append(record(0x3, struct.pack("<II", 0, frames - 1)
                             + self.u64s(frames)))
         parts += self.batches(live)
-        parts += [self.tsc(), record(0x7, self.octets(4096, 4096))]
+        parts += [self.tsc(), record(0x7, self.some_bytes(4096, 4096))]
         for vcpu in range(self.random.randint(1, 3)):
             for type_ in (0x4, 0x5, 0x6, 0xc):
                 parts.append(record(type_, struct.pack("<II", vcpu, 0)
@@ -204,7 +204,8 @@ class Generator:
         while type_ in L.OURS:
             type_ = 0xc14c0000 | self.random.choice(
                 (self.random.randrange(16), self.random.getrandbits(16)))
-        return record(type_, self.octets(0, self.random.choice((0, 8, 300))))
+        most = self.random.choice((0, 8, 300))
+        return record(type_, self.some_bytes(0, most))
 
     def identity(self) -> dict:
         keys = self.random.sample(("uuid", "name", "host", "xen", "writer",
@@ -243,7 +244,7 @@ class Generator:
         if self.random.random() < 0.5:
             return self.pv(), self.config(), savefile.pv_tail()
         xenstore = b"physmap/0/start_addr\0" + b"f0000000\0"
-        tail = savefile.hvm_tail(xenstore, self.octets(1, 9000))
+        tail = savefile.hvm_tail(xenstore, self.some_bytes(1, 9000))
         return self.hvm(), self.config(), tail
 
     def savefile(self, format_: str) -> bytes:

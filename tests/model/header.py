@@ -89,7 +89,7 @@ def verify_file(h: L.AlignedHeader, start: int, length: int,
     if h.state != L.COMPLETE:
         return
     if length < h.file_length or length > h.file_length and not device:
-        raise Fault(f"the file has {length} octets, its header says "
+        raise Fault(f"the file has {length} bytes, its header says "
                     f"{h.file_length}")
     if start != h.stream_start:
         raise Fault(f"the stream starts at {start}, its header says "
@@ -106,7 +106,7 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def identity_body(identity) -> bytes:
-    """Of a dict; octets are taken as they are."""
+    """Of a dict; bytes are taken as they are."""
     if isinstance(identity, bytes):
         return identity
     return b"".join(f"{key}={value}".encode() + b"\0"

@@ -153,7 +153,7 @@ class IndexReader:
                 raise Fault(f"the index has {offset} where a record at "
                             f"{at} must be")
             if not 0 <= length <= L.RECORD_MAX:
-                raise Fault(f"the index has a record of {length} octets")
+                raise Fault(f"the index has a record of {length} bytes")
             if isinstance(entry, BatchEntry):
                 entry.batch().verify(self.header, entry.number)
             else:
@@ -200,7 +200,7 @@ class IndexReader:
             raise Fault("checksum of ALIGNED_CHECK does not match")
 
     def record(self, entry: tuple) -> bytes:
-        """The octets of a record that is not page data."""
+        """The bytes of a record that is not page data."""
         offset, type_, length, checksum = entry
         raw = self.read(offset, 8 + L.padded(length))
         if xxh3(self.header.file_id + raw) != checksum:
@@ -264,11 +264,11 @@ class IndexReader:
                 zero += table.zero
                 pad = table.batch.pad_length
                 if any(self.read(entry.page_offset - pad, pad)):
-                    raise Fault("non-zero octet in padding of a batch")
+                    raise Fault("non-zero byte in padding of a batch")
                 data = self.read(entry.page_offset, L.padded(length) + 8
                                  + offset - entry.page_offset)
                 if any(data[entry.stored:]):
-                    raise Fault("non-zero octet in record padding")
+                    raise Fault("non-zero byte in record padding")
                 yield table.v2(data[:entry.stored])
             elif not L.is_ours(entry[1]):
                 yield self.record(entry)

@@ -157,7 +157,7 @@ class Mutator:
         self.random = random.Random(seed)
 
     def position(self, stream: bytes) -> int:
-        """An octet of it, the structure preferred to the contents."""
+        """A byte of it, the structure preferred to the contents."""
         r = self.random.choice(list(walk(stream)))
         if self.random.random() < 0.1:
             return self.random.randrange(len(stream))
@@ -171,9 +171,9 @@ class Mutator:
             bit = 8 * at + self.random.randrange(8)
             return f"bit {bit} flipped", flip(stream, bit)
         if kind == 1:
-            octets = self.random.randbytes(self.random.randint(1, 8))
-            changed = stream[:at] + octets + stream[at + len(octets):]
-            return f"{octets.hex()} at {at}", changed[:len(stream)]
+            patch = self.random.randbytes(self.random.randint(1, 8))
+            changed = stream[:at] + patch + stream[at + len(patch):]
+            return f"{patch.hex()} at {at}", changed[:len(stream)]
         if kind == 2:
             return f"cut at {at}", stream[:at]
         if kind == 3:
@@ -182,7 +182,7 @@ class Mutator:
             return (f"u32 at {at} = {value}",
                     stream[:at] + struct.pack("<I", value) + stream[at + 4:])
         length = self.random.randint(1, 64)
-        return (f"{length} octets at {at} removed",
+        return (f"{length} bytes at {at} removed",
                 stream[:at] + stream[at + length:])
 
     def sealed(self, stream: bytes) -> tuple:
@@ -214,11 +214,11 @@ class Mutator:
             if 48 < table + 40 < len(body):
                 at = self.random.randrange(48, 40 + table)
                 body[at] ^= 1 << self.random.randrange(8)
-                return f"octet {at} of a batch, in its table"
+                return f"byte {at} of a batch, in its table"
         if len(body) > 64:
             at = self.random.randrange(max(40, len(body) - 4096), len(body))
             body[at] ^= 1 << self.random.randrange(8)
-            return f"octet {at} of a batch"
+            return f"byte {at} of a batch"
         return "nothing"
 
     def change(self, s: Sealed) -> str:

@@ -24,7 +24,7 @@ class StreamError(Exception):
 @dataclass
 class Record:
     type: int
-    offset: int                     # from the first octet walked
+    offset: int                     # from the first byte walked
     body: bytes
     padding: bytes
 
@@ -35,7 +35,7 @@ class Record:
 
 
 def record(type_: int, body: bytes = b"") -> bytes:
-    """The octets of a record, padding included."""
+    """The bytes of a record, padding included."""
     return (L.RECORD_HEADER.pack(type_, len(body)) + body
             + bytes(-len(body) % 8))
 
@@ -64,7 +64,7 @@ def walk(stream: bytes, offset: int = STREAM_HEADERS) -> Iterator[Record]:
 
 
 def stream_length(stream: bytes) -> int:
-    """Octets up to and including END; what follows is the tail."""
+    """Bytes up to and including END; what follows is the tail."""
     for last in walk(stream):
         pass
     return last.offset + len(last.raw)

@@ -29,7 +29,7 @@ class HeadError(Exception):
 @dataclass
 class Head:
     config: bytes                   # without its NUL
-    spare: int                      # octets of optional data behind it
+    spare: int                      # bytes of optional data behind it
     libxl_offset: int
     stream_start: int
 

@@ -76,7 +76,7 @@ def test_cut_everywhere():
 # -- single bits ------------------------------------------------------------
 
 def test_bits_of_a_v3_file():
-    """Every class of octets: head, records, padding, pages, index, tail."""
+    """Every class of bytes: head, records, padding, pages, index, tail."""
     rng = random.Random(2)
     file = whole_file("v3")
     start = savefile.parse_head(file).stream_start
@@ -204,7 +204,7 @@ FIELDS = [
     ("end of one less", BATCH, ENDS, u32(8191), "a frame of 8191"),
     ("end of one more", BATCH, ENDS, u32(8193), "a frame of 8193"),
     ("end 0", BATCH, ENDS, u32(0), "a frame of 0"),
-    ("padding", BATCH, ENDS + 4, b"\1", "non-zero octet"),
+    ("padding", BATCH, ENDS + 4, b"\1", "non-zero byte"),
     ("index batches", INDEX, 0, u32(3), "3 batches"),
     ("index batches 2^32 - 1", INDEX, 0, u32(0xffffffff), "batches"),
     ("index records", INDEX, 4, u32(3), "3 records"),

@@ -31,7 +31,7 @@ class Vector:
 
 
 def hex_lines(data: bytes) -> list:
-    """Octets, 8 a line; 32 or more equal ones as `HH x N`."""
+    """Bytes, 8 a line; 32 or more equal ones as `HH x N`."""
     lines, at = [], 0
     while at < len(data):
         run = at
@@ -71,7 +71,7 @@ def dump(vector: Vector, about: str) -> str:
             where = ""
         at += length
     if at != len(vector.data):
-        raise AssertionError(f"{at} of {len(vector.data)} octets labelled")
+        raise AssertionError(f"{at} of {len(vector.data)} bytes labelled")
     return "\n".join(lines) + "\n"
 
 
@@ -84,8 +84,8 @@ def load(path: Path) -> Vector:
             keys[key] = value
             continue
         line = line.partition("#")[0]
-        octet, times, count = line.partition(" x ")
-        data += (bytes.fromhex(octet) * int(count) if times
+        byte, times, count = line.partition(" x ")
+        data += (bytes.fromhex(byte) * int(count) if times
                  else bytes.fromhex(line))
     if keys["format"] != format_:
         raise ValueError(f"{path}: %format is {keys['format']}")

@@ -65,8 +65,8 @@ class Case:
         return Vector(self.name, format_, start, data, v2=self.form)
 
 
-def page(octet: int) -> bytes:
-    return bytes([octet]) * L.PAGE
+def page(byte: int) -> bytes:
+    return bytes([byte]) * L.PAGE
 
 
 def stream(type_: int, *records: bytes) -> bytes:
@@ -252,7 +252,7 @@ def refused() -> list:
             number, [type_, bytearray(body)]))
 
     def one_less(s: Sealed) -> None:
-        """The first frame of the first batch gives an octet less."""
+        """The first frame of the first batch gives a byte less."""
         body = s.records[s.find(L.ALIGNED_PAGE_DATA)[0]][1]
         b = Batch.unpack(len(body), body[:40])
         ends = 40 + 8 * b.count + 8 * b.frames

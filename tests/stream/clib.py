@@ -319,7 +319,7 @@ def _read_all(lib, decoder, error: Error, result: Decoded,
             result.error = LibraryError(error)
             break
         if n > length:
-            raise AssertionError(f"{n} octets for {length}")
+            raise AssertionError(f"{n} bytes for {length}")
         parts.append(C.string_at(buffer, n))
         if n == 0:
             break
@@ -328,7 +328,7 @@ def _read_all(lib, decoder, error: Error, result: Decoded,
 
 def _read_exact(lib, decoder, error: Error, result: Decoded,
                 chunks: Chunks, length: int) -> None:
-    """Reads of exact lengths, `length` octets in all."""
+    """Reads of exact lengths, `length` bytes in all."""
     parts = []
     while length:
         n = min(chunks.next(), length)
@@ -397,7 +397,7 @@ def decode_fd(fd: int, *, seed: Optional[int] = None, io: str = "auto",
 
 
 def decode_pipe(stream: bytes, seed: Optional[int] = None) -> tuple:
-    """(Decoded, octets left unread) through a pipe."""
+    """(Decoded, bytes left unread) through a pipe."""
     reader, writer = os.pipe()
 
     def feed() -> None:

@@ -42,7 +42,7 @@ class Packable(Generator):
 
 
 def python_stream(stream: bytes, start: int) -> tuple:
-    """(octets handed out, StreamError or None, decoder)"""
+    """(bytes handed out, StreamError or None, decoder)"""
     decoder, parts = Decoder(io.BytesIO(stream), start), []
     try:
         for part in decoder:
@@ -72,11 +72,11 @@ def streams_differ(out, error, decoder, c) -> Optional[str]:
         return f"Python: identity {decoder.identity}; C: {c.identity}"
     if error is None:
         if out != c.v2:
-            return f"both accept: {len(out)} and {len(c.v2)} octets differ"
+            return f"both accept: {len(out)} and {len(c.v2)} bytes differ"
         return None if c.ended else "C has not ended"
     if not out.startswith(c.v2) and not c.v2.startswith(out):
         return (f"both refuse ({error}; {c.error}), but handed out "
-                "different octets")
+                "different bytes")
     if not c.error.text or "\n" in c.error.text or not c.error.errnum:
         return f"C: error {c.error.errnum} with text {c.error.text!r}"
     if c.ended:
@@ -96,7 +96,7 @@ def index_differs(stream, start, out, error, decoder) -> Optional[str]:
     if error:
         return f"accepted by its index; {error}"
     if v2 != out or reader.identity != decoder.identity:
-        return "accepted by its index, but with other octets"
+        return "accepted by its index, but with other bytes"
     return None
 
 

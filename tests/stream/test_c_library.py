@@ -65,12 +65,12 @@ def test_zero_pages_kept(seed):
             == encode(v2, "v3", keep_zero=True))
 
 
-def test_octet_by_octet():
+def test_byte_by_byte():
     v2 = vectors.pv_minimal()
     for format_ in clib.FORMATS:
         data = clib.encode(v2, format_, seed=0)
         assert data == encode(v2, format_)
-    # Chunks of one octet exactly, rather than by chance.
+    # Chunks of one byte exactly, rather than by chance.
     saved = clib.Chunks.next
     clib.Chunks.next = lambda self: 1
     try:
@@ -81,7 +81,7 @@ def test_octet_by_octet():
         clib.Chunks.next = saved
 
 
-# What the library never writes: the frame sizes of others, runs of octets
+# What the library never writes: the frame sizes of others, runs of bytes
 # compressed by hand, what a later version may add.
 NOT_WRITTEN = ("packed-lz4", "packed-zstd", "packed-zstd-1", "frames-1",
                "frames-2", "frames-1024", "longer-header", "no-index",
@@ -201,7 +201,7 @@ PV = vectors.pv_minimal()
 BAD_INPUT = {
     "not a stream": b"\0" * 200,
     "an ELF file": b"\x7fELF" + bytes(200),
-    "octets behind END": PV + b"x",
+    "bytes behind END": PV + b"x",
     "END with a body": PV[:-8] + record(0, bytes(8)),
     "a record above 128 MiB": PV[:40] + L.RECORD_HEADER.pack(
         9, (128 << 20) + 1) + bytes(4096),
@@ -357,7 +357,7 @@ def test_both_decoders_on_flipped_bits(name):
             changed = bytearray(stream)
             changed[at] ^= 1 << at % 8
             found = differential.disagreement(bytes(changed))
-            assert found is None, f"{format_}, octet {at}: {found}"
+            assert found is None, f"{format_}, byte {at}: {found}"
 
 
 def test_a_batch_without_pages_directly_before_the_index():

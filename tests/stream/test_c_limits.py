@@ -63,7 +63,7 @@ def library():
 
 
 def peak_growth(what, pieces):
-    """(MiB, octets, error text) of a child that is fed the pieces."""
+    """(MiB, bytes, error text) of a child that is fed the pieces."""
     child = subprocess.Popen(
         [sys.executable, "-B", "-c", CHILD, what], cwd=TESTS,
         env={**os.environ, "PYTHONPATH": str(TESTS)},

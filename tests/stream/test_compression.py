@@ -327,10 +327,10 @@ DAMAGE = {
     "a page less": lambda codec, data: codecs.pack(codec, STORED[:-L.PAGE]),
     "a page more": lambda codec, data: codecs.pack(codec, STORED + PAGES[
         :L.PAGE]),
-    "an octet less": lambda codec, data: codecs.pack(codec, STORED[:-1]),
-    "an octet more": lambda codec, data: codecs.pack(codec, STORED + b"\1"),
+    "a byte less": lambda codec, data: codecs.pack(codec, STORED[:-1]),
+    "a byte more": lambda codec, data: codecs.pack(codec, STORED + b"\1"),
     "noise": lambda codec, data: random.Random(1).randbytes(len(data)),
-    "one octet": lambda codec, data: b"\0",
+    "one byte": lambda codec, data: b"\0",
     "of the other": lambda codec, data: codecs.pack(other(codec), STORED),
     "twice": lambda codec, data: data + data,
     "a gigabyte": lambda codec, data: (
@@ -436,7 +436,7 @@ def test_a_codec_that_was_not_announced(codec):
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_no_gain(codec):
-    """As large as a page less is fine; one octet more is refused."""
+    """As large as a page less is fine; one byte more is refused."""
     rng = random.Random(8)
     noise = [rng.randbytes(L.PAGE) for _ in range(3)]
     v2 = stream(page_data([1, 2, 3, 4], noise + [words(0, 2)[1]]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Damaged v3 save files: flipped bits, truncation, octets added.
+"""Damaged v3 save files: flipped bits, truncation, bytes added.
 
 Every damaged file goes the way of a restore through the C library: probe,
 check, and, where these two see nothing, the decoder up to END. XENSAVE_FLIPS
@@ -125,7 +125,7 @@ CONTROL = {L.ALIGNED_HEADER: "ALIGNED_HEADER", L.ALIGNED_INDEX: "index",
 
 
 def regions(data: bytes):
-    """(begin, end, name) of every octet of a file, in order."""
+    """(begin, end, name) of every byte of a file, in order."""
     start = savefile.parse_head(data).stream_start
     _, stream, tail = savefile.split(data)
     libxl = start - len(libxl_head())
@@ -144,7 +144,7 @@ def regions(data: bytes):
     yield len(data) - len(tail), len(data), "tail"
 
 
-def test_regions_cover_every_octet_once():
+def test_regions_cover_every_byte_once():
     for data in FILES.values():
         at = 0
         for begin, end, _ in regions(data):
@@ -222,7 +222,7 @@ def bits_to_flip(data: bytes, count: int, rng: random.Random):
 
 
 def region_of(data: bytes) -> list:
-    """The name of the region of every octet."""
+    """The name of the region of every byte."""
     names = [""] * len(data)
     for begin, end, name in regions(data):
         names[begin:end] = [name] * (end - begin)
@@ -230,7 +230,7 @@ def region_of(data: bytes) -> list:
 
 
 def first_page(data: bytes) -> list:
-    """For every octet of a batch, where the v2 stream has it, its pages and
+    """For every byte of a batch, where the v2 stream has it, its pages and
     its end."""
     start = savefile.parse_head(data).stream_start
     result: list = [None] * len(data)
@@ -252,7 +252,7 @@ def first_page(data: bytes) -> list:
 
 
 def assert_no_page(batch, v2: bytes, whole: bytes, which: str) -> None:
-    """Not one octet of a damaged batch's pages was handed on as that.
+    """Not one byte of a damaged batch's pages was handed on as that.
 
     A batch whose type was hit is a record that Xen does not know, and Xen
     stops at it: unknown types are mandatory unless bit 31 is set.  If that
@@ -343,7 +343,7 @@ def test_every_bit_of_the_structure_is_refused():
                 os.pwrite(file.fd, data[at:at + 1], at)
 
 
-# -- truncation, and octets behind the end ------------------------------------------
+# -- truncation, and bytes behind the end ------------------------------------------
 
 def boundaries(data: bytes) -> set:
     start = savefile.parse_head(data).stream_start
@@ -408,7 +408,7 @@ def test_cut_and_filled_up_again():
                         f"zeros from {length} on: {error}"
 
 
-def test_octets_behind_the_end():
+def test_bytes_behind_the_end():
     for data in FILES.values():
         with File(data) as file:
             for more in (1, 7, 8, 4096):

@@ -87,7 +87,7 @@ KINDS = [saves(codec, frame_pages)
 
 
 def swapped(rng: random.Random) -> tuple:
-    """(what was done, the file, its octets now)"""
+    """(what was done, the file, its bytes now)"""
     of_kind = rng.choice(KINDS)
     to, donor = of_kind["file"], rng.choice(("file", "save", "guest"))
     source = of_kind[donor]
@@ -137,7 +137,7 @@ def test_what_is_not_in_its_place_is_refused(count, record_property):
     while counts.total() < count:
         what, file, data = swapped(rng)
         if data == file.data:
-            continue                # the same octets: nothing was done
+            continue                # the same bytes: nothing was done
         assert readers_that_take(data, file.start) == [], what
         handed_out = clib.decode(data, file.start).v2
         assert file.v2.startswith(handed_out), what
