@@ -212,7 +212,7 @@ static void save_publish(struct save *save, const struct real *real,
 
     dominfo_read(real, ctx, domid, &dominfo);
     info.total = dominfo.memory;
-    if (!save->stock)
+    if (!save->stock && save->planned == XENSAVE_FORMAT_V3)
         info.identity = identity_lines(ctx, domid, &dominfo,
                                        migrates ? "migration"
                                        : flags & LIBXL_SUSPEND_LIVE
