@@ -15,7 +15,9 @@ CONFIG, SERVICES = "etc/xen/xl-aligned.conf", "etc/default/xl-aligned"
 # The user that sessions run as stays: what it owned must not become another's.
 USERS = {f"etc/{name}" for name in
          (".pwd.lock", "passwd", "group", "shadow", "gshadow")}
-UNITS = subprocess.run(["make", "-s", "-f", "debian/rules", "print-unitdir"],
+# `make check` is a make of its own, whose flags are inherited.
+UNITS = subprocess.run(["make", "-s", "--no-print-directory", "-f",
+                        "debian/rules", "print-unitdir"],
                        cwd=ROOT, check=True, text=True,
                        capture_output=True).stdout.strip().lstrip("/")
 DROP_INS = {f"{UNITS}/{name}.service.d/xl-aligned.conf"
